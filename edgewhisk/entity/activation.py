@@ -1,0 +1,161 @@
+"""Activations: the record of one run, and how it is written down.
+
+The stored text of a record is the document of the REST API plus `response.statusCode`, which the
+API shows in lists only. On the hot path a record is spliced together from a template of the parts
+that are the same for all runs of an action: 1 us instead of 10 us for building and dumping a dict.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from edgewhisk.entity.action import Action
+from edgewhisk.entity.message import ActivationMessage, LogLine, Outcome, Status
+from edgewhisk.errors import BadRequest
+
+ID_LENGTH: Final = 32  # lower-case hex characters
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+def activation_id(text: str) -> str:
+    """Return `text` if it is an activation id; raises `BadRequest` with OpenWhisk's text."""
+    if len(text) != ID_LENGTH:
+        raise BadRequest(f"Activation id length is {len(text)} but must be {ID_LENGTH}.")
+    if not _ID.fullmatch(text):
+        raise BadRequest("The activation id is not valid.")
+    return text
+
+
+class Record(NamedTuple):
+    """A finished activation as it is stored."""
+
+    activation_id: str
+    text: bytes  # one JSON object, without line breaks
+
+
+class RecordTemplate:
+    """Writes the records of one action, version, trigger and caller."""
+
+    def __init__(self, action: Action, message: ActivationMessage, engine: str) -> None:
+        """Prepare the constant parts; `engine` says what runs the action ("quickjs-ng 0.15")."""
+        annotations = [
+            {"key": "path", "value": f"{action.name.key}"},
+            {"key": "kind", "value": action.exec.kind},
+            {"key": "limits", "value": action.limits.to_json()},
+            {"key": "edge-engine", "value": engine},
+        ]
+        if message.trigger:
+            annotations.append({"key": "edge-trigger", "value": message.trigger})
+        if message.binding:
+            annotations.append({"key": "binding", "value": message.binding})
+        self._namespace = orjson.dumps(message.namespace)
+        self._name = orjson.dumps(action.name.name)
+        self._subject = orjson.dumps(message.subject)
+        self._version = orjson.dumps(str(action.version))
+        self._annotations = orjson.dumps(annotations)[:-1]
+
+    def record(self, message: ActivationMessage, outcome: Outcome) -> Record:
+        """The record of one run."""
+        timing = b',{"key":"timeout","value":%b},{"key":"waitTime","value":%d}' % (
+            b"true" if outcome.timed_out else b"false",
+            max(0, outcome.start - message.at),
+        )
+        if outcome.init_ms:
+            timing += b',{"key":"initTime","value":%d}' % outcome.init_ms
+        logs = orjson.dumps(log_lines(outcome.logs)) if outcome.logs else b"[]"
+        text = (
+            b'{"namespace":%b,"name":%b,"version":%b,"subject":%b,"activationId":"%b","start":%d,'
+            b'"end":%d,"duration":%d,"response":{"result":%b,"success":%b,"status":"%b","size":%d,'
+            b'"statusCode":%d},"logs":%b,"annotations":%b%b],"publish":false}'
+        ) % (
+            self._namespace,
+            self._name,
+            self._version,
+            self._subject,
+            message.activation_id.encode(),
+            outcome.start,
+            outcome.end,
+            outcome.end - outcome.start,
+            outcome.result,
+            b"true" if outcome.status is Status.SUCCESS else b"false",
+            outcome.status.encode(),
+            len(outcome.result),
+            outcome.status.code,
+            logs,
+            self._annotations,
+            timing,
+        )
+        return Record(message.activation_id, text)
+
+
+def log_lines(lines: Sequence[LogLine]) -> list[str]:
+    """Lines as OpenWhisk stores them: 30 columns of time, the stream, the text."""
+    return [
+        f"{rfc3339(line.at):<30} {line.stream}: {text}" for line in lines for text in line.text.split("\n")
+    ]
+
+
+def rfc3339(at: int) -> str:
+    """UTC time of `at` (ms) with nine digits of fraction, which `wsk --strip` relies on."""
+    seconds, ms = divmod(at, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}000000Z"
+
+
+def trigger_record(message: ActivationMessage, version: str, logs: Sequence[Mapping[str, Any]]) -> Record:
+    """The record of a trigger fired over the API: its payload, and a log entry for each rule."""
+    document = {
+        "namespace": message.namespace,
+        "name": message.action.name,
+        "version": version,
+        "subject": message.subject,
+        "activationId": message.activation_id,
+        "start": message.at,
+        "response": {
+            "result": orjson.Fragment(message.payload),
+            "success": True,
+            "status": Status.SUCCESS,
+            "statusCode": 0,
+        },
+        "logs": [orjson.dumps(entry).decode() for entry in logs],
+        "annotations": [],
+        "publish": False,
+    }
+    return Record(message.activation_id, orjson.dumps(document))
+
+
+def document_of(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The document that `GET activations/ID` shows of a stored record."""
+    document = dict(stored)
+    response = dict(document["response"])
+    response.pop("statusCode", None)
+    document["response"] = response
+    return document
+
+
+def listing_of(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The item of a list without `docs`: no response, no logs, `statusCode` on the top level."""
+    document = {key: value for key, value in stored.items() if key not in _NOT_LISTED}
+    if "end" in stored:
+        document["statusCode"] = stored["response"]["statusCode"]
+    return document
+
+
+_NOT_LISTED: Final = frozenset({"response", "logs", "subject"})
+
+
+def filed_under(stored: Mapping[str, Any]) -> str:
+    """The name that the list filter `name` finds a record by: `a`, `pkg/a` or `binding/a`."""
+    annotations = {item["key"]: item["value"] for item in stored["annotations"]}
+    path = annotations.get("binding")
+    if isinstance(path, str):
+        return f"{path.split('/')[-1]}/{stored['name']}"
+    path = annotations.get("path")
+    if isinstance(path, str) and path.count("/") == 2:
+        return path.split("/", 1)[1]
+    name: str = stored["name"]
+    return name

@@ -1,0 +1,106 @@
+"""Limits of actions and of namespaces, with OpenWhisk's names, units and messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from edgewhisk.errors import MalformedContent
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the operator allows; the `[limits]` section of the configuration.
+
+    Durations are milliseconds; memory and logs are MB, as in OpenWhisk's API.
+    """
+
+    invocations_per_minute: int = 60  # POST actions, for each namespace
+    fires_per_minute: int = 60  # POST triggers, for each namespace
+    concurrent_invocations: int = 30  # in flight over HTTP, for each namespace
+    sequence_length: int = 50
+    min_action_duration: int = 100
+    max_action_duration: int = 300_000
+    default_action_duration: int = 60_000
+    min_action_memory: int = 128
+    max_action_memory: int = 512
+    default_action_memory: int = 256
+    min_action_logs: int = 0
+    max_action_logs: int = 10
+    default_action_logs: int = 10
+    max_action_concurrency: int = 1
+    max_action_code: int = 48  # MB of source or base64
+    max_parameter_size: int = 1_048_576  # bytes, for each entity
+    max_payload_size: int = 1_048_576  # bytes of a request body or a result
+    max_queue: int = 10_000  # events accepted and not yet run; sources are held back beyond
+
+
+@dataclass(frozen=True, slots=True)
+class ActionLimits:
+    """Limits of one action."""
+
+    timeout: int  # ms
+    memory: int  # MB
+    logs: int  # MB
+    concurrency: int = 1
+
+    @classmethod
+    def default(cls, limits: Limits) -> ActionLimits:
+        """What an action gets whose creator said nothing."""
+        return cls(limits.default_action_duration, limits.default_action_memory, limits.default_action_logs)
+
+    def to_json(self) -> dict[str, int]:
+        """The form of the REST API."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class ActionLimitsPut:
+    """The limits that a PUT names; the others keep their value."""
+
+    timeout: int | None = None
+    memory: int | None = None
+    logs: int | None = None
+    concurrency: int | None = None
+
+    @classmethod
+    def from_json(cls, value: object, limits: Limits) -> ActionLimitsPut:
+        """Read and check `limits` of a PUT body; raises `MalformedContent` with OpenWhisk's text."""
+        if value is None:
+            return cls()
+        if not isinstance(value, dict):
+            raise MalformedContent("limits malformed")
+        bounds = {
+            "timeout": ("time limit", "duration", "milliseconds", limits.min_action_duration,
+                        limits.max_action_duration),
+            "memory": ("memory limit", "memory size", "MB", limits.min_action_memory,
+                       limits.max_action_memory),
+            "logs": ("log limit", "log size", "MB", limits.min_action_logs, limits.max_action_logs),
+            "concurrency": ("concurrency limit", "concurrency", "", 1, limits.max_action_concurrency),
+        }  # fmt: skip
+        found = {
+            key: _checked(value[key], *bound) for key, bound in bounds.items() if value.get(key) is not None
+        }
+        return cls(**found)
+
+    def over(self, base: ActionLimits) -> ActionLimits:
+        """`base` with what was named replaced."""
+        return ActionLimits(
+            base.timeout if self.timeout is None else self.timeout,
+            base.memory if self.memory is None else self.memory,
+            base.logs if self.logs is None else self.logs,
+            base.concurrency if self.concurrency is None else self.concurrency,
+        )
+
+
+def _checked(value: Any, what: str, noun: str, unit: str, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise MalformedContent(f"{what} malformed")
+    if value != int(value):
+        raise MalformedContent(f"{what} must be whole number")
+    number, suffix = int(value), f" {unit}" if unit else ""
+    if number < low:
+        raise MalformedContent(f"{noun} {number}{suffix} below allowed threshold of {low}{suffix}")
+    if number > high:
+        raise MalformedContent(f"{noun} {number}{suffix} exceeds allowed threshold of {high}{suffix}")
+    return number

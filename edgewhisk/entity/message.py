@@ -1,0 +1,71 @@
+"""What travels between the stages: events that triggers are fired with, and actions to be run.
+
+Named tuples, not dataclasses: a thousand of them are made each second on the hot path, and a frozen
+dataclass costs three times as much to build.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from edgewhisk.entity.names import FullyQualifiedName
+
+
+class TriggerEvent(NamedTuple):
+    """One firing of a trigger by a feed."""
+
+    trigger: FullyQualifiedName
+    payload: bytes  # text of one JSON object, without line breaks; checked by the feed
+    at: int  # ms since the epoch, when the gateway took it
+    durable: bool = False  # the source waits for it to be on disk (MQTT QoS 1)
+    origin: str = ""  # recognises a redelivery by the source; kept in the journal
+
+
+class ActivationMessage(NamedTuple):
+    """One action to be run: what Kafka carries to the invokers in OpenWhisk."""
+
+    activation_id: str  # decided at acceptance, so that a repeat after a crash is recognisable
+    action: FullyQualifiedName  # where the code is (of a binding: the provider's)
+    namespace: str  # whose activation it is
+    subject: str
+    payload: bytes  # text of one JSON object without line breaks: event over trigger parameters
+    at: int  # ms since the epoch, when it was accepted
+    trigger: str = ""  # "/guest/t" when a rule started it
+    binding: str = ""  # "guest/b" when invoked through a binding
+    origin: str = ""
+    durable: bool = False  # journalled: runs again after a crash until its record is on disk
+
+
+class Status(StrEnum):
+    """Outcome of an activation, as OpenWhisk writes it."""
+
+    SUCCESS = "success"
+    APPLICATION_ERROR = "application error"
+    DEVELOPER_ERROR = "action developer error"
+    WHISK_ERROR = "whisk internal error"
+
+    @property
+    def code(self) -> int:
+        """`statusCode` of the activation list: 0 to 3."""
+        return list(Status).index(self)
+
+
+class LogLine(NamedTuple):
+    """One line that an action printed."""
+
+    at: int  # ms since the epoch
+    stream: str  # "stdout" or "stderr"
+    text: str
+
+
+class Outcome(NamedTuple):
+    """What one run of an action gave."""
+
+    status: Status
+    result: bytes  # JSON text of an object or an array, without line breaks
+    logs: tuple[LogLine, ...]
+    start: int  # ms since the epoch
+    end: int
+    init_ms: int = 0  # time to load the action, when it was not loaded yet
+    timed_out: bool = False

@@ -1,0 +1,97 @@
+"""Parameters and annotations: arrays of `{key, value}` with OpenWhisk's merge rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from edgewhisk.errors import MalformedContent
+
+JsonValue = Any  # what orjson.loads can return
+MAX_PARAMETER_SIZE: Final = 1 << 20  # bytes of keys and values, for each entity
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One key with its JSON value; `init` ones go to the environment instead of `main`."""
+
+    key: str
+    value: JsonValue
+    init: bool = False
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The form of the REST API."""
+        if self.init:
+            return {"key": self.key, "value": self.value, "init": True}
+        return {"key": self.key, "value": self.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """An ordered set of parameters; later duplicates of a key win."""
+
+    items: tuple[Parameter, ...] = ()
+
+    @classmethod
+    def of(cls, values: Mapping[str, JsonValue]) -> Parameters:
+        """Make parameters from a mapping."""
+        return cls(tuple(Parameter(key, value) for key, value in values.items()))
+
+    @classmethod
+    def from_json(cls, value: object, what: str = "parameters") -> Parameters:
+        """Read the array form; `null` means none. Raises `MalformedContent`."""
+        if value is None:
+            return cls()
+        if not isinstance(value, list):
+            raise MalformedContent(f"{what} malformed!")
+        found: dict[str, Parameter] = {}
+        for item in value:
+            if not isinstance(item, dict) or not isinstance(item.get("key"), str):
+                raise MalformedContent(f"{what} malformed!")
+            found[item["key"]] = Parameter(item["key"], item.get("value"), item.get("init") is True)
+        return cls(tuple(found.values()))
+
+    def to_json(self) -> list[dict[str, JsonValue]]:
+        """The array form."""
+        return [item.to_json() for item in self.items]
+
+    def get(self, key: str, default: JsonValue = None) -> JsonValue:
+        """The value of `key`."""
+        return next((item.value for item in self.items if item.key == key), default)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether `key` is present, even with a null value."""
+        return any(item.key == key for item in self.items)
+
+    def merged(self, over: Parameters) -> Parameters:
+        """These parameters with those of `over` on top."""
+        found = {item.key: item for item in self.items}
+        found.update((item.key, item) for item in over.items)
+        return Parameters(tuple(found.values()))
+
+    def without(self, keys: Iterable[str]) -> Parameters:
+        """These parameters less `keys`."""
+        gone = frozenset(keys)
+        return Parameters(tuple(item for item in self.items if item.key not in gone))
+
+    def arguments(self) -> dict[str, JsonValue]:
+        """What `main` gets: all but the `init` ones."""
+        return {item.key: item.value for item in self.items if not item.init}
+
+    def environment(self) -> dict[str, str]:
+        """What the environment gets: the `init` ones, as strings (null becomes empty)."""
+        return {item.key: _env_text(item.value) for item in self.items if item.init}
+
+    @property
+    def size(self) -> int:
+        """Bytes of all keys and of all values as compact JSON, which OpenWhisk limits to 1 MiB."""
+        return sum(len(item.key.encode()) + len(orjson.dumps(item.value)) for item in self.items)
+
+
+def _env_text(value: JsonValue) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

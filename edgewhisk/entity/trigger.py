@@ -1,0 +1,144 @@
+"""Triggers: named events, and the links their rules made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgewhisk.entity.action import (
+    json_object,
+    name_of,
+    optional_bool,
+    optional_parameters,
+    optional_version,
+)
+from edgewhisk.entity.names import FullyQualifiedName, parse_name, parse_reference
+from edgewhisk.entity.parameters import Parameters
+from edgewhisk.entity.version import SemVer
+from edgewhisk.errors import BadRequest, EdgeWhiskError
+
+
+@dataclass(frozen=True, slots=True)
+class RuleLink:
+    """What a trigger knows of one of its rules."""
+
+    action: FullyQualifiedName
+    active: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The form inside a trigger document."""
+        return {"action": self.action.to_json(), "status": "active" if self.active else "inactive"}
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A stored trigger."""
+
+    name: FullyQualifiedName
+    parameters: Parameters
+    annotations: Parameters
+    version: SemVer
+    updated: int
+    publish: bool = False
+    rules: Mapping[str, RuleLink] = field(default_factory=dict)  # rule key "ns/rule" -> link
+
+    @property
+    def feed(self) -> str | None:
+        """The feed action that the annotation `feed` names."""
+        value = self.annotations.get("feed")
+        return value if isinstance(value, str) else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of the REST API, which is also what is stored."""
+        document = {
+            "namespace": self.name.path,
+            "name": self.name.name,
+            "version": str(self.version),
+            "publish": self.publish,
+            "parameters": self.parameters.to_json(),
+            "limits": {},
+            "annotations": self.annotations.to_json(),
+            "updated": self.updated,
+        }
+        if self.rules:
+            document["rules"] = {key: link.to_json() for key, link in self.rules.items()}
+        return document
+
+    def to_listing(self) -> dict[str, Any]:
+        """The item of a list."""
+        document = self.to_json()
+        for key in ("parameters", "limits", "rules"):
+            document.pop(key, None)
+        return document
+
+    @classmethod
+    def from_document(cls, value: Mapping[str, Any]) -> Trigger:
+        """Read what `to_json` wrote."""
+        return cls(
+            name=name_of(value),
+            parameters=Parameters.from_json(value["parameters"]),
+            annotations=Parameters.from_json(value["annotations"], "annotations"),
+            version=SemVer.parse(value["version"]),
+            updated=value["updated"],
+            publish=value["publish"],
+            rules={
+                key: RuleLink(parse_reference(link["action"], "_"), link["status"] == "active")
+                for key, link in value.get("rules", {}).items()
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerPut:
+    """What the body of `PUT triggers/NAME` says."""
+
+    parameters: Parameters | None
+    annotations: Parameters | None
+    version: SemVer | None
+    publish: bool | None
+
+    @classmethod
+    def from_json(cls, value: object) -> TriggerPut:
+        """Read a body; raises `MalformedContent`."""
+        body = json_object(value)
+        return cls(
+            optional_parameters(body, "parameters"),
+            optional_parameters(body, "annotations"),
+            optional_version(body),
+            optional_bool(body, "publish"),
+        )
+
+    def create(self, name: FullyQualifiedName, now: int) -> Trigger:
+        """A new trigger. Raises `BadRequest` if the annotation `feed` names no possible action."""
+        trigger = Trigger(
+            name,
+            self.parameters or Parameters(),
+            self.annotations or Parameters(),
+            self.version or SemVer(),
+            now,
+            bool(self.publish),
+        )
+        feed = trigger.annotations.get("feed")
+        if feed is not None and not _is_path(feed, name.namespace):
+            raise BadRequest("Feed name is not valid")
+        return trigger
+
+    def update(self, old: Trigger, now: int) -> Trigger:
+        """`old` changed by this body: parameters and annotations are replaced, rules kept."""
+        return Trigger(
+            old.name,
+            old.parameters if self.parameters is None else self.parameters,
+            old.annotations if self.annotations is None else self.annotations,
+            self.version or old.version.bumped(),
+            now,
+            old.publish if self.publish is None else self.publish,
+            old.rules,
+        )
+
+
+def _is_path(value: object, namespace: str) -> bool:
+    try:
+        return isinstance(value, str) and parse_name(value, namespace) is not None
+    except EdgeWhiskError:
+        return False

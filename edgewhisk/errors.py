@@ -1,0 +1,176 @@
+"""Every error EdgeWhisk raises on purpose.
+
+Each one says what is wrong in its text, which HTTP status it means to a caller (`status`), what a
+person should do about it (`hint`) and whether trying again may help (`retryable`). Errors of
+libraries are translated at the module that talks to the library.
+
+    EdgeWhiskError
+      ConfigError            the configuration cannot be used; carries every fault found
+      InstanceError          another gateway owns the state directory
+      RequestError           somebody asked for something that cannot be done
+        BadRequest           400
+          MalformedContent   400, OpenWhisk's "The request content was malformed"
+        Unauthorized         401
+        Forbidden            403
+        NotFound             404
+        Conflict             409
+        TooLarge             413
+        UnsupportedMedia     415
+        Throttled            429
+        Unavailable          503
+      FeedError              a feed refuses what it was asked; an application error of the feed action
+      SandboxError           a runtime cannot be loaded or an action cannot be initialised
+      StorageError           507, the disk refused; nothing unacknowledged was promised
+      CloudError             the cloud did not take a batch
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class EdgeWhiskError(Exception):
+    """Root of all deliberate errors."""
+
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        """Keep `message` (what is wrong) and `hint` (what to do)."""
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a configuration."""
+
+    where: str  # the file, or the environment variable
+    key: str  # dotted: "api.port"
+    problem: str
+    example: str = ""
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        text = f"{self.where}: {self.key}: {self.problem}"
+        return f"{text} (example: {self.example})" if self.example else text
+
+
+class ConfigError(EdgeWhiskError):
+    """The configuration cannot be used."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        """Keep all `faults`, so that a person mends the file once."""
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = faults
+
+
+class InstanceError(EdgeWhiskError):
+    """Another gateway is using the state directory."""
+
+
+class RequestError(EdgeWhiskError):
+    """Base of the errors a caller of the API can cause."""
+
+    status = 400
+
+
+class BadRequest(RequestError):
+    """The request makes no sense."""
+
+
+class MalformedContent(BadRequest):
+    """The body is not what the route takes; text as OpenWhisk's controller gives it."""
+
+    def __init__(self, reason: str) -> None:
+        """Wrap `reason` in OpenWhisk's sentence."""
+        super().__init__(f"The request content was malformed:\n{reason}")
+
+
+class Unauthorized(RequestError):
+    """No credentials, or wrong ones."""
+
+    status = 401
+
+    def __init__(self, message: str, *, challenge: bool = False) -> None:
+        """`challenge` asks for a WWW-Authenticate header."""
+        super().__init__(message)
+        self.challenge = challenge
+
+
+class Forbidden(RequestError):
+    """The caller has no right to the resource."""
+
+    status = 403
+
+    def __init__(self, resource: str) -> None:
+        """Name the `resource` as OpenWhisk does."""
+        super().__init__(f"The supplied authentication is not authorized to access '{resource}'.")
+
+
+class NotFound(RequestError):
+    """There is no such resource."""
+
+    status = 404
+
+    def __init__(self, message: str = "The requested resource does not exist.") -> None:
+        """Default to OpenWhisk's sentence."""
+        super().__init__(message)
+
+
+class Conflict(RequestError):
+    """The resource is in a state that does not allow this."""
+
+    status = 409
+
+
+class TooLarge(RequestError):
+    """Over a size limit."""
+
+    status = 413
+
+
+class UnsupportedMedia(RequestError):
+    """Not a content type the route takes."""
+
+    status = 415
+
+
+class Throttled(RequestError):
+    """Over a rate or concurrency limit."""
+
+    status = 429
+    retryable = True
+
+
+class Unavailable(RequestError):
+    """The gateway cannot take this now."""
+
+    status = 503
+    retryable = True
+
+
+class FeedError(EdgeWhiskError):
+    """A feed refuses its parameters, or has no such trigger."""
+
+    status = 502
+
+
+class SandboxError(EdgeWhiskError):
+    """A runtime cannot be loaded, or an action cannot be initialised in it."""
+
+
+class StorageError(EdgeWhiskError):
+    """The disk refused a write or a read."""
+
+    status = 507
+    retryable = True
+
+
+class CloudError(EdgeWhiskError):
+    """The cloud controller did not take what was sent."""
+
+    status = 502
+    retryable = True

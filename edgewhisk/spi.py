@@ -1,0 +1,264 @@
+"""The seams: what the stages of the data path expect of each other.
+
+Each Protocol's docstring is its contract; `tests/contract/` runs one suite per Protocol over the
+real implementation and over the fake that other tests use. Only `daemon.py` knows who implements
+what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from edgewhisk.entity.action import Action
+from edgewhisk.entity.activation import Record
+from edgewhisk.entity.exec import Exec
+from edgewhisk.entity.message import ActivationMessage, Outcome, TriggerEvent
+from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.errors import StorageError
+
+
+class Clock(Protocol):
+    """Time and identities. The wall clock may jump; the monotonic one never does."""
+
+    def now(self) -> int:
+        """Milliseconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed point."""
+        ...
+
+    def activation_ids(self, count: int) -> list[str]:
+        """`count` new random ids of 32 lower-case hex characters."""
+        ...
+
+
+class Fire(Protocol):
+    """What a feed hands everything to that one wake-up of its source brought.
+
+    Called on the event loop. Never refuses: a feed asks `full` after each call and stops reading
+    its source until `on_room` calls back, so at most one wake-up's worth is over the bound.
+    """
+
+    def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
+        """Start what the rules of each event's trigger say, in order.
+
+        The future is done when all `durable` events are on disk (only then may the source be
+        acknowledged) and fails with `StorageError` when the disk refused them.
+        """
+        ...
+
+    def full(self) -> bool:
+        """Whether the queue is at its bound."""
+        ...
+
+    def on_room(self, resume: Callable[[], None]) -> None:
+        """Call `resume` once, on the event loop, when there is room again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FeedAction:
+    """One feed as it is listed in a system package: `/whisk.system/mqtt/message`."""
+
+    package: str
+    name: str
+    description: str
+    parameters: Mapping[str, str]  # parameter -> what it means, shown as annotation
+
+
+class Feed(Protocol):
+    """A source of events: brings them to the triggers it was asked for, from `run` on.
+
+    Survives trouble with its source by itself (back-off, reconnect, replug); tells about it in
+    `describe`. All methods are called on the event loop.
+    """
+
+    actions: Sequence[FeedAction]
+
+    def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The normalised parameters to be stored; raises `FeedError` naming what is wrong."""
+        ...
+
+    async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
+        """Fire `trigger` from now on. Replaces what was asked for the same trigger before.
+
+        `parameters` come from `check`. Must succeed while the source is away.
+        """
+        ...
+
+    async def remove(self, trigger: FullyQualifiedName) -> None:
+        """Stop firing `trigger`; does nothing when it is unknown."""
+        ...
+
+    def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
+        """State and counters of one trigger's source for `READ` and `status`; `{}` when unknown."""
+        ...
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        ...
+
+
+Committed = Callable[[StorageError | None], None]
+
+
+class Query(NamedTuple):
+    """Filter and page of an activation list. Newest first."""
+
+    namespace: str
+    name: str | None = None  # as `filed_under` gives it
+    since: int | None = None  # inclusive, on `start`, ms
+    upto: int | None = None
+    limit: int = 30
+    skip: int = 0
+
+
+class Batch(NamedTuple):
+    """Consecutive records of the log, for the cloud."""
+
+    first: int  # sequence number of the first record
+    records: tuple[bytes, ...]
+
+    @property
+    def last(self) -> int:
+        """Sequence number of the last record; `first - 1` when empty."""
+        return self.first + len(self.records) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class BufferStats:
+    """What `status` shows of the buffer."""
+
+    records: int  # activations on disk
+    unsynced: int  # of those, not yet confirmed by the cloud
+    unfinished: int  # accepted events without a record yet
+    bytes: int  # on disk
+    written: int  # bytes written since start
+    commits: int  # fdatasync calls since start
+    evicted: int  # unsynced activations dropped for space since the store was made
+    corrupt: int  # frames skipped because their checksum did not match
+
+
+class ActivationStore(Protocol):
+    """Keeps accepted events until they are recorded, and activations until the cloud has them.
+
+    `accept` and `record` may be called from any thread and return at once; `done` is called once
+    from the commit thread, with None after the fdatasync or with the error. Order of calls is order
+    on disk. The other methods block on the disk: call them in a thread.
+    """
+
+    device: str  # 32 hex characters, made with the store
+    epoch: str  # 32 hex characters, new whenever the log was made anew
+
+    def accept(self, messages: Sequence[ActivationMessage], done: Committed) -> None:
+        """Journal `messages`; each stays unfinished until `record` gets its activation id."""
+        ...
+
+    def record(self, records: Sequence[Record], done: Committed, *, urgent: bool) -> None:
+        """Store finished activations. Not `urgent`: may wait for company, nobody is waiting."""
+        ...
+
+    def unfinished(self) -> list[ActivationMessage]:
+        """What was accepted in an earlier life and has no record, in order of acceptance."""
+        ...
+
+    def origins(self) -> list[str]:
+        """Origins of the most recently accepted messages of earlier lives, oldest first."""
+        ...
+
+    def get(self, activation_id: str) -> dict[str, Any] | None:
+        """The stored record."""
+        ...
+
+    def list(self, query: Query) -> list[dict[str, Any]]:
+        """Stored records, newest first."""
+        ...
+
+    def count(self, query: Query) -> int:
+        """How many records the filter of `query` finds; limit and skip are ignored."""
+        ...
+
+    def pending(self, max_records: int, max_bytes: int) -> Batch:
+        """The oldest records that are not confirmed; at least one if there is any."""
+        ...
+
+    def confirm(self, upto: int) -> None:
+        """The cloud has all records up to this sequence number; durable on return."""
+        ...
+
+    def absorb(self, device: str, epoch: str, batch: Batch) -> int:
+        """Take another gateway's batch; durable on return.
+
+        Stores what is above the highest sequence number it has from (device, epoch) and is not here
+        already by its activation id; returns the highest number it has now. A batch that leaves a
+        gap is not stored (the number stays), except as the first of its epoch.
+        """
+        ...
+
+    def stats(self) -> BufferStats:
+        """Counters; cheap."""
+        ...
+
+
+class Change(NamedTuple):
+    """One entity written or (document None) deleted."""
+
+    collection: str  # "actions"
+    key: str  # "guest/pkg/name"
+    document: Mapping[str, Any] | None
+
+
+class ArtifactStore(Protocol):
+    """Keeps packages, actions, triggers, rules and feeds. Methods block on the disk."""
+
+    def read(self, collection: str) -> dict[str, dict[str, Any]]:
+        """All documents of a collection by key."""
+        ...
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """Make all changes or none; durable on return. Raises `StorageError`."""
+        ...
+
+
+class Call(NamedTuple):
+    """One run of an action."""
+
+    arguments: bytes  # text of one JSON object
+    context: Mapping[str, str]  # `__OW_*` without the prefix, lower case: {"activation_id": ...}
+
+
+class Sandbox(Protocol):
+    """Runs actions, each call on a pristine memory. Thread-safe; `run` blocks."""
+
+    kinds: Mapping[str, str]  # every accepted kind or alias -> the kind it resolves to
+
+    def engine(self, kind: str) -> str:
+        """What honestly runs `kind`: "quickjs-ng 0.15.1 in wasmtime 50.0.1"."""
+        ...
+
+    def check(self, code: Exec) -> None:
+        """Raise `MalformedContent` if the code can never be loaded (not: if it merely throws)."""
+        ...
+
+    def run(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
+        """Run `calls` in order; one outcome each. The action's faults are outcomes, never raised.
+
+        Every call has the action's own time, memory and log limits. A call that breaks a limit
+        harms no other call of the same list.
+        """
+        ...
+
+
+class Cloud(Protocol):
+    """The ingest action of a cloud OpenWhisk controller."""
+
+    async def send(self, device: str, epoch: str, batch: Batch) -> int:
+        """Deliver a batch; returns the highest sequence number the cloud has of this epoch.
+
+        An empty batch only asks. Raises `CloudError`; nothing is known about delivery then.
+        """
+        ...
