@@ -12,11 +12,11 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from edgewhisk.entity.limits import Limits
@@ -83,7 +83,7 @@ class Config:
     mqtt: Mqtt = Mqtt()
     cloud: Cloud = Cloud()
     buffer: Buffer = Buffer()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     serial: Mapping[str, Serial] = field(default_factory=dict)
     source: Path | None = None  # the file it was read from
 
@@ -127,8 +127,7 @@ def load(given: Path | None, environment: Mapping[str, str]) -> Config:
     faults: list[Fault] = []
     reader = _Reader(str(path or "defaults"), environment, faults)
     known = {*SECTIONS, "serial", "state_dir", "log_level"}
-    for key in sorted(set(document) - known):
-        faults.append(Fault(reader.where, key, _unknown(key, known)))
+    faults.extend(Fault(reader.where, key, _unknown(key, known)) for key in sorted(set(document) - known))
     top = reader.section("", _Top, {k: document[k] for k in ("state_dir", "log_level") if k in document})
     sections = {name: reader.section(name, kind, document.get(name, {})) for name, kind in SECTIONS.items()}
     serial = reader.serial(document.get("serial", {}))
@@ -269,47 +268,69 @@ def _unknown(key: str, known: typing.Iterable[str]) -> str:
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _MAX_PORT: Final = 65535
 _MIN_BUFFER: Final = 8 << 20
+_MAX_WINDOW: Final = 1  # second
+_MAX_INTERVAL: Final = 3600  # seconds
+
+
+class _Rule(NamedTuple):
+    """A fault, if `broken`."""
+
+    broken: bool
+    key: str
+    problem: str
+    example: str = ""
 
 
 def _check(config: Config, where: str) -> list[Fault]:
     """What types alone do not tell."""
-    found: list[tuple[bool, str, str, str]] = [
-        (config.log_level not in _LEVELS, "log_level", f"must be one of {', '.join(_LEVELS)}", 'log_level = "info"'),
-        (not config.api.host, "api.host", "must not be empty", 'host = "127.0.0.1"'),
-        (not 0 <= config.api.port <= _MAX_PORT, "api.port", "must be 0 to 65535", "port = 3233"),
-        (not _is_broker(config.mqtt.url), "mqtt.url", "must be embedded, embedded://HOST:PORT or mqtt://HOST[:PORT]",
-         'url = "mqtt://127.0.0.1:1883"'),
-        (bool(config.mqtt.password_file) and not config.mqtt.username, "mqtt.username",
-         "is needed with password_file", 'username = "gateway"'),
-        (config.buffer.max_bytes < _MIN_BUFFER, "buffer.max_bytes", f"must be at least {_MIN_BUFFER}",
-         "max_bytes = 268435456"),
-        (not 0 <= config.buffer.commit_window <= 1, "buffer.commit_window", "must be 0 to 1 second",
-         "commit_window = 0.02"),
-        (not 0 < config.cloud.interval <= 3600, "cloud.interval", "must be over 0 and at most 3600 seconds",
-         "interval = 2.0"),
-    ]  # fmt: skip
-    if config.cloud.url:
-        found += [
-            (not _is_http(config.cloud.url), "cloud.url", "must be http(s)://HOST[:PORT]", 'url = "https://ow.example.com"'),
-            (config.cloud.auth_file is None, "cloud.auth_file", "is needed with cloud.url; it holds uuid:key",
-             'auth_file = "/etc/edgewhisk/cloud.key"'),
-        ]  # fmt: skip
-    found += [
-        (getattr(config.limits, entry.name) < (0 if "logs" in entry.name else 1), f"limits.{entry.name}",
-         "must be positive", f"{entry.name} = {entry.default}")
-        for entry in fields(Limits)
-    ]  # fmt: skip
-    for noun in ("duration", "memory", "logs"):
-        low, usual, high = (
-            getattr(config.limits, f"{edge}_action_{noun}") for edge in ("min", "default", "max")
-        )
-        problem = f"min, default and max must be in this order, not {low}, {usual}, {high}"
-        found.append((not low <= usual <= high, f"limits.default_action_{noun}", problem, ""))
-    found += [
-        (not entry.port, f"serial.{name}.port", "must name a device", 'port = "/dev/ttyUSB0"')
+    rules = [*_general(config), *_cloud(config.cloud), *_limits(config.limits)]
+    rules += [
+        _Rule(not entry.port, f"serial.{name}.port", "must name a device", 'port = "/dev/ttyUSB0"')
         for name, entry in config.serial.items()
     ]
-    return [Fault(where, key, problem, example) for bad, key, problem, example in found if bad]
+    return [Fault(where, rule.key, rule.problem, rule.example) for rule in rules if rule.broken]
+
+
+def _general(config: Config) -> Iterator[_Rule]:
+    levels = f"must be one of {', '.join(_LEVELS)}"
+    yield _Rule(config.log_level not in _LEVELS, "log_level", levels, 'log_level = "info"')
+    yield _Rule(not config.api.host, "api.host", "must not be empty", 'host = "127.0.0.1"')
+    in_range = 0 <= config.api.port <= _MAX_PORT
+    yield _Rule(not in_range, "api.port", f"must be 0 to {_MAX_PORT}", "port = 3233")
+    brokers = "must be embedded, embedded://HOST:PORT or mqtt://HOST[:PORT]"
+    yield _Rule(not _is_broker(config.mqtt.url), "mqtt.url", brokers, 'url = "mqtt://127.0.0.1:1883"')
+    nameless = config.mqtt.password_file is not None and not config.mqtt.username
+    yield _Rule(nameless, "mqtt.username", "is needed with password_file", 'username = "gateway"')
+    small = config.buffer.max_bytes < _MIN_BUFFER
+    yield _Rule(small, "buffer.max_bytes", f"must be at least {_MIN_BUFFER}", "max_bytes = 268435456")
+    long = not 0 <= config.buffer.commit_window <= _MAX_WINDOW
+    window = f"must be 0 to {_MAX_WINDOW} seconds"
+    yield _Rule(long, "buffer.commit_window", window, "commit_window = 0.02")
+
+
+def _cloud(cloud: Cloud) -> Iterator[_Rule]:
+    odd = not 0 < cloud.interval <= _MAX_INTERVAL
+    yield _Rule(
+        odd, "cloud.interval", f"must be over 0 and at most {_MAX_INTERVAL} seconds", "interval = 2.0"
+    )
+    if not cloud.url:
+        return
+    address = "must be http(s)://HOST[:PORT]"
+    yield _Rule(not _is_http(cloud.url), "cloud.url", address, 'url = "https://ow.example.com"')
+    keyless, key = cloud.auth_file is None, 'auth_file = "/etc/edgewhisk/cloud.key"'
+    yield _Rule(keyless, "cloud.auth_file", "is needed with cloud.url; it holds uuid:key", key)
+
+
+def _limits(limits: Limits) -> Iterator[_Rule]:
+    for entry in fields(Limits):
+        least = 0 if "logs" in entry.name else 1
+        problem = f"must be at least {least}"
+        example = f"{entry.name} = {entry.default}"
+        yield _Rule(getattr(limits, entry.name) < least, f"limits.{entry.name}", problem, example)
+    for noun in ("duration", "memory", "logs"):
+        low, usual, high = (getattr(limits, f"{edge}_action_{noun}") for edge in ("min", "default", "max"))
+        problem = f"min, default and max must be in this order, not {low}, {usual}, {high}"
+        yield _Rule(not low <= usual <= high, f"limits.default_action_{noun}", problem)
 
 
 def _is_broker(url: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record
+from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.exec import Exec
 from edgewhisk.entity.message import ActivationMessage, Outcome, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
@@ -221,6 +222,14 @@ class ArtifactStore(Protocol):
 
     def write(self, changes: Sequence[Change]) -> None:
         """Make all changes or none; durable on return. Raises `StorageError`."""
+        ...
+
+
+class Lookup(Protocol):
+    """Finds the action a message asks for, as it is now. Thread-safe."""
+
+    def __call__(self, message: ActivationMessage) -> Bound | None:
+        """The action with everything bound to it; None if it was deleted meanwhile."""
         ...
 
 

@@ -93,6 +93,34 @@ class RecordTemplate:
         return Record(message.activation_id, text)
 
 
+def unrunnable_record(message: ActivationMessage, status: Status, error: str, now: int) -> Record:
+    """The record of a message that could not be run at all, for example because its action is gone."""
+    document = {
+        "namespace": message.namespace,
+        "name": message.action.name,
+        "version": "0.0.1",
+        "subject": message.subject,
+        "activationId": message.activation_id,
+        "start": now,
+        "end": now,
+        "duration": 0,
+        "response": {
+            "result": {"error": error},
+            "success": False,
+            "status": status,
+            "statusCode": status.code,
+        },
+        "logs": [],
+        "annotations": [
+            {"key": "path", "value": message.action.key},
+            {"key": "kind", "value": "unknown"},
+            {"key": "edge-trigger", "value": message.trigger},
+        ],
+        "publish": False,
+    }
+    return Record(message.activation_id, orjson.dumps(document))
+
+
 def log_lines(lines: Sequence[LogLine]) -> list[str]:
     """Lines as OpenWhisk stores them: 30 columns of time, the stream, the text."""
     return [

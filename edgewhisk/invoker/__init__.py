@@ -1,1 +1,5 @@
-"""TODO."""
+"""Stage 3: when and where to run what was accepted, and write down what came of it.
+
+In: `ActivationMessage`s. Out: `Record`s in the buffer. Pure: `queue` (fairness, order), `pace` (how
+many runs one batch may hold). Shell: `invoker` (threads).
+"""

@@ -1,0 +1,161 @@
+"""What every route reads of a request: caller, names, page, body; and how it answers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, cast
+
+import orjson
+from quart import Response, current_app, request
+
+from edgewhisk.api.services import Services
+from edgewhisk.controller.entitlement import resolve_namespace
+from edgewhisk.entity.identity import Identity
+from edgewhisk.entity.names import FullyQualifiedName, entity_name
+from edgewhisk.errors import BadRequest, MalformedContent, TooLarge, Unauthorized, UnsupportedMedia
+
+JSON: Final = "application/json"
+ACTIVATION_ID: Final = "x-openwhisk-activation-id"
+_TRUE: Final = frozenset({"true", "yes", "on", "1"})
+_FALSE: Final = frozenset({"false", "no", "off", "0"})
+DEFAULT_PAGE: Final = 30
+LARGEST_PAGE: Final = 200
+_MISSING: Final = "The resource requires authentication, which was not supplied with the request"
+
+
+class Page(NamedTuple):
+    """A part of a list."""
+
+    limit: int
+    skip: int
+    counted: bool  # only the number is wanted
+
+
+def services() -> Services:
+    """The gateway's verbs."""
+    found: Services = current_app.config["SERVICES"]
+    return found
+
+
+def caller() -> Identity:
+    """Who sends this request; raises `Unauthorized`."""
+    header = request.headers.get("Authorization", "")
+    scheme, _, credentials = header.partition(" ")
+    if scheme.lower() != "basic":
+        raise Unauthorized(_MISSING, challenge=True)
+    try:
+        uuid, _, key = base64.b64decode(credentials, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise Unauthorized("The supplied authentication is invalid") from None
+    return services().subjects.authenticate(uuid, key)
+
+
+def full_name(
+    identity: Identity, namespace: str, name: str, package: str | None = None
+) -> FullyQualifiedName:
+    """The entity that the path names; raises `BadRequest` for illegal names."""
+    return FullyQualifiedName(
+        resolve_namespace(namespace, identity),
+        None if package is None else entity_name(package),
+        entity_name(name),
+    )
+
+
+def flag(key: str, *, default: bool = False) -> bool:
+    """A boolean of the query; raises `BadRequest`."""
+    text = request.args.get(key)
+    if text is None:
+        return default
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise BadRequest(f"The query parameter '{key}' was malformed:\n'{text}' is not a valid Boolean value")
+
+
+def page(collection: str) -> Page:
+    """`limit`, `skip` and `count` of the query; raises `BadRequest`."""
+    limit = _number("limit", DEFAULT_PAGE, collection)
+    if not 0 <= limit <= LARGEST_PAGE:
+        raise BadRequest(
+            "The query parameter 'limit' was malformed:\n"
+            f"The value '{limit}' is not in the range of 0 to {LARGEST_PAGE} for {collection}."
+        )
+    skip = _number("skip", 0, collection)
+    if skip < 0:
+        raise BadRequest(
+            "The query parameter 'skip' was malformed:\n"
+            f"The value '{skip}' is not greater than or equal to 0 for {collection}."
+        )
+    return Page(limit or LARGEST_PAGE, skip, flag("count"))
+
+
+def _number(key: str, default: int, collection: str) -> int:
+    text = request.args.get(key)
+    if text is None:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        raise BadRequest(
+            f"The query parameter '{key}' was malformed:\n"
+            f"The value '{text}' is not an integer for {collection}."
+        ) from None
+
+
+async def document(*, required: bool = True) -> Any:
+    """The body as JSON, or None where it may be absent; raises with OpenWhisk's texts."""
+    data = await _body()
+    if not data:
+        if required:
+            raise BadRequest("Request entity expected but not supplied")
+        return None
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise MalformedContent(str(error)) from None
+
+
+async def payload() -> bytes:
+    """The body as the text of one JSON object without line breaks; `{}` when there is none."""
+    allowed = services().limits.max_payload_size
+    if (size := request.content_length or 0) > allowed:
+        raise TooLarge(f"Request larger than allowed: {size} > {allowed} bytes.")
+    data = await _body()
+    if not data:
+        return b"{}"
+    if len(data) > allowed:
+        raise TooLarge(f"Request larger than allowed: {len(data)} > {allowed} bytes.")
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise MalformedContent(str(error)) from None
+    if not isinstance(value, dict):
+        raise MalformedContent("JSON object expected")
+    # A line break can only be white space here: inside a string JSON does not allow a raw one.
+    return data.strip().replace(b"\n", b" ").replace(b"\r", b" ") if value else b"{}"
+
+
+async def _body() -> bytes:
+    data = cast("bytes", await request.get_data(as_text=False))
+    kind = (request.mimetype or JSON).lower()
+    if data and kind != JSON:
+        raise UnsupportedMedia(
+            f"The request's Content-Type [{request.content_type}] is not supported. Expected:\n{JSON}"
+        )
+    return data
+
+
+def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(orjson.dumps(value), status, dict(headers or {}), content_type=JSON)
+
+
+def listed(items: list[dict[str, Any]], collection: str) -> Response:
+    """The asked-for page of a list, or its count."""
+    wanted = page(collection)
+    if wanted.counted:
+        return answer({collection: max(0, len(items) - wanted.skip)})
+    return answer(items[wanted.skip : wanted.skip + wanted.limit])

@@ -1,0 +1,32 @@
+"""What the API needs of the rest of the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from edgewhisk.controller.actions import Actions
+from edgewhisk.controller.activations import Activations
+from edgewhisk.controller.controller import Controller
+from edgewhisk.controller.packages import Packages
+from edgewhisk.controller.rules import Rules
+from edgewhisk.controller.subjects import Subjects
+from edgewhisk.controller.triggers import Triggers
+from edgewhisk.entity.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The verbs behind the routes."""
+
+    subjects: Subjects
+    controller: Controller
+    actions: Actions
+    packages: Packages
+    triggers: Triggers
+    rules: Rules
+    activations: Activations
+    limits: Limits
+    runtimes: dict[str, Any]  # family -> list of kinds, for the info document
+    status: Callable[[], Awaitable[dict[str, Any]]]

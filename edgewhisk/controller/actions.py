@@ -1,0 +1,119 @@
+"""Actions: create, read, update, delete, list."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from edgewhisk.controller.entities import Entities
+from edgewhisk.controller.entitlement import check_owner, check_readable
+from edgewhisk.controller.resolver import Resolver
+from edgewhisk.entity.action import Action, ActionPut
+from edgewhisk.entity.arguments import Bound
+from edgewhisk.entity.exec import CodeExec, SequenceExec
+from edgewhisk.entity.identity import Identity
+from edgewhisk.entity.limits import Limits
+from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.parameters import Parameters
+from edgewhisk.errors import BadRequest, Conflict, MalformedContent, NotFound, TooLarge
+from edgewhisk.spi import Clock, Sandbox
+
+MEGABYTE: Final = 1 << 20
+
+
+class Actions:
+    """The collection `actions`."""
+
+    def __init__(
+        self, entities: Entities, resolver: Resolver, sandbox: Sandbox, limits: Limits, clock: Clock
+    ) -> None:
+        """`sandbox` knows the kinds and judges code."""
+        self._entities = entities
+        self._resolver = resolver
+        self._sandbox = sandbox
+        self._limits = limits
+        self._clock = clock
+
+    def list(self, identity: Identity, namespace: str, package: str | None) -> list[dict[str, Any]]:
+        """Items of a namespace or of one of its packages."""
+        if package is None:
+            check_owner(identity, namespace, namespace)
+            return [action.to_listing() for action in self._entities.actions.within(namespace)]
+        name = FullyQualifiedName(namespace, None, package)
+        found = self._entities.packages.find(name)
+        check_readable(identity, FullyQualifiedName(namespace, package, ""), found)
+        if found is None:
+            raise NotFound
+        source = found.binding or name
+        return [action.to_listing() for action in self._entities.actions.within(source.key)]
+
+    def get(self, identity: Identity, name: FullyQualifiedName, *, code: bool) -> dict[str, Any]:
+        """The document, with the parameters of package and binding merged in."""
+        bound = self.find(identity, name)
+        document = bound.action.to_json(code=code)
+        document["parameters"] = bound.parameters.to_json()
+        if bound.binding and not code:
+            document["binding"] = bound.binding
+        return document
+
+    def find(self, identity: Identity, name: FullyQualifiedName) -> Bound:
+        """The action that the caller may read and run, with what is bound to it."""
+        check_readable(identity, name, self._resolver.package_of(name))
+        located = self._resolver.locate(name)
+        bound = self._resolver.bound(*located) if located else None
+        if bound is None:
+            self._entities.claim(self._entities.actions, name)
+            raise NotFound
+        return bound
+
+    async def put(
+        self, identity: Identity, name: FullyQualifiedName, body: Any, *, overwrite: bool
+    ) -> dict[str, Any]:
+        """Create or update; returns the document."""
+        check_owner(identity, name.namespace, name.key)
+        wanted = ActionPut.from_json(
+            body, kinds=self._sandbox.kinds, namespace=name.namespace, limits=self._limits
+        )
+        async with self._entities.changing():
+            self._check_package(name)
+            self._entities.claim(self._entities.actions, name)
+            old = self._entities.actions.find(name)
+            if old is not None and not overwrite:
+                raise Conflict("resource already exists")
+            now = self._clock.now()
+            action = wanted.update(old, now) if old else wanted.create(name, self._limits, now)
+            self._check(action)
+            await self._entities.write(("actions", name.key, action))
+        return action.to_json()
+
+    async def delete(self, identity: Identity, name: FullyQualifiedName) -> dict[str, Any]:
+        """Delete; rules that name the action stay and log an error when they fire."""
+        check_owner(identity, name.namespace, name.key)
+        async with self._entities.changing():
+            self._check_package(name)
+            action = self._entities.get(self._entities.actions, name)
+            await self._entities.write(("actions", name.key, None))
+        return action.to_json()
+
+    def _check_package(self, name: FullyQualifiedName) -> None:
+        package = self._resolver.package_of(name)
+        if name.package is not None and package is None:
+            raise NotFound
+        if package is not None and package.binding is not None:
+            raise BadRequest("Operation not permitted on package binding.")
+
+    def _check(self, action: Action) -> None:
+        check_size("parameters", action.parameters, self._limits)
+        check_size("annotations", action.annotations, self._limits)
+        if isinstance(action.exec, SequenceExec):
+            raise MalformedContent("sequences are not supported yet; call the actions one after the other")
+        if isinstance(action.exec, CodeExec):
+            size, allowed = len(action.exec.code.encode()), self._limits.max_action_code * MEGABYTE
+            if size > allowed:
+                raise TooLarge(f"exec larger than allowed: {size} > {allowed} bytes.")
+        self._sandbox.check(action.exec)
+
+
+def check_size(what: str, parameters: Parameters, limits: Limits) -> None:
+    """Raise `TooLarge` above OpenWhisk's limit for the parameters or annotations of an entity."""
+    if (size := parameters.size) > limits.max_parameter_size:
+        raise TooLarge(f"{what} larger than allowed: {size} > {limits.max_parameter_size} bytes.")

@@ -1,0 +1,226 @@
+"""Invoking actions and firing triggers, for the API and for feeds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+import orjson
+
+from edgewhisk.controller.actions import Actions
+from edgewhisk.controller.entities import Entities
+from edgewhisk.controller.entitlement import ConcurrencyThrottle, RateThrottle, check_owner
+from edgewhisk.controller.firing import messages, posted
+from edgewhisk.controller.resolver import Resolver
+from edgewhisk.controller.system import SystemAction
+from edgewhisk.entity.activation import Record, RecordTemplate, trigger_record
+from edgewhisk.entity.arguments import Bound, check_final, over
+from edgewhisk.entity.identity import Identity
+from edgewhisk.entity.limits import Limits
+from edgewhisk.entity.message import ActivationMessage, Outcome, Status, TriggerEvent
+from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.errors import EdgeWhiskError, FeedError, NotFound, StorageError, Unavailable
+from edgewhisk.spi import ActivationStore, Clock
+
+ENGINE: Final = "edgewhisk"  # what runs system actions
+
+
+class Running(Protocol):
+    """The invoker, as the controller sees it. All methods are called on the event loop."""
+
+    def submit(self, messages: Sequence[ActivationMessage]) -> asyncio.Future[None]:
+        """Run `messages`; the future is done when the durable ones are on disk."""
+        ...
+
+    def run(self, message: ActivationMessage) -> asyncio.Future[Record]:
+        """Run one message whose record somebody waits for; done when the record is on disk."""
+        ...
+
+    def full(self) -> bool:
+        """Whether the queue is at its bound."""
+        ...
+
+    def on_room(self, resume: Callable[[], None]) -> None:
+        """Call `resume` once when there is room."""
+        ...
+
+
+class Answer(NamedTuple):
+    """What an invoke gave: the id, and the record's text unless it was not waited for."""
+
+    activation_id: str
+    record: bytes | None
+
+
+class Controller:
+    """Starts what callers and feeds ask for. Implements `spi.Fire` for the feeds."""
+
+    def __init__(
+        self,
+        entities: Entities,
+        resolver: Resolver,
+        actions: Actions,
+        invoker: Running,
+        store: ActivationStore,
+        limits: Limits,
+        clock: Clock,
+    ) -> None:
+        """Wire the stages; `system` actions are added by the composition root."""
+        self.system: dict[FullyQualifiedName, SystemAction] = {}
+        self.unruled = 0  # events whose trigger had no active rule: by OpenWhisk's rules, no record
+        self._entities = entities
+        self._resolver = resolver
+        self._actions = actions
+        self._invoker = invoker
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._invocations = RateThrottle(limits.invocations_per_minute)
+        self._fires = RateThrottle(limits.fires_per_minute)
+        self._flying = ConcurrencyThrottle(limits.concurrent_invocations)
+
+    # -- feeds -----------------------------------------------------------------------------------
+
+    def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
+        """Fire triggers for a feed; see `spi.Fire`."""
+        plans = [(self._resolver.plan(event.trigger), event) for event in events]
+        started = sum(len(plan.starts) for plan, _ in plans if plan)
+        ids = iter(self._clock.activation_ids(started))
+        batch: list[ActivationMessage] = []
+        for plan, event in plans:
+            if plan is None or not plan.starts:
+                self.unruled += 1
+            else:
+                batch.extend(messages(plan, event, ids))
+        return self._invoker.submit(batch)
+
+    def full(self) -> bool:
+        """Whether feeds must hold back."""
+        return self._invoker.full()
+
+    def on_room(self, resume: Callable[[], None]) -> None:
+        """Call `resume` once when feeds may go on."""
+        self._invoker.on_room(resume)
+
+    # -- the API ---------------------------------------------------------------------------------
+
+    def admit(self, identity: Identity, *, fire: bool = False) -> None:
+        """Count one request against the caller's rates; raises `Throttled`.
+
+        Called before anything else of the request is looked at, as OpenWhisk does.
+        """
+        throttle = self._fires if fire else self._invocations
+        throttle.check(identity.namespace, self._clock.now())
+
+    async def fire(
+        self, identity: Identity, name: FullyQualifiedName, payload: bytes, headers: Mapping[str, str]
+    ) -> str | None:
+        """Fire a trigger for a caller; the activation id, or None if it has no active rule."""
+        check_owner(identity, name.namespace, name.key)
+        plan = self._resolver.plan(name)
+        if plan is None:
+            self._entities.get(self._entities.triggers, name)
+            raise NotFound
+        if not plan.starts:
+            return None
+        self._check_room()
+        now = self._clock.now()
+        trigger_id, *ids = self._clock.activation_ids(1 + len(plan.starts))
+        argued = over(orjson.dumps({"__ow_headers": dict(headers)}), payload)
+        event = TriggerEvent(name, argued, now, durable=True)
+        await self._invoker.submit(list(messages(plan, event, iter(ids))))
+        entries = [posted(start, started) for start, started in zip(plan.starts, ids, strict=True)]
+        fired = ActivationMessage(trigger_id, name, identity.namespace, identity.subject, payload, now)
+        version = str(self._entities.get(self._entities.triggers, name).version)
+        await self._record(trigger_record(fired, version, [*entries, *plan.problems]))
+        return trigger_id
+
+    async def invoke(
+        self, identity: Identity, name: FullyQualifiedName, payload: bytes, wait: float | None
+    ) -> Answer:
+        """Invoke an action with a JSON object; wait at most `wait` seconds, or not at all.
+
+        An invocation that is not waited for is on disk when this returns.
+        """
+        bound: Bound = self._actions.find(identity, name)
+        if bound.final:
+            check_final(bound, orjson.loads(payload))
+        message = ActivationMessage(
+            self._clock.activation_ids(1)[0],
+            bound.action.name,
+            identity.namespace,
+            identity.subject,
+            payload,
+            self._clock.now(),
+            binding=bound.binding,
+            durable=wait is None,
+        )
+        system = self.system.get(bound.action.name)
+        self._flying.start(identity.namespace)
+        try:
+            if system is not None:
+                return await self._perform(identity, system, bound, message)
+            self._check_room()
+            if wait is None:
+                await self._invoker.submit([message])
+                return Answer(message.activation_id, None)
+            return await self._wait(message, wait)
+        finally:
+            self._flying.end(identity.namespace)
+
+    async def _wait(self, message: ActivationMessage, wait: float) -> Answer:
+        running = self._invoker.run(message)
+        done, _ = await asyncio.wait([running], timeout=wait)
+        if not done:
+            running.add_done_callback(_retrieve)
+            return Answer(message.activation_id, None)
+        return Answer(message.activation_id, (await running).text)
+
+    def _check_room(self) -> None:
+        if self._invoker.full():
+            raise Unavailable(
+                "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"
+            )
+
+    async def _perform(
+        self, identity: Identity, system: SystemAction, bound: Bound, message: ActivationMessage
+    ) -> Answer:
+        """Run an action whose code is this program."""
+        start = self._clock.now()
+        try:
+            result = await system.perform(identity, orjson.loads(over(bound.text, message.payload)))
+            status = Status.SUCCESS
+        except (FeedError, EdgeWhiskError) as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            result, status = {"error": f"{error}{hint}"}, Status.APPLICATION_ERROR
+        outcome = Outcome(status, orjson.dumps(result), (), start, self._clock.now())
+        record = RecordTemplate(bound.action, message, ENGINE).record(message, outcome)
+        if system.recorded or status is not Status.SUCCESS:
+            await self._record(record)
+        return Answer(message.activation_id, record.text)
+
+    async def _record(self, record: Record) -> None:
+        loop = asyncio.get_running_loop()
+        stored: asyncio.Future[None] = loop.create_future()
+
+        def done(error: StorageError | None) -> None:
+            loop.call_soon_threadsafe(_settle, stored, error)
+
+        self._store.record([record], done, urgent=True)
+        await stored
+
+
+def _settle(future: asyncio.Future[None], error: StorageError | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def _retrieve(running: asyncio.Future[Record]) -> None:
+    """Nobody waits any more: the outcome is in the store, or counted as unrecorded there."""
+    if not running.cancelled():
+        running.exception()

@@ -1,0 +1,163 @@
+"""Feeds: connect triggers to sources through OpenWhisk's feed actions.
+
+A client creates a trigger and then invokes the feed action with `lifecycleEvent`, `triggerName` and
+`authKey`; the feed's definition is stored beside the trigger, so that it serves again after a
+restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from edgewhisk.controller.entities import FEEDS, Entities
+from edgewhisk.entity.identity import Identity
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
+from edgewhisk.errors import EdgeWhiskError, FeedError
+from edgewhisk.spi import Feed
+
+_ENVELOPE: Final = frozenset({"lifecycleEvent", "triggerName", "authKey"})
+
+
+class Feeds:
+    """The feed actions of all sources."""
+
+    def __init__(self, entities: Entities, feeds: Sequence[Feed]) -> None:
+        """Serve `feeds`, whose definitions are kept in `entities`."""
+        self._entities = entities
+        self.feeds = {
+            f"{action.package}/{action.name}": (feed, action) for feed in feeds for action in feed.actions
+        }
+        self._events: Mapping[str, Callable[..., Awaitable[dict[str, Any]]]] = {
+            "CREATE": self._create,
+            "READ": self._read,
+            "UPDATE": self._update,
+            "DELETE": self._delete,
+            "PAUSE": self._pause,
+            "UNPAUSE": self._unpause,
+        }
+
+    async def restore(self) -> list[str]:
+        """Serve what is stored; returns what could not be served and why, one line each."""
+        troubles = []
+        for key, stored in self._entities.feeds.items():
+            trigger = parse_name(key, "_")
+            try:
+                await self._serve(trigger, stored)
+            except EdgeWhiskError as error:
+                troubles.append(f"feed of trigger {trigger}: {error}")
+        return troubles
+
+    async def invoke(self, identity: Identity, feed: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Handle one lifecycle event of `feed` ("mqtt/message"); raises `FeedError`."""
+        event = parameters.get("lifecycleEvent")
+        handler = self._events.get(event) if isinstance(event, str) else None
+        if handler is None:
+            raise FeedError(f"lifecycleEvent must be one of {', '.join(self._events)}, not {event!r}")
+        trigger = self._trigger(identity, parameters)
+        given = {key: value for key, value in parameters.items() if key not in _ENVELOPE}
+        async with self._entities.changing():
+            return await handler(trigger, feed, given)
+
+    async def stop(self, trigger: FullyQualifiedName) -> None:
+        """Stop whatever feeds `trigger`."""
+        for feed, _ in self.feeds.values():
+            await feed.remove(trigger)
+
+    def describe(self) -> Iterator[dict[str, Any]]:
+        """State of every stored feed, for `status`."""
+        for key, stored in self._entities.feeds.items():
+            trigger = parse_name(key, "_")
+            yield {"trigger": str(trigger), "feed": stored["feed"], **self._state(trigger, stored)}
+
+    def _trigger(self, identity: Identity, parameters: Mapping[str, Any]) -> FullyQualifiedName:
+        name = parameters.get("triggerName")
+        if not isinstance(name, str) or not name:
+            raise FeedError("triggerName must be the name of a trigger, for example /_/temperature")
+        try:
+            trigger = parse_name(name if "/" in name else f"_/{name}", identity.namespace)
+        except EdgeWhiskError as error:
+            raise FeedError(f"triggerName {name!r}: {error}") from error
+        key = parameters.get("authKey")
+        if trigger.namespace != identity.namespace or (key is not None and key != identity.auth.compact):
+            raise FeedError(f"the caller or authKey may not use trigger {trigger}")
+        return trigger
+
+    async def _create(
+        self, trigger: FullyQualifiedName, feed: str, given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        if self._entities.triggers.find(trigger) is None:
+            raise FeedError(f"trigger {trigger} does not exist; create it before its feed")
+        if trigger.key in self._entities.feeds:
+            raise FeedError(f"trigger {trigger} has a feed already; send UPDATE, or DELETE first")
+        return await self._store(trigger, {"feed": feed, "parameters": self._check(feed, given)})
+
+    async def _read(
+        self, trigger: FullyQualifiedName, feed: str, _given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        stored = self._find(trigger, feed)
+        return {"config": stored["parameters"], "status": self._state(trigger, stored)}
+
+    async def _update(
+        self, trigger: FullyQualifiedName, feed: str, given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        stored = self._find(trigger, feed)
+        changed = self._check(feed, {**stored["parameters"], **given})
+        return await self._store(trigger, {**stored, "parameters": changed})
+
+    async def _delete(
+        self, trigger: FullyQualifiedName, feed: str, _given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        self._find(trigger, feed)
+        await self._entities.write((FEEDS, trigger.key, None))
+        await self._of(feed).remove(trigger)
+        return {"triggerName": str(trigger), "status": "deleted"}
+
+    async def _pause(
+        self, trigger: FullyQualifiedName, feed: str, _given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return await self._store(trigger, {**self._find(trigger, feed), "paused": True})
+
+    async def _unpause(
+        self, trigger: FullyQualifiedName, feed: str, _given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        stored = dict(self._find(trigger, feed))
+        stored.pop("paused", None)
+        return await self._store(trigger, stored)
+
+    async def _store(self, trigger: FullyQualifiedName, stored: dict[str, Any]) -> dict[str, Any]:
+        await self._entities.write((FEEDS, trigger.key, stored))
+        await self._serve(trigger, stored)
+        return {
+            "triggerName": str(trigger),
+            "config": stored["parameters"],
+            "status": self._state(trigger, stored),
+        }
+
+    async def _serve(self, trigger: FullyQualifiedName, stored: Mapping[str, Any]) -> None:
+        feed = self._of(stored["feed"])
+        if stored.get("paused"):
+            await feed.remove(trigger)
+        else:
+            await feed.add(trigger, stored["feed"], stored["parameters"])
+
+    def _state(self, trigger: FullyQualifiedName, stored: Mapping[str, Any]) -> dict[str, Any]:
+        if stored.get("paused"):
+            return {"state": "paused"}
+        found = self.feeds.get(stored["feed"])
+        return found[0].describe(trigger) if found else {"state": "failed"}
+
+    def _check(self, feed: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return self._of(feed).check(feed, parameters)
+
+    def _find(self, trigger: FullyQualifiedName, feed: str) -> dict[str, Any]:
+        stored = self._entities.feeds.get(trigger.key)
+        if stored is None or stored["feed"] != feed:
+            raise FeedError(f"trigger {trigger} is not fed by /whisk.system/{feed}")
+        return stored
+
+    def _of(self, feed: str) -> Feed:
+        found = self.feeds.get(feed)
+        if found is None:
+            raise FeedError(f"this gateway has no feed /whisk.system/{feed}")
+        return found[0]

@@ -1,0 +1,98 @@
+"""What a fired trigger starts. Pure.
+
+A plan is made once for each trigger and kept until an entity changes; firing is then one message
+for each active rule, spliced from bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import orjson
+
+from edgewhisk.entity.arguments import over
+from edgewhisk.entity.message import ActivationMessage, TriggerEvent
+from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.trigger import Trigger
+
+
+class Start(NamedTuple):
+    """An action that an active rule of the trigger starts."""
+
+    rule: str  # "ns/rule"
+    shown: str  # the action as the rule names it: "ns/[pkg/]action"
+    action: FullyQualifiedName  # where its code is; through a binding: the provider's
+    binding: str = ""
+
+
+class Plan(NamedTuple):
+    """What firing one trigger means."""
+
+    trigger: str  # "/guest/t"
+    namespace: str
+    subject: str
+    parameters: bytes  # the trigger's own, as a JSON object
+    starts: tuple[Start, ...]
+    problems: tuple[dict[str, Any], ...]  # log entries of rules that start nothing
+
+
+def plan(trigger: Trigger, resolve: dict[FullyQualifiedName, tuple[FullyQualifiedName, str] | None]) -> Plan:
+    """The plan of `trigger`; `resolve` says where the code of each rule's action is, or None."""
+    starts: list[Start] = []
+    problems: list[dict[str, Any]] = []
+    for rule, link in trigger.rules.items():
+        found = resolve.get(link.action)
+        if not link.active:
+            problems.append(_inactive(rule, link.action.key))
+        elif found is None:
+            problems.append(_missing(rule, link.action.key))
+        else:
+            starts.append(Start(rule, link.action.key, found[0], found[1]))
+    return Plan(
+        str(trigger.name),
+        trigger.name.namespace,
+        trigger.name.namespace,
+        orjson.dumps(trigger.parameters.arguments()),
+        tuple(starts),
+        tuple(problems),
+    )
+
+
+def messages(plan: Plan, event: TriggerEvent, ids: Iterator[str]) -> Iterator[ActivationMessage]:
+    """One message for each action that `event` starts, with ids taken from `ids`."""
+    payload = over(plan.parameters, event.payload)
+    for start in plan.starts:
+        yield ActivationMessage(
+            next(ids),
+            start.action,
+            plan.namespace,
+            plan.subject,
+            payload,
+            event.at,
+            plan.trigger,
+            start.binding,
+            event.origin,
+            event.durable,
+        )
+
+
+def posted(start: Start, activation_id: str) -> dict[str, Any]:
+    """The trigger's log entry for a started action."""
+    return {
+        "statusCode": 0,
+        "success": True,
+        "activationId": activation_id,
+        "rule": start.rule,
+        "action": start.shown,
+    }
+
+
+def _inactive(rule: str, action: str) -> dict[str, Any]:
+    error = f"Rule '{rule}' is inactive, action '{action}' was not activated."
+    return {"statusCode": 1, "success": False, "rule": rule, "action": action, "error": error}
+
+
+def _missing(rule: str, action: str) -> dict[str, Any]:
+    error = "The requested resource does not exist."
+    return {"statusCode": 1, "success": False, "rule": rule, "action": action, "error": error}

@@ -1,0 +1,101 @@
+"""From names to what they mean now: actions through packages and bindings, triggers to plans.
+
+Answers are kept until any entity changes: a sensor that fires a thousand times a second asks a
+thousand times for the same plan.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from edgewhisk.controller.entities import Entities
+from edgewhisk.controller.firing import Plan, plan
+from edgewhisk.entity.arguments import Bound, bind
+from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.package import Package
+
+
+class _Memory(NamedTuple):
+    generation: int
+    bounds: dict[tuple[FullyQualifiedName, str], Bound | None]
+    plans: dict[FullyQualifiedName, Plan | None]
+
+
+class Resolver:
+    """Looks names up in the entities, with memory. Thread-safe for readers."""
+
+    def __init__(self, entities: Entities) -> None:
+        """Answers follow `entities`."""
+        self._entities = entities
+        self._memory = _Memory(-1, {}, {})
+
+    def package_of(self, name: FullyQualifiedName) -> Package | None:
+        """The package that `name` is written in, or None."""
+        if name.package is None:
+            return None
+        return self._entities.packages.find(FullyQualifiedName(name.namespace, None, name.package))
+
+    def locate(self, name: FullyQualifiedName) -> tuple[FullyQualifiedName, str] | None:
+        """Where the code of `name` is, and the binding ("ns/b") it was reached through."""
+        package = self.package_of(name)
+        if name.package is not None and package is None:
+            return None
+        where, binding = name, ""
+        if package is not None and package.binding is not None:
+            where = FullyQualifiedName(package.binding.namespace, package.binding.name, name.name)
+            binding = package.name.key
+            if not self._usable(package.name.namespace, package.binding):
+                return None
+        return (where, binding) if self._entities.actions.find(where) else None
+
+    def bound(self, where: FullyQualifiedName, binding: str) -> Bound | None:
+        """The action at `where` with everything bound to it, or None if it is gone."""
+        known = self._current().bounds
+        key = (where, binding)
+        if key not in known:
+            known[key] = self._bind(where, binding)
+        return known[key]
+
+    def bound_of(self, message: ActivationMessage) -> Bound | None:
+        """The action a message asks for."""
+        return self.bound(message.action, message.binding)
+
+    def plan(self, trigger: FullyQualifiedName) -> Plan | None:
+        """What firing `trigger` starts; None if there is no such trigger."""
+        known = self._current().plans
+        if trigger not in known:
+            found = self._entities.triggers.find(trigger)
+            targets = (
+                {link.action: self.locate(link.action) for link in found.rules.values()} if found else {}
+            )
+            known[trigger] = plan(found, targets) if found else None
+        return known[trigger]
+
+    def _usable(self, caller: str, provider: FullyQualifiedName) -> bool:
+        """A binding works as long as the provider's package is its own or published."""
+        package = self._entities.packages.find(provider)
+        return package is not None and (package.publish or provider.namespace == caller)
+
+    def _bind(self, where: FullyQualifiedName, binding: str) -> Bound | None:
+        action = self._entities.actions.find(where)
+        if action is None:
+            return None
+        packages = [self.package_of(where)]
+        name: FullyQualifiedName | None = None
+        if binding:
+            namespace, _, package = binding.partition("/")
+            name = FullyQualifiedName(namespace, None, package)
+            packages.append(self._entities.packages.find(name))
+        return bind(action, tuple(package for package in packages if package), name)
+
+    def _current(self) -> _Memory:
+        """What is remembered of this generation.
+
+        A thread that was looking while an entity changed writes into a memory that nobody reads any
+        more, never into the new one.
+        """
+        memory = self._memory
+        if memory.generation != self._entities.generation:
+            memory = self._memory = _Memory(self._entities.generation, {}, {})
+        return memory

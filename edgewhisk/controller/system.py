@@ -1,0 +1,76 @@
+"""The packages of `whisk.system`: feeds and other actions that the gateway itself performs.
+
+They are listed, read and bound like any package; their code is this program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from edgewhisk.entity.action import Action
+from edgewhisk.entity.exec import CodeExec
+from edgewhisk.entity.identity import SYSTEM_NAMESPACE, Identity
+from edgewhisk.entity.limits import ActionLimits, Limits
+from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.package import Package
+from edgewhisk.entity.parameters import Parameters
+from edgewhisk.entity.version import SemVer
+from edgewhisk.spi import FeedAction
+
+NATIVE: Final = "edgewhisk:native"  # kind of actions whose code is this program
+
+Perform = Callable[[Identity, Mapping[str, Any]], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class SystemAction:
+    """One action of the gateway itself. `perform` raises `EdgeWhiskError` for an application error."""
+
+    package: str
+    name: str
+    description: str
+    parameters: Mapping[str, str]
+    perform: Perform
+    feed: bool = False
+    recorded: bool = True  # whether a successful run is kept as an activation
+
+    @classmethod
+    def of_feed(cls, action: FeedAction, perform: Perform) -> SystemAction:
+        """The feed action of a source."""
+        return cls(action.package, action.name, action.description, action.parameters, perform, feed=True)
+
+    @property
+    def fqn(self) -> FullyQualifiedName:
+        """Its full name."""
+        return FullyQualifiedName(SYSTEM_NAMESPACE, self.package, self.name)
+
+
+def entities(actions: Sequence[SystemAction], limits: Limits) -> Iterator[Package | Action]:
+    """Packages and actions to be listed for `actions`."""
+    for name in sorted({action.package for action in actions}):
+        described = Parameters.of({"description": f"EdgeWhisk's package {name}"})
+        yield Package(
+            FullyQualifiedName(SYSTEM_NAMESPACE, None, name), None, Parameters(), described, SemVer(), 0, True
+        )
+    for action in actions:
+        annotations: dict[str, Any] = {
+            "exec": NATIVE,
+            "description": action.description,
+            "parameters": [
+                {"name": key, "description": meaning} for key, meaning in action.parameters.items()
+            ],
+        }
+        if action.feed:
+            annotations["feed"] = True
+        yield Action(
+            action.fqn,
+            CodeExec(NATIVE, ""),
+            Parameters(),
+            ActionLimits.default(limits),
+            Parameters.of(annotations),
+            SemVer(),
+            0,
+            True,
+        )

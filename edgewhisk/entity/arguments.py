@@ -1,0 +1,59 @@
+"""Arguments of an action as JSON text, put together without parsing what is already text.
+
+Payload bytes go from the sensor to the guest's own JSON parser as they came. Where a key is in both
+halves it stands twice and the later one wins: JSON parsers of all our guests take the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import orjson
+
+from edgewhisk.entity.action import Action
+from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.package import Package
+from edgewhisk.entity.parameters import JsonValue, Parameters
+from edgewhisk.errors import BadRequest
+
+EMPTY: Final = b"{}"
+NOT_ALLOWED: Final = "Request defines parameters that are not allowed (e.g., reserved properties)."
+
+
+class Bound(NamedTuple):
+    """An action with what is bound to it: package < binding < action."""
+
+    action: Action
+    parameters: Parameters
+    text: bytes  # the parameters as one JSON object
+    final: frozenset[str]  # keys that a payload may not set
+    binding: str = ""  # "ns/binding"
+
+
+def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedName | None) -> Bound:
+    """Merge the parameters of `packages` (provider first, then the binding) and of the action."""
+    merged = Parameters()
+    for package in packages:
+        merged = merged.merged(package.parameters)
+    merged = merged.merged(action.parameters)
+    arguments = merged.arguments()
+    final = action.annotations.get("final") is True
+    protected = frozenset(key for key, value in arguments.items() if value is not None) if final else ()
+    key = f"{binding.namespace}/{binding.name}" if binding else ""
+    return Bound(action, merged, orjson.dumps(arguments), frozenset(protected), key)
+
+
+def over(base: bytes, top: bytes) -> bytes:
+    """The JSON object `top` with the keys of `base` under it; both are texts of objects."""
+    if base == EMPTY:
+        return top
+    if top == EMPTY:
+        return base
+    return base[:-1] + b"," + top[1:]
+
+
+def check_final(bound: Bound, payload: Mapping[str, JsonValue]) -> None:
+    """Raise `BadRequest` if the payload sets a protected parameter."""
+    if not bound.final.isdisjoint(payload):
+        raise BadRequest(NOT_ALLOWED)

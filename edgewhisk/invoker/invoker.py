@@ -1,0 +1,299 @@
+"""Runs queued messages on worker threads and records what came of them.
+
+Wasm releases the interpreter lock, but half of the work of a small action is Python's; so one
+worker does all the work as long as it keeps up, which also makes batches, and the others are woken
+only when something has waited for `RELIEF`: behind a slow action nobody waits longer than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from edgewhisk.entity.activation import Record, RecordTemplate, unrunnable_record
+from edgewhisk.entity.arguments import Bound, over
+from edgewhisk.entity.limits import Limits
+from edgewhisk.entity.message import ActivationMessage, Outcome, Status
+from edgewhisk.errors import StorageError
+from edgewhisk.invoker.pace import Pace
+from edgewhisk.invoker.queue import Job, Queue, Taken
+from edgewhisk.spi import ActivationStore, Call, Clock, Lookup, Sandbox
+
+_log = logging.getLogger(__name__)
+
+Waiter = asyncio.Future[Record]
+RELIEF: Final = 0.005  # seconds that a job may wait before another worker is woken
+_TEMPLATES: Final = 1024
+GONE: Final = "The requested resource does not exist."
+
+
+class Invoker:
+    """Queue, workers and records. Public methods are called on the event loop."""
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        store: ActivationStore,
+        lookup: Lookup,
+        limits: Limits,
+        clock: Clock,
+        *,
+        workers: int = 16,
+    ) -> None:
+        """`workers` threads at most; an idle one costs nothing but its stack's address space."""
+        self._sandbox = sandbox
+        self._store = store
+        self._lookup = lookup
+        self._clock = clock
+        self._workers = workers
+        self._loop = asyncio.get_running_loop()
+        self._pace = Pace()
+        self._queue: Queue[Waiter] = Queue(limits.max_queue, self._pace.size)
+        self._lock = threading.Lock()  # guards the queue and the counts below
+        self._work_waits = threading.Condition(self._lock)
+        self._all_done = threading.Condition(self._lock)
+        self._threads: list[threading.Thread] = []
+        self._awake = 0
+        self._closing = False
+        self._relief: asyncio.TimerHandle | None = None
+        self._held_back: list[Callable[[], None]] = []
+        self._templates: OrderedDict[tuple[object, ...], RecordTemplate] = OrderedDict()
+        self.outcomes: Counter[Status] = Counter()
+        self.unrecorded = 0  # runs whose record the disk refused
+        self.last_refusal = ""
+
+    # -- on the event loop -----------------------------------------------------------------------
+
+    def submit(self, messages: Sequence[ActivationMessage]) -> asyncio.Future[None]:
+        """Run `messages`; the future is done when the durable ones are on disk."""
+        accepted: asyncio.Future[None] = self._loop.create_future()
+        durable = [message for message in messages if message.durable]
+        if durable:
+            self._store.accept(durable, lambda error: self._settle(accepted, error))
+        else:
+            accepted.set_result(None)
+        self._put(messages, None)
+        return accepted
+
+    def resume(self, messages: Sequence[ActivationMessage]) -> None:
+        """Run what an earlier life accepted and did not finish; it is on disk already."""
+        self._put(messages, None)
+
+    def run(self, message: ActivationMessage) -> asyncio.Future[Record]:
+        """Run one message whose record somebody waits for; done when the record is on disk."""
+        waiter: Waiter = self._loop.create_future()
+        self._put([message], waiter)
+        return waiter
+
+    def full(self) -> bool:
+        """Whether sources must hold back."""
+        return self._queue.full
+
+    def on_room(self, resume: Callable[[], None]) -> None:
+        """Call `resume` once, on the event loop, when there is room again."""
+        with self._lock:
+            if not self._queue.roomy:
+                self._held_back.append(resume)
+                return
+        self._loop.call_soon(resume)
+
+    async def drain(self, seconds: float) -> bool:
+        """Wait until everything queued has been run; false if it took longer than `seconds`."""
+        return await asyncio.to_thread(self._wait_idle, seconds)
+
+    async def close(self) -> None:
+        """Stop the workers after the batches they hold; what is queued stays unfinished."""
+        if self._relief is not None:
+            self._relief.cancel()
+        with self._lock:
+            self._closing = True
+            self._work_waits.notify_all()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+
+    def describe(self) -> dict[str, Any]:
+        """Counters for `status`."""
+        return {
+            "queued": len(self._queue),
+            "workers": len(self._threads),
+            "outcomes": {status.value: self.outcomes[status] for status in Status},
+            "unrecorded": self.unrecorded,
+            "last_refusal": self.last_refusal,
+        }
+
+    def _put(self, messages: Sequence[ActivationMessage], waiter: Waiter | None) -> None:
+        now = self._clock.monotonic()
+        with self._lock:
+            for message in messages:
+                self._queue.put(Job(message, waiter, now))
+            self._wake_one()
+            overtaxed = self._awake > 0
+        if overtaxed and self._relief is None:
+            self._relief = self._loop.call_later(RELIEF, self._relieve)
+
+    def _wake_one(self) -> None:
+        """Make sure that somebody works, if there is work. The lock is held."""
+        if self._awake:
+            return
+        if self._threads:
+            self._work_waits.notify()
+        else:
+            self._hire()
+
+    def _hire(self) -> None:
+        thread = threading.Thread(target=self._serve, name=f"worker-{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        self._awake += 1
+        thread.start()
+
+    def _relieve(self) -> None:
+        """Wake or hire one more worker if a job waits too long; look again while one waits."""
+        self._relief = None
+        with self._lock:
+            oldest = self._queue.oldest
+            if oldest is None or self._closing:
+                return
+            if self._clock.monotonic() - oldest >= RELIEF:
+                if self._awake < len(self._threads):
+                    self._work_waits.notify()
+                elif len(self._threads) < self._workers:
+                    self._hire()
+        self._relief = self._loop.call_later(RELIEF, self._relieve)
+
+    def _settle(self, accepted: asyncio.Future[None], error: StorageError | None) -> None:
+        """Called from the commit thread."""
+        self._on_loop(_resolve, accepted, error)
+
+    def _on_loop(self, callback: Callable[..., None], *arguments: object) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    # -- on a worker thread ----------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        while (taken := self._next()) is not None:
+            try:
+                self._work(taken)
+            except Exception:  # noqa: BLE001 - supervisor: a worker outlives a fault in our own code
+                _log.exception("a batch of %s failed", taken.lane.action)
+                self._fail(taken)
+            with self._lock:
+                self._queue.release(taken.lane)
+
+    def _next(self) -> Taken[Waiter] | None:
+        with self._lock:
+            while not self._closing:
+                taken = self._queue.take()
+                if taken is not None:
+                    self._make_room()
+                    return taken
+                self._awake -= 1
+                if not self._awake:
+                    self._all_done.notify_all()
+                self._work_waits.wait()
+                self._awake += 1
+            return None
+
+    def _work(self, taken: Taken[Waiter]) -> None:
+        first = taken.jobs[0].message
+        bound = self._lookup(first)
+        if bound is None:
+            now = self._clock.now()
+            records = [
+                unrunnable_record(job.message, Status.APPLICATION_ERROR, GONE, now) for job in taken.jobs
+            ]
+            self.outcomes[Status.APPLICATION_ERROR] += len(records)
+        else:
+            calls = [self._call(bound, job.message) for job in taken.jobs]
+            started = self._clock.monotonic()
+            outcomes = self._sandbox.run(bound.action, calls)
+            self._pace.ran(taken.lane.action, len(calls), self._clock.monotonic() - started)
+            template = self._template(bound, first)
+            records = [
+                template.record(job.message, outcome)
+                for job, outcome in zip(taken.jobs, outcomes, strict=True)
+            ]
+            self._count(outcomes)
+        self._record(taken, records)
+
+    def _call(self, bound: Bound, message: ActivationMessage) -> Call:
+        action = bound.action
+        context = {
+            "activation_id": message.activation_id,
+            "action_name": str(action.name),
+            "action_version": str(action.version),
+            "namespace": message.namespace,
+            "deadline": str(self._clock.now() + action.limits.timeout),
+            "transaction_id": message.activation_id,
+        }
+        return Call(over(bound.text, message.payload), context)
+
+    def _template(self, bound: Bound, message: ActivationMessage) -> RecordTemplate:
+        key = (bound.action.revision, message.namespace, message.subject, message.trigger, message.binding)
+        with self._lock:
+            template = self._templates.get(key)
+            if template is None:
+                engine = self._sandbox.engine(bound.action.exec.kind)
+                self._templates[key] = template = RecordTemplate(bound.action, message, engine)
+                if len(self._templates) > _TEMPLATES:
+                    self._templates.popitem(last=False)
+        return template
+
+    def _count(self, outcomes: Sequence[Outcome]) -> None:
+        with self._lock:
+            self.outcomes.update(outcome.status for outcome in outcomes)
+
+    def _record(self, taken: Taken[Waiter], records: Sequence[Record]) -> None:
+        waited = [(job.waiter, record) for job, record in zip(taken.jobs, records, strict=True) if job.waiter]
+
+        def done(error: StorageError | None) -> None:
+            if error is not None:
+                self.unrecorded += len(records)
+                self.last_refusal = str(error)
+            if waited:
+                self._on_loop(_deliver, waited, error)
+
+        self._store.record(records, done, urgent=bool(waited))
+
+    def _fail(self, taken: Taken[Waiter]) -> None:
+        """Record that the gateway itself failed; nobody waits for ever."""
+        now = self._clock.now()
+        error = "The gateway failed to run the action; its log says why."
+        self.outcomes[Status.WHISK_ERROR] += len(taken.jobs)
+        self._record(
+            taken, [unrunnable_record(job.message, Status.WHISK_ERROR, error, now) for job in taken.jobs]
+        )
+
+    def _make_room(self) -> None:
+        """Let held-back sources go on. The lock is held."""
+        if self._held_back and self._queue.roomy:
+            for resume in self._held_back:
+                self._on_loop(resume)
+            self._held_back.clear()
+
+    def _wait_idle(self, seconds: float) -> bool:
+        with self._lock:
+            return self._all_done.wait_for(lambda: not len(self._queue) and not self._awake, seconds)
+
+
+def _resolve(future: asyncio.Future[None], error: StorageError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def _deliver(waited: Sequence[tuple[Waiter, Record]], error: StorageError | None) -> None:
+    for waiter, record in waited:
+        if waiter.done():
+            continue
+        if error is None:
+            waiter.set_result(record)
+        else:
+            waiter.set_exception(error)

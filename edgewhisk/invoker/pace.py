@@ -1,0 +1,42 @@
+"""How many runs one batch may hold. Pure.
+
+A batch goes through one call into the sandbox, which is what makes small actions cheap; but the
+first run's answer waits for the last, so a batch must stay short. Only an action that has shown to
+be quick gets company.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from edgewhisk.entity.names import FullyQualifiedName
+
+BUDGET: Final = 0.005  # seconds that a batch should take
+LARGEST: Final = 64  # runs in a batch
+_REMEMBERED: Final = 1024  # actions
+_WEIGHT: Final = 0.2  # of the newest batch in the running mean
+
+
+class Pace:
+    """Remembers how long the runs of each action take."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._means: OrderedDict[FullyQualifiedName, float] = OrderedDict()  # seconds a run
+
+    def size(self, action: FullyQualifiedName) -> int:
+        """How many runs of `action` to put in one batch: 1 to `LARGEST`."""
+        mean = self._means.get(action)
+        if mean is None:
+            return 1
+        return max(1, min(LARGEST, int(BUDGET / max(mean, 1e-6))))
+
+    def ran(self, action: FullyQualifiedName, count: int, seconds: float) -> None:
+        """Learn that `count` runs took `seconds`. Slow ones count at once, quick ones by and by."""
+        took = seconds / count
+        mean = self._means.get(action, took)
+        self._means[action] = took if took > mean else mean + _WEIGHT * (took - mean)
+        self._means.move_to_end(action)
+        if len(self._means) > _REMEMBERED:
+            self._means.popitem(last=False)

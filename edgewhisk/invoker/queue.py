@@ -1,0 +1,113 @@
+"""What waits to be run, in fair order. Pure.
+
+Messages wait in lanes: one for each action and the trigger that started it. Lanes take turns, so a
+flood in one delays the others by one batch at most. A lane that a trigger feeds is run one batch at
+a time, so readings keep their order; other lanes may be run by several workers at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.entity.names import FullyQualifiedName
+
+Waiter = TypeVar("Waiter")
+
+
+class LaneKey(NamedTuple):
+    """What messages of one lane have in common."""
+
+    action: FullyQualifiedName
+    binding: str
+    trigger: str
+
+    @property
+    def ordered(self) -> bool:
+        """Whether its messages must be run in order."""
+        return bool(self.trigger)
+
+
+class Job(NamedTuple, Generic[Waiter]):
+    """A message, and who waits for its record."""
+
+    message: ActivationMessage
+    waiter: Waiter | None
+    since: float  # monotonic seconds when it was queued
+
+
+class Taken(NamedTuple, Generic[Waiter]):
+    """Jobs of one lane to be run now, in order."""
+
+    lane: LaneKey
+    jobs: tuple[Job[Waiter], ...]
+
+
+class Queue(Generic[Waiter]):
+    """Lanes with a common bound."""
+
+    def __init__(self, bound: int, size: Callable[[FullyQualifiedName], int]) -> None:
+        """`full` from `bound` jobs on; `size` says how many of an action make a batch."""
+        self._bound = bound
+        self._size = size
+        self._lanes: dict[LaneKey, deque[Job[Waiter]]] = {}
+        self._ready: deque[LaneKey] = deque()  # lanes with jobs that may be taken, each once
+        self._busy: set[LaneKey] = set()  # ordered lanes that a worker holds
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        """Jobs waiting."""
+        return self._waiting
+
+    @property
+    def full(self) -> bool:
+        """Whether sources should hold back."""
+        return self._waiting >= self._bound
+
+    @property
+    def roomy(self) -> bool:
+        """Whether sources that were held back may go on: half empty, so that they do not flutter."""
+        return self._waiting <= self._bound // 2
+
+    @property
+    def oldest(self) -> float | None:
+        """Since when the next job that may be taken waits; None if there is none."""
+        return self._lanes[self._ready[0]][0].since if self._ready else None
+
+    def put(self, job: Job[Waiter]) -> None:
+        """Add a job at the end of its lane."""
+        message = job.message
+        key = LaneKey(message.action, message.binding, message.trigger)
+        lane = self._lanes.get(key)
+        if lane is None:
+            self._lanes[key] = lane = deque()
+            if key not in self._busy:
+                self._ready.append(key)
+        lane.append(job)
+        self._waiting += 1
+
+    def take(self) -> Taken[Waiter] | None:
+        """The next batch, or None. An ordered lane is held until `release`."""
+        if not self._ready:
+            return None
+        key = self._ready.popleft()
+        lane = self._lanes[key]
+        count = min(len(lane), self._size(key.action))
+        jobs = tuple(lane.popleft() for _ in range(count))
+        self._waiting -= count
+        if not lane:
+            del self._lanes[key]
+        elif not key.ordered:
+            self._ready.append(key)
+        if key.ordered:
+            self._busy.add(key)
+        return Taken(key, jobs)
+
+    def release(self, key: LaneKey) -> None:
+        """The batch of this lane has been run."""
+        if key in self._busy:
+            self._busy.remove(key)
+            if key in self._lanes:
+                self._ready.append(key)
