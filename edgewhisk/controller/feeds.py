@@ -59,6 +59,14 @@ class Feeds:
         async with self._entities.changing():
             return await handler(trigger, feed, given)
 
+    def performer(self, feed: str) -> Callable[[Identity, Mapping[str, Any]], Awaitable[dict[str, Any]]]:
+        """What the system action of `feed` does."""
+
+        async def perform(identity: Identity, parameters: Mapping[str, Any]) -> dict[str, Any]:
+            return await self.invoke(identity, feed, parameters)
+
+        return perform
+
     async def stop(self, trigger: FullyQualifiedName) -> None:
         """Stop whatever feeds `trigger`."""
         for feed, _ in self.feeds.values():

@@ -1,0 +1,323 @@
+"""The composition root: builds the stages, starts them in order, stops them in reverse.
+
+The only module that knows them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from edgewhisk import __version__
+from edgewhisk.api.app import create_app
+from edgewhisk.api.services import Services
+from edgewhisk.buffer.activations import Activations as ActivationLog
+from edgewhisk.buffer.artifacts import Artifacts
+from edgewhisk.clock import SystemClock
+from edgewhisk.config import EMBEDDED, Config
+from edgewhisk.controller import system
+from edgewhisk.controller.actions import Actions
+from edgewhisk.controller.activations import Activations
+from edgewhisk.controller.controller import Controller
+from edgewhisk.controller.entities import Entities
+from edgewhisk.controller.feeds import Feeds
+from edgewhisk.controller.packages import Packages
+from edgewhisk.controller.resolver import Resolver
+from edgewhisk.controller.rules import Rules
+from edgewhisk.controller.subjects import GUEST, Subjects, ensure_key, read_key
+from edgewhisk.controller.triggers import Triggers
+from edgewhisk.entity.identity import Identity
+from edgewhisk.errors import InstanceError, StorageError
+from edgewhisk.feed.broker import EmbeddedBroker
+from edgewhisk.feed.cron import AlarmsFeed
+from edgewhisk.feed.mqtt import MqttFeed, MqttLink
+from edgewhisk.feed.serial import SerialFeed
+from edgewhisk.invoker.invoker import Invoker
+from edgewhisk.sandbox.pool import Sandboxes
+from edgewhisk.server import HttpServer, bind
+from edgewhisk.spi import Feed
+from edgewhisk.sync.client import OpenWhiskCloud
+from edgewhisk.sync.ingest import Ingest
+from edgewhisk.sync.sync import Sync
+
+_log = logging.getLogger(__name__)
+
+DRAIN: Final = 10.0  # seconds that queued work gets when the gateway stops; the journal keeps the rest
+SLOTS: Final = 8  # live sandboxes of a runtime; each holds about 0.4 MB
+_RESTART: Final = (1.0, 30.0)  # seconds before a failed task is started again: first, most
+MQTT_PORT: Final = 1883
+
+
+class Daemon:
+    """One gateway on one state directory."""
+
+    def __init__(self, config: Config, progress: Callable[[str], None]) -> None:
+        """Nothing is touched until `running`; `progress` tells a person what takes long."""
+        self._config = config
+        self._progress = progress
+        self._clock = SystemClock()
+        self._started = self._clock.monotonic()
+        self.incidents: list[str] = []
+        self.url = ""
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The whole gateway, serving inside the block. Raises `EdgeWhiskError`."""
+        config = self._config
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(state_directory(config.state_dir))
+            guest = Identity(GUEST, GUEST, ensure_key(config.state_dir))
+            listener = stack.enter_context(contextlib.closing(bind(config.api.host, config.api.port)))
+            self._artifacts, self._log, self._sandboxes = await self._open(stack)
+            entities = Entities(self._artifacts)
+            entities.load()
+            resolver = Resolver(entities)
+            self._invoker = Invoker(
+                self._sandboxes, self._log, resolver.bound_of, config.limits, self._clock
+            )
+            stack.push_async_callback(self._invoker.close)
+            actions = Actions(entities, resolver, self._sandboxes, config.limits, self._clock)
+            self._controller = Controller(
+                entities, resolver, actions, self._invoker, self._log, config.limits, self._clock
+            )
+            sources = await self._sources(stack)
+            self._feeds = Feeds(entities, sources)
+            self._provide(entities)
+            self._invoker.resume(await asyncio.to_thread(self._log.unfinished))
+            stack.push_async_callback(self._invoker.drain, DRAIN)
+            self.incidents += await self._feeds.restore()
+            self._sync = self._uplink()
+            tasks = [(type(feed).__name__, feed.run) for feed in sources]
+            if self._sync is not None:
+                tasks.append(("Sync", self._sync.run))
+            await stack.enter_async_context(supervised(tasks))
+            services = Services(
+                Subjects([guest]),
+                self._controller,
+                actions,
+                Packages(entities, config.limits, self._clock),
+                Triggers(entities, config.limits, self._clock, self._feeds.stop),
+                Rules(entities, resolver, config.limits, self._clock),
+                Activations(self._log),
+                config.limits,
+                self._sandboxes.families(),
+                self.status,
+            )
+            await stack.enter_async_context(serving(HttpServer(create_app(services)), listener))
+            self.url = _url(listener)
+            for line in self.incidents:
+                _log.warning("%s", line)
+            yield
+
+    async def status(self) -> dict[str, Any]:
+        """What `edgewhisk status` shows."""
+        stats = self._log.stats()
+        return {
+            "version": __version__,
+            "url": self.url,
+            "state_dir": str(self._config.state_dir),
+            "uptime": round(self._clock.monotonic() - self._started, 1),
+            "buffer": {name: getattr(stats, name) for name in stats.__slots__},
+            "invoker": self._invoker.describe(),
+            "unruled": self._controller.unruled,
+            "feeds": list(self._feeds.describe()),
+            "cloud": self._sync.describe() if self._sync else {"state": "none"},
+            "incidents": self.incidents,
+        }
+
+    async def _open(self, stack: contextlib.AsyncExitStack) -> tuple[Artifacts, ActivationLog, Sandboxes]:
+        config = self._config
+        artifacts = await asyncio.to_thread(Artifacts.open, config.state_dir / "entities")
+        stack.callback(artifacts.close)
+        log = await asyncio.to_thread(
+            ActivationLog.open,
+            config.state_dir / "buffer",
+            max_bytes=config.buffer.max_bytes,
+            commit_window=config.buffer.commit_window,
+            cloud=bool(config.cloud.url),
+            clock=self._clock,
+        )
+        stack.callback(log.close)
+        self.incidents += [*artifacts.incidents, *log.incidents]
+        sandboxes = Sandboxes(config.state_dir / "cache", self._clock, slots=SLOTS)
+        stack.callback(sandboxes.close)
+        await asyncio.to_thread(sandboxes.prepare, self._progress)
+        return artifacts, log, sandboxes
+
+    async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:
+        config = self._config
+        link = await self._mqtt_link(stack)
+        origins = await asyncio.to_thread(self._log.origins)
+        return [
+            MqttFeed(link, self._controller, self._clock, origins),
+            SerialFeed(config.serial, self._controller, self._clock),
+            AlarmsFeed(self._controller, self._clock),
+        ]
+
+    async def _mqtt_link(self, stack: contextlib.AsyncExitStack) -> MqttLink:
+        """Where the broker is; starts the embedded one."""
+        settings = self._config.mqtt
+        password = _password(settings.password_file)
+        parts = urlsplit(settings.url if "//" in settings.url else f"{settings.url}://127.0.0.1")
+        host, port = parts.hostname or "127.0.0.1", MQTT_PORT if parts.port is None else parts.port
+        if parts.scheme == EMBEDDED:
+            broker = EmbeddedBroker(host, port, settings.username, password)
+            try:
+                port = await broker.start()
+                stack.push_async_callback(broker.stop)
+            except InstanceError as error:
+                self.incidents.append(f"{error}; using the broker that runs there ({error.hint})")
+        client_id = settings.client_id or _lasting_name(self._config.state_dir / "client_id")
+        return MqttLink(host, port, client_id, settings.username, password)
+
+    def _provide(self, entities: Entities) -> None:
+        """List the gateway's own actions."""
+        offered = [
+            system.SystemAction.of_feed(action, self._feeds.performer(name))
+            for name, (_, action) in self._feeds.feeds.items()
+        ]
+        ingest = Ingest(self._log)
+
+        async def take(_caller: Identity, parameters: Any) -> dict[str, Any]:
+            return await ingest(parameters)
+
+        meaning = {"device": "who sends", "epoch": "its log", "first": "number of the first record",
+                   "records": "activation records"}  # fmt: skip
+        about = "Stores the activations of another gateway, each once."
+        offered.append(system.SystemAction("edge", "ingest", about, meaning, take, recorded=False))
+        entities.provide(list(system.entities(offered, self._config.limits)))
+        self._controller.system.update((action.fqn, action) for action in offered)
+
+    def _uplink(self) -> Sync | None:
+        settings = self._config.cloud
+        if not settings.url or settings.auth_file is None:
+            return None
+        key = read_key(settings.auth_file)
+        cloud = OpenWhiskCloud(settings.url, settings.namespace, key, settings.ingest)
+        sync = Sync(self._log, cloud, self._clock, interval=settings.interval)
+        loop = asyncio.get_running_loop()
+        self._log.on_commit = lambda: loop.call_soon_threadsafe(sync.wake)
+        return sync
+
+
+@contextlib.contextmanager
+def state_directory(path: Path) -> Iterator[None]:
+    """Own the state directory; raises `InstanceError` if another gateway does."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        hint = "run as another user, or set state_dir to a directory you may write"
+        raise StorageError(f"state directory {path}: {error.strerror}", hint=hint) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        os.close(lock)
+        hint = "stop it, or give this one another state_dir and port"
+        raise InstanceError(f"another gateway (process {owner}) uses {path}", hint=hint) from None
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextlib.asynccontextmanager
+async def serving(server: HttpServer, listener: socket.socket) -> AsyncIterator[None]:
+    """Answer HTTP inside the block."""
+    task = asyncio.create_task(server.serve([listener]))
+    try:
+        yield
+    finally:
+        server.stop()
+        await task
+
+
+@contextlib.asynccontextmanager
+async def supervised(
+    tasks: list[tuple[str, Callable[[], Awaitable[None]]]],
+) -> AsyncIterator[None]:
+    """Keep `tasks` running inside the block, whatever happens to them."""
+    running = [asyncio.create_task(_supervise(name, run), name=name) for name, run in tasks]
+    try:
+        yield
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _supervise(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    pause, longest = _RESTART
+    while True:
+        try:
+            await run()
+        except Exception:  # noqa: BLE001 - supervisor: one broken source never stops the others
+            _log.exception("%s failed; starting it again in %g s", name, pause)
+        await asyncio.sleep(pause)
+        pause = min(longest, pause * 2)
+
+
+async def run(config: Config, ready: Callable[[Daemon], None], progress: Callable[[str], None]) -> None:
+    """Run a gateway until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    daemon = Daemon(config, progress)
+    async with daemon.running():
+        ready(daemon)
+        notify("READY=1")
+        await stop.wait()
+        notify("STOPPING=1")
+
+
+def notify(state: str) -> None:
+    """Tell systemd, where it asked to be told (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _password(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"[mqtt] password_file {path} cannot be read: {error}") from error
+
+
+def _lasting_name(path: Path) -> str:
+    """A client id made once: the broker keeps the session, and what waits in it, under this name."""
+    if not path.exists():
+        draft = path.with_suffix(".new")
+        draft.write_text(f"edgewhisk-{secrets.token_hex(4)}", encoding="ascii")
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.rename(path)
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"{path} cannot be read: {error}", hint="delete it for a new name") from error
+
+
