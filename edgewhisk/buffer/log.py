@@ -82,15 +82,28 @@ class Log:
         """Whether the next append should go to a new segment."""
         return not self.segments or self._file < 0 or self.segments[-1].size >= SEGMENT
 
-    def trim(self, segment: Segment, end: int) -> None:
-        """Cut what a crash tore off the end, before anything is written after it.
+    def resume(self, end: int) -> None:
+        """Go on writing to the newest segment, after cutting off what a crash tore.
 
-        A disk that refuses (full, read-only) does not stop the boot: nothing is appended to an old
-        segment, so the torn bytes stay behind the end that later scans find too.
+        The cut is on disk before anything is written behind it: a torn half and a later frame must
+        never meet. A disk that refuses (full, read-only) does not stop the boot: then the next
+        append begins a new segment, and the torn bytes stay behind the end that scans find.
         """
+        segment = self.segments[-1]
+        try:
+            file = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            segment.size = end
+            return
+        try:
+            if segment.size != end:
+                os.ftruncate(file, end)
+                os.fsync(file)
+        except OSError:
+            os.close(file)
+        else:
+            self._file = file
         segment.size = end
-        with contextlib.suppress(OSError):
-            os.truncate(segment.path, end)
 
     def roll(self, first: int, header: Frame) -> Segment:
         """Begin a new segment with `header`; durable on return. Raises `StorageError`."""
