@@ -1,0 +1,421 @@
+"""The activation store: one log for accepted events, activations and sync marks.
+
+Records are numbered without gaps; the number is what the cloud counts by. Everything written goes
+through the committer, so one fdatasync covers events, records and marks alike.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from edgewhisk.buffer.committer import Committer, Work
+from edgewhisk.buffer.index import ACTIVATION, Index, fingerprint, id_of
+from edgewhisk.buffer.journal import Frame
+from edgewhisk.buffer.ledger import (
+    ABSORBED,
+    CONFIRMED,
+    EVENT,
+    EVICTED,
+    HEADER,
+    Ledger,
+    event_frame,
+    message_of,
+)
+from edgewhisk.buffer.log import Log, Segment, storage_error
+from edgewhisk.entity.activation import Record, activation_id, filed_under
+from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.errors import EdgeWhiskError, MalformedContent, StorageError
+from edgewhisk.spi import Batch, BufferStats, Clock, Committed, Query
+
+_RECENT: Final = 2  # segments read at start at least, for the origins of what was accepted last
+
+
+class Activations:
+    """`spi.ActivationStore` on a directory."""
+
+    def __init__(self, directory: Path, max_bytes: int, *, cloud: bool) -> None:
+        """Use `open`, which recovers."""
+        self.device, self.epoch = "", ""
+        self.incidents: list[str] = []
+        self.on_commit: Callable[[], None] = lambda: None
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._cloud = cloud
+        self._log = Log(directory)
+        self._ledger = Ledger()
+        self._lock = threading.RLock()  # guards the log's list of segments, the indexes, the ledger
+        self._absorbing = threading.Lock()
+        self._indexes: dict[Segment, Index] = {}
+        self._corrupt = 0
+        self._committer: Committer
+
+    @classmethod
+    def open(
+        cls, directory: Path, *, max_bytes: int, commit_window: float, cloud: bool, clock: Clock
+    ) -> Activations:
+        """Recover what is there, or begin anew; raises `StorageError`."""
+        del clock  # time stands in the records
+        store = cls(directory, max_bytes, cloud=cloud)
+        store._identify()
+        store._recover()
+        store._committer = Committer(store._write, commit_window, "commit-activations")
+        return store
+
+    def close(self) -> None:
+        """Write what waits."""
+        self._committer.close()
+        self._log.close()
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def accept(self, messages: Sequence[ActivationMessage], done: Committed) -> None:
+        """See `spi.ActivationStore`."""
+        self._committer.submit([event_frame(message) for message in messages], done, urgent=True)
+
+    def record(self, records: Sequence[Record], done: Committed, *, urgent: bool) -> None:
+        """See `spi.ActivationStore`."""
+        frames = [Frame(ACTIVATION, 0, record.text) for record in records]
+        self._committer.submit(frames, done, urgent=urgent)
+
+    def confirm(self, upto: int) -> None:
+        """See `spi.ActivationStore`."""
+        self._commit([Frame(CONFIRMED, upto, b"")])
+
+    def absorb(self, device: str, epoch: str, batch: Batch) -> int:
+        """See `spi.ActivationStore`; raises `MalformedContent` for records that are none."""
+        sender = f"{device}:{epoch}"
+        with self._absorbing:
+            have = self._ledger.absorbed.get(sender, batch.first - 1)
+            fresh = batch.records[have + 1 - batch.first :] if batch.first <= have + 1 else ()
+            if not fresh:
+                return have
+            ids = [_checked_id(text, batch.first + at) for at, text in enumerate(batch.records)]
+            wanted = ids[len(ids) - len(fresh) :]
+            known = self._known(wanted)
+            frames = [
+                Frame(ACTIVATION, 0, text)
+                for found, text in zip(wanted, fresh, strict=True)
+                if found not in known
+            ]
+            self._commit([*frames, Frame(ABSORBED, batch.last, sender.encode())])
+            return batch.last
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def unfinished(self) -> list[ActivationMessage]:
+        """See `spi.ActivationStore`."""
+        with self._lock:
+            return [message_of(frame) for frame in self._ledger.events.values()]
+
+    def origins(self) -> list[str]:
+        """See `spi.ActivationStore`."""
+        return list(self._ledger.origins)
+
+    def get(self, activation_id: str) -> dict[str, Any] | None:
+        """See `spi.ActivationStore`."""
+        mark = fingerprint(activation_id)
+        for segment, index in self._newest_first():
+            for at in index.find(mark):
+                text = _read_at(segment, index, at)
+                if id_of(text) == activation_id:
+                    found: dict[str, Any] = orjson.loads(text)
+                    return found
+        return None
+
+    def list(self, query: Query) -> list[dict[str, Any]]:
+        """See `spi.ActivationStore`."""
+        found: list[dict[str, Any]] = []
+        wanted = query.skip + query.limit
+        for record in self._matching(query):
+            found.append(record)
+            if len(found) >= wanted:
+                break
+        return found[query.skip :]
+
+    def count(self, query: Query) -> int:
+        """See `spi.ActivationStore`."""
+        if query.name is None and query.since is None and query.upto is None:
+            return sum(index.namespaces[query.namespace] for _, index in self._newest_first())
+        return sum(1 for _ in self._matching(query))
+
+    def pending(self, max_records: int, max_bytes: int) -> Batch:
+        """See `spi.ActivationStore`."""
+        with self._lock:
+            first = max(self._ledger.confirmed + 1, self._oldest_number())
+            segments = list(self._log.segments)
+        texts: list[bytes] = []
+        size = 0
+        at = max(0, bisect_right([segment.first for segment in segments], first) - 1)
+        for segment in segments[at:]:
+            index = self._index(segment)
+            data = segment.read() if len(index) and index.numbers[-1] >= first else b""
+            for place in range(len(index)) if data else ():
+                if index.numbers[place] < first + len(texts):
+                    continue
+                text = data[index.starts[place] : index.starts[place] + index.lengths[place]]
+                if texts and (len(texts) >= max_records or size + len(text) > max_bytes):
+                    return Batch(first, tuple(texts))
+                texts.append(text)
+                size += len(text)
+        return Batch(first, tuple(texts))
+
+    def stats(self) -> BufferStats:
+        """See `spi.ActivationStore`."""
+        with self._lock:
+            ledger, log = self._ledger, self._log
+            oldest = self._oldest_number()
+            return BufferStats(
+                records=ledger.last - oldest + 1,
+                unsynced=ledger.last - max(ledger.confirmed, oldest - 1),
+                unfinished=len(ledger.open),
+                bytes=log.size,
+                written=log.written,
+                commits=log.commits,
+                evicted=ledger.evicted,
+                corrupt=self._corrupt,
+            )
+
+    def _matching(self, query: Query) -> Iterator[dict[str, Any]]:
+        for segment, index in self._newest_first():
+            if not index.namespaces[query.namespace]:
+                continue
+            data = segment.read()
+            for at in range(len(index) - 1, -1, -1):
+                record = orjson.loads(data[index.starts[at] : index.starts[at] + index.lengths[at]])
+                if _matches(record, query):
+                    yield record
+
+    def _newest_first(self) -> Iterator[tuple[Segment, Index]]:
+        with self._lock:
+            segments = self._log.segments[::-1]
+        for segment in segments:
+            yield segment, self._index(segment)
+
+    def _index(self, segment: Segment) -> Index:
+        with self._lock:
+            index = self._indexes.get(segment)
+            if index is None:
+                index = self._indexes[segment] = Index.of(segment.scan().frames)
+            return index
+
+    def _known(self, ids: Sequence[str]) -> set[str]:
+        """Which of `ids` are here already."""
+        marks = {fingerprint(found) for found in ids}
+        suspects: set[int] = set()
+        for _, index in self._newest_first():
+            suspects |= marks.intersection(index.fingerprints)
+        return {found for found in ids if fingerprint(found) in suspects and self.get(found)}
+
+    def _oldest_number(self) -> int:
+        """Number of the oldest record that is still here (or would be)."""
+        return self._log.segments[0].first if self._log.segments else self._ledger.last + 1
+
+    # -- the commit thread -----------------------------------------------------------------------
+
+    def _commit(self, frames: Sequence[Frame]) -> None:
+        """Make one group durable and wait for it; raises `StorageError`."""
+        finished = threading.Event()
+        errors: list[StorageError] = []
+
+        def done(error: StorageError | None) -> None:
+            if error is not None:
+                errors.append(error)
+            finished.set()
+
+        self._committer.submit(frames, done, urgent=True)
+        finished.wait()
+        if errors:
+            raise errors[0]
+
+    def _write(self, round_: Sequence[Work]) -> None:
+        """Number, write and follow a round of groups."""
+        groups = self._numbered(round_)
+        try:
+            places = self._append(groups)
+        except StorageError:
+            # Make room (full disk) and begin a new segment (failing one), then try once more.
+            self._make_room()
+            places = self._append(groups)
+        with self._lock:
+            segment = self._log.segments[-1]
+            index = self._index(segment) if segment in self._indexes else Index()
+            self._indexes[segment] = index
+            for group, starts in zip(groups, places, strict=True):
+                for frame, start in zip(group, starts, strict=True):
+                    self._follow(frame._replace(start=start), segment, index)
+        self.on_commit()
+
+    def _numbered(self, round_: Sequence[Work]) -> list[list[Frame]]:
+        number = self._ledger.last
+        groups: list[list[Frame]] = []
+        for work in round_:
+            group: list[Frame] = []
+            for frame in work.frames:
+                if frame.op == ACTIVATION:
+                    number += 1
+                    frame = frame._replace(number=number)
+                group.append(frame)
+            groups.append(group)
+        return groups
+
+    def _append(self, groups: Sequence[Sequence[Frame]]) -> Sequence[tuple[int, ...]]:
+        if self._log.full:
+            self._roll()
+        return self._log.append(groups)
+
+    def _roll(self) -> None:
+        with self._lock:
+            first = self._ledger.last + 1
+            segment = self._log.roll(first, self._ledger.header(first))
+            self._indexes[segment] = Index()
+        while self._log.size > self._max_bytes and len(self._log.segments) > 1:
+            self._evict(self._log.segments[0])
+
+    def _follow(self, frame: Frame, segment: Segment, index: Index) -> None:
+        if frame.op == ACTIVATION:
+            index.add(frame)
+        if frame.op == EVENT:
+            self._ledger.open[orjson.loads(frame.text)["id"]] = segment.first
+        else:
+            self._ledger.apply(frame, segment.first)
+
+    def _make_room(self) -> None:
+        """Drop the oldest segment if all of it is synced: the only thing that may go unasked."""
+        segments = self._log.segments
+        if len(segments) > 1 and self._cloud and segments[1].first - 1 <= self._ledger.confirmed:
+            self._evict(segments[0])
+
+    def _evict(self, segment: Segment) -> None:
+        """Drop the oldest segment; what is unfinished in it is journalled again first."""
+        keep = [
+            frame
+            for frame in segment.scan().frames
+            if frame.op == EVENT and orjson.loads(frame.text)["id"] in self._ledger.open
+        ]
+        lost = self._log.segments[1].first - 1 - max(self._ledger.confirmed, segment.first - 1)
+        if self._cloud and lost > 0:
+            keep.append(Frame(EVICTED, self._ledger.evicted + lost, b""))
+        if keep:
+            self._log.append([keep])
+            newest = self._log.segments[-1]
+            with self._lock:
+                for frame in keep:
+                    self._follow(frame, newest, Index())
+        with self._lock:
+            self._log.drop(segment)
+            self._indexes.pop(segment, None)
+
+    # -- start -----------------------------------------------------------------------------------
+
+    def _identify(self) -> None:
+        """Read or make the ids by which the cloud knows this log."""
+        path = self._directory / "identity"
+        try:
+            known = orjson.loads(path.read_bytes()) if path.exists() else {}
+        except (OSError, orjson.JSONDecodeError):
+            known = {}
+            self.incidents.append(f"{path} was unreadable; the cloud sees a new device")
+        self.device = known.get("device") or secrets.token_hex(16)
+        self.epoch = known.get("epoch") or secrets.token_hex(16)
+        if known and not self._log.segments:
+            self.epoch = secrets.token_hex(16)
+        if known != {"device": self.device, "epoch": self.epoch}:
+            try:
+                _replace(path, orjson.dumps({"device": self.device, "epoch": self.epoch}))
+            except OSError as error:
+                raise storage_error(path, error) from error
+
+    def _recover(self) -> None:
+        self._drop_unborn()
+        start = self._load_header()
+        segments = self._log.segments
+        recent = {segment.first for segment in segments[-_RECENT:]}
+        end = 0
+        for segment in list(segments):
+            if segment.first < start and segment.first not in recent:
+                continue
+            found = segment.scan()
+            end = found.end
+            self._corrupt += found.corrupt
+            if found.corrupt:
+                self.incidents.append(f"{segment.path}: {found.corrupt} damaged line(s) skipped")
+            for frame in found.frames:
+                if frame.op != HEADER:
+                    self._ledger.replay(frame, segment.first)
+            self._indexes[segment] = Index.of(found.frames)
+        if segments:
+            self._log.resume(end)
+
+    def _drop_unborn(self) -> None:
+        """Remove a newest segment without a header: the crash came before anything was in it."""
+        while self._log.segments:
+            newest = self._log.segments[-1]
+            frames = newest.scan().frames
+            if frames and frames[0].op == HEADER:
+                return
+            if frames:
+                self.incidents.append(f"{newest.path}: the header is damaged; its records are read")
+                return
+            if newest.size:
+                self.incidents.append(f"{newest.path}: nothing in it is readable; set aside")
+            self._log.set_aside(newest)
+
+    def _load_header(self) -> int:
+        """Start the ledger from the newest readable header; where the unfinished events begin."""
+        for segment in reversed(self._log.segments):
+            frames = segment.scan().frames
+            if frames and frames[0].op == HEADER:
+                return min(self._ledger.load(frames[0]), segment.first)
+        return 0
+
+
+def _checked_id(text: bytes, number: int) -> str:
+    try:
+        value = orjson.loads(text)
+        filed_under(value)
+        return activation_id(value["activationId"])
+    except (orjson.JSONDecodeError, EdgeWhiskError, KeyError, TypeError, AttributeError) as error:
+        raise MalformedContent(f"record {number} is no activation: {error!r}") from None
+
+
+def _matches(record: dict[str, Any], query: Query) -> bool:
+    return (
+        record["namespace"] == query.namespace
+        and (query.since is None or record["start"] >= query.since)
+        and (query.upto is None or record["start"] <= query.upto)
+        and (query.name is None or filed_under(record) == query.name)
+    )
+
+
+def _read_at(segment: Segment, index: Index, at: int) -> bytes:
+    try:
+        with segment.path.open("rb") as file:
+            file.seek(index.starts[at])
+            return file.read(index.lengths[at])
+    except OSError as error:
+        raise storage_error(segment.path, error) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Put a small file in place; durable on return."""
+    draft = path.with_suffix(".new")
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(file, data)
+        os.fsync(file)
+    finally:
+        os.close(file)
+    draft.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
