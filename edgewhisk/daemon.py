@@ -82,9 +82,7 @@ class Daemon:
             entities = Entities(self._artifacts)
             entities.load()
             resolver = Resolver(entities)
-            self._invoker = Invoker(
-                self._sandboxes, self._log, resolver.bound_of, config.limits, self._clock
-            )
+            self._invoker = Invoker(self._sandboxes, self._log, resolver.bound_of, config.limits, self._clock)
             stack.push_async_callback(self._invoker.close)
             actions = Actions(entities, resolver, self._sandboxes, config.limits, self._clock)
             self._controller = Controller(
@@ -319,5 +317,3 @@ def _lasting_name(path: Path) -> str:
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(f"{path} cannot be read: {error}", hint="delete it for a new name") from error
-
-

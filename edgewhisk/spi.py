@@ -123,11 +123,16 @@ class Batch(NamedTuple):
 
     first: int  # sequence number of the first record
     records: tuple[bytes, ...]
+    after: int | None = None  # records between this number and `first` are gone for good
 
     @property
     def last(self) -> int:
         """Sequence number of the last record; `first - 1` when empty."""
         return self.first + len(self.records) - 1
+
+    def declares_gap(self, have: int) -> bool:
+        """Whether a receiver that has all up to `have` may take this batch although it has no more."""
+        return self.after is not None and self.after <= have
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +201,7 @@ class ActivationStore(Protocol):
 
         Stores what is above the highest sequence number it has from (device, epoch) and is not here
         already by its activation id; returns the highest number it has now. A batch that leaves a
-        gap is not stored (the number stays), except as the first of its epoch.
+        gap is not stored (the number stays) unless it declares the gap, or is the first of its epoch.
         """
         ...
 

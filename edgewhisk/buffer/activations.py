@@ -6,17 +6,17 @@ through the committer, so one fdatasync covers events, records and marks alike.
 
 from __future__ import annotations
 
-import os
-import secrets
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from edgewhisk.buffer.committer import Committer, Work
+from edgewhisk.buffer.identity import store_identity
 from edgewhisk.buffer.index import ACTIVATION, Index, fingerprint, id_of
 from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.ledger import (
@@ -64,7 +64,9 @@ class Activations:
         """Recover what is there, or begin anew; raises `StorageError`."""
         del clock  # time stands in the records
         store = cls(directory, max_bytes, cloud=cloud)
-        store._identify()
+        identity = store_identity(directory, fresh=not store._log.segments)
+        store.device, store.epoch = identity.device, identity.epoch
+        store.incidents += identity.incidents
         store._recover()
         store._committer = Committer(store._write, commit_window, "commit-activations")
         return store
@@ -94,7 +96,9 @@ class Activations:
         sender = f"{device}:{epoch}"
         with self._absorbing:
             have = self._ledger.absorbed.get(sender, batch.first - 1)
-            fresh = batch.records[have + 1 - batch.first :] if batch.first <= have + 1 else ()
+            if batch.first > have + 1 and not batch.declares_gap(have):
+                return have
+            fresh = batch.records[max(0, have + 1 - batch.first) :]
             if not fresh:
                 return have
             ids = [_checked_id(text, batch.first + at) for at, text in enumerate(batch.records)]
@@ -147,25 +151,31 @@ class Activations:
         return sum(1 for _ in self._matching(query))
 
     def pending(self, max_records: int, max_bytes: int) -> Batch:
-        """See `spi.ActivationStore`."""
+        """See `spi.ActivationStore`. Ends before a number that is missing (evicted, damaged)."""
         with self._lock:
-            first = max(self._ledger.confirmed + 1, self._oldest_number())
-            segments = list(self._log.segments)
+            confirmed = self._ledger.confirmed
+            segments = self._log.segments
+            at = bisect_right(segments, confirmed + 1, key=lambda segment: segment.first)
+            segments = segments[max(0, at - 1) :]
+        first, size = 0, 0
         texts: list[bytes] = []
-        size = 0
-        at = max(0, bisect_right([segment.first for segment in segments], first) - 1)
-        for segment in segments[at:]:
+        for number, text in self._after(confirmed, segments):
+            first = first or number
+            size += len(text)
+            full = len(texts) >= max_records or size > max_bytes
+            if texts and (full or number != first + len(texts)):
+                break
+            texts.append(text)
+        return Batch(first or confirmed + 1, tuple(texts), confirmed)
+
+    def _after(self, number: int, segments: Sequence[Segment]) -> Iterator[tuple[int, bytes]]:
+        for segment in segments:
             index = self._index(segment)
-            data = segment.read() if len(index) and index.numbers[-1] >= first else b""
-            for place in range(len(index)) if data else ():
-                if index.numbers[place] < first + len(texts):
-                    continue
-                text = data[index.starts[place] : index.starts[place] + index.lengths[place]]
-                if texts and (len(texts) >= max_records or size + len(text) > max_bytes):
-                    return Batch(first, tuple(texts))
-                texts.append(text)
-                size += len(text)
-        return Batch(first, tuple(texts))
+            if not len(index) or index.numbers[-1] <= number:
+                continue
+            data = segment.read()
+            for at in range(bisect_right(index.numbers, number), len(index)):
+                yield index.numbers[at], data[index.starts[at] : index.starts[at] + index.lengths[at]]
 
     def stats(self) -> BufferStats:
         """See `spi.ActivationStore`."""
@@ -237,7 +247,7 @@ class Activations:
 
     def _write(self, round_: Sequence[Work]) -> None:
         """Number, write and follow a round of groups."""
-        groups = self._numbered(round_)
+        groups = _numbered(round_, self._ledger.last)
         try:
             places = self._append(groups)
         except StorageError:
@@ -252,19 +262,6 @@ class Activations:
                 for frame, start in zip(group, starts, strict=True):
                     self._follow(frame._replace(start=start), segment, index)
         self.on_commit()
-
-    def _numbered(self, round_: Sequence[Work]) -> list[list[Frame]]:
-        number = self._ledger.last
-        groups: list[list[Frame]] = []
-        for work in round_:
-            group: list[Frame] = []
-            for frame in work.frames:
-                if frame.op == ACTIVATION:
-                    number += 1
-                    frame = frame._replace(number=number)
-                group.append(frame)
-            groups.append(group)
-        return groups
 
     def _append(self, groups: Sequence[Sequence[Frame]]) -> Sequence[tuple[int, ...]]:
         if self._log.full:
@@ -315,24 +312,6 @@ class Activations:
 
     # -- start -----------------------------------------------------------------------------------
 
-    def _identify(self) -> None:
-        """Read or make the ids by which the cloud knows this log."""
-        path = self._directory / "identity"
-        try:
-            known = orjson.loads(path.read_bytes()) if path.exists() else {}
-        except (OSError, orjson.JSONDecodeError):
-            known = {}
-            self.incidents.append(f"{path} was unreadable; the cloud sees a new device")
-        self.device = known.get("device") or secrets.token_hex(16)
-        self.epoch = known.get("epoch") or secrets.token_hex(16)
-        if known and not self._log.segments:
-            self.epoch = secrets.token_hex(16)
-        if known != {"device": self.device, "epoch": self.epoch}:
-            try:
-                _replace(path, orjson.dumps({"device": self.device, "epoch": self.epoch}))
-            except OSError as error:
-                raise storage_error(path, error) from error
-
     def _recover(self) -> None:
         self._drop_unborn()
         start = self._load_header()
@@ -377,6 +356,15 @@ class Activations:
         return 0
 
 
+def _numbered(round_: Sequence[Work], last: int) -> list[list[Frame]]:
+    """The groups of a round, their records numbered on from `last`."""
+    numbers = count(last + 1)
+    return [
+        [frame._replace(number=next(numbers)) if frame.op == ACTIVATION else frame for frame in work.frames]
+        for work in round_
+    ]
+
+
 def _checked_id(text: bytes, number: int) -> str:
     try:
         value = orjson.loads(text)
@@ -402,20 +390,3 @@ def _read_at(segment: Segment, index: Index, at: int) -> bytes:
             return file.read(index.lengths[at])
     except OSError as error:
         raise storage_error(segment.path, error) from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put a small file in place; durable on return."""
-    draft = path.with_suffix(".new")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(file, data)
-        os.fsync(file)
-    finally:
-        os.close(file)
-    draft.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -130,8 +130,7 @@ class Ledger:
 
     def absorb(self, sender: str, number: int) -> None:
         """Remember how far a sender's records are here; forget the longest unheard one if need be."""
-        self.absorbed.pop(sender, None)
-        self.absorbed[sender] = number
+        self.absorbed[sender] = max(number, self.absorbed.pop(sender, 0))
         if len(self.absorbed) > DEVICES:
             del self.absorbed[next(iter(self.absorbed))]
 
