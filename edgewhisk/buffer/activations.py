@@ -171,10 +171,11 @@ class Activations:
     def _after(self, number: int, segments: Sequence[Segment]) -> Iterator[tuple[int, bytes]]:
         for segment in segments:
             index = self._index(segment)
-            if not len(index) or index.numbers[-1] <= number:
+            size = len(index)  # before reading: the commit thread may add records meanwhile
+            if not size or index.numbers[size - 1] <= number:
                 continue
             data = segment.read()
-            for at in range(bisect_right(index.numbers, number), len(index)):
+            for at in range(bisect_right(index.numbers, number, 0, size), size):
                 yield index.numbers[at], data[index.starts[at] : index.starts[at] + index.lengths[at]]
 
     def stats(self) -> BufferStats:
@@ -197,8 +198,9 @@ class Activations:
         for segment, index in self._newest_first():
             if not index.namespaces[query.namespace]:
                 continue
+            size = len(index)  # before reading: the commit thread may add records meanwhile
             data = segment.read()
-            for at in range(len(index) - 1, -1, -1):
+            for at in range(size - 1, -1, -1):
                 record = orjson.loads(data[index.starts[at] : index.starts[at] + index.lengths[at]])
                 if _matches(record, query):
                     yield record

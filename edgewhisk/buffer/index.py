@@ -63,16 +63,16 @@ class Index:
         return index
 
     def __len__(self) -> int:
-        """How many records."""
-        return len(self.numbers)
+        """How many records; what is added last counts, for readers in other threads."""
+        return len(self.fingerprints)
 
     def add(self, frame: Frame) -> None:
         """Append one record."""
         self.numbers.append(frame.number)
         self.starts.append(frame.start)
         self.lengths.append(len(frame.text))
-        self.fingerprints.append(fingerprint(id_of(frame.text)))
         self.namespaces[namespace_of(frame.text)] += 1
+        self.fingerprints.append(fingerprint(id_of(frame.text)))
 
     def find(self, mark: int) -> Iterator[int]:
         """Positions of the records with this fingerprint: nearly always none or one."""

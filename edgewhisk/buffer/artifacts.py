@@ -1,0 +1,199 @@
+"""The artifact store: packages, actions, triggers, rules and feeds as TinyDB documents on a log.
+
+Each collection is a table, each entity a document `{"key", "document"}`. All documents are small
+enough to be held in memory as text, so reading never touches the disk. Space of what was replaced
+or deleted is reclaimed by writing what lives into a new segment and dropping the old ones.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from edgewhisk.buffer.journal import FORMAT, Frame
+from edgewhisk.buffer.log import Log
+from edgewhisk.buffer.storage import LogDB, LogStorage
+from edgewhisk.errors import StorageError
+from edgewhisk.spi import Change
+
+_HEADER: Final = "H"
+_WRITTEN: Final = "D"  # a document; number is its id; text is {"t": table, "d": document}
+_REMOVED: Final = "R"  # number is its id; text is the table's name as JSON
+_SPARE: Final = 4 << 20  # bytes of garbage that are tolerated
+_MOST_SEGMENTS: Final = 64
+
+
+class Artifacts:
+    """`spi.ArtifactStore` on a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        """Use `open`, which recovers."""
+        self.incidents: list[str] = []
+        self._log = Log(directory)
+        self._lock = threading.RLock()
+        self._texts: dict[str, dict[int, bytes]] = {}  # table -> id -> document
+        self._last = 0
+        self._ids: dict[tuple[str, str], int] = {}  # (collection, key) -> document id
+        self.db = LogDB(self._tables, self._table, storage=LogStorage)
+
+    @classmethod
+    def open(cls, directory: Path) -> Artifacts:
+        """Recover what is there, or begin anew; raises `StorageError`."""
+        store = cls(directory)
+        store._recover()
+        return store
+
+    def close(self) -> None:
+        """Close the files."""
+        self.db.close()
+        self._log.close()
+
+    def read(self, collection: str) -> dict[str, dict[str, Any]]:
+        """See `spi.ArtifactStore`."""
+        with self._lock:
+            return {entry["key"]: entry["document"] for entry in self.db.table(collection)}
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """See `spi.ArtifactStore`."""
+        with self._lock:
+            frames: list[Frame] = []
+            last = self._last
+            for change in changes:
+                doc_id = self._ids.get((change.collection, change.key))
+                if change.document is None:
+                    if doc_id is not None:
+                        frames.append(_removed(change.collection, doc_id))
+                    continue
+                if doc_id is None:
+                    last += 1
+                    doc_id = last
+                entry = {"key": change.key, "document": change.document}
+                frames.append(_written(change.collection, doc_id, orjson.dumps(entry)))
+            self._commit(frames)
+
+    def _tables(self) -> list[str]:
+        return [name for name, texts in self._texts.items() if texts]
+
+    def _table(self, name: str) -> _Table:
+        return _Table(self, name)
+
+    def _commit(self, frames: Sequence[Frame]) -> None:
+        """Make frames durable as one group, then visible. The lock is held."""
+        if not frames:
+            return
+        self._reclaim()
+        try:
+            if self._log.full:
+                self._roll()
+            self._log.append([frames])
+        except StorageError:
+            self._roll()  # the segment was given up; a full disk refuses the new one too
+            self._log.append([frames])
+        for frame in frames:
+            self._apply(frame)
+
+    def _roll(self) -> None:
+        header = {"format": FORMAT, "last": self._last}
+        self._log.roll(self._last + 1, Frame(_HEADER, self._last + 1, orjson.dumps(header)))
+
+    def _reclaim(self) -> None:
+        """Move what lives to a new segment when most of the log is garbage."""
+        live = sum(len(text) for texts in self._texts.values() for text in texts.values())
+        crowded = len(self._log.segments) > _MOST_SEGMENTS
+        if self._log.size <= 2 * live + _SPARE and not crowded:
+            return
+        old = list(self._log.segments)
+        self._roll()
+        moved = [
+            _written(name, doc_id, text)
+            for name, texts in self._texts.items()
+            for doc_id, text in texts.items()
+        ]
+        if moved:
+            self._log.append([moved])
+        for segment in old:  # oldest first: a removal must never be dropped before what it removes
+            self._log.drop(segment)
+
+    def _recover(self) -> None:
+        end = 0
+        for segment in list(self._log.segments):
+            found = segment.scan()
+            if not found.frames and segment is self._log.segments[-1]:
+                self._log.set_aside(segment)  # the crash came before anything was in it
+                continue
+            if found.corrupt:
+                self.incidents.append(f"{segment.path}: {found.corrupt} damaged line(s) skipped")
+            for frame in found.frames:
+                self._replay(frame)
+            end = found.end
+        if self._log.segments:
+            self._log.resume(end)
+
+    def _replay(self, frame: Frame) -> None:
+        if frame.op != _HEADER:
+            self._apply(frame)
+            return
+        header: Mapping[str, Any] = orjson.loads(frame.text)
+        if header["format"] > FORMAT:
+            raise StorageError(
+                f"{self._log.directory} has format {header['format']}, this version reads up to {FORMAT}",
+                hint="install the version that wrote it, or a later one",
+            )
+        self._last = max(self._last, header["last"])
+
+    def _apply(self, frame: Frame) -> None:
+        self._last = max(self._last, frame.number)
+        value = orjson.loads(frame.text)
+        if frame.op == _REMOVED:
+            text = self._texts.get(value, {}).pop(frame.number, None)
+            if text is not None:
+                self._ids.pop((value, _key(text)), None)
+        elif frame.op == _WRITTEN:
+            text = orjson.dumps(value["d"])
+            self._texts.setdefault(value["t"], {})[frame.number] = text
+            self._ids[(value["t"], _key(text))] = frame.number
+
+
+class _Table:
+    """`storage.Documents` of one table."""
+
+    def __init__(self, store: Artifacts, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def ids(self) -> Iterator[int]:
+        return iter(sorted(self._store._texts.get(self._name, {})))
+
+    def text(self, doc_id: int) -> bytes | None:
+        return self._store._texts.get(self._name, {}).get(doc_id)
+
+    def next_id(self) -> int:
+        with self._store._lock:
+            self._store._last += 1
+            return self._store._last
+
+    def apply(self, changes: Mapping[int, bytes | None]) -> None:
+        with self._store._lock:
+            self._store._commit(
+                [
+                    _removed(self._name, doc_id) if text is None else _written(self._name, doc_id, text)
+                    for doc_id, text in changes.items()
+                ]
+            )
+
+
+def _written(table: str, doc_id: int, text: bytes) -> Frame:
+    return Frame(_WRITTEN, doc_id, b'{"t":%b,"d":%b}' % (orjson.dumps(table), text))
+
+
+def _removed(table: str, doc_id: int) -> Frame:
+    return Frame(_REMOVED, doc_id, orjson.dumps(table))
+
+
+def _key(text: bytes) -> str:
+    value = orjson.loads(text)
+    return str(value.get("key", "")) if isinstance(value, dict) else ""
