@@ -11,7 +11,7 @@ to it, and `tests/buffer/test_storage.py` compares every operation with TinyDB's
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import orjson
 from tinydb import Storage, TinyDB
@@ -50,8 +50,8 @@ class LogStorage(Storage):
 
     def read(self) -> dict[str, dict[str, Any]] | None:
         """Every table, read lazily."""
-        found = {name: _Stored(self.table(name)) for name in self._tables()}
-        return found or None  # type: ignore[return-value] - a mapping is all that TinyDB asks for
+        found: dict[str, Any] = {name: _Stored(self.table(name)) for name in self._tables()}
+        return found or None
 
     def write(self, data: dict[str, dict[str, Any]]) -> None:
         """TinyDB comes here to drop tables only: `LogTable` writes documents."""
@@ -67,7 +67,7 @@ class LogStorage(Storage):
 class LogTable(Table):
     """A table that hands the log only what changed."""
 
-    default_query_cache_capacity: ClassVar[int] = 0  # a cache would keep whole result lists alive
+    default_query_cache_capacity = 0  # a cache would keep whole result lists alive
 
     def _documents(self) -> Documents:
         storage = self._storage
