@@ -8,6 +8,7 @@ import os
 import platform
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ class Engine:
         config.epoch_interruption = True
         config.max_wasm_stack = _MAX_WASM_STACK
         self.wasmtime = wasmtime.Engine(config)
-        self.version = wasmtime.__version__
+        self.version = version("wasmtime")
         self._cache = cache
         self._calls = threading.Condition()
         self._running = 0
