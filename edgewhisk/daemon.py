@@ -169,7 +169,7 @@ class Daemon:
         parts = urlsplit(settings.url if "//" in settings.url else f"{settings.url}://127.0.0.1")
         host, port = parts.hostname or "127.0.0.1", MQTT_PORT if parts.port is None else parts.port
         if parts.scheme == EMBEDDED:
-            broker = EmbeddedBroker(host, port, settings.username, password)
+            broker = EmbeddedBroker(host, port)
             try:
                 port = await broker.start()
                 stack.push_async_callback(broker.stop)

@@ -1,0 +1,35 @@
+"""MQTT topic filters (MQTT 3.1.1, section 4.7). Pure."""
+
+from __future__ import annotations
+
+from edgewhisk.errors import FeedError
+
+_LONGEST = 65535  # bytes
+
+
+def check_filter(text: object) -> str:
+    """`text` if it is a legal filter; raises `FeedError`."""
+    if not isinstance(text, str) or not text:
+        raise FeedError("topic must be an MQTT topic filter, for example sensors/+/temperature")
+    if "\0" in text or len(text.encode()) > _LONGEST:
+        raise FeedError("topic must not hold NUL and must not be longer than 65535 bytes")
+    levels = text.split("/")
+    for at, level in enumerate(levels):
+        if "#" in level and (level != "#" or at != len(levels) - 1):
+            raise FeedError(f"topic {text!r}: '#' must be alone in the last level")
+        if "+" in level and level != "+":
+            raise FeedError(f"topic {text!r}: '+' must be alone in its level")
+    return text
+
+
+def matches(pattern: str, topic: str) -> bool:
+    """Whether a filter matches a topic."""
+    if topic.startswith("$") and pattern[0] in "+#":
+        return False
+    wanted, levels = pattern.split("/"), topic.split("/")
+    for at, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if at >= len(levels) or level not in ("+", levels[at]):
+            return False
+    return len(wanted) == len(levels)
