@@ -114,7 +114,7 @@ def _point(name: str, entry: object, where: str, faults: list[Fault]) -> Point |
     if wrong:
         return None
     scale, offset = entry.get("scale", 1.0), entry.get("offset", 0.0)
-    return Point(name, entry["unit"], *span, scale, offset, entry.get("optional", False))
+    return Point(name, entry["unit"], span[0], span[1], scale, offset, entry.get("optional", False))
 
 
 def _is_number(value: object) -> bool:

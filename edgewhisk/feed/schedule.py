@@ -1,0 +1,152 @@
+"""What the alarms feeds are asked for: cron lines, intervals, dates. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import orjson
+
+from edgewhisk.errors import FeedError
+
+_DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_COMMON: Final = {"trigger_payload", "startDate", "stopDate", "maxTriggers"}
+_KNOWN: Final[Mapping[str, set[str]]] = {
+    "alarms/alarm": {*_COMMON, "cron", "timezone"},
+    "alarms/interval": {*_COMMON, "minutes", "seconds"},
+    "alarms/once": {"trigger_payload", "date", "deleteAfterFire"},
+}
+_LONGEST: Final = 10 * 365 * 86_400  # seconds of an interval
+
+
+class CronLine(NamedTuple):
+    """The fields of a cron line as apscheduler names them."""
+
+    second: str
+    minute: str
+    hour: str
+    day: str
+    month: str
+    day_of_week: str
+
+
+def check(action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Normalised parameters of an alarms feed; raises `FeedError` naming what is wrong."""
+    known = _KNOWN[action]
+    if unknown := sorted(set(parameters) - known):
+        raise FeedError(f"unknown parameter {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    checked: dict[str, Any] = {"trigger_payload": _payload(parameters.get("trigger_payload"))}
+    if action == "alarms/alarm":
+        checked["cron"] = parameters.get("cron")
+        cron_line(checked["cron"])
+        checked["timezone"] = zone(parameters.get("timezone", "UTC")).key
+    elif action == "alarms/interval":
+        checked["seconds"] = _seconds(parameters)
+    else:
+        checked["date"] = moment("date", parameters.get("date"))
+        if parameters.get("deleteAfterFire", "false") not in (False, "false"):
+            raise FeedError("deleteAfterFire is not supported: it must be false or left out")
+    for key in ("startDate", "stopDate"):
+        if parameters.get(key) is not None:
+            checked[key] = moment(key, parameters[key])
+    if parameters.get("maxTriggers") is not None:
+        checked["maxTriggers"] = _whole("maxTriggers", parameters["maxTriggers"])
+    return checked
+
+
+def cron_line(text: object) -> CronLine:
+    """Read five fields, or six with seconds first; raises `FeedError`.
+
+    In cron Sunday is 0 and 7, for apscheduler it is 6; so days of the week are written as names.
+    """
+    fields = text.split() if isinstance(text, str) else []
+    if len(fields) not in (5, 6):
+        raise FeedError(
+            f'cron must have five fields, or six with seconds first, for example "*/5 * * * *", not {text!r}'
+        )
+    seconds = fields[0] if len(fields) == 6 else "0"
+    *rest, days = fields[-5:]
+    return CronLine(seconds, *rest, _week(days))
+
+
+def _week(field: str) -> str:
+    parts = [_week_part(part) for part in field.lower().split(",")]
+    return "*" if "*" in parts else ",".join(parts)
+
+
+def _week_part(part: str) -> str:
+    match = re.fullmatch(r"(\*|[0-7]|[a-z]{3})(?:-([0-7]|[a-z]{3}))?(?:/([1-7]))?", part)
+    if match is None:
+        raise FeedError(f"cron: {part!r} is no day of the week")
+    first, last, step = match.groups()
+    if first == "*" and step is None:
+        return "*"
+    low = 0 if first == "*" else _day(first)
+    high = 6 if first == "*" else _day(last) if last else (6 if step else low)
+    if high < low:
+        high += 7
+    return ",".join(dict.fromkeys(_DAYS[day % 7] for day in range(low, high + 1, int(step or 1))))
+
+
+def _day(text: str) -> int:
+    if text.isdigit():
+        return int(text)
+    if text not in _DAYS:
+        raise FeedError(f"cron: {text!r} is no day of the week")
+    return _DAYS.index(text)
+
+
+def zone(name: object) -> ZoneInfo:
+    """The time zone `name`; raises `FeedError`."""
+    try:
+        return ZoneInfo(str(name))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise FeedError(f"timezone {name!r} is unknown; example: Europe/Berlin") from None
+
+
+def moment(key: str, value: object) -> str:
+    """A date as ISO 8601 with its zone (UTC where none is said); raises `FeedError`."""
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found = datetime.fromtimestamp(value / 1000, UTC)
+        else:
+            found = datetime.fromisoformat(str(value))
+    except (ValueError, OverflowError, OSError):
+        raise FeedError(
+            f"{key} must be a date such as 2027-01-31T23:59:00Z, or milliseconds since 1970, not {value!r}"
+        ) from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()
+
+
+def _seconds(parameters: Mapping[str, Any]) -> int:
+    minutes, seconds = parameters.get("minutes"), parameters.get("seconds")
+    if (minutes is None) == (seconds is None):
+        raise FeedError("give either minutes, or (an extension for sensors) seconds")
+    total = _whole("minutes", minutes) * 60 if minutes is not None else _whole("seconds", seconds)
+    if total > _LONGEST:
+        raise FeedError("the interval is longer than ten years")
+    return total
+
+
+def _whole(key: str, value: object) -> int:
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise FeedError(f"{key} must be a whole number from 1 on, not {value!r}")
+    return value
+
+
+def _payload(value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            value = None
+    if not isinstance(value, dict):
+        raise FeedError("trigger_payload must be a JSON object")
+    return value
