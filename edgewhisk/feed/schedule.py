@@ -68,8 +68,8 @@ def cron_line(text: object) -> CronLine:
             f'cron must have five fields, or six with seconds first, for example "*/5 * * * *", not {text!r}'
         )
     seconds = fields[0] if len(fields) == 6 else "0"
-    *rest, days = fields[-5:]
-    return CronLine(seconds, *rest, _week(days))
+    minute, hour, day, month, days = fields[-5:]
+    return CronLine(seconds, minute, hour, day, month, _week(days))
 
 
 def _week(field: str) -> str:

@@ -66,7 +66,7 @@ def log_lines(log: bytes) -> Iterator[tuple[int, str, str]]:
     while at + _LINE.size <= len(log):
         time, stream, size = _LINE.unpack_from(log, at)
         at += _LINE.size
-        if at + size > len(log) or not 0 <= time < 1e15:  # noqa: PLR2004 - beyond any date
+        if at + size > len(log) or not 0 <= time < 1e15:
             return
         yield int(time), _STREAMS.get(stream, "stderr"), log[at : at + size].decode(errors="replace")
         at += size

@@ -1,0 +1,65 @@
+"""Batches as JSON bodies. Pure.
+
+    {"v": 1, "device": D, "epoch": E, "first": N, "after": M, "records": [...]}  ->  {"have": N}
+
+Records are the stored texts of activations, spliced, never parsed. `have` is the highest number the
+receiver has of this (device, epoch); a batch with no records only asks. Records between `after` and
+`first` no longer exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from edgewhisk.errors import CloudError, MalformedContent
+from edgewhisk.spi import Batch
+
+VERSION: Final = 1
+LARGEST: Final = 900 << 10  # bytes of records: a body must stay under OpenWhisk's 1 MiB
+MOST: Final = 2000  # records
+
+
+def body(device: str, epoch: str, batch: Batch) -> bytes:
+    """The parameters of the ingest action."""
+    after = batch.first - 1 if batch.after is None else batch.after
+    return b'{"v":%d,"device":"%b","epoch":"%b","first":%d,"after":%d,"records":[%b]}' % (
+        VERSION,
+        device.encode(),
+        epoch.encode(),
+        batch.first,
+        after,
+        b",".join(batch.records),
+    )
+
+
+def read(parameters: Mapping[str, Any]) -> tuple[str, str, Batch]:
+    """The batch in an ingest action's parameters; raises `MalformedContent` naming what is wrong."""
+    if parameters.get("v") != VERSION:
+        raise MalformedContent(f"v must be {VERSION}, not {parameters.get('v')!r}")
+    device, epoch = parameters.get("device"), parameters.get("epoch")
+    for key, value in (("device", device), ("epoch", epoch)):
+        if not isinstance(value, str) or not 1 <= len(value) <= 64 or not value.isalnum():
+            raise MalformedContent(f"{key} must be 1 to 64 letters and digits")
+    first, after, records = (parameters.get(key) for key in ("first", "after", "records"))
+    if not _is_number(first) or first < 1:
+        raise MalformedContent("first must be a whole number from 1 on")
+    if after is not None and (not _is_number(after) or not 0 <= after < first):
+        raise MalformedContent("after must be a whole number below first")
+    if not isinstance(records, list) or len(records) > MOST:
+        raise MalformedContent(f"records must be an array of at most {MOST}")
+    return str(device), str(epoch), Batch(first, tuple(orjson.dumps(record) for record in records), after)
+
+
+def have(answer: Any) -> int:
+    """The number in an ingest action's answer; raises `CloudError`."""
+    found = answer.get("have") if isinstance(answer, dict) else None
+    if not _is_number(found) or found < 0:
+        raise CloudError(f"the ingest action answered {answer!r:.200}, not {{'have': number}}")
+    return int(found)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

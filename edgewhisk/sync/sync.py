@@ -1,0 +1,142 @@
+"""The loop that keeps the cloud up to date: a thin shell around `uplink`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import Any, Final
+
+from edgewhisk.errors import CloudError, StorageError
+from edgewhisk.spi import ActivationStore, Batch, Clock, Cloud
+from edgewhisk.sync import batch as batches
+from edgewhisk.sync.client import Busy, CloudRefusal, TooMuch
+from edgewhisk.sync.uplink import Effect, Event, State, step
+
+_log = logging.getLogger(__name__)
+
+PAUSE: Final = (1.0, 300.0)  # seconds after a failure: first, longest
+PAUSE_LONG: Final = 60.0  # seconds between probes while a person is needed
+_MINUTE: Final = 60_000  # ms
+_SMALLEST: Final = 1024  # bytes: below this the size of a batch is not the trouble
+
+
+class Sync:
+    """Sends what the store has not had confirmed, in order, one batch at a time."""
+
+    def __init__(
+        self,
+        store: ActivationStore,
+        cloud: Cloud,
+        clock: Clock,
+        *,
+        interval: float,
+        longest_pause: float = PAUSE[1],
+    ) -> None:
+        """`interval`: seconds between two batches at least, for the cloud's rate limit."""
+        self._store = store
+        self._cloud = cloud
+        self._clock = clock
+        self._interval = interval
+        self._longest_pause = longest_pause
+        self._pause = 0.0
+        self._size = batches.LARGEST
+        self._sent = -interval  # monotonic seconds of the last request
+        self._news = asyncio.Event()
+        self._next: float | None = None  # seconds to pause, when the cloud said so
+        self.state = State.OFFLINE
+        self.last_error = ""
+        self.last_success: int | None = None  # ms since the epoch
+        self.batches = self.records = 0
+
+    def wake(self) -> None:
+        """There is something new; call on the event loop."""
+        self._news.set()
+
+    def describe(self) -> dict[str, Any]:
+        """For `status`."""
+        return {
+            "state": self.state.value,
+            "last_error": self.last_error,
+            "last_success": self.last_success,
+            "batches": self.batches,
+            "records": self.records,
+        }
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self.state, effect = step(State.OFFLINE, Event.PAUSE_OVER)
+        while True:
+            self.state, effect = step(self.state, await self._do(effect))
+
+    async def _do(self, effect: Effect) -> Event:
+        if effect in (Effect.PAUSE, Effect.PAUSE_LONG):
+            await asyncio.sleep(PAUSE_LONG if effect is Effect.PAUSE_LONG else self._next_pause())
+            return Event.PAUSE_OVER
+        if effect is Effect.WAIT:
+            await self._news.wait()
+            return Event.BUFFERED
+        try:
+            return await (self._ask() if effect is Effect.ASK else self._send())
+        except CloudRefusal as error:
+            return self._failed(Event.REFUSED, f"{error} ({error.hint})")
+        except TooMuch as error:
+            self._size //= 2
+            if self._size < _SMALLEST:
+                self._size = batches.LARGEST
+                return self._failed(Event.REFUSED, str(error))
+            return self._failed(Event.FAILED, str(error))
+        except Busy as error:
+            left = _MINUTE - self._clock.now() % _MINUTE
+            self._next = left / 1000 + random.uniform(0, 10)  # noqa: S311 - jitter
+            return self._failed(Event.FAILED, str(error))
+        except (CloudError, StorageError) as error:
+            return self._failed(Event.FAILED, str(error))
+
+    async def _ask(self) -> Event:
+        """What does the cloud have? It may be more than we were told: an answer got lost."""
+        pending = await asyncio.to_thread(self._store.pending, 1, 1)
+        have = await self._request(Batch(pending.first, (), pending.after))
+        if pending.records and have >= pending.first:
+            await asyncio.to_thread(self._store.confirm, have)
+        return Event.ANSWERED
+
+    async def _send(self) -> Event:
+        self._news.clear()
+        pending = await asyncio.to_thread(self._store.pending, batches.MOST, self._size)
+        if not pending.records:
+            return Event.EMPTY
+        have = await self._request(pending)
+        if have < pending.first:
+            raise CloudError(f"the cloud has records up to {have}, but was sent from {pending.first} on")
+        await asyncio.to_thread(self._store.confirm, min(have, pending.last))
+        self.batches += 1
+        self.records += len(pending.records)
+        return Event.ANSWERED
+
+    async def _request(self, batch: Batch) -> int:
+        wait = self._sent + self._interval - self._clock.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        self._sent = self._clock.monotonic()
+        have = await self._cloud.send(self._store.device, self._store.epoch, batch)
+        self._pause = 0.0
+        self.last_success = self._clock.now()
+        self.last_error = ""
+        return have
+
+    def _failed(self, event: Event, text: str) -> Event:
+        if text != self.last_error:
+            _log.warning("cloud: %s", text)
+        self.last_error = text
+        return event
+
+    def _next_pause(self) -> float:
+        """Growing, with jitter, unless the cloud said how long."""
+        told, self._next = self._next, None
+        if told is not None:
+            return told
+        first = PAUSE[0]
+        grown = max(first, min(self._longest_pause, self._pause * 3))
+        self._pause = first + (grown - first) * random.random() if self._pause else first  # noqa: S311
+        return self._pause
