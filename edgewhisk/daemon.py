@@ -52,6 +52,7 @@ from edgewhisk.sync.sync import Sync
 
 _log = logging.getLogger(__name__)
 
+Run = Callable[[], Awaitable[None]]
 DRAIN: Final = 10.0  # seconds that queued work gets when the gateway stops; the journal keeps the rest
 SLOTS: Final = 8  # live sandboxes of a runtime; each holds about 0.4 MB
 _RESTART: Final = (1.0, 30.0)  # seconds before a failed task is started again: first, most
@@ -95,7 +96,7 @@ class Daemon:
             stack.push_async_callback(self._invoker.drain, DRAIN)
             self.incidents += await self._feeds.restore()
             self._sync = self._uplink()
-            tasks = [(type(feed).__name__, feed.run) for feed in sources]
+            tasks: list[tuple[str, Run]] = [(type(feed).__name__, feed.run) for feed in sources]
             if self._sync is not None:
                 tasks.append(("Sync", self._sync.run))
             await stack.enter_async_context(supervised(tasks))
@@ -113,6 +114,7 @@ class Daemon:
             )
             await stack.enter_async_context(serving(HttpServer(create_app(services)), listener))
             self.url = _url(listener)
+            stack.enter_context(told(config.state_dir / "url", self.url))
             for line in self.incidents:
                 _log.warning("%s", line)
             yield
@@ -204,7 +206,11 @@ class Daemon:
         cloud = OpenWhiskCloud(settings.url, settings.namespace, key, settings.ingest)
         sync = Sync(self._log, cloud, self._clock, interval=settings.interval)
         loop = asyncio.get_running_loop()
-        self._log.on_commit = lambda: loop.call_soon_threadsafe(sync.wake)
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(sync.wake)
+
+        self._log.on_commit = wake
         return sync
 
 
@@ -232,6 +238,16 @@ def state_directory(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
+@contextlib.contextmanager
+def told(path: Path, text: str) -> Iterator[None]:
+    """Tell the command line where this gateway listens, as long as it does."""
+    path.write_text(text + "\n", encoding="ascii")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
 @contextlib.asynccontextmanager
 async def serving(server: HttpServer, listener: socket.socket) -> AsyncIterator[None]:
     """Answer HTTP inside the block."""
@@ -245,7 +261,7 @@ async def serving(server: HttpServer, listener: socket.socket) -> AsyncIterator[
 
 @contextlib.asynccontextmanager
 async def supervised(
-    tasks: list[tuple[str, Callable[[], Awaitable[None]]]],
+    tasks: list[tuple[str, Run]],
 ) -> AsyncIterator[None]:
     """Keep `tasks` running inside the block, whatever happens to them."""
     running = [asyncio.create_task(_supervise(name, run), name=name) for name, run in tasks]
@@ -257,7 +273,7 @@ async def supervised(
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _supervise(name: str, run: Callable[[], Awaitable[None]]) -> None:
+async def _supervise(name: str, run: Run) -> None:
     pause, longest = _RESTART
     while True:
         try:

@@ -62,7 +62,7 @@ class HttpServer(Server):
         await self._stopping.wait()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         """Leave signals to the daemon."""
         yield
 

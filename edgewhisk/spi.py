@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record
@@ -78,7 +78,7 @@ class Feed(Protocol):
     `describe`. All methods are called on the event loop.
     """
 
-    actions: Sequence[FeedAction]
+    actions: ClassVar[Sequence[FeedAction]]
 
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The normalised parameters to be stored; raises `FeedError` naming what is wrong."""

@@ -89,7 +89,7 @@ class Activations:
 
     def confirm(self, upto: int) -> None:
         """See `spi.ActivationStore`."""
-        self._commit([Frame(CONFIRMED, upto, b"")])
+        self._commit([Frame(CONFIRMED, min(upto, self._ledger.last), b"")])
 
     def absorb(self, device: str, epoch: str, batch: Batch) -> int:
         """See `spi.ActivationStore`; raises `MalformedContent` for records that are none."""

@@ -21,7 +21,7 @@ _set_deadline: Final = _dll["wasmtime_context_set_epoch_deadline"]
 _set_deadline.restype = None
 _VALUE: Final = 16  # bytes of wasmtime_val_raw_t
 _HOST: Final = _bindings.wasmtime_func_unchecked_callback_t
-_NO_FINALIZER: Final = ctypes.cast(None, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
+_NO_FINALIZER: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p)()
 
 
 class Trap(Exception):

@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +37,7 @@ class Sandboxes:
         self._slots = slots
         self._engine = Engine(cache)
         self._runtimes = {runtime.kind: runtime for runtime in installed()}
-        self.kinds = kinds(list(self._runtimes.values()))
+        self.kinds: Mapping[str, str] = kinds(list(self._runtimes.values()))
         self._parts: dict[str, Parts] = {}
         self._lock = threading.Lock()
         self._idle: dict[str, list[Slot]] = {kind: [] for kind in self._runtimes}

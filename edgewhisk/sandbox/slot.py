@@ -51,7 +51,7 @@ class Parts:
         self.engine = engine
         self.runtime = runtime
         self.guest, self.compiled = engine.module(runtime.module)
-        self.driver = wasmtime.Module(engine.wasmtime, wasmtime.wat2wasm(_DRIVER.read_text()))
+        self.driver = wasmtime.Module(engine.wasmtime, bytes(wasmtime.wat2wasm(_DRIVER.read_text())))
         self.linker = wasmtime.Linker(engine.wasmtime)
         self.until = threading.local()  # .time: monotonic seconds when the thread's call must end
         self._host = HostFunctions(self.linker)

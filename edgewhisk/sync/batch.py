@@ -10,7 +10,7 @@ receiver has of this (device, epoch); a batch with no records only asks. Records
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import orjson
 
@@ -61,5 +61,5 @@ def have(answer: Any) -> int:
     return int(found)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

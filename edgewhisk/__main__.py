@@ -1,0 +1,5 @@
+"""`python -m edgewhisk`."""
+
+from edgewhisk.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,44 @@
+"""Run the gateway in the foreground until SIGTERM or Ctrl-C.
+
+Starts without any configuration. Prints one line when it is ready.
+
+  edgewhisk run
+  edgewhisk run --config /etc/edgewhisk/edgewhisk.toml
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import sys
+from collections.abc import Mapping
+
+from edgewhisk.config import load
+
+
+def options(_parser: argparse.ArgumentParser) -> None:
+    """No options of its own."""
+
+
+def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Run until told to stop."""
+    config = load(given.config, environment)
+    logging.basicConfig(
+        level=config.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+    )
+    from edgewhisk import daemon  # heavy: only now, so that a bad configuration is told at once
+
+    for name in ("gmqtt", "apscheduler", "httpx", "httpcore", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # what matters of theirs is told by ours
+
+    def ready(gateway: daemon.Daemon) -> None:
+        gc.freeze()  # what lives for ever need not be looked through again
+        print(f"edgewhisk ready at {gateway.url} (state in {config.state_dir})", flush=True)
+
+    def progress(text: str) -> None:
+        print(f"edgewhisk: {text}", file=sys.stderr, flush=True)
+
+    asyncio.run(daemon.run(config, ready, progress))
+    return 0

@@ -1,0 +1,77 @@
+"""What the running gateway is doing: buffer, feeds, cloud, trouble.
+
+edgewhisk status
+edgewhisk status --json | jq .buffer
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from edgewhisk.cli import NOT_RUNNING, complain
+from edgewhisk.cli.auth import guest_key
+from edgewhisk.cli.wskprops import api_url
+from edgewhisk.config import Config, load
+
+_PATIENCE = 5.0  # seconds
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """`--json`."""
+    parser.add_argument("--json", action="store_true", help="print the whole document")
+
+
+def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Ask the gateway."""
+    config = load(given.config, environment)
+    document = fetch(config)
+    if document is None:
+        complain(f"no gateway answers at {api_url(config)}", "start it with: edgewhisk run")
+        return NOT_RUNNING
+    print(json.dumps(document, indent=2) if given.json else "\n".join(_lines(document)))
+    return 0
+
+
+def fetch(config: Config) -> dict[str, Any] | None:
+    """The gateway's own account, or None if it does not answer."""
+    token = base64.b64encode(guest_key(config).encode()).decode()
+    request = urllib.request.Request(  # noqa: S310 - http to our own address
+        f"{api_url(config)}/edgewhisk/status", headers={"Authorization": f"Basic {token}"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:  # noqa: S310
+            document: dict[str, Any] = json.load(answer)
+            return document
+    except (urllib.error.URLError, OSError, ValueError):
+        return None
+
+
+def _lines(document: Mapping[str, Any]) -> list[str]:
+    buffer, invoker, cloud = document["buffer"], document["invoker"], document["cloud"]
+    outcomes = ", ".join(f"{count} {name}" for name, count in invoker["outcomes"].items() if count)
+    lines = [
+        f"edgewhisk {document['version']} at {document['url']}, up {document['uptime']:.0f} s",
+        f"actions   {outcomes or 'none run'}; {invoker['queued']} waiting",
+        f"buffer    {buffer['records']} activations, {buffer['unsynced']} not synced, "
+        f"{buffer['bytes'] / 1e6:.1f} MB, {buffer['evicted']} evicted, {buffer['corrupt']} damaged",
+        f"cloud     {cloud['state']}{_because(cloud)}",
+    ]
+    for feed in document["feeds"]:
+        more = f", {feed['garbage']} refused" if feed.get("garbage") else ""
+        lines.append(
+            f"feed      {feed['trigger']} from {feed['feed']}: {feed.get('state')}{_because(feed)}{more}"
+        )
+    if invoker["unrecorded"]:
+        lines.append(f"trouble   {invoker['unrecorded']} runs not recorded: {invoker['last_refusal']}")
+    lines += [f"trouble   {line}" for line in document["incidents"]]
+    return lines
+
+
+def _because(part: Mapping[str, Any]) -> str:
+    return f" ({part['last_error']})" if part.get("last_error") else ""
