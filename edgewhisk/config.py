@@ -54,6 +54,7 @@ class Cloud:
     auth_file: Path | None = None  # holds "uuid:key"
     ingest: str = "/whisk.system/edge/ingest"  # the action that takes batches
     interval: float = 2.0  # seconds between batches at least; OpenWhisk allows 60 calls a minute
+    longest_pause: float = 300.0  # seconds between two tries while the cloud is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +314,8 @@ def _cloud(cloud: Cloud) -> Iterator[_Rule]:
     yield _Rule(
         odd, "cloud.interval", f"must be over 0 and at most {_MAX_INTERVAL} seconds", "interval = 2.0"
     )
+    odd = not 1 <= cloud.longest_pause <= _MAX_INTERVAL
+    yield _Rule(odd, "cloud.longest_pause", f"must be 1 to {_MAX_INTERVAL} seconds", "longest_pause = 300.0")
     if not cloud.url:
         return
     address = "must be http(s)://HOST[:PORT]"

@@ -204,7 +204,13 @@ class Daemon:
             return None
         key = read_key(settings.auth_file)
         cloud = OpenWhiskCloud(settings.url, settings.namespace, key, settings.ingest)
-        sync = Sync(self._log, cloud, self._clock, interval=settings.interval)
+        sync = Sync(
+            self._log,
+            cloud,
+            self._clock,
+            interval=settings.interval,
+            longest_pause=settings.longest_pause,
+        )
         loop = asyncio.get_running_loop()
 
         def wake() -> None:

@@ -47,7 +47,7 @@ class Screen:
 
     def tell(self, text: str) -> None:
         """One line of the story."""
-        self.console.print(text)
+        self.console.print(text, soft_wrap=True)
 
     def show(self, numbers: Numbers) -> None:
         """The numbers now."""
@@ -58,7 +58,8 @@ class Screen:
         self.console.print(
             f"{numbers.seconds:5.1f} s  mqtt {numbers.mqtt}  serial {numbers.serial}  ok {numbers.ok}  "
             f"failed {numbers.failed}  alarms {numbers.alarms}  waiting for the cloud {numbers.unsynced}  "
-            f"at the cloud {cloud}"
+            f"at the cloud {cloud}",
+            soft_wrap=True,
         )
 
 
