@@ -1,0 +1,138 @@
+"""Topics, payloads, schedules, back-off, garbage."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from apscheduler.triggers.cron import CronTrigger
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgewhisk.errors import FeedError
+from edgewhisk.feed import schedule
+from edgewhisk.feed.backoff import Backoff
+from edgewhisk.feed.garbage import QUIET, Garbage
+from edgewhisk.feed.payload import FORMATS, MalformedPayload, of_json, topic_text
+from edgewhisk.feed.topics import check_filter, matches
+
+LEVEL = st.sampled_from(["a", "b", "", "$x"])
+TOPIC = st.lists(LEVEL, min_size=1, max_size=4).map("/".join)
+
+
+def reference(pattern: list[str], levels: list[str]) -> bool:
+    if not pattern:
+        return not levels
+    if pattern[0] == "#":
+        return True
+    return bool(levels) and pattern[0] in ("+", levels[0]) and reference(pattern[1:], levels[1:])
+
+
+@given(st.lists(LEVEL | st.just("+"), min_size=1, max_size=4), st.booleans(), TOPIC)
+def test_filters_match_as_the_specification_says(levels: list[str], rest: bool, topic: str) -> None:
+    pattern = [*levels, "#"] if rest else levels
+    expected = reference(pattern, topic.split("/"))
+    if topic.startswith("$") and pattern[0] in ("+", "#"):
+        expected = False
+    if check_filter("/".join(pattern) or "x") == "/".join(pattern):
+        assert matches("/".join(pattern), topic) == expected
+
+
+@pytest.mark.parametrize("wrong", ["", None, 5, "a/#/b", "a#", "a+/b", "x\0", "y" * 70000])
+def test_wrong_filters(wrong: object) -> None:
+    with pytest.raises(FeedError):
+        check_filter(wrong)
+
+
+@given(st.binary(max_size=200), st.sampled_from(sorted(FORMATS)))
+def test_any_bytes_are_one_line_of_json_or_refused(data: bytes, kind: str) -> None:
+    try:
+        text = FORMATS[kind](topic_text("a/b"), data)
+    except MalformedPayload:
+        return
+    assert b"\n" not in text
+    assert orjson.loads(text)["topic"] == "a/b" or kind == "json"
+
+
+def test_json_payloads() -> None:
+    topic = topic_text('x"y')
+    assert orjson.loads(of_json(topic, b' {"a":\n1, "b": "\\n"}\r\n')) == {"topic": 'x"y', "a": 1, "b": "\n"}
+    assert orjson.loads(of_json(topic, b'{"topic":"mine"}'))["topic"] == "mine"
+    assert orjson.loads(of_json(topic, b"[1]")) == {"topic": 'x"y', "payload": [1]}
+    assert orjson.loads(of_json(topic, b"{}")) == {"topic": 'x"y'}
+    for wrong in (b"", b"{", b"NaN", b'{"a":Infinity}', b"[" * 5000, b"\xff"):
+        with pytest.raises(MalformedPayload):
+            of_json(topic, wrong)
+
+
+def days_of(field: str) -> set[int]:
+    """The days (0 is Sunday) that a cron field means, read the simple way."""
+    found: set[int] = set()
+    for part in field.split(","):
+        span, _, step = part.partition("/")
+        low, _, high = span.partition("-")
+        first, last = (0, 6) if low == "*" else (int(low), int(high or (6 if step else low)))
+        last += 7 if last < first else 0
+        found |= {day % 7 for day in range(first, last + 1, int(step or 1))}
+    return found
+
+
+DAY = st.integers(0, 6).map(str)
+PART = st.one_of(
+    DAY, st.builds("{}-{}".format, DAY, DAY), st.builds("*/{}".format, st.integers(1, 7)), st.just("*")
+)
+
+
+@given(st.lists(PART, min_size=1, max_size=3).map(",".join))
+def test_days_of_the_week_count_from_sunday(field: str) -> None:
+    line = schedule.cron_line(f"0 12 * * {field}")
+    trigger = CronTrigger(**line._asdict(), timezone="UTC")
+    at = datetime(2027, 1, 3, tzinfo=UTC)  # a Sunday
+    found = set()
+    for _ in range(7):
+        due = trigger.get_next_fire_time(None, at)
+        assert due is not None
+        found.add((due.date() - datetime(2027, 1, 3, tzinfo=UTC).date()).days % 7)
+        at = due + timedelta(seconds=1)
+    assert found == days_of(field)
+
+
+@pytest.mark.parametrize(
+    ("action", "parameters", "text"),
+    [
+        ("alarms/alarm", {"cron": "bogus"}, "five fields"),
+        ("alarms/alarm", {}, "five fields"),
+        ("alarms/alarm", {"cron": "* * * * 9"}, "no day of the week"),
+        ("alarms/alarm", {"cron": "* * * * *", "timezone": "Mars/Base"}, "timezone"),
+        ("alarms/alarm", {"cron": "* * * * *", "croon": 1}, "unknown parameter 'croon'"),
+        ("alarms/interval", {}, "either minutes"),
+        ("alarms/interval", {"minutes": 0}, "minutes must be"),
+        ("alarms/interval", {"minutes": 1, "startDate": "soon"}, "startDate must be a date"),
+        ("alarms/interval", {"minutes": 1, "trigger_payload": "[1]"}, "trigger_payload"),
+        ("alarms/once", {}, "date must be a date"),
+        ("alarms/once", {"date": 1, "deleteAfterFire": "rules"}, "deleteAfterFire"),
+    ],
+)
+def test_wrong_alarms_name_what_is_wrong(action: str, parameters: dict[str, Any], text: str) -> None:
+    with pytest.raises(FeedError, match=text):
+        schedule.check(action, parameters)
+
+
+@given(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=30))
+def test_pauses_stay_in_bounds(randoms: list[float]) -> None:
+    backoff = Backoff(1.0, 30.0)
+    pauses = [backoff.pause(random) for random in randoms]
+    assert pauses[0] == 1.0
+    assert all(1.0 <= pause <= 30.0 for pause in pauses)
+    backoff.reset()
+    assert backoff.pause(0.9) == 1.0
+
+
+def test_a_burst_of_garbage_is_logged_once_and_counted_whole() -> None:
+    garbage = Garbage()
+    lines = [garbage.add("not JSON", b"\x00x", float(now) / 100) for now in range(1000)]
+    assert [line for line in lines if line] == ["1 refused: not JSON: '\\x00x'"]
+    assert garbage.add("not JSON", b"y", QUIET + 1) == "1000 refused: not JSON: 'y'"
+    assert garbage.describe()["garbage"] == 1001

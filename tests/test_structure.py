@@ -1,0 +1,96 @@
+"""The layout keeps its promises."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from edgewhisk.cli import _VERBS
+from edgewhisk.config import SECTIONS, Config, Serial
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "edgewhisk"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+PURE = [
+    *PACKAGE.glob("entity/*.py"),
+    PACKAGE / "errors.py",
+    *(PACKAGE / "device" / f"{name}.py" for name in ("framing", "decode")),
+    *(PACKAGE / "feed" / f"{name}.py" for name in ("topics", "payload", "backoff", "garbage", "schedule")),
+    *(PACKAGE / "controller" / f"{name}.py" for name in ("firing", "entitlement")),
+    *(PACKAGE / "invoker" / f"{name}.py" for name in ("queue", "pace")),
+    *(PACKAGE / "sandbox" / f"{name}.py" for name in ("abi", "outcome")),
+    *(PACKAGE / "buffer" / f"{name}.py" for name in ("journal", "index", "ledger")),
+    *(PACKAGE / "sync" / f"{name}.py" for name in ("batch", "uplink")),
+]
+WORLD = re.compile(
+    r"^\s*(?:import|from) (asyncio|socket|threading|time|os|random|subprocess)\b", re.MULTILINE
+)
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_modules_are_small(module: Path) -> None:
+    assert len(module.read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize("module", PURE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_pure_modules_do_not_touch_the_world(module: Path) -> None:
+    assert not WORLD.findall(module.read_text())
+
+
+def test_each_library_has_one_door() -> None:
+    doors = {
+        "gmqtt": {"feed/mqtt.py", "demo/sensors.py"},  # the demo's sensor is a device, not the gateway
+        "amqtt": {"feed/broker.py"},
+        "serial": {"feed/serial.py"},
+        "apscheduler": {"feed/cron.py"},
+        "tinydb": {"buffer/storage.py"},
+        "httpx": {"sync/client.py", "demo/client.py", "demo/story.py"},
+        "uvicorn": {"server.py"},
+    }
+    for library, expected in doors.items():
+        importing = re.compile(rf"^\s*(?:import|from) {library}\b", re.MULTILINE)
+        found = {
+            path.relative_to(PACKAGE).as_posix() for path in MODULES if importing.search(path.read_text())
+        }
+        assert found == expected, library
+
+
+def test_readme_documents_every_configuration_key() -> None:
+    keys = ["state_dir", "log_level"]
+    keys += [f"{name}.{entry.name}" for name, section in SECTIONS.items() for entry in fields(section)]
+    keys += [f"serial.NAME.{entry.name}" for entry in fields(Serial)]
+    assert {entry.name for entry in fields(Config)} == {
+        "state_dir",
+        "log_level",
+        "serial",
+        "source",
+        *SECTIONS,
+    }
+    assert [key for key in keys if f"`{key}`" not in README] == []
+
+
+def test_readme_documents_every_verb() -> None:
+    assert [verb for verb in _VERBS if f"edgewhisk {verb}" not in README] == []
+
+
+def test_the_path_in_the_readme_exists() -> None:
+    path = re.findall(r"`((?:feed|device|controller|invoker|sandbox|buffer|sync)/\w+\.py)`", README)
+    assert len(path) >= 8
+    assert [name for name in path if not (PACKAGE / name).is_file()] == []
+
+
+def test_quick_verbs_do_not_load_the_daemon() -> None:
+    code = (
+        "import sys; from edgewhisk.cli import main\n"
+        "try: main(['check'])\nexcept SystemExit: pass\n"
+        "heavy = {'quart', 'wasmtime', 'gmqtt', 'apscheduler', 'tinydb', 'httpx', 'uvicorn', 'rich'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
