@@ -111,7 +111,7 @@ def fetch_engine(folder: Path) -> Path:
         if hasattr(tarfile, "data_filter"):
             sdist.extractall(folder, filter="data")
         else:
-            sdist.extractall(folder)  # its hash was checked
+            sdist.extractall(folder)  # noqa: S202 - its hash was checked
     return next(folder.glob("quickjs*/upstream-quickjs"))
 
 
@@ -195,7 +195,7 @@ def uleb(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         value |= (byte & 0x7F) << shift
         shift += 7
-        if byte < 0x80:  # noqa: PLR2004 - the continuation bit
+        if byte < 0x80:
             return value, at
 
 

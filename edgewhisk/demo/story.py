@@ -45,7 +45,8 @@ class Story:
             folder / "edge",
             free_port(),
             f'[mqtt]\nurl = "embedded://127.0.0.1:{self._broker}"\n'
-            f'[cloud]\nurl = "http://127.0.0.1:{port}"\nauth_file = "{key}"\ninterval = 0.3\nlongest_pause = 1.0\n'
+            f'[cloud]\nurl = "http://127.0.0.1:{port}"\nauth_file = "{key}"\n'
+            "interval = 0.3\nlongest_pause = 1.0\n"
             f'[serial.workbench]\nport = "{self._serial.path}"\nprofile = "arduino/bme280"\n',
         )
         self._alarms = 0
@@ -190,8 +191,7 @@ class Story:
             == Counter(range(1, self._mqtt.sent + 1)),
             f"{self._serial.sent} readings over the serial port, each with one activation": sources["serial"]
             == self._serial.sent,
-            f"{numbers.ok} activations ok, {numbers.failed} failed, {alarms} alarms": numbers.failed
-            == 0,
+            f"{numbers.ok} activations ok, {numbers.failed} failed, {alarms} alarms": numbers.failed == 0,
             f"{len(here)} activations at the edge, {len(there)} at the cloud, each once": here == there
             and set(here.values()) == {1},
         }

@@ -72,7 +72,8 @@ def test_documents_survive_being_stored() -> None:
         RulePut.from_json({"trigger": "/_/t", "action": "/_/p/a"}, "guest").create(name, 2),
         PackagePut.from_json({"binding": {"namespace": "_", "name": "p"}}, "guest").create(name, 3),
     ]
-    for entity, kind in zip(stored, (Action, Trigger, Rule, Package), strict=True):
+    kinds: tuple[Any, ...] = (Action, Trigger, Rule, Package)
+    for entity, kind in zip(stored, kinds, strict=True):
         assert kind.from_document(orjson.loads(orjson.dumps(entity.to_json()))) == entity
 
 
