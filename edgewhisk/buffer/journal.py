@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 FORMAT: Final = 1  # version in the header of each segment
-_NAME: Final = re.compile(r"seg-(\d{12})-([0-9a-f]{16})\.ewj")
+_NAME: Final = re.compile(r"seg-(\d{8})-(\d{12})-([0-9a-f]{16})\.ewj")
 _HEAD: Final = re.compile(rb"([0-9a-f]{8}) ([A-Za-z]) (\d{1,18}) ")
 
 
@@ -35,15 +35,18 @@ class Scan(NamedTuple):
     corrupt: int  # lines before `end` whose checksum did not match
 
 
-def segment_name(first: int, nonce: str) -> str:
-    """Name of the segment whose first record has the number `first`."""
-    return f"seg-{first:012d}-{nonce}.ewj"
+def segment_name(serial: int, first: int, nonce: str) -> str:
+    """Name of a segment: `serial` orders them, `first` is the number its records begin with.
+
+    The number alone is no order: a segment may end without a record, and the next begin with the same.
+    """
+    return f"seg-{serial:08d}-{first:012d}-{nonce}.ewj"
 
 
-def first_of(name: str) -> int | None:
-    """The number in a segment's name; None if it is no segment."""
+def parse_name(name: str) -> tuple[int, int] | None:
+    """Serial and first number of a segment's name; None if it is no segment."""
     match = _NAME.fullmatch(name)
-    return int(match[1]) if match else None
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def seed_of(name: str) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from edgewhisk.buffer.journal import Frame, Scan, encode, first_of, scan, seed_of, segment_name
+from edgewhisk.buffer.journal import Frame, Scan, encode, parse_name, scan, seed_of, segment_name
 from edgewhisk.errors import StorageError
 
 SEGMENT: Final = 1 << 20  # bytes after which a new segment is begun
@@ -33,9 +33,10 @@ def storage_error(path: Path, error: OSError) -> StorageError:
 class Segment:
     """One file of the log."""
 
-    def __init__(self, path: Path, first: int, size: int) -> None:
+    def __init__(self, path: Path, serial: int, first: int, size: int) -> None:
         """`first` is the number of the first record that may be in it."""
         self.path = path
+        self.serial = serial
         self.first = first
         self.size = size
         self.seed = seed_of(path.name)
@@ -66,9 +67,8 @@ class Log:
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for path in sorted(directory.iterdir()):
-                first = first_of(path.name)
-                if first is not None:
-                    self.segments.append(Segment(path, first, path.stat().st_size))
+                if (found := parse_name(path.name)) is not None:
+                    self.segments.append(Segment(path, *found, path.stat().st_size))
         except OSError as error:
             raise storage_error(directory, error) from error
 
@@ -107,12 +107,13 @@ class Log:
 
     def roll(self, first: int, header: Frame) -> Segment:
         """Begin a new segment with `header`; durable on return. Raises `StorageError`."""
-        path = self.directory / segment_name(first, secrets.token_hex(8))
+        serial = self.segments[-1].serial + 1 if self.segments else 1
+        path = self.directory / segment_name(serial, first, secrets.token_hex(8))
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise storage_error(path, error) from error
-        segment = Segment(path, first, 0)
+        segment = Segment(path, serial, first, 0)
         try:
             data, _ = encode([header], segment.seed)
             _write(file, data, 0)

@@ -67,7 +67,9 @@ class LogStorage(Storage):
 class LogTable(Table):
     """A table that hands the log only what changed."""
 
-    default_query_cache_capacity = 0  # a cache would keep whole result lists alive
+    def __init__(self, storage: Storage, name: str, cache_size: int = 0) -> None:
+        """TinyDB's cache of query results is off: it keeps whole result lists alive."""
+        super().__init__(storage, name, cache_size=cache_size)
 
     def _documents(self) -> Documents:
         storage = self._storage
@@ -83,6 +85,7 @@ class LogTable(Table):
         updater(touched)  # type: ignore[arg-type]
         if changes := touched.changes():
             documents.apply(changes)
+        self.clear_cache()
 
     def _get_next_id(self) -> int:
         return self._documents().next_id()

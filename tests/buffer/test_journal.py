@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edgewhisk.buffer.journal import Frame, encode, scan, seed_of
 
-SEED = seed_of("seg-000000000001-0123456789abcdef.ewj")
+SEED = seed_of("seg-00000001-000000000001-0123456789abcdef.ewj")
 TEXT = st.binary(max_size=40).map(lambda data: data.replace(b"\n", b" "))
 FRAMES = st.builds(Frame, st.sampled_from("AES"), st.integers(0, 10**9), TEXT)
 GROUPS = st.lists(st.lists(FRAMES, min_size=1, max_size=4), max_size=6)
@@ -62,5 +62,5 @@ def test_no_bytes_break_the_scan(data: bytes) -> None:
 
 
 def test_frames_of_another_segment_do_not_count() -> None:
-    data, _ = encode([Frame("A", 1, b"{}")], seed_of("seg-000000000001-ffffffffffffffff.ewj"))
+    data, _ = encode([Frame("A", 1, b"{}")], seed_of("seg-00000001-000000000001-ffffffffffffffff.ewj"))
     assert scan(data, SEED).frames == ()

@@ -1,0 +1,202 @@
+"""Outcomes, isolation and limits of the JavaScript sandbox, in real WebAssembly."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgewhisk.clock import SystemClock
+from edgewhisk.entity.action import Action, ActionPut
+from edgewhisk.entity.limits import Limits
+from edgewhisk.entity.message import Outcome
+from edgewhisk.entity.names import parse_name
+from edgewhisk.errors import MalformedContent
+from edgewhisk.sandbox.abi import Given
+from edgewhisk.sandbox.engine import _load
+from edgewhisk.sandbox.pool import Sandboxes
+from edgewhisk.sandbox.slot import Slot
+from edgewhisk.spi import Call
+
+TRANSCRIPTS = Path(__file__).resolve().parents[2] / "sandboxes" / "javascript" / "transcripts"
+CASES = [case for path in TRANSCRIPTS.glob("*.toml") for case in tomllib.loads(path.read_text())["case"]]
+NUMBERS = itertools.count(1)
+
+
+def action(sandboxes: Sandboxes, code: str, main: str | None = None, **limits: int) -> Action:
+    body: dict[str, Any] = {"exec": {"kind": "nodejs:default", "code": code, "main": main}, "limits": limits}
+    wanted = ActionPut.from_json(body, kinds=sandboxes.kinds, namespace="guest", limits=Limits())
+    number = next(NUMBERS)
+    return wanted.create(parse_name(f"/guest/a{number}", "_"), Limits(), number)
+
+
+def run(sandboxes: Sandboxes, made: Action, *arguments: str) -> list[Outcome]:
+    calls = [Call(text.encode(), {"activation_id": "x1"}) for text in arguments or ("{}",)]
+    return sandboxes.run(made, calls)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_transcripts(sandboxes: Sandboxes, case: dict[str, Any]) -> None:
+    limits = {key: case[key] for key in ("timeout", "memory") if key in case}
+    made = action(sandboxes, case["code"], case.get("main"), **limits)
+    (outcome,) = run(sandboxes, made, case.get("arguments", "{}"))
+    assert outcome.status == case["status"], outcome
+    if "result" in case:
+        assert orjson.loads(outcome.result) == orjson.loads(case["result"])
+    assert case.get("contains", "").encode() in outcome.result
+
+
+def test_logs_with_stream_and_time(sandboxes: Sandboxes) -> None:
+    code = (
+        "function main() { console.log('a', {b: [1, 'x']}, 2); console.error('%s is %d', 'c', 5); return {} }"
+    )
+    (outcome,) = run(sandboxes, action(sandboxes, code))
+    assert [(line.stream, line.text) for line in outcome.logs] == [
+        ("stdout", "a { b: [ 1, \"x\" ] } 2"),
+        ("stderr", "c is 5"),
+    ]  # fmt: skip
+    assert all(abs(line.at - outcome.start) < 60_000 for line in outcome.logs)
+
+
+def test_a_flood_of_logs_is_cut(sandboxes: Sandboxes) -> None:
+    code = "function main() { for (let i = 0; i < 40000; i++) console.log('x'.repeat(100)); return {} }"
+    (outcome,) = run(sandboxes, action(sandboxes, code, logs=1))
+    assert sum(len(line.text) for line in outcome.logs) < 1_100_000
+    assert outcome.logs[-1].text.startswith(
+        "Logs were truncated because the total bytes size exceeds the limit"
+    )
+
+
+def test_what_a_killed_call_logged_is_kept(sandboxes: Sandboxes) -> None:
+    (outcome,) = run(
+        sandboxes, action(sandboxes, "function main() { console.log('here'); while (true); }", timeout=150)
+    )
+    assert outcome.logs[0].text == "here"
+    assert outcome.timed_out
+
+
+def test_nothing_is_left_for_the_next_call(sandboxes: Sandboxes) -> None:
+    code = """
+      let count = 0;
+      function main(p) {
+        const seen = [++count, globalThis.left, [].evil, Object.evil, process.env.LEFT, JSON.parse.x];
+        globalThis.left = 1; Array.prototype.evil = 2; Object.evil = 3; process.env.LEFT = '4';
+        JSON.parse.x = 5;
+        setTimeout(() => console.log('late'), 1);
+        return {seen, random: Math.random()};
+      }"""
+    outcomes = run(sandboxes, action(sandboxes, code), *["{}"] * 10)
+    results = [orjson.loads(outcome.result) for outcome in outcomes]
+    assert [result["seen"] for result in results] == [[1, None, None, None, None, None]] * 10
+    assert len({result["random"] for result in results}) == 10
+    assert not any(outcome.logs for outcome in outcomes)
+
+
+def test_one_bad_call_in_a_batch_harms_no_other(sandboxes: Sandboxes) -> None:
+    code = "function main(p) { if (p.i == 3) while (true); if (p.i == 5) throw 'x'; return {i: p.i} }"
+    arguments = [f'{{"i": {number}}}' for number in range(8)]
+    outcomes = run(sandboxes, action(sandboxes, code, timeout=150), *arguments)
+    assert [outcome.status.code for outcome in outcomes] == [0, 0, 0, 2, 0, 2, 0, 0]
+    assert orjson.loads(outcomes[7].result) == {"i": 7}
+
+
+def test_many_threads(sandboxes: Sandboxes) -> None:
+    actions = [action(sandboxes, f"function main(p) {{ return {{n: {n}, i: p.i}} }}") for n in range(6)]
+    wrong: list[Any] = []
+
+    def work(seed: int) -> None:
+        for number in range(100):
+            which = (seed + number) % len(actions)
+            (outcome,) = run(sandboxes, actions[which], f'{{"i": {number}}}')
+            if orjson.loads(outcome.result) != {"n": which, "i": number}:
+                wrong.append(outcome)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+STATEMENT = st.sampled_from(
+    [
+        "globalThis['g' + Math.random()] = new Array(50).fill({a: 1})",
+        "JSON.parse(JSON.stringify(Array.from({length: 200}, (_, i) => ({i, s: 'x'.repeat(i)}))))",
+        "new Map([[1, 2], [{}, /x+/g.exec('xxx')]])",
+        "String.prototype.z = () => new Uint8Array(5000)",
+        "console.log('l'.repeat(300))",
+        "eval('var q' + Date.now() + ' = 1')",
+        "(function f(n) { return n ? f(n - 1) + 1 : 0 })(300)",
+        "new Promise(r => setTimeout(r, 0))",
+        "[3, 1, 2].sort().map(x => x * 2.5).join()",
+        "try { null.x } catch (e) { e.stack }",
+    ]
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(programs=st.lists(st.lists(STATEMENT, min_size=1, max_size=6), min_size=2, max_size=3))
+def test_memory_is_put_back_to_the_last_bit(sandboxes: Sandboxes, programs: list[list[str]]) -> None:
+    slot = Slot(sandboxes._parts["nodejs:20"])
+    runtime = sandboxes._runtimes["nodejs:20"]
+    images = []
+    for program in programs:
+        code = f"async function main(p) {{ {'; '.join(program)}; return {{p}} }}"
+        images.append(slot.load(runtime.wrap(code, "main"), "main", b"{}", 5, 256))
+    for at in [*range(len(images)), 0]:
+        slot.attach(at, images[at], 256)
+        pristine = slot.memory()
+        given_calls = [Given(b'{"a": [1, 2, 3]}', b"{}", seed, 1 << 20) for seed in range(3)]
+        assert len(slot.run(given_calls, 5, 1 << 20)) == 3
+        assert slot.memory() == pristine
+
+
+def test_archives_and_odd_entry_points_are_refused_at_create(sandboxes: Sandboxes) -> None:
+    body = {"exec": {"kind": "nodejs:20", "code": "UEsDBAAA"}}
+    limits = Limits()
+    zipped = ActionPut.from_json(body, kinds=sandboxes.kinds, namespace="guest", limits=limits)
+    assert zipped.exec is not None
+    with pytest.raises(MalformedContent, match="archives"):
+        sandboxes.check(zipped.exec)
+    with pytest.raises(MalformedContent, match="'main' must name a function"):
+        sandboxes.check(action(sandboxes, "x", "a; evil()").exec)
+
+
+def test_a_damaged_cache_entry_is_never_loaded(cache: Path, sandboxes: Sandboxes) -> None:
+    (entry,) = cache.glob("*.cwasm")
+    whole = entry.read_bytes()
+    assert _load(entry) is not None
+    try:
+        for damaged in (whole[:100], whole[:-1], whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:], b""):
+            entry.write_bytes(damaged)
+            assert _load(entry) is None
+        fresh = Sandboxes(cache, SystemClock(), slots=1)
+        fresh.prepare(lambda _: None)
+        made = action(fresh, "function main() { return {a: 1} }")
+        assert run(fresh, made)[0].result == b'{"a":1}'
+        fresh.close()
+        assert _load(entry) is not None  # made anew
+    finally:
+        entry.write_bytes(whole)
+
+
+def test_the_build_knows_what_is_current(tmp_path: Path, recipe: ModuleType) -> None:
+    target, stamp = tmp_path / "engine.wasm", tmp_path / "engine.json"
+    assert not recipe.is_current(target, stamp, "r")
+    target.write_bytes(b"wasm")
+    stamp.write_bytes(orjson.dumps({"recipe": "r", "sha256": recipe.sha256(b"wasm")}))
+    assert recipe.is_current(target, stamp, "r")
+    assert not recipe.is_current(target, stamp, "another recipe")
+    target.write_bytes(b"damaged")
+    assert not recipe.is_current(target, stamp, "r")
+    with pytest.raises(SystemExit, match="imports"):
+        recipe.check(b"\0asm\1\0\0\0" + b"\2\x0c\1\3env\4evil\0\0")
