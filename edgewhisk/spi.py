@@ -160,8 +160,11 @@ class ActivationStore(Protocol):
     device: str  # 32 hex characters, made with the store
     epoch: str  # 32 hex characters, new whenever the log was made anew
 
-    def accept(self, messages: Sequence[ActivationMessage], done: Committed) -> None:
-        """Journal `messages`; each stays unfinished until `record` gets its activation id."""
+    def accept(self, messages: Sequence[ActivationMessage], done: Committed, *, urgent: bool) -> None:
+        """Journal `messages`; each stays unfinished until `record` gets its activation id.
+
+        Not `urgent`: the source can wait some milliseconds for its acknowledgement.
+        """
         ...
 
     def record(self, records: Sequence[Record], done: Committed, *, urgent: bool) -> None:

@@ -78,9 +78,9 @@ class Activations:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def accept(self, messages: Sequence[ActivationMessage], done: Committed) -> None:
+    def accept(self, messages: Sequence[ActivationMessage], done: Committed, *, urgent: bool) -> None:
         """See `spi.ActivationStore`."""
-        self._committer.submit([event_frame(message) for message in messages], done, urgent=True)
+        self._committer.submit([event_frame(message) for message in messages], done, urgent=urgent)
 
     def record(self, records: Sequence[Record], done: Committed, *, urgent: bool) -> None:
         """See `spi.ActivationStore`."""

@@ -17,6 +17,7 @@ from edgewhisk.errors import StorageError
 from edgewhisk.spi import Committed
 
 LARGEST: Final = 64 << 20  # bytes that may wait; beyond, work is refused: the disk does not keep up
+COMPANY: Final = 16  # groups that are company enough: brokers send about 20 messages ahead
 _ROUND: Final = 4 << 20  # bytes written with one fdatasync at most
 
 
@@ -58,7 +59,8 @@ class Committer:
             if not refused:
                 self._waiting.append(Work(frames, done, size))
                 self._bytes += size
-                due = time.monotonic() + (0 if urgent else self._window)
+                enough = urgent or len(self._waiting) >= COMPANY
+                due = time.monotonic() + (0 if enough else self._window)
                 if self._deadline is None or due < self._deadline:
                     self._deadline = due
                     self._changed.notify()

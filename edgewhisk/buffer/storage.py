@@ -94,7 +94,7 @@ class LogTable(Table):
 class LogDB(TinyDB):
     """A TinyDB over a log."""
 
-    table_class = LogTable
+    table_class: type[Table] = LogTable
 
 
 class _Stored(Mapping[str, Document]):

@@ -29,7 +29,7 @@ ENGINE: Final = "edgewhisk"  # what runs system actions
 class Running(Protocol):
     """The invoker, as the controller sees it. All methods are called on the event loop."""
 
-    def submit(self, messages: Sequence[ActivationMessage]) -> asyncio.Future[None]:
+    def submit(self, messages: Sequence[ActivationMessage], *, urgent: bool) -> asyncio.Future[None]:
         """Run `messages`; the future is done when the durable ones are on disk."""
         ...
 
@@ -93,7 +93,7 @@ class Controller:
                 self.unruled += 1
             else:
                 batch.extend(messages(plan, event, ids))
-        return self._invoker.submit(batch)
+        return self._invoker.submit(batch, urgent=False)
 
     def full(self) -> bool:
         """Whether feeds must hold back."""
@@ -129,7 +129,7 @@ class Controller:
         trigger_id, *ids = self._clock.activation_ids(1 + len(plan.starts))
         argued = over(orjson.dumps({"__ow_headers": dict(headers)}), payload)
         event = TriggerEvent(name, argued, now, durable=True)
-        await self._invoker.submit(list(messages(plan, event, iter(ids))))
+        await self._invoker.submit(list(messages(plan, event, iter(ids))), urgent=True)
         entries = [posted(start, started) for start, started in zip(plan.starts, ids, strict=True)]
         fired = ActivationMessage(trigger_id, name, identity.namespace, identity.subject, payload, now)
         version = str(self._entities.get(self._entities.triggers, name).version)
@@ -163,7 +163,7 @@ class Controller:
                 return await self._perform(identity, system, bound, message)
             self._check_room()
             if wait is None:
-                await self._invoker.submit([message])
+                await self._invoker.submit([message], urgent=True)
                 return Answer(message.activation_id, None)
             return await self._wait(message, wait)
         finally:

@@ -68,12 +68,16 @@ class Invoker:
 
     # -- on the event loop -----------------------------------------------------------------------
 
-    def submit(self, messages: Sequence[ActivationMessage]) -> asyncio.Future[None]:
-        """Run `messages`; the future is done when the durable ones are on disk."""
+    def submit(self, messages: Sequence[ActivationMessage], *, urgent: bool) -> asyncio.Future[None]:
+        """Run `messages`; the future is done when the durable ones are on disk.
+
+        Running does not wait for the disk. Not `urgent`: the source can wait for company, so that an
+        event and its record share one fdatasync.
+        """
         accepted: asyncio.Future[None] = self._loop.create_future()
         durable = [message for message in messages if message.durable]
         if durable:
-            self._store.accept(durable, lambda error: self._settle(accepted, error))
+            self._store.accept(durable, lambda error: self._settle(accepted, error), urgent=urgent)
         else:
             accepted.set_result(None)
         self._put(messages, None)

@@ -16,7 +16,7 @@ import wasmtime
 
 from edgewhisk.errors import SandboxError
 
-TICK: Final = 0.005  # seconds of an epoch: how late a call may be stopped
+TICK: Final = 0.01  # seconds of an epoch: how late a call may be stopped
 _LINGER: Final = 1.0  # seconds that the ticker goes on after the last call, for the next one
 _MAX_WASM_STACK: Final = 2 << 20  # bytes; QuickJS uses 2 to 4 times its shadow stack of 176 KiB
 _SETTINGS: Final = f"epoch stack={_MAX_WASM_STACK}"  # what compiled code depends on

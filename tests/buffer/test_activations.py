@@ -93,7 +93,11 @@ def test_records_are_listed_newest_first_and_found(store: Activations) -> None:
 
 def test_events_are_unfinished_until_they_are_recorded(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    wait(lambda done: store.accept([message(1, "mqtt:1:aa"), message(2, "mqtt:2:bb"), message(3)], done))
+    wait(
+        lambda done: store.accept(
+            [message(1, "mqtt:1:aa"), message(2, "mqtt:2:bb"), message(3)], done, urgent=True
+        )
+    )
     commit(store, record(2))
     store.close()
     store = open_store(tmp_path)
@@ -112,7 +116,7 @@ def test_segments_roll_and_unfinished_events_survive_it(
 ) -> None:
     monkeypatch.setattr(log_module, "SEGMENT", 4000)
     store = open_store(tmp_path, max_bytes=20_000)
-    wait(lambda done: store.accept([message(1)], done))
+    wait(lambda done: store.accept([message(1)], done, urgent=True))
     for n in range(10, 200):
         commit(store, record(n, size=200))
     stats = store.stats()
