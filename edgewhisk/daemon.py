@@ -95,7 +95,7 @@ class Daemon:
             self._invoker.resume(await asyncio.to_thread(self._log.unfinished))
             stack.push_async_callback(self._invoker.drain, DRAIN)
             self.incidents += await self._feeds.restore()
-            self._sync = self._uplink()
+            self._sync = self._uplink(stack)
             tasks: list[tuple[str, Run]] = [(type(feed).__name__, feed.run) for feed in sources]
             if self._sync is not None:
                 tasks.append(("Sync", self._sync.run))
@@ -198,12 +198,13 @@ class Daemon:
         entities.provide(list(system.entities(offered, self._config.limits)))
         self._controller.system.update((action.fqn, action) for action in offered)
 
-    def _uplink(self) -> Sync | None:
+    def _uplink(self, stack: contextlib.AsyncExitStack) -> Sync | None:
         settings = self._config.cloud
         if not settings.url or settings.auth_file is None:
             return None
         key = read_key(settings.auth_file)
         cloud = OpenWhiskCloud(settings.url, settings.namespace, key, settings.ingest)
+        stack.push_async_callback(cloud.close)
         sync = Sync(
             self._log,
             cloud,

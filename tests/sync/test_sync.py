@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,102 +13,74 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgewhisk.buffer.activations import Activations
+from edgewhisk.clock import SystemClock
 from edgewhisk.errors import CloudError, MalformedContent
-from edgewhisk.spi import Batch
+from edgewhisk.spi import Batch, Query
 from edgewhisk.sync import batch
 from edgewhisk.sync import sync as module
 from edgewhisk.sync.client import CloudRefusal, TooMuch
+from edgewhisk.sync.ingest import Ingest
 from edgewhisk.sync.sync import Sync
 from edgewhisk.sync.uplink import _TABLE, Effect, Event, IllegalTransition, State, step
+from tests.buffer.test_activations import commit, open_store, record
 
 
-class Store:
-    """The part of an activation store that the uplink uses, over a list."""
+class Faulty:
+    """A real gateway's ingest, behind a network that fails as told."""
 
-    device, epoch = "d" * 32, "e" * 32
-
-    def __init__(self, records: Sequence[bytes]) -> None:
-        self.records = list(records)
-        self.confirmed = 0
-
-    def pending(self, max_records: int, max_bytes: int) -> Batch:
-        rest = self.records[self.confirmed :][: min(max_records, 3)]
-        return Batch(self.confirmed + 1, tuple(rest), self.confirmed)
-
-    def confirm(self, upto: int) -> None:
-        self.confirmed = max(self.confirmed, upto)
-
-
-class Cloud:
-    """A receiver with the rule of `ActivationStore.absorb`, and faults as told."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
+    def __init__(self, store: Activations, faults: Sequence[str]) -> None:
+        self._ingest = Ingest(store)
         self.faults = list(faults)
-        self.got: list[bytes] = []
         self.flying = 0
 
     async def send(self, device: str, epoch: str, sent: Batch) -> int:
-        assert self.flying == 0
+        assert self.flying == 0, "one batch at a time"
         self.flying = 1
-        await asyncio.sleep(0)
-        self.flying = 0
         fault = self.faults.pop(0) if self.faults else "ok"
-        if fault in ("lost", "refused", "too much"):
-            raise {"lost": CloudError, "refused": CloudRefusal, "too much": TooMuch}[fault](fault)
-        have = len(self.got)
-        if sent.first <= have + 1:
-            self.got += sent.records[have + 1 - sent.first :]
-        if fault == "answer lost":
-            raise CloudError(fault)
-        return len(self.got)
-
-
-class Clock:
-    """Time stands still."""
-
-    def now(self) -> int:
-        return 5
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    def activation_ids(self, count: int) -> list[str]:
-        return []
+        try:
+            if fault in ("lost", "refused", "too much"):
+                raise {"lost": CloudError, "refused": CloudRefusal, "too much": TooMuch}[fault](fault)
+            answer = await self._ingest(orjson.loads(batch.body(device, epoch, sent)))
+            if fault == "answer lost":
+                raise CloudError(fault)
+            return batch.have(answer)
+        finally:
+            self.flying = 0
 
 
 FAULTS = st.lists(st.sampled_from(["ok", "lost", "answer lost", "refused", "too much"]), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(FAULTS, st.integers(0, 10))
 def test_each_record_arrives_once_in_order(faults: list[str], count: int) -> None:
-    records = [b"%d" % number for number in range(count)]
-
-    async def play() -> None:
-        store, cloud = Store(records), Cloud(faults)
-        sync = Sync(store, cloud, Clock(), interval=0)  # type: ignore[arg-type]
+    async def play(edge: Activations, cloud: Activations) -> None:
+        sync = Sync(edge, Faulty(cloud, faults), SystemClock(), interval=0)
         task = asyncio.create_task(sync.run())
-        for _ in range(2000):
-            await asyncio.sleep(0)
-            if store.confirmed == count and sync.state is State.IDLE:
-                break
-            await asyncio.sleep(0.0005)
-        store.records.append(b"last")
-        sync.wake()
-        for _ in range(2000):
-            if store.confirmed == count + 1:
-                break
-            await asyncio.sleep(0.0005)
+        async with asyncio.timeout(30):
+            while edge.stats().unsynced or sync.state is not State.IDLE:  # noqa: ASYNC110 - a real loop
+                await asyncio.sleep(0.002)
+            await asyncio.to_thread(commit, edge, record(999))
+            sync.wake()
+            while edge.stats().unsynced:  # noqa: ASYNC110 - a real loop
+                await asyncio.sleep(0.002)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert cloud.got == [*records, b"last"]
 
-    pauses = (module.PAUSE, module.PAUSE_LONG)
-    module.PAUSE, module.PAUSE_LONG = (0.0, 0.0), 0.0  # type: ignore[misc]
-    try:
-        asyncio.run(play())
-    finally:
-        module.PAUSE, module.PAUSE_LONG = pauses  # type: ignore[misc]
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PAUSE", (0.0, 0.0))
+        patch.setattr(module, "PAUSE_LONG", 0.0)
+        patch.setattr(batch, "MOST", 3)
+        edge = open_store(Path(name) / "edge")
+        cloud = open_store(Path(name) / "cloud", cloud=False)
+        if count:
+            commit(edge, *(record(number) for number in range(1, count + 1)))
+        asyncio.run(play(edge, cloud))
+        found = [one["start"] for one in cloud.list(Query("guest", limit=200))]
+        edge.close()
+        cloud.close()
+    assert found == [999, *range(count, 0, -1)]
 
 
 def test_every_state_can_be_left_and_odd_events_are_faults() -> None:
