@@ -49,7 +49,7 @@ class Story:
             "interval = 0.3\nlongest_pause = 1.0\n"
             f'[serial.workbench]\nport = "{self._serial.path}"\nprofile = "arduino/bme280"\n',
         )
-        self._alarms = 0
+        self._alarms: set[str] = set()  # activation ids: a page may show one twice
         self._seen = 0
         self._begun = time.monotonic()
 
@@ -151,7 +151,7 @@ class Story:
             self._serial.sent,
             outcomes["success"],
             outcomes.total() - outcomes["success"],
-            self._alarms,
+            len(self._alarms),
             status["buffer"]["unsynced"],
             cloud,
             status["cloud"]["state"],
@@ -163,7 +163,9 @@ class Story:
         while self._seen < total:
             page = await self._at_edge.activations(ACTION, max(0, total - self._seen - 200))
             fresh = page[-min(200, total - self._seen) :]
-            self._alarms += sum(1 for record in fresh if record["response"]["result"].get("alarm"))
+            self._alarms.update(
+                record["activationId"] for record in fresh if record["response"]["result"].get("alarm")
+            )
             self._seen += len(fresh)
 
     async def _drain(self) -> None:

@@ -1,0 +1,132 @@
+"""The contract of `spi.Fire`, over the fake that feed tests use and over the real controller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from edgewhisk.buffer.activations import Activations
+from edgewhisk.buffer.artifacts import Artifacts
+from edgewhisk.clock import SystemClock
+from edgewhisk.controller.actions import Actions
+from edgewhisk.controller.controller import Controller
+from edgewhisk.controller.entities import Entities
+from edgewhisk.controller.resolver import Resolver
+from edgewhisk.controller.rules import Rules
+from edgewhisk.controller.triggers import Triggers
+from edgewhisk.entity.identity import AuthKey, Identity
+from edgewhisk.entity.limits import Limits
+from edgewhisk.entity.message import TriggerEvent
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
+from edgewhisk.invoker.invoker import Invoker
+from edgewhisk.sandbox.pool import Sandboxes
+from edgewhisk.spi import Fire, Query
+from tests.fakes.fire import RecordingFire
+
+TRIGGER = parse_name("/guest/t", "_")
+GUEST = Identity("guest", "guest", AuthKey("0" * 8 + "-0000-0000-0000-" + "0" * 12, "k" * 64))
+Made = tuple[Fire, Callable[[], list[int]]]  # the implementation, and the numbers it was fired with so far
+
+
+@asynccontextmanager
+async def fake(_folder: Path) -> AsyncIterator[Made]:
+    fire = RecordingFire()
+    yield fire, lambda: [int(payload[5:-1]) for payload in fire.payloads]
+
+
+@asynccontextmanager
+async def real(folder: Path) -> AsyncIterator[Made]:
+    clock, limits = SystemClock(), Limits()
+    artifacts = Artifacts.open(folder / "entities")
+    store = Activations.open(
+        folder / "buffer", max_bytes=1 << 26, commit_window=0.01, cloud=False, clock=clock
+    )
+    sandboxes = Sandboxes(folder / "cache", clock, slots=2)
+    await asyncio.to_thread(sandboxes.prepare, lambda _: None)
+    entities = Entities(artifacts)
+    resolver = Resolver(entities)
+    invoker = Invoker(sandboxes, store, resolver.bound_of, limits, clock)
+    actions = Actions(entities, resolver, sandboxes, limits, clock)
+    code = {"exec": {"kind": "nodejs:20", "code": "function main(p) { return p }"}}
+    await actions.put(GUEST, parse_name("/guest/a", "_"), code, overwrite=False)
+
+    async def unfeed(_: FullyQualifiedName) -> None:
+        """There are no feeds here."""
+
+    await Triggers(entities, limits, clock, unfeed).put(GUEST, TRIGGER, {}, overwrite=False)
+    ends = {"trigger": "/_/t", "action": "/_/a"}
+    await Rules(entities, resolver, limits, clock).put(
+        GUEST, parse_name("/guest/r", "_"), ends, overwrite=False
+    )
+
+    def fired() -> list[int]:
+        newest_first = store.list(Query("guest", limit=200))
+        return [record["response"]["result"]["n"] for record in reversed(newest_first)]
+
+    yield Controller(entities, resolver, actions, invoker, store, limits, clock), fired
+    await invoker.drain(10)
+    await invoker.close()
+    sandboxes.close()
+    store.close()
+    artifacts.close()
+
+
+Implementation = Callable[[Path], AbstractAsyncContextManager[Made]]
+
+
+@pytest.fixture(params=[fake, real])
+def implementation(request: pytest.FixtureRequest) -> Implementation:
+    found: Implementation = request.param
+    return found
+
+
+def event(number: int, *, durable: bool = True) -> TriggerEvent:
+    return TriggerEvent(TRIGGER, b'{"n":%d}' % number, 5, durable, f"mqtt:{number}:x")
+
+
+def test_events_are_started_in_order_and_acknowledged(implementation: Implementation, tmp_path: Path) -> None:
+    async def play() -> None:
+        async with implementation(tmp_path) as (fire, fired):
+            futures = [fire([event(at), event(at + 1, durable=False)]) for at in range(0, 100, 2)]
+            async with asyncio.timeout(20):
+                await asyncio.gather(*futures)
+                while len(await asyncio.to_thread(fired)) < 100:  # noqa: ASYNC110 - a real disk
+                    await asyncio.sleep(0.01)
+            assert fired() == list(range(100))
+
+    asyncio.run(play())
+
+
+def test_nothing_fired_is_acknowledged_at_once(implementation: Implementation, tmp_path: Path) -> None:
+    async def play() -> None:
+        async with implementation(tmp_path) as (fire, _):
+            async with asyncio.timeout(5):
+                await fire([])
+            assert not fire.full()
+
+    asyncio.run(play())
+
+
+def test_what_is_acknowledged_is_in_the_journal(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with real(tmp_path) as (fire, _):
+            await fire([event(at) for at in range(10)])
+            # A second store on the same files sees what a power cut would leave.
+            copy = tmp_path / "copy"
+            copy.mkdir()
+            for path in (tmp_path / "buffer").iterdir():
+                (copy / path.name).write_bytes(path.read_bytes())
+            left = Activations.open(
+                copy, max_bytes=1 << 26, commit_window=0, cloud=False, clock=SystemClock()
+            )
+            accepted = {message.payload for message in left.unfinished()}
+            recorded = {b'{"n":%d}' % one["response"]["result"]["n"] for one in left.list(Query("guest"))}
+            assert accepted | recorded == {b'{"n":%d}' % at for at in range(10)}
+            assert left.origins() == [f"mqtt:{at}:x" for at in range(10)]
+            left.close()
+
+    asyncio.run(play())
