@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def recipe() -> ModuleType:
+def builds() -> ModuleType:
     spec = importlib.util.spec_from_file_location("build_hook", ROOT / "sandboxes" / "build_hook.py")
     assert spec is not None
     assert spec.loader is not None
@@ -26,8 +26,8 @@ def recipe() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory, recipe: ModuleType) -> Path:
-    recipe.build()
+def cache(tmp_path_factory: pytest.TempPathFactory, builds: ModuleType) -> Path:
+    builds.build()
     return tmp_path_factory.mktemp("cache")
 
 
