@@ -13,6 +13,7 @@ import os
 import secrets
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,10 @@ from edgewhisk.api.app import create_app
 from edgewhisk.api.services import Services
 from edgewhisk.buffer.activations import Activations as ActivationLog
 from edgewhisk.buffer.artifacts import Artifacts
+from edgewhisk.capability.capabilities import Doors
+from edgewhisk.capability.fetch import Fetch
+from edgewhisk.capability.outward import Outward
+from edgewhisk.capability.state import State
 from edgewhisk.clock import SystemClock
 from edgewhisk.config import EMBEDDED, Config
 from edgewhisk.controller import system
@@ -40,7 +45,8 @@ from edgewhisk.entity.identity import Identity
 from edgewhisk.errors import InstanceError, StorageError
 from edgewhisk.feed.broker import EmbeddedBroker
 from edgewhisk.feed.cron import AlarmsFeed
-from edgewhisk.feed.mqtt import MqttFeed, MqttLink
+from edgewhisk.feed.mqtt import MqttFeed
+from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.feed.serial import SerialFeed
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.sandbox.pool import Sandboxes
@@ -49,6 +55,7 @@ from edgewhisk.spi import Feed
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.ingest import Ingest
 from edgewhisk.sync.sync import Sync
+from edgewhisk.world import GatewayWorld
 
 _log = logging.getLogger(__name__)
 
@@ -85,13 +92,20 @@ class Daemon:
             resolver = Resolver(entities)
             self._invoker = Invoker(self._sandboxes, self._log, resolver.bound_of, config.limits, self._clock)
             stack.push_async_callback(self._invoker.close)
-            actions = Actions(entities, resolver, self._sandboxes, config.limits, self._clock)
+            self._sandboxes.on_ready = self._invoker.runtime_ready
+            actions = Actions(
+                entities, resolver, self._sandboxes, config.limits, self._clock, self._state.forget
+            )
             self._controller = Controller(
                 entities, resolver, actions, self._invoker, self._log, config.limits, self._clock
             )
             sources = await self._sources(stack)
             self._feeds = Feeds(entities, sources)
+            self._open_doors(sources, guest)
             self._provide(entities)
+            threading.Thread(
+                target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
+            ).start()
             self._invoker.resume(await asyncio.to_thread(self._log.unfinished))
             stack.push_async_callback(self._invoker.drain, DRAIN)
             self.incidents += await self._feeds.restore()
@@ -129,6 +143,7 @@ class Daemon:
             "uptime": round(self._clock.monotonic() - self._started, 1),
             "buffer": {name: getattr(stats, name) for name in stats.__slots__},
             "invoker": self._invoker.describe(),
+            "sandboxes": {**self._sandboxes.describe(), "refused": self._doors.refused},
             "unruled": self._controller.unruled,
             "feeds": list(self._feeds.describe()),
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
@@ -149,9 +164,14 @@ class Daemon:
         )
         stack.callback(log.close)
         self.incidents += [*artifacts.incidents, *log.incidents]
-        sandboxes = Sandboxes(config.state_dir / "cache", self._clock, slots=SLOTS)
+        kept = await asyncio.to_thread(Artifacts.open, config.state_dir / "state")
+        stack.callback(kept.close)
+        self.incidents += kept.incidents
+        self._state = State(kept)
+        self._doors = Doors(dict(self._state.operations), self._state.settle)
+        sandboxes = Sandboxes(config.state_dir / "cache", self._clock, self._doors, slots=SLOTS)
         stack.callback(sandboxes.close)
-        await asyncio.to_thread(sandboxes.prepare, self._progress)
+        await asyncio.to_thread(sandboxes.prepare_first, self._progress)
         return artifacts, log, sandboxes
 
     async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:
@@ -179,6 +199,14 @@ class Daemon:
                 self.incidents.append(f"{error}; using the broker that runs there ({error.hint})")
         client_id = settings.client_id or _lasting_name(self._config.state_dir / "client_id")
         return MqttLink(host, port, client_id, settings.username, password)
+
+    def _open_doors(self, sources: list[Feed], guest: Identity) -> None:
+        """Let actions reach what is granted to them beyond their state."""
+        mqtt = next(feed for feed in sources if isinstance(feed, MqttFeed))
+        serial = next(feed for feed in sources if isinstance(feed, SerialFeed))
+        world = GatewayWorld(mqtt, serial, self._controller, lambda _: guest)
+        outward = Outward(world, asyncio.get_running_loop())
+        self._doors.operations.update({"http.fetch": Fetch(), **outward.operations})
 
     def _provide(self, entities: Entities) -> None:
         """List the gateway's own actions."""

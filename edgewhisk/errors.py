@@ -18,6 +18,8 @@ libraries are translated at the module that talks to the library.
         UnsupportedMedia     415
         Throttled            429
         Unavailable          503
+      CapabilityError        an action asked for what cannot be done; an error inside the action
+        NotGranted           its annotation `edge-capabilities` does not allow it
       FeedError              a feed refuses what it was asked; an application error of the feed action
       SandboxError           a runtime cannot be loaded or an action cannot be initialised
       StorageError           507, the disk refused; nothing unacknowledged was promised
@@ -174,3 +176,11 @@ class CloudError(EdgeWhiskError):
 
     status = 502
     retryable = True
+
+
+class CapabilityError(EdgeWhiskError):
+    """What an action asked of the gateway cannot be done; the text is for the action."""
+
+
+class NotGranted(CapabilityError):
+    """The action's annotation does not allow what it asked for."""

@@ -248,17 +248,48 @@ class Call(NamedTuple):
     context: Mapping[str, str]  # `__OW_*` without the prefix, lower case: {"activation_id": ...}
 
 
+class Asker(NamedTuple):
+    """On whose behalf the gateway is asked for something."""
+
+    action: Action
+    namespace: str  # whose activation it is
+    until: float  # monotonic seconds when the call must end
+
+
+class Answer(NamedTuple):
+    """What a call inside the sandbox gets."""
+
+    text: bytes  # JSON: {"ok": value} or {"error": text}
+    refusal: str = ""  # a line for the activation's log: what was not granted
+
+
+class Capabilities(Protocol):
+    """What actions may ask of the gateway, as far as their annotation grants it. Thread-safe; blocks."""
+
+    def ask(self, asker: Asker, request: bytes) -> Answer:
+        """Serve one request, a JSON object with `op`. Never raises: faults are answers."""
+        ...
+
+    def settle(self, action: Action) -> None:
+        """Make durable what calls of `action` changed; raises `StorageError`."""
+        ...
+
+
 class Sandbox(Protocol):
     """Runs actions, each call on a pristine memory. Thread-safe; `run` blocks."""
 
     kinds: Mapping[str, str]  # every accepted kind or alias -> the kind it resolves to
+
+    def ready(self, kind: str) -> bool:
+        """Whether `kind` can run now; false while its engine is compiled at a first start."""
+        ...
 
     def engine(self, kind: str) -> str:
         """What honestly runs `kind`: "quickjs-ng 0.15.1 in wasmtime 50.0.1"."""
         ...
 
     def check(self, code: Exec) -> None:
-        """Raise `MalformedContent` if the code can never be loaded (not: if it merely throws)."""
+        """Raise `MalformedContent` if the code can never be loaded (not: if it merely throws). Blocks."""
         ...
 
     def run(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from edgewhisk.controller.entities import Entities
@@ -10,6 +12,7 @@ from edgewhisk.controller.resolver import Resolver
 from edgewhisk.entity.action import Action, ActionPut
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.exec import CodeExec, SequenceExec
+from edgewhisk.entity.grants import Grants
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
@@ -24,9 +27,16 @@ class Actions:
     """The collection `actions`."""
 
     def __init__(
-        self, entities: Entities, resolver: Resolver, sandbox: Sandbox, limits: Limits, clock: Clock
+        self,
+        entities: Entities,
+        resolver: Resolver,
+        sandbox: Sandbox,
+        limits: Limits,
+        clock: Clock,
+        deleted: Callable[[str], None],
     ) -> None:
-        """`sandbox` knows the kinds and judges code."""
+        """`sandbox` knows the kinds and judges code; `deleted` may block: an action ("guest/a") is gone."""
+        self._deleted = deleted
         self._entities = entities
         self._resolver = resolver
         self._sandbox = sandbox
@@ -81,7 +91,7 @@ class Actions:
                 raise Conflict("resource already exists")
             now = self._clock.now()
             action = wanted.update(old, now) if old else wanted.create(name, self._limits, now)
-            self._check(action)
+            await self._check(action)
             await self._entities.write(("actions", name.key, action))
         return action.to_json()
 
@@ -92,6 +102,7 @@ class Actions:
             self._check_package(name)
             action = self._entities.get(self._entities.actions, name)
             await self._entities.write(("actions", name.key, None))
+            await asyncio.to_thread(self._deleted, name.key)
         return action.to_json()
 
     def _check_package(self, name: FullyQualifiedName) -> None:
@@ -101,7 +112,7 @@ class Actions:
         if package is not None and package.binding is not None:
             raise BadRequest("Operation not permitted on package binding.")
 
-    def _check(self, action: Action) -> None:
+    async def _check(self, action: Action) -> None:
         check_size("parameters", action.parameters, self._limits)
         check_size("annotations", action.annotations, self._limits)
         if isinstance(action.exec, SequenceExec):
@@ -110,7 +121,8 @@ class Actions:
             size, allowed = len(action.exec.code.encode()), self._limits.max_action_code * MEGABYTE
             if size > allowed:
                 raise TooLarge(f"exec larger than allowed: {size} > {allowed} bytes.")
-        self._sandbox.check(action.exec)
+        Grants.of(action.annotations)
+        await asyncio.to_thread(self._sandbox.check, action.exec)
 
 
 def check_size(what: str, parameters: Parameters, limits: Limits) -> None:

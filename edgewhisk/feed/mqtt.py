@@ -1,13 +1,9 @@
-"""The MQTT feed: the only door to gmqtt.
+"""The MQTT feed.
 
 MQTT 3.1.1 with a persistent session, so the broker keeps what arrives while the gateway is away. A
 QoS 1 message is acknowledged when its event is on disk, not before; what the broker then delivers
 again after a crash or a lost acknowledgement is recognised and not run twice. Everything that came
 in one chunk from the network goes to the controller in one call.
-
-Of gmqtt this uses the parser, keep-alive and packets. Reconnecting is ours (gmqtt's forgets
-subscriptions that were under way), and so is acknowledging: gmqtt 0.8 hands the packet identifier to
-nobody else. The private names stand in `_Connection`; the dependency is pinned to 0.8.
 """
 
 from __future__ import annotations
@@ -15,60 +11,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import socket
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, ClassVar, Final, NamedTuple
-
-import gmqtt
-from gmqtt.mqtt.constants import MQTTv311
-from gmqtt.mqtt.handler import MQTTConnectError
+from typing import Any, ClassVar, Final
 
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import FeedError, StorageError
+from edgewhisk.entity.topics import check_filter, matches
+from edgewhisk.errors import CapabilityError, FeedError, StorageError
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import Garbage
+from edgewhisk.feed.mqtt_connection import Connection, Delivery, MqttLink
 from edgewhisk.feed.payload import FORMATS, MalformedPayload, topic_text
-from edgewhisk.feed.topics import check_filter, matches
 from edgewhisk.spi import Clock, FeedAction, Fire
 
 _log = logging.getLogger(__name__)
 
 WINDOW: Final = 65_536  # remembered deliveries: as many as there are packet identifiers
 _ROUTES: Final = 4096  # remembered topics
-_KEEP_ALIVE: Final = 60  # seconds
 _PATIENCE: Final = 10.0  # seconds for the broker to answer a connect
 _STEADY: Final = 5.0  # seconds a connection must hold before the pauses get short again
-_REFUSALS: Final = {
-    1: "the broker does not speak MQTT 3.1.1",
-    2: "the broker refuses the client id: set [mqtt] client_id",
-    3: "the broker is not available",
-    4: "wrong username or password: see [mqtt] username and password_file",
-    5: "the broker does not authorize this client: see [mqtt] username and password_file",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class MqttLink:
-    """How to reach the broker."""
-
-    host: str
-    port: int
-    client_id: str
-    username: str = ""
-    password: str = field(default="", repr=False)
-
-
-class Delivery(NamedTuple):
-    """One PUBLISH from the broker."""
-
-    topic: str
-    payload: bytes
-    packet_id: int | None  # None at QoS 0
-    again: bool  # the broker's DUP flag
 
 
 @dataclass(slots=True)
@@ -108,7 +72,7 @@ class MqttFeed:
         self._accepted: OrderedDict[str, asyncio.Future[None] | None] = OrderedDict.fromkeys(
             origins[-WINDOW:]
         )
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._backoff = Backoff()
         self.state = "connecting"
         self.last_error = ""
@@ -145,6 +109,13 @@ class MqttFeed:
         if gone is not None and self._connection is not None and not self._qos_of(gone.pattern) >= 0:
             self._connection.unsubscribe(gone.pattern)
 
+    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
+        """Send a message for an action; raises `CapabilityError` while the broker is away."""
+        if self._connection is None:
+            reason = f": {self.last_error}" if self.last_error else ""
+            raise CapabilityError(f"mqtt.publish: there is no connection to the broker{reason}")
+        self._connection.publish(topic, payload, qos, retain)
+
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""
         found = self._subscriptions.get(trigger)
@@ -169,8 +140,6 @@ class MqttFeed:
                 self.last_error = "the broker closed the connection"
             except (OSError, TimeoutError, StorageError) as error:
                 self.last_error = str(error) or type(error).__name__
-            except MQTTConnectError as error:
-                self.last_error = _REFUSALS.get(error._code, str(error))
             self.state = "waiting"
             if self._clock.monotonic() - connected > _STEADY:
                 self._backoff.reset()
@@ -183,7 +152,7 @@ class MqttFeed:
     async def _serve(self) -> None:
         """One connection, until it is lost."""
         self.state = "connecting"
-        connection = _Connection(self._link, self._take)
+        connection = Connection(self._link, self._take)
         try:
             async with asyncio.timeout(_PATIENCE):
                 await connection.open()
@@ -202,7 +171,7 @@ class MqttFeed:
         """The QoS that the triggers of a filter need together; -1 if there is none any more."""
         return max((one.qos for one in self._subscriptions.values() if one.pattern == pattern), default=-1)
 
-    def _take(self, connection: _Connection, deliveries: Sequence[Delivery]) -> None:
+    def _take(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
         """All that one chunk brought, in order."""
         self.counts["received"] += len(deliveries)
         now = self._clock.now()
@@ -231,7 +200,7 @@ class MqttFeed:
             self._fire.on_room(connection.resume)
 
     def _settled(
-        self, connection: _Connection, deliveries: Sequence[Delivery], done: asyncio.Future[None]
+        self, connection: Connection, deliveries: Sequence[Delivery], done: asyncio.Future[None]
     ) -> None:
         """The events are on disk, or could not be: then the broker must deliver them again."""
         if done.cancelled():
@@ -292,109 +261,3 @@ def _origin(delivery: Delivery) -> str:
         return ""
     digest = blake2b(delivery.payload, digest_size=8, key=delivery.topic.encode()[:64])
     return f"mqtt:{delivery.packet_id}:{digest.hexdigest()}"
-
-
-class _Connection:
-    """One gmqtt client for the life of one connection."""
-
-    def __init__(self, link: MqttLink, take: Callable[[_Connection, Sequence[Delivery]], None]) -> None:
-        self._link = link
-        self._take = take
-        self._collected: list[Delivery] = []
-        self._lost = asyncio.Event()
-        self._error: BaseException | None = None
-        self._paused = False
-        loop = asyncio.get_running_loop()
-        self._soon = loop.call_soon
-        client = gmqtt.Client(link.client_id, clean_session=False, optimistic_acknowledgement=False)
-        client.set_config({"reconnect_retries": -2, "reconnect_delay": 0})  # -1 is for ever, 0 is once
-        if link.username:
-            client.set_auth_credentials(link.username, link.password)
-        client.on_disconnect = lambda *_: self._lost.set()
-        client._package_handler._handle_publish_packet = self._publish
-        self._client: Any = client
-
-    async def open(self) -> None:
-        """Connect; raises `OSError` or `MQTTConnectError`."""
-        await self._client.connect(self._link.host, self._link.port, keepalive=_KEEP_ALIVE, version=MQTTv311)
-
-    async def lost(self) -> None:
-        """Wait until the connection is gone; raises what made us give it up."""
-        await self._lost.wait()
-        if self._error is not None:
-            raise self._error
-
-    async def close(self) -> None:
-        """Say good-bye if there is somebody to hear it."""
-        if self._client._connection is not None:
-            await self._client.disconnect()
-
-    def subscribe(self, pattern: str, qos: int) -> None:
-        """Ask for a filter."""
-        self._client.subscribe(pattern, qos=qos)
-
-    def unsubscribe(self, pattern: str) -> None:
-        """Ask for a filter no more."""
-        self._client.unsubscribe(pattern)
-
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """PUBACKs of QoS 1 messages, in one write."""
-        if deliveries and not self._lost.is_set():
-            ids = (one.packet_id for one in deliveries if one.packet_id is not None)
-            self._client._connection.send_package(
-                b"".join(b"\x40\x02" + mid.to_bytes(2, "big") for mid in ids)
-            )
-
-    def give_up(self, error: BaseException) -> None:
-        """Drop the connection, so that the broker delivers again what was not acknowledged."""
-        self._error = error
-        self._lost.set()
-
-    def pause(self) -> None:
-        """Read no more; the broker holds what comes."""
-        transport = self._client._connection._transport
-        if not self._paused and not transport.is_closing():
-            self._paused = True
-            transport.pause_reading()
-
-    def resume(self) -> None:
-        """Read on."""
-        if not self._paused:
-            return
-        self._paused = False
-        transport = self._client._connection._transport
-        if not transport.is_closing():
-            transport.resume_reading()
-
-    def _tell_received(self) -> None:
-        """Let the kernel acknowledge the segment now.
-
-        A broker with Nagle's algorithm on (mosquitto's default) holds the next message until it is; the
-        kernel waits up to 40 ms for data of ours to go with it, and our PUBACK waits for the disk.
-        Measured at 200 readings a second: 10 ms without this, 1 ms with it. Linux forgets the wish, so
-        it is renewed for each chunk.
-        """
-        link = self._client._connection._transport.get_extra_info("socket")
-        if link is not None:
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-
-    def _publish(self, header: int, packet: bytes) -> None:
-        """A PUBLISH of MQTT 3.1.1 (section 3.3): topic, packet identifier if QoS > 0, payload."""
-        end = 2 + int.from_bytes(packet[:2], "big")
-        topic = packet[2:end].decode(errors="replace")
-        packet_id = None
-        if header & 0x06:
-            packet_id = int.from_bytes(packet[end : end + 2], "big")
-            end += 2
-        if not self._collected:
-            self._soon(self._hand_over)
-        self._collected.append(Delivery(topic, packet[end:], packet_id, bool(header & 0x08)))
-
-    def _hand_over(self) -> None:
-        collected, self._collected = self._collected, []
-        if not self._lost.is_set():
-            try:
-                self._tell_received()
-                self._take(self, collected)
-            except Exception as error:  # noqa: BLE001 - a fault of ours must reach the supervisor
-                self.give_up(error)

@@ -23,7 +23,7 @@ from edgewhisk.device.framing import LineFramer
 from edgewhisk.device.profile import Profile
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import ConfigError, FeedError
+from edgewhisk.errors import CapabilityError, ConfigError, FeedError
 from edgewhisk.feed.garbage import Garbage
 from edgewhisk.spi import Clock, FeedAction, Fire
 
@@ -116,6 +116,22 @@ class SerialFeed:
             if not port.triggers:
                 self._close(port)
                 del self._ports[path]
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write to a port for an action; raises `CapabilityError` if not all of it went."""
+        port = next((one for one in self._ports.values() if one.settings.name == name), None)
+        if port is None:
+            raise CapabilityError(f"serial.write: no trigger reads the port {name!r}, so it is not open")
+        if port.device is None:
+            raise CapabilityError(f"serial.write: {port.settings.path}: {port.last_error or 'not open yet'}")
+        try:
+            sent = os.write(port.device.fileno(), data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise CapabilityError(f"serial.write: {port.settings.path}: {_problem(error)}") from error
+        if sent < len(data):
+            raise CapabilityError(f"serial.write: {port.settings.path} took {sent} of {len(data)} bytes")
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""

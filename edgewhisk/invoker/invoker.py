@@ -105,6 +105,12 @@ class Invoker:
                 return
         self._loop.call_soon(resume)
 
+    def runtime_ready(self) -> None:
+        """An engine was compiled: what waits for one may be tried. Called from any thread."""
+        with self._lock:
+            self._queue.unpark()
+            self._wake_one()
+
     async def drain(self, seconds: float) -> bool:
         """Wait until everything queued has been run; false if it took longer than `seconds`."""
         return await asyncio.to_thread(self._wait_idle, seconds)
@@ -211,6 +217,10 @@ class Invoker:
                 unrunnable_record(job.message, Status.APPLICATION_ERROR, GONE, now) for job in taken.jobs
             ]
             self.outcomes[Status.APPLICATION_ERROR] += len(records)
+        elif not self._sandbox.ready(bound.action.exec.kind):
+            with self._lock:
+                self._queue.park(taken)
+            return
         else:
             calls = [self._call(bound, job.message) for job in taken.jobs]
             started = self._clock.monotonic()
@@ -281,7 +291,9 @@ class Invoker:
 
     def _wait_idle(self, seconds: float) -> bool:
         with self._lock:
-            return self._all_done.wait_for(lambda: not len(self._queue) and not self._awake, seconds)
+            return self._all_done.wait_for(
+                lambda: len(self._queue) == self._queue.parked and not self._awake, seconds
+            )
 
 
 def _resolve(future: asyncio.Future[None], error: StorageError | None) -> None:

@@ -55,6 +55,7 @@ class Queue(Generic[Waiter]):
         self._lanes: dict[LaneKey, deque[Job[Waiter]]] = {}
         self._ready: deque[LaneKey] = deque()  # lanes with jobs that may be taken, each once
         self._busy: set[LaneKey] = set()  # ordered lanes that a worker holds
+        self._parked: set[LaneKey] = set()  # lanes that cannot be run yet
         self._waiting = 0
 
     def __len__(self) -> int:
@@ -83,7 +84,7 @@ class Queue(Generic[Waiter]):
         lane = self._lanes.get(key)
         if lane is None:
             self._lanes[key] = lane = deque()
-            if key not in self._busy:
+            if key not in self._busy and key not in self._parked:
                 self._ready.append(key)
         lane.append(job)
         self._waiting += 1
@@ -109,5 +110,24 @@ class Queue(Generic[Waiter]):
         """The batch of this lane has been run."""
         if key in self._busy:
             self._busy.remove(key)
-            if key in self._lanes:
+            if key in self._lanes and key not in self._parked:
                 self._ready.append(key)
+
+    def park(self, taken: Taken[Waiter]) -> None:
+        """Put jobs back in front of their lane; it is not taken again until `unpark`."""
+        key = taken.lane
+        self._lanes.setdefault(key, deque()).extendleft(reversed(taken.jobs))
+        self._waiting += len(taken.jobs)
+        self._parked.add(key)
+        if key in self._ready:
+            self._ready.remove(key)
+
+    def unpark(self) -> None:
+        """Every lane may be taken again."""
+        self._ready.extend(key for key in self._parked if key in self._lanes and key not in self._busy)
+        self._parked.clear()
+
+    @property
+    def parked(self) -> int:
+        """Jobs that cannot be run yet."""
+        return sum(len(self._lanes[key]) for key in self._parked if key in self._lanes)

@@ -20,6 +20,7 @@ TICK: Final = 0.01  # seconds of an epoch: how late a call may be stopped
 _LINGER: Final = 1.0  # seconds that the ticker goes on after the last call, for the next one
 _MAX_WASM_STACK: Final = 2 << 20  # bytes; QuickJS uses 2 to 4 times its shadow stack of 176 KiB
 _SETTINGS: Final = f"epoch stack={_MAX_WASM_STACK}"  # what compiled code depends on
+_MOST_CACHED: Final = 256 << 20  # bytes of compiled code
 _DIGEST: Final = 32  # bytes of sha256 in front of a cache entry
 
 
@@ -40,16 +41,16 @@ class Engine:
         self._closing = False
         self._ticker: threading.Thread | None = None
 
-    def module(self, path: Path) -> tuple[wasmtime.Module, bool]:
-        """The compiled guest, and whether it had to be compiled now.
+    def has(self, wasm: bytes) -> bool:
+        """Whether the module's code seems to be in the cache."""
+        return (self._cache / f"{self._key(wasm)}.cwasm").exists()
 
-        Raises `SandboxError` if it cannot be read or is no module. An entry of the cache is machine
-        code: it is loaded only if its digest, made when it was written, still holds.
+    def module(self, wasm: bytes, what: str) -> tuple[wasmtime.Module, bool]:
+        """The compiled module `what`, and whether it had to be compiled now.
+
+        Raises `SandboxError` if it is no module. An entry of the cache is machine code: it is loaded
+        only if its digest, made when it was written, still holds.
         """
-        try:
-            wasm = path.read_bytes()
-        except OSError as error:
-            raise SandboxError(f"{path} cannot be read: {error.strerror}") from error
         entry = self._cache / f"{self._key(wasm)}.cwasm"
         code = _load(entry)
         with contextlib.suppress(wasmtime.WasmtimeError):
@@ -58,8 +59,10 @@ class Engine:
         try:
             module = wasmtime.Module(self.wasmtime, wasm)
         except wasmtime.WasmtimeError as error:
-            raise SandboxError(f"{path} is no WebAssembly module that runs here: {error}") from error
+            reason = " ".join(str(error).split())
+            raise SandboxError(f"{what} is no WebAssembly module that runs here: {reason}") from error
         _store(entry, bytes(module.serialize()))
+        _trim(self._cache)
         return module, True
 
     def epochs(self, seconds: float) -> int:
@@ -118,6 +121,7 @@ def _load(entry: Path) -> bytes | None:
         if entry.parent.stat().st_uid != os.geteuid() or entry.stat().st_uid != os.geteuid():
             return None
         data = entry.read_bytes()
+        os.utime(entry)  # used now: mounts with noatime would not tell
     except OSError:
         return None
     digest, code = data[:_DIGEST], data[_DIGEST:]
@@ -135,3 +139,14 @@ def _store(entry: Path, code: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.rename(entry)
+
+
+def _trim(cache: Path) -> None:
+    """Drop the entries that were not used for longest when the cache is over its limit."""
+    with contextlib.suppress(OSError):
+        entries = sorted(cache.glob("*.cwasm"), key=lambda entry: -entry.stat().st_atime)
+        total = 0
+        for entry in entries:
+            total += entry.stat().st_size
+            if total > _MOST_CACHED:
+                entry.unlink()

@@ -7,8 +7,10 @@ of wasmtime's C API, whose ABI is the pinned version's.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import wasmtime
@@ -19,8 +21,29 @@ _call: Final = _dll["wasmtime_func_call_unchecked"]
 _call.restype = ctypes.c_void_p
 _set_deadline: Final = _dll["wasmtime_context_set_epoch_deadline"]
 _set_deadline.restype = None
-_VALUE: Final = 16  # bytes of wasmtime_val_raw_t
+
+
+def _raw(name: str, result: Any) -> Any:
+    function = _dll[name]
+    function.restype = result
+    return function
+
+
+_store_new: Final = _raw("wasmtime_store_new", ctypes.c_void_p)
+_store_context: Final = _raw("wasmtime_store_context", ctypes.c_void_p)
+_store_delete: Final = _raw("wasmtime_store_delete", None)
+_limiter: Final = _raw("wasmtime_store_limiter", None)
+_instantiate: Final = _raw("wasmtime_instance_pre_instantiate", ctypes.c_void_p)
+_export_get: Final = _raw("wasmtime_instance_export_get", ctypes.c_bool)
+_memory_data: Final = _raw("wasmtime_memory_data", ctypes.c_void_p)
+_memory_size: Final = _raw("wasmtime_memory_data_size", ctypes.c_size_t)
 _HOST: Final = _bindings.wasmtime_func_unchecked_callback_t
+_WORDS: Final = ctypes.POINTER(ctypes.c_uint64)
+_TYPES: Final[dict[str, Callable[[], wasmtime.ValType]]] = {
+    "i": wasmtime.ValType.i32,
+    "j": wasmtime.ValType.i64,
+    "d": wasmtime.ValType.f64,
+}
 _NO_FINALIZER: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p)()
 
 
@@ -51,22 +74,27 @@ class Function:
 
     def __call__(self, *arguments: int) -> int:
         """Call with i32 or i64 arguments; the first result as u32. Raises `Trap`."""
+        return self.wide(*arguments) & 0xFFFFFFFF
+
+    def wide(self, *arguments: int) -> int:
+        """The same with the first result as u64."""
         values = self._values
         for at, value in enumerate(arguments):
             values[2 * at] = value
         error = _call(self._context, self._function, self._p_values, self._count, self._p_trap)
         if error or self._trap.value:
-            raise self._stopped(error)
-        return int(values[0]) & 0xFFFFFFFF
+            raise _stopped(error, self._trap)
+        return int(values[0])
 
-    def _stopped(self, error: int | None) -> Trap:
-        """Take over the error or the trap, which wasmtime leaves to the caller to free."""
-        if error:
-            kind = ctypes.POINTER(_ffi.wasmtime_error_t)
-            return Trap(str(wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, kind))))
-        pointer = ctypes.cast(self._trap, ctypes.POINTER(_ffi.wasm_trap_t))
-        self._trap.value = None
-        return Trap(str(wasmtime.Trap._from_ptr(pointer)))
+
+def _stopped(error: int | None, trap: ctypes.c_void_p) -> Trap:
+    """Take over the error or the trap, which wasmtime leaves to the caller to free."""
+    if error:
+        kind = ctypes.POINTER(_ffi.wasmtime_error_t)
+        return Trap(str(wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, kind))))
+    pointer = ctypes.cast(trap, ctypes.POINTER(_ffi.wasm_trap_t))
+    trap.value = None
+    return Trap(str(wasmtime.Trap._from_ptr(pointer)))
 
 
 class Deadline:
@@ -94,22 +122,23 @@ class HostFunctions:
         self._keep: list[Any] = []
 
     def define(
-        self, name: str, parameters: Sequence[str], results: Sequence[str], run: Callable[[Any], None]
+        self, module_name: str, name: str, parameters: str, results: str, run: Callable[[Any], str | None]
     ) -> None:
-        """Define `env.name`; `run` gets the array of raw values, arguments in and results out.
+        """Define `module_name.name`; types are letters: i (i32), j (i64), d (f64).
 
-        `run` must not raise: an exception cannot cross the guest.
+        `run` gets the raw values, 16 bytes each, as an array of u64, arguments in and results out. It
+        must not raise: an exception cannot cross the guest. A text that it returns stops the guest.
         """
-        kinds = [[getattr(wasmtime.ValType, kind)() for kind in side] for side in (parameters, results)]
+        kinds = [[_TYPES[letter]() for letter in side] for side in (parameters, results)]
         kind = wasmtime.FuncType(*kinds)
 
         def call(_data: int, _caller: Any, values: Any, _count: int) -> int:
-            run(values)
-            return 0
+            stop = run(ctypes.cast(values, _WORDS))
+            return 0 if stop is None else _trap(stop)
 
         callback = _HOST(call)
         self._keep += (kind, callback)
-        module, field = b"env", name.encode()
+        module, field = module_name.encode(), name.encode()
         error = _bindings.wasmtime_linker_define_func_unchecked(
             self._linker.ptr(),
             ctypes.create_string_buffer(module),
@@ -123,6 +152,87 @@ class HostFunctions:
         )
         if error:
             raise wasmtime.WasmtimeError._from_ptr(error)
+
+
+class Template:
+    """A linked module of which instances are made in microseconds, each in a store of its own."""
+
+    def __init__(self, linker: wasmtime.Linker, module: wasmtime.Module) -> None:
+        """Link; raises `wasmtime.WasmtimeError` if an import is missing or of another type."""
+        self._keep = (linker, module)
+        self._engine = ctypes.cast(linker.engine.ptr(), ctypes.c_void_p)
+        pre = ctypes.POINTER(_bindings.wasmtime_instance_pre_t)()
+        error = _bindings.wasmtime_linker_instantiate_pre(linker.ptr(), module.ptr(), ctypes.byref(pre))
+        if error:
+            raise wasmtime.WasmtimeError._from_ptr(error)
+        self._pre = ctypes.cast(pre, ctypes.c_void_p)
+
+    def __del__(self) -> None:
+        """Free what the wrapper does not know of."""
+        if pre := getattr(self, "_pre", None):
+            _dll["wasmtime_instance_pre_delete"](pre)
+
+    @contextlib.contextmanager
+    def store(self, memory: int, epochs: int) -> Iterator[Instance]:
+        """An instance that lives inside the block, with at most `memory` bytes; raises `Trap`."""
+        store = _store_new(self._engine, None, None)
+        try:
+            context = ctypes.c_void_p(_store_context(ctypes.c_void_p(store)))
+            _limiter(ctypes.c_void_p(store), *map(ctypes.c_int64, (memory, 1 << 20, 1, 4, 4)))
+            _set_deadline(context, ctypes.c_uint64(epochs))
+            yield Instance(self._pre, context)
+        finally:
+            _store_delete(ctypes.c_void_p(store))
+
+
+class Instance:
+    """An instance for one call."""
+
+    def __init__(self, pre: ctypes.c_void_p, context: ctypes.c_void_p) -> None:
+        """Not started yet: host functions may need what the caller makes of it first."""
+        self._pre = pre
+        self._context = context
+        self._item = _bindings.wasmtime_extern_t()
+        self._instance = _bindings.wasmtime_instance_t()
+        self._memory: Any = None
+
+    def start(self) -> None:
+        """Instantiate, which runs the module's start function; raises `Trap`."""
+        trap = ctypes.c_void_p()
+        error = _instantiate(self._pre, self._context, ctypes.byref(self._instance), ctypes.byref(trap))
+        if error or trap.value:
+            raise _stopped(error, trap)
+        if self._export(b"memory"):
+            self._memory = _bindings.wasmtime_memory_t.from_buffer_copy(self._item.of.memory)
+
+    def call(self, name: str, *arguments: int) -> int:
+        """Call an export of integers; its result as u64. Raises `Trap`."""
+        if not self._export(name.encode()):
+            raise Trap(f"no export {name}")
+        values = (ctypes.c_uint64 * 8)()
+        for at, value in enumerate(arguments):
+            values[2 * at] = value
+        trap = ctypes.c_void_p()
+        function = ctypes.byref(self._item.of.func)
+        error = _call(self._context, function, values, ctypes.c_size_t(4), ctypes.byref(trap))
+        if error or trap.value:
+            raise _stopped(error, trap)
+        return int(values[0])
+
+    def has(self, name: str) -> bool:
+        """Whether there is such an export."""
+        return self._export(name.encode())
+
+    def view(self) -> tuple[int, int]:
+        """Address and size of the memory now; (0, 0) when there is none."""
+        if self._memory is None:
+            return 0, 0
+        memory = ctypes.byref(self._memory)
+        return _memory_data(self._context, memory) or 0, _memory_size(self._context, memory)
+
+    def _export(self, name: bytes) -> bool:
+        where = ctypes.byref(self._instance), name, ctypes.c_size_t(len(name)), ctypes.byref(self._item)
+        return bool(_export_get(self._context, *where))
 
 
 def base_address(store: wasmtime.Store, memory: wasmtime.Memory) -> int:
@@ -142,3 +252,20 @@ def write(address: int, data: bytes) -> None:
 
 def _address(value: Any) -> ctypes.c_void_p:
     return ctypes.c_void_p(ctypes.addressof(value))
+
+
+def _trap(message: str) -> int:
+    """A trap for wasmtime to take over."""
+    text = message.encode()
+    return ctypes.cast(_bindings.wasmtime_trap_new(text, len(text)), ctypes.c_void_p).value or 0
+
+
+def double(value: float) -> int:
+    """The bits of a double, for a raw value."""
+    return int.from_bytes(struct.pack("<d", value), "little")
+
+
+def as_double(word: int) -> float:
+    """A raw value's double."""
+    found: float = struct.unpack("<d", word.to_bytes(8, "little"))[0]
+    return found

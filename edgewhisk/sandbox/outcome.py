@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Final
 
+import orjson
+
 from edgewhisk.entity.message import LogLine, Outcome, Status
 from edgewhisk.sandbox.abi import Reply, log_lines
 
@@ -12,8 +14,10 @@ TIMED_OUT: Final = "The action exceeded its time limits of {} milliseconds."
 EXITED: Final = "The action did not produce a valid response and exited unexpectedly."
 EXHAUSTED: Final = "The action exhausted its memory and was aborted."
 LOST: Final = "The action did not initialize or run as expected. Log data might be missing."
+NO_RESULT: Final = "The action printed no result: its last line must be a JSON object or array."
+LARGEST_RESULT: Final = 1 << 20  # bytes, OpenWhisk's limit
 NO_CODE: Final = "Missing main/no code to execute."
-_CUT: Final = "Logs were truncated because the total bytes size exceeds the limit of {} bytes."
+CUT: Final = "Logs were truncated because the total bytes size exceeds the limit of {} bytes."
 _TOO_LONG: Final = (
     "The action produced a response that exceeded the allowed length: {} > {} bytes. "
     "The truncated response was: {}"
@@ -31,12 +35,11 @@ def of_reply(reply: Reply, start: int, end: int, *, largest: int, log_limit: int
         text = EXHAUSTED if result.endswith(_OUT_OF_MEMORY) else result.decode(errors="replace")
         return developer_error(text, reply.log, start, end, init=init)
     if reply.result_size > largest:
-        shown = result[:_SHOWN].decode(errors="ignore")
         status = Status.APPLICATION_ERROR
-        result = error_result(_TOO_LONG.format(reply.result_size, largest, shown))
+        result = too_long(result, reply.result_size, largest)
     logs = lines(reply.log)
     if reply.log_cut:
-        logs += (LogLine(end, "stderr", _CUT.format(log_limit)),)
+        logs += (LogLine(end, "stderr", CUT.format(log_limit)),)
     return Outcome(status, result, logs, start, end, init)
 
 
@@ -46,6 +49,31 @@ def developer_error(
     """The outcome of a call that broke."""
     logs = (*lines(log), LogLine(end, "stderr", LOST))
     return Outcome(Status.DEVELOPER_ERROR, error_result(text), logs, start, end, init, timed_out)
+
+
+def of_printed(text: bytes, exit_code: int) -> tuple[Status, bytes]:
+    """Status and result of a command whose last line was `text`."""
+    try:
+        value = orjson.loads(text) if text else None
+    except orjson.JSONDecodeError:
+        value = None
+    if exit_code and not (isinstance(value, dict) and "error" in value):
+        return Status.DEVELOPER_ERROR, error_result(f"The action exited with status {exit_code}.")
+    if not isinstance(value, dict | list):
+        shown = text[:_SHOWN].decode(errors="replace")
+        problem = f"The action did not return a dictionary or array: {shown}" if shown else NO_RESULT
+        return Status.DEVELOPER_ERROR, error_result(problem)
+    if isinstance(value, dict) and "error" in value:
+        return Status.APPLICATION_ERROR, orjson.dumps({"error": value["error"]})
+    if len(text) > LARGEST_RESULT:
+        return Status.APPLICATION_ERROR, too_long(text, len(text), LARGEST_RESULT)
+    return Status.SUCCESS, text if b"\n" not in text else orjson.dumps(value)
+
+
+def too_long(result: bytes, size: int, largest: int) -> bytes:
+    """The result in place of one that has more than `largest` bytes."""
+    shown = result[:_SHOWN].decode(errors="ignore")
+    return error_result(_TOO_LONG.format(size, largest, shown))
 
 
 def lines(log: bytes) -> tuple[LogLine, ...]:

@@ -4,31 +4,43 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
 from edgewhisk import share
 from edgewhisk.errors import SandboxError
+from edgewhisk.sandbox.archive import Layout
 
 ABI: Final = 1
+_FORMS: Final = ("guest", "component", "module")
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """One guest; see `sandboxes/README.md`."""
+    """One runtime; see `sandboxes/README.md`."""
 
     kind: str
     family: str
+    form: str  # "guest", "component" or "module": what runs it
     aliases: tuple[str, ...]
-    module: Path
-    engine: str
-    stack: int
-    reserve: int
-    before: str
-    after: str
-    main: str
-    main_pattern: str
+    rank: int = 9  # the lowest is prepared first
+    module: Path = Path()
+    engine: str = ""
+    stack: int = 0
+    reserve: int = 0
+    before: str = ""
+    after: str = ""
+    main: str = "main"
+    main_pattern: str = ""
+    layout: Layout = field(default_factory=lambda: Layout("", ""))
+
+    def wasm(self) -> bytes:
+        """The guest's module; raises `SandboxError`."""
+        try:
+            return self.module.read_bytes()
+        except OSError as error:
+            raise SandboxError(f"{self.module} cannot be read: {error.strerror}") from error
 
     def wrap(self, code: str, main: str) -> str:
         """The source that the guest is given."""
@@ -53,11 +65,17 @@ def _read(path: Path) -> Runtime:
         raise SandboxError(f"{path} cannot be read: {error}") from error
     if manifest.pop("abi", None) != ABI:
         raise SandboxError(f"{path}: abi must be {ABI}")
-    names = {field.name for field in fields(Runtime)}
-    if wrong := names.symmetric_difference(manifest):
-        raise SandboxError(f"{path}: missing or unknown: {', '.join(sorted(wrong))}")
-    module = path.parent / manifest["module"]
-    if not module.is_file():
-        hint = "build the guests with: python sandboxes/build_hook.py"
-        raise SandboxError(f"{module} is missing", hint=hint)
-    return Runtime(**{**manifest, "aliases": tuple(manifest["aliases"]), "module": module})
+    if wrong := set(manifest) - {field.name for field in fields(Runtime)}:
+        raise SandboxError(f"{path}: unknown: {', '.join(sorted(wrong))}")
+    if manifest.get("form") not in _FORMS or not isinstance(manifest.get("kind"), str):
+        raise SandboxError(f"{path}: needs a kind, and form must be one of {', '.join(_FORMS)}")
+    if "module" in manifest:
+        manifest["module"] = path.parent / manifest["module"]
+        if not manifest["module"].is_file():
+            hint = "build the guests with: python sandboxes/build_hook.py"
+            raise SandboxError(f"{manifest['module']} is missing", hint=hint)
+    try:
+        layout = Layout(**manifest.pop("layout", {"plain": "", "entry": ""}))
+        return Runtime(**{**manifest, "aliases": tuple(manifest.get("aliases", ())), "layout": layout})
+    except TypeError as error:
+        raise SandboxError(f"{path}: {error}") from error

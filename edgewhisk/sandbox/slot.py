@@ -6,7 +6,6 @@ One thread at a time. After a trap a slot is done for: its caller drops it.
 from __future__ import annotations
 
 import ctypes
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ import wasmtime
 
 from edgewhisk.sandbox import abi
 from edgewhisk.sandbox.engine import Engine
-from edgewhisk.sandbox.native import Deadline, Function, HostFunctions, Trap, base_address, read, write
+from edgewhisk.sandbox.hostcalls import HostCalls, Serving
+from edgewhisk.sandbox.native import Deadline, Function, Trap, base_address, read, write
 from edgewhisk.sandbox.runtimes import Runtime
 
 _PAGE: Final = 65536
@@ -50,22 +50,10 @@ class Parts:
         """Compile or load the guest; raises `SandboxError`. `now` gives ms since the epoch."""
         self.engine = engine
         self.runtime = runtime
-        self.guest, self.compiled = engine.module(runtime.module)
+        self.guest, self.compiled = engine.module(runtime.wasm(), str(runtime.module))
         self.driver = wasmtime.Module(engine.wasmtime, bytes(wasmtime.wat2wasm(_DRIVER.read_text())))
         self.linker = wasmtime.Linker(engine.wasmtime)
-        self.until = threading.local()  # .time: monotonic seconds when the thread's call must end
-        self._host = HostFunctions(self.linker)
-
-        def tell(values: Any) -> None:
-            ctypes.cast(values, ctypes.POINTER(ctypes.c_double))[0] = now()
-
-        def sleep(values: Any) -> None:
-            wanted = ctypes.cast(values, ctypes.POINTER(ctypes.c_double))[0] / 1000
-            left = self.until.time - time.monotonic()
-            time.sleep(max(0.0, min(wanted, left + 0.05)))  # a little over: the deadline then strikes
-
-        self._host.define("now", (), ("f64",), tell)
-        self._host.define("sleep", ("f64",), (), sleep)
+        self.calls = HostCalls(self.linker, now)
 
 
 class Slot:
@@ -108,13 +96,13 @@ class Slot:
         self._image = self.blank
         self._place_image(self.blank)
 
-    def load(self, source: str, main: str, environment: bytes, seconds: float, memory: int) -> Image:
+    def load(self, source: str, main: str, environment: bytes, memory: int, serving: Serving) -> Image:
         """Load an action on a blank guest; its image. Raises `LoadFailure` or `Trap`."""
         self.attach(None, self.blank, memory)
         texts = (source.encode(), main.encode(), environment)
         arguments: list[int] = []
-        with self._parts.engine.ticking():
-            self._set_deadline(seconds)
+        with self._parts.engine.ticking(), self._parts.calls.serving(serving):
+            self._set_deadline(serving)
             for text in texts:
                 place = self._alloc(len(text) + 1)
                 if not place:
@@ -139,7 +127,7 @@ class Slot:
         self._image = image
         self.revision = revision
 
-    def run(self, calls: Sequence[abi.Given], seconds: float, largest: int) -> list[abi.Reply]:
+    def run(self, calls: Sequence[abi.Given], largest: int, serving: Serving) -> list[abi.Reply]:
         """Run calls on pristine copies; fewer replies than calls if the batch had to be cut.
 
         Raises `Trap`; `finished` then tells how many were done before.
@@ -152,15 +140,16 @@ class Slot:
         write(own, given[:rows])
         write(own + base, given[rows:])
         out = base + len(given) - rows
-        with self._parts.engine.ticking():
-            self._set_deadline(seconds)
+        serving.done = self._count_done
+        with self._parts.engine.ticking(), self._parts.calls.serving(serving):
+            self._set_deadline(serving)
             pages = self._image.pages + _SLACK
             self._batch(len(calls), self._stack, self._image.high, out, _OUTPUT, largest, pages)
         return self.finished(largest, out)
 
     def finished(self, largest: int, out: int | None = None) -> list[abi.Reply]:
         """Replies of the calls that were done, also after a trap."""
-        done = self._done.value(self._store)
+        done = self._count_done()
         own = base_address(self._store, self._own)
         rows = [read(own + at * abi.ROW, abi.ROW) for at in range(done)]
         if not rows:
@@ -187,9 +176,17 @@ class Slot:
         """The guest's whole memory, for the tests of isolation."""
         return self._read(0, self._memory.data_len(self._store))
 
-    def _set_deadline(self, seconds: float) -> None:
-        self._parts.until.time = time.monotonic() + seconds
-        self._deadline.set(self._parts.engine.epochs(seconds))
+    def view(self) -> tuple[int, int]:
+        """Address and size of the guest's memory now."""
+        return base_address(self._store, self._memory), self._memory.data_len(self._store)
+
+    def _count_done(self) -> int:
+        done: int = self._done.value(self._store)
+        return done
+
+    def _set_deadline(self, serving: Serving) -> None:
+        left = max(0.0, serving.until - time.monotonic())
+        self._deadline.set(self._parts.engine.epochs(left))
 
     def _take_image(self) -> Image:
         self._deadline.set(1 << 40)

@@ -25,6 +25,7 @@ from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.spi import Fire, Query
+from tests.fakes.capabilities import NoCapabilities
 from tests.fakes.fire import RecordingFire
 
 TRIGGER = parse_name("/guest/t", "_")
@@ -45,12 +46,12 @@ async def real(folder: Path) -> AsyncIterator[Made]:
     store = Activations.open(
         folder / "buffer", max_bytes=1 << 26, commit_window=0.01, cloud=False, clock=clock
     )
-    sandboxes = Sandboxes(folder / "cache", clock, slots=2)
+    sandboxes = Sandboxes(folder / "cache", clock, NoCapabilities(), slots=2)
     await asyncio.to_thread(sandboxes.prepare, lambda _: None)
     entities = Entities(artifacts)
     resolver = Resolver(entities)
     invoker = Invoker(sandboxes, store, resolver.bound_of, limits, clock)
-    actions = Actions(entities, resolver, sandboxes, limits, clock)
+    actions = Actions(entities, resolver, sandboxes, limits, clock, lambda _: None)
     code = {"exec": {"kind": "nodejs:20", "code": "function main(p) { return p }"}}
     await actions.put(GUEST, parse_name("/guest/a", "_"), code, overwrite=False)
 

@@ -14,7 +14,8 @@ from edgewhisk.clock import SystemClock
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import FeedError
 from edgewhisk.feed.broker import EmbeddedBroker
-from edgewhisk.feed.mqtt import MqttFeed, MqttLink
+from edgewhisk.feed.mqtt import MqttFeed
+from edgewhisk.feed.mqtt_connection import MqttLink
 from tests.fakes.fire import RecordingFire
 from tests.path.gateway import MOSQUITTO, mosquitto
 from tests.path.publisher import publish

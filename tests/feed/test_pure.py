@@ -11,12 +11,12 @@ from apscheduler.triggers.cron import CronTrigger
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewhisk.entity.topics import check_filter, matches
 from edgewhisk.errors import FeedError
 from edgewhisk.feed import schedule
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import QUIET, Garbage
 from edgewhisk.feed.payload import FORMATS, MalformedPayload, of_json, topic_text
-from edgewhisk.feed.topics import check_filter, matches
 
 LEVEL = st.sampled_from(["a", "b", "", "$x"])
 TOPIC = st.lists(LEVEL, min_size=1, max_size=4).map("/".join)

@@ -11,6 +11,7 @@ import pytest
 
 from edgewhisk.clock import SystemClock
 from edgewhisk.sandbox.pool import Sandboxes
+from tests.fakes.capabilities import NoCapabilities
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +34,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, builds: ModuleType) -> Path:
 
 @pytest.fixture(scope="session")
 def sandboxes(cache: Path) -> Iterator[Sandboxes]:
-    made = Sandboxes(cache, SystemClock(), slots=4)
+    made = Sandboxes(cache, SystemClock(), NoCapabilities(), slots=4)
     made.prepare(lambda _: None)
     yield made
     made.close()

@@ -1,0 +1,150 @@
+"""Capabilities that live on the event loop: MQTT, serial ports, other actions, triggers.
+
+A sandbox's thread waits for them; the loop never does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import concurrent.futures
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+import orjson
+
+from edgewhisk.capability.capabilities import Perform, Request
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
+from edgewhisk.entity.topics import matches
+from edgewhisk.errors import BadRequest, CapabilityError, NotGranted
+
+MOST_WAITING: Final = 8  # calls that may wait for other actions at once: they hold a worker each
+
+
+class World(Protocol):
+    """Who does it; each is called on the event loop and may raise `EdgeWhiskError`."""
+
+    async def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
+        """Hand a message to the broker."""
+        ...
+
+    async def write(self, port: str, data: bytes) -> None:
+        """Write to a serial port."""
+        ...
+
+    async def invoke(self, namespace: str, name: FullyQualifiedName, payload: bytes, wait: float) -> Any:
+        """The result of another action."""
+        ...
+
+    async def fire(self, namespace: str, name: FullyQualifiedName, payload: bytes) -> str | None:
+        """The activation id of a trigger fired."""
+        ...
+
+
+class Outward:
+    """Performs `mqtt.publish`, `serial.write`, `invoke` and `fire`."""
+
+    def __init__(self, world: World, loop: asyncio.AbstractEventLoop) -> None:
+        """`loop` is where `world` lives."""
+        self._world = world
+        self._loop = loop
+        self._waiting = threading.BoundedSemaphore(MOST_WAITING)
+
+    @property
+    def operations(self) -> Mapping[str, Perform]:
+        """What `Doors` offers."""
+        return {
+            "mqtt.publish": self._publish,
+            "serial.write": self._write,
+            "invoke": self._invoke,
+            "fire": self._fire,
+        }
+
+    def _publish(self, request: Request) -> None:
+        topic, qos = request.text("topic"), request.fields.get("qos", 0)
+        if not topic or set(topic) & set("+#\0"):
+            raise CapabilityError(f"mqtt.publish: {topic!r} is no topic to publish to")
+        if qos not in (0, 1) or isinstance(qos, bool):
+            raise CapabilityError(f"mqtt.publish: qos must be 0 or 1, not {qos!r}")
+        if not any(matches(pattern, topic) for pattern in request.grants.mqtt):
+            raise NotGranted(f"mqtt.publish to {topic} is not granted", hint=f'{{"mqtt": ["{topic}"]}}')
+        payload, retain = _data(request, "payload"), request.fields.get("retain") is True
+        self._wait(request, lambda: self._world.publish(topic, payload, qos, retain))
+
+    def _write(self, request: Request) -> None:
+        port = request.text("port")
+        if port not in request.grants.serial:
+            raise NotGranted(f"serial.write to {port} is not granted", hint=f'{{"serial": ["{port}"]}}')
+        data = _data(request, "data")
+        self._wait(request, lambda: self._world.write(port, data))
+
+    def _invoke(self, request: Request) -> Any:
+        name = self._named(request)
+        payload, namespace = _arguments(request), request.asker.namespace
+        wait = request.asker.until - time.monotonic()
+        with self._held():
+            return self._wait(request, lambda: self._world.invoke(namespace, name, payload, wait))
+
+    def _fire(self, request: Request) -> Any:
+        name = self._named(request)
+        payload, namespace = _arguments(request), request.asker.namespace
+        return self._wait(request, lambda: self._world.fire(namespace, name, payload))
+
+    def _named(self, request: Request) -> FullyQualifiedName:
+        text = request.text("name")
+        try:
+            name = parse_name(text, request.asker.namespace)
+        except BadRequest as error:
+            raise CapabilityError(f"{request.op}: {error.message}") from error
+        if not request.grants.allows_name(request.op, name.key, request.asker.namespace):
+            hint = f'{{"{request.op}": ["{text}"]}}'
+            raise NotGranted(f"{request.op} of {text} is not granted", hint=hint)
+        return name
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """One of few: an action that waits holds a worker that the other action may need."""
+        if not self._waiting.acquire(blocking=False):
+            raise CapabilityError(f"invoke: {MOST_WAITING} actions wait for other actions already")
+        try:
+            yield
+        finally:
+            self._waiting.release()
+
+    def _wait(self, request: Request, start: Callable[[], Awaitable[Any]]) -> Any:
+        left = request.asker.until - time.monotonic()
+        running = asyncio.run_coroutine_threadsafe(_run(start), self._loop)
+        try:
+            return running.result(max(0.0, left))
+        except concurrent.futures.TimeoutError:
+            running.cancel()
+            raise CapabilityError(f"{request.op}: the action's time is over") from None
+
+
+def _run(start: Callable[[], Awaitable[Any]]) -> Coroutine[Any, Any, Any]:
+    async def run() -> Any:
+        return await start()
+
+    return run()
+
+
+def _data(request: Request, key: str) -> bytes:
+    """Bytes given as text (`key`) or as base64 (`key64`)."""
+    encoded = request.fields.get(f"{key}64")
+    if encoded is None:
+        return request.text(key).encode()
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise CapabilityError(f"{request.op}: '{key}64' is not base64: {error}") from error
+
+
+def _arguments(request: Request) -> bytes:
+    arguments = request.fields.get("arguments") or {}
+    if not isinstance(arguments, dict):
+        raise CapabilityError(f"{request.op}: 'arguments' must be an object")
+    return orjson.dumps(arguments)

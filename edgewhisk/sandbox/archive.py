@@ -1,0 +1,139 @@
+"""An action's code as files: one source text, or a zip archive by OpenWhisk's rules. Pure.
+
+Raises `MalformedContent` for what can never be loaded, so that it is refused when it is created.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import stat
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from edgewhisk.errors import MalformedContent
+
+MOST_FILES: Final = 10_000
+MOST_BYTES: Final = 64 << 20  # of all files, unpacked
+MOST_RATIO: Final = 200  # unpacked to packed bytes of one file over 1 MiB; text reaches 20
+_SMALL: Final = 1 << 20
+_BROKEN: Final = (
+    zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError, OSError,
+    OverflowError, KeyError, MemoryError, IndexError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a language's code has its entry point."""
+
+    plain: str  # name of the one file that source text becomes: "main.js"
+    entry: str  # the file of an archive that is loaded: "index.js"
+    package: str = ""  # JSON file whose "main" names another entry: "package.json"
+
+
+def files_of(code: str, binary: bool, layout: Layout) -> dict[str, bytes]:
+    """The files by path."""
+    return unzip(decode(code)) if binary else {layout.plain: code.encode()}
+
+
+def entry_of(files: Mapping[str, bytes], layout: Layout) -> str:
+    """The file to be loaded; raises `MalformedContent` if the archive has none."""
+    if set(files) == {layout.plain}:
+        return layout.plain
+    named = _named_entry(files.get(layout.package, b"")) if layout.package in files else ""
+    for candidate in (named, f"{named}.js", f"{named}/index.js") if named else (layout.entry,):
+        if candidate in files:
+            return candidate
+    wanted = f"{layout.package} names {named!r}, which" if named else layout.entry
+    hint = f" or a {layout.package} that names the entry" if layout.package and not named else ""
+    raise MalformedContent(f"the archive must contain {wanted}{' at its root' if not named else ''}{hint}")
+
+
+def bundle(files: Mapping[str, bytes], entry: str, main: str, environment: Mapping[str, Any]) -> bytes:
+    """What a guest loads: `{"files", "entry", "main", "env"}`; a file is text or `{"base64"}`."""
+    return orjson.dumps(
+        {
+            "files": {path: _content(data) for path, data in files.items()},
+            "entry": entry,
+            "main": main,
+            "env": environment,
+        }
+    )
+
+
+def decode(code: str) -> bytes:
+    """The bytes of base64 code."""
+    try:
+        return base64.b64decode(code, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedContent(f"the code is not valid base64: {error}") from error
+
+
+def unzip(data: bytes) -> dict[str, bytes]:
+    """The files of a zip archive, each with a plain relative path."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            _check_size(members)
+            return _read(archive, members)
+    except MalformedContent:
+        raise
+    except _BROKEN as error:
+        raise MalformedContent(f"the code is base64 but no zip archive that can be read: {error}") from error
+
+
+def _check_size(members: list[zipfile.ZipInfo]) -> None:
+    if len(members) > MOST_FILES:
+        raise MalformedContent(f"the archive has {len(members)} files; at most {MOST_FILES} go")
+    if (total := sum(member.file_size for member in members)) > MOST_BYTES:
+        raise MalformedContent(f"the archive unpacks to {total} bytes; at most {MOST_BYTES} go")
+    for member in members:
+        if member.file_size > _SMALL and member.file_size > MOST_RATIO * max(1, member.compress_size):
+            raise MalformedContent(f"{member.filename!r} in the archive is packed too tightly to be code")
+
+
+def _read(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    left = MOST_BYTES
+    for member in members:
+        path = _path(member)
+        with archive.open(member) as file:
+            files[path] = file.read(left + 1)
+        left -= len(files[path])
+        if left < 0:  # a member that is larger than its header says
+            raise MalformedContent(f"the archive unpacks to more than {MOST_BYTES} bytes")
+    return files
+
+
+def _path(member: zipfile.ZipInfo) -> str:
+    name = member.filename.removeprefix("./")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise MalformedContent(f"{name!r} in the archive is a symbolic link; pack the file itself")
+    parts = name.split("/")
+    if "\\" in name or "\0" in name or ":" in parts[0] or not all(parts) or {"..", "."} & set(parts):
+        raise MalformedContent(f"{name!r} in the archive is no plain relative path")
+    return name
+
+
+def _named_entry(package: bytes) -> str:
+    try:
+        manifest = json.loads(package)
+    except ValueError as error:
+        raise MalformedContent(f"package.json in the archive is not JSON: {error}") from error
+    named = manifest.get("main") if isinstance(manifest, dict) else None
+    return named.removeprefix("./").rstrip("/") if isinstance(named, str) else ""
+
+
+def _content(data: bytes) -> str | dict[str, str]:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}

@@ -1,0 +1,178 @@
+"""The slots of one guest: which of them runs which action, and the images of the actions used last."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import orjson
+
+from edgewhisk.entity.action import Action
+from edgewhisk.entity.exec import CodeExec
+from edgewhisk.entity.message import LogLine, Outcome
+from edgewhisk.errors import SandboxError
+from edgewhisk.sandbox import outcome
+from edgewhisk.sandbox.abi import MOST_CALLS, Given
+from edgewhisk.sandbox.engine import Engine
+from edgewhisk.sandbox.hostcalls import Serving
+from edgewhisk.sandbox.outcome import LARGEST_RESULT
+from edgewhisk.sandbox.runtimes import Runtime
+from edgewhisk.sandbox.slot import Image, LoadFailure, Parts, Slot, Trap
+from edgewhisk.spi import Asker, Call, Capabilities, Clock
+
+_IMAGES: Final = 64  # loaded actions that are kept; each is about 0.3 MB
+_MEGABYTE: Final = 1 << 20
+
+
+class Guests:
+    """Runs the actions of one runtime whose guest keeps the contract of `sandboxes/README.md`."""
+
+    def __init__(
+        self, engine: Engine, runtime: Runtime, slots: int, clock: Clock, capabilities: Capabilities
+    ) -> None:
+        """Compile or load the guest (blocking) and start a slot; raises `SandboxError`."""
+        self.runtime = runtime
+        self._slots = slots
+        self._clock = clock
+        self._capabilities = capabilities
+        self.parts = Parts(engine, runtime, lambda: float(clock.now()))
+        self._lock = threading.Lock()
+        self._idle: list[Slot] = [Slot(self.parts)]
+        self._images: OrderedDict[object, Image] = OrderedDict()
+
+    def run(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
+        """One outcome for each call, in order."""
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(calls):
+            rest = calls[len(outcomes) : len(outcomes) + MOST_CALLS]
+            outcomes += self._attempt(action, rest)
+        return outcomes
+
+    def close(self) -> None:
+        """Drop all slots."""
+        with self._lock:
+            self._idle.clear()
+
+    def describe(self) -> dict[str, Any]:
+        """Counters for `status`."""
+        return {"idle_slots": len(self._idle), "images": len(self._images)}
+
+    def _attempt(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
+        """Outcomes of at least the first call."""
+        executable = action.exec
+        if not isinstance(executable, CodeExec):
+            raise SandboxError(f"{action.name} has no code to run")
+        slot = self._take(action.revision)
+        started = self._clock.now()
+        try:
+            image = self._image(slot, action, executable, calls[0])
+        except (LoadFailure, Trap) as failure:
+            broken = self._load_failed(failure, action, started)
+            if not isinstance(failure, Trap):
+                self._put_back(slot)
+            return [broken] * len(calls)
+        if slot.revision != action.revision:
+            slot.attach(action.revision, image, action.limits.memory)
+        return self._run(slot, action, calls, self._clock.now() - started)
+
+    def _run(self, slot: Slot, action: Action, calls: Sequence[Call], init: int) -> list[Outcome]:
+        log_limit = action.limits.logs * _MEGABYTE
+        given = [
+            Given(call.arguments, orjson.dumps(call.context), seed, log_limit)
+            for call, seed in zip(calls, _seeds(len(calls)), strict=True)
+        ]
+        start = self._clock.now()
+        serving = self._serving(slot, action, calls[0])
+        broken: list[Outcome] = []
+        try:
+            replies = slot.run(given, LARGEST_RESULT, serving)
+        except Trap as trap:
+            replies = slot.finished(LARGEST_RESULT)
+            broken = [self._stopped(trap, slot, action, start, 0 if replies else init)]
+        else:
+            if not slot.grown:
+                self._put_back(slot)
+        end = self._clock.now()
+        done = [
+            outcome.of_reply(
+                reply, start, end, largest=LARGEST_RESULT, log_limit=log_limit, init=0 if at else init
+            )
+            for at, reply in enumerate(replies)
+        ]
+        return with_refusals(done + broken, serving.refusals)
+
+    def _stopped(self, trap: Trap, slot: Slot, action: Action, start: int, init: int) -> Outcome:
+        """The outcome of the call that was stopped."""
+        text = outcome.TIMED_OUT.format(action.limits.timeout) if trap.interrupted else outcome.EXITED
+        log, end = slot.dying_log(), self._clock.now()
+        return outcome.developer_error(text, log, start, end, init=init, timed_out=trap.interrupted)
+
+    def _serving(self, slot: Slot, action: Action, call: Call) -> Serving:
+        until = time.monotonic() + action.limits.timeout / 1000
+        asker = Asker(action, call.context.get("namespace", ""), until)
+        return Serving(until, slot.view, lambda request: self._capabilities.ask(asker, request))
+
+    def _image(self, slot: Slot, action: Action, executable: CodeExec, call: Call) -> Image:
+        """The action's image; loads it in `slot` when it is not kept."""
+        key = action.revision
+        with self._lock:
+            image = self._images.get(key)
+            if image is not None:
+                self._images.move_to_end(key)
+                return image
+        if not executable.code.strip():
+            raise LoadFailure(outcome.NO_CODE)
+        main = executable.main or self.runtime.main
+        source = self.runtime.wrap(executable.code, main)
+        environment = orjson.dumps(action.parameters.environment())
+        serving = self._serving(slot, action, call)
+        image = slot.load(source, main, environment, action.limits.memory, serving)
+        with self._lock:
+            self._images[key] = image
+            if len(self._images) > _IMAGES:
+                self._images.popitem(last=False)
+        return image
+
+    def _load_failed(self, failure: LoadFailure | Trap, action: Action, start: int) -> Outcome:
+        end, text = self._clock.now(), str(failure)
+        interrupted = isinstance(failure, Trap) and failure.interrupted
+        if interrupted:
+            text = outcome.TIMED_OUT.format(action.limits.timeout).replace(".", " during initialization.")
+        elif isinstance(failure, Trap):
+            text = "The action did not initialize and exited unexpectedly."
+        return outcome.developer_error(text, b"", start, end, timed_out=interrupted)
+
+    def _take(self, revision: object) -> Slot:
+        """An idle slot, best one that ran the same action; a new one if there is none."""
+        with self._lock:
+            idle = self._idle
+            for at in range(len(idle) - 1, -1, -1):
+                if idle[at].revision == revision:
+                    return idle.pop(at)
+            if idle:
+                return idle.pop(0)
+        return Slot(self.parts)
+
+    def _put_back(self, slot: Slot) -> None:
+        with self._lock:
+            if len(self._idle) < self._slots:
+                self._idle.append(slot)
+
+
+def with_refusals(outcomes: list[Outcome], refusals: Sequence[tuple[int, str]]) -> list[Outcome]:
+    """`outcomes` with a line in the log for each thing that was not granted."""
+    for at, text in refusals:
+        if at < len(outcomes):
+            found = outcomes[at]
+            logs = (*found.logs, LogLine(found.end, "stderr", text))
+            outcomes[at] = found._replace(logs=logs)
+    return outcomes
+
+
+def _seeds(count: int) -> Iterable[int]:
+    text = os.urandom(8 * count)
+    return (int.from_bytes(text[at : at + 8], "little") for at in range(0, 8 * count, 8))

@@ -1,0 +1,121 @@
+"""What every guest may ask of the host: time, a pause, and the one door to capabilities.
+
+`edgewhisk.ask(request, size) -> size of the answer`, then `edgewhisk.take(where)` copies the answer
+into the guest: two steps, so that the guest finds the room itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import wasmtime
+
+from edgewhisk.sandbox.native import HostFunctions, as_double, double, read, write
+from edgewhisk.spi import Answer
+
+MODULE: Final = "edgewhisk"
+_OVER: Final = 0.05  # seconds a sleep may pass the deadline, so that the deadline strikes
+
+
+class Fault(Exception):
+    """A guest gave an address that is not in its memory."""
+
+
+class Serving:
+    """The call that a thread's guest is busy with."""
+
+    def __init__(
+        self, until: float, view: Callable[[], tuple[int, int]], ask: Callable[[bytes], Answer]
+    ) -> None:
+        """`until`: monotonic seconds; `view`: address and size of the guest's memory now."""
+        self.until = until
+        self.view = view
+        self.ask = ask
+        self.answer = b""
+        self.done: Callable[[], int] = int  # how many calls of a batch came before this one
+        self.refusals: list[tuple[int, str]] = []  # (call of the batch, what was not granted)
+
+    def get(self, at: int, size: int) -> bytes:
+        """Bytes of the guest's memory; raises `Fault`."""
+        base, end = self.view()
+        if at + size > end:
+            raise Fault
+        return read(base + at, size)
+
+    def put(self, at: int, data: bytes) -> None:
+        """Write into the guest's memory; raises `Fault`."""
+        base, end = self.view()
+        if at + len(data) > end:
+            raise Fault
+        write(base + at, data)
+
+
+class HostCalls:
+    """The functions, linked once for all guests of an engine; `serving` tells them whose they are."""
+
+    def __init__(self, linker: wasmtime.Linker, now: Callable[[], float]) -> None:
+        """Define them in `linker`; `now` gives ms since the epoch."""
+        self.functions = HostFunctions(linker)
+        self._now = now
+        self._thread = threading.local()
+        for module in (MODULE, "env"):
+            self.functions.define(module, "now", "", "d", self._tell)
+            self.functions.define(module, "sleep", "d", "", self._sleep)
+        self.functions.define(MODULE, "ask", "ii", "i", self._ask)
+        self.functions.define(MODULE, "take", "i", "", self._take)
+
+    @property
+    def current(self) -> Any:
+        """What this thread's guest is busy with: a `Serving`."""
+        return self._thread.serving
+
+    @contextmanager
+    def serving(self, serving: Serving) -> Iterator[Serving]:
+        """Run guests of this thread for `serving` inside the block."""
+        self._thread.serving = serving
+        try:
+            yield serving
+        finally:
+            self._thread.serving = None
+
+    def _tell(self, values: Any) -> None:
+        values[0] = double(self._now())
+
+    def _sleep(self, values: Any) -> None:
+        pause(self.current, as_double(values[0]) / 1000)
+
+    def _ask(self, values: Any) -> str | None:
+        serving = self.current
+        try:
+            answer = serving.ask(serving.get(_u32(values[0]), _u32(values[2])))
+        except Fault:
+            return "ask: the request is not in the guest's memory"
+        if answer.refusal:
+            serving.refusals.append((serving.done(), answer.refusal))
+        serving.answer = answer.text
+        values[0] = len(serving.answer)
+        return None
+
+    def _take(self, values: Any) -> str | None:
+        serving = self.current
+        try:
+            serving.put(_u32(values[0]), serving.answer)
+        except Fault:
+            return "take: the answer does not fit into the guest's memory there"
+        serving.answer = b""
+        return None
+
+
+def pause(serving: Serving, seconds: float) -> None:
+    """Sleep, but not much beyond the end of the call."""
+    left = serving.until - time.monotonic()
+    if seconds > 0:  # false for NaN, too
+        time.sleep(max(0.0, min(seconds, left + _OVER)))
+
+
+def _u32(value: int) -> int:
+    return value & 0xFFFFFFFF
