@@ -9,7 +9,7 @@ fetched when the guest in `dist/` was built from the same sources with the same 
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -43,11 +43,8 @@ def recipe(name: str) -> ModuleType:
     """The recipe `NAME/build.py`; recipes import what they share from `recipe.py` here."""
     if str(HERE) not in sys.path:
         sys.path.insert(0, str(HERE))
-    spec = importlib.util.spec_from_file_location(f"{name}_build", HERE / name / "build.py")
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"edgewhisk: {HERE / name}/build.py cannot be loaded")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    shared: ModuleType = importlib.import_module("recipe")
+    module: ModuleType = shared.load(HERE / name / "build.py")
     return module
 
 

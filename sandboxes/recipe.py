@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "build-requirements.txt"
@@ -19,7 +21,7 @@ class BuildError(SystemExit):
 
 def build(target: Path, digest: str, make: Callable[[], bytes]) -> Path:
     """`target` as `make` gives it, unless the recipe with this digest made it before."""
-    stamp = target.with_suffix(".json")
+    stamp = target.with_name(f"{target.name}.stamp")
     if is_current(target, stamp, digest):
         return target
     data = make()
@@ -30,6 +32,16 @@ def build(target: Path, digest: str, make: Callable[[], bytes]) -> Path:
     stamp.write_text(json.dumps({"recipe": digest, "sha256": sha256(data)}) + "\n")
     say(f"built {target.name}: {len(data) // 1024} KiB")
     return target
+
+
+def load(path: Path) -> ModuleType:
+    """A recipe, or a part of one, as a module."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise BuildError(f"edgewhisk: {path} cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def digest_of(settings: object, files: Iterable[Path]) -> str:

@@ -14,8 +14,8 @@ import orjson
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import CodeExec
 from edgewhisk.entity.message import LogLine, Outcome
-from edgewhisk.errors import SandboxError
-from edgewhisk.sandbox import outcome
+from edgewhisk.errors import MalformedContent, SandboxError
+from edgewhisk.sandbox import archive, outcome
 from edgewhisk.sandbox.abi import MOST_CALLS, Given
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving
@@ -67,17 +67,21 @@ class Guests:
         if not isinstance(executable, CodeExec):
             raise SandboxError(f"{action.name} has no code to run")
         slot = self._take(action.revision)
-        started = self._clock.now()
+        started, known = self._clock.now(), action.revision in self._images
         try:
             image = self._image(slot, action, executable, calls[0])
         except (LoadFailure, Trap) as failure:
-            broken = self._load_failed(failure, action, started)
+            broken = self._load_failed(failure, slot.log(), action, started)
             if not isinstance(failure, Trap):
                 self._put_back(slot)
             return [broken] * len(calls)
+        printed = () if known else outcome.lines(slot.log())  # while loading: the first call shows it
         if slot.revision != action.revision:
             slot.attach(action.revision, image, action.limits.memory)
-        return self._run(slot, action, calls, self._clock.now() - started)
+        outcomes = self._run(slot, action, calls, self._clock.now() - started)
+        if printed:
+            outcomes[0] = outcomes[0]._replace(logs=(*printed, *outcomes[0].logs))
+        return outcomes
 
     def _run(self, slot: Slot, action: Action, calls: Sequence[Call], init: int) -> list[Outcome]:
         log_limit = action.limits.logs * _MEGABYTE
@@ -108,7 +112,7 @@ class Guests:
     def _stopped(self, trap: Trap, slot: Slot, action: Action, start: int, init: int) -> Outcome:
         """The outcome of the call that was stopped."""
         text = outcome.TIMED_OUT.format(action.limits.timeout) if trap.interrupted else outcome.EXITED
-        log, end = slot.dying_log(), self._clock.now()
+        log, end = slot.log(), self._clock.now()
         return outcome.developer_error(text, log, start, end, init=init, timed_out=trap.interrupted)
 
     def _serving(self, slot: Slot, action: Action, call: Call) -> Serving:
@@ -124,27 +128,34 @@ class Guests:
             if image is not None:
                 self._images.move_to_end(key)
                 return image
-        if not executable.code.strip():
-            raise LoadFailure(outcome.NO_CODE)
-        main = executable.main or self.runtime.main
-        source = self.runtime.wrap(executable.code, main)
-        environment = orjson.dumps(action.parameters.environment())
         serving = self._serving(slot, action, call)
-        image = slot.load(source, main, environment, action.limits.memory, serving)
+        image = slot.load(self._bundle(action, executable), action.limits.memory, serving)
         with self._lock:
             self._images[key] = image
             if len(self._images) > _IMAGES:
                 self._images.popitem(last=False)
         return image
 
-    def _load_failed(self, failure: LoadFailure | Trap, action: Action, start: int) -> Outcome:
+    def _bundle(self, action: Action, executable: CodeExec) -> bytes:
+        """What the guest loads; raises `LoadFailure`."""
+        if not executable.code.strip():
+            raise LoadFailure(outcome.NO_CODE)
+        layout, environment = self.runtime.layout, action.parameters.environment()
+        try:
+            files = archive.files_of(executable.code, executable.binary, layout)
+            entry = archive.entry_of(files, layout)
+        except MalformedContent as error:
+            raise LoadFailure(error.message) from error
+        return archive.bundle(files, entry, executable.main or self.runtime.main, environment)
+
+    def _load_failed(self, failure: LoadFailure | Trap, log: bytes, action: Action, start: int) -> Outcome:
         end, text = self._clock.now(), str(failure)
         interrupted = isinstance(failure, Trap) and failure.interrupted
         if interrupted:
             text = outcome.TIMED_OUT.format(action.limits.timeout).replace(".", " during initialization.")
         elif isinstance(failure, Trap):
             text = "The action did not initialize and exited unexpectedly."
-        return outcome.developer_error(text, b"", start, end, timed_out=interrupted)
+        return outcome.developer_error(text, log, start, end, timed_out=interrupted)
 
     def _take(self, revision: object) -> Slot:
         """An idle slot, best one that ran the same action; a new one if there is none."""

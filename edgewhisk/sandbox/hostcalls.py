@@ -6,9 +6,10 @@ into the guest: two steps, so that the guest finds the room itself.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from edgewhisk.sandbox.native import HostFunctions, as_double, double, read, wri
 from edgewhisk.spi import Answer
 
 MODULE: Final = "edgewhisk"
+_MOST_RANDOM: Final = 1 << 20  # bytes in one call
+_NONE: Final = 0xFFFFFFFF  # -1
 _OVER: Final = 0.05  # seconds a sleep may pass the deadline, so that the deadline strikes
 
 
@@ -57,15 +60,19 @@ class Serving:
 class HostCalls:
     """The functions, linked once for all guests of an engine; `serving` tells them whose they are."""
 
-    def __init__(self, linker: wasmtime.Linker, now: Callable[[], float]) -> None:
+    def __init__(
+        self, linker: wasmtime.Linker, now: Callable[[], float], library: Mapping[str, bytes]
+    ) -> None:
         """Define them in `linker`; `now` gives ms since the epoch."""
+        self._library = library
         self.functions = HostFunctions(linker)
         self._now = now
         self._thread = threading.local()
-        for module in (MODULE, "env"):
-            self.functions.define(module, "now", "", "d", self._tell)
-            self.functions.define(module, "sleep", "d", "", self._sleep)
+        self.functions.define(MODULE, "now", "", "d", self._tell)
+        self.functions.define(MODULE, "sleep", "d", "", self._sleep)
+        self.functions.define(MODULE, "random", "ii", "", self._random)
         self.functions.define(MODULE, "ask", "ii", "i", self._ask)
+        self.functions.define(MODULE, "library", "ii", "i", self._find)
         self.functions.define(MODULE, "take", "i", "", self._take)
 
     @property
@@ -87,6 +94,25 @@ class HostCalls:
 
     def _sleep(self, values: Any) -> None:
         pause(self.current, as_double(values[0]) / 1000)
+
+    def _random(self, values: Any) -> str | None:
+        size = min(_u32(values[2]), _MOST_RANDOM)
+        try:
+            self.current.put(_u32(values[0]), os.urandom(size))
+        except Fault:
+            return "random: the place is not in the guest's memory"
+        return None
+
+    def _find(self, values: Any) -> str | None:
+        serving = self.current
+        try:
+            name = serving.get(_u32(values[0]), _u32(values[2])).decode(errors="replace")
+        except Fault:
+            return "library: the name is not in the guest's memory"
+        found = self._library.get(name)
+        serving.answer = found or b""
+        values[0] = _NONE if found is None else len(found)
+        return None
 
     def _ask(self, values: Any) -> str | None:
         serving = self.current

@@ -46,7 +46,7 @@ class Modules:
         self._clock = clock
         self._capabilities = capabilities
         self._linker = wasmtime.Linker(engine.wasmtime)
-        self._calls = HostCalls(self._linker, lambda: float(clock.now()))
+        self._calls = HostCalls(self._linker, lambda: float(clock.now()), {})
         self._wasi = wasi.Wasi(self._calls, lambda: float(clock.now()))
         define = self._calls.functions.define
         define(MODULE, "log", "iii", "", self._log)
@@ -55,7 +55,9 @@ class Modules:
         self._lock = threading.Lock()
         self._templates: OrderedDict[bytes, Template] = OrderedDict()
         self._known = {(wasi.MODULE, name) for name in wasi.SIGNATURES} | {("env", "abort")}
-        self._known |= {(MODULE, name) for name in ("now", "sleep", "ask", "take", "log", "context")}
+        self._known |= {
+            (MODULE, name) for name in ("now", "sleep", "random", "ask", "take", "log", "context")
+        }
 
     def check(self, code: CodeExec) -> None:
         """Compile the module; raises `MalformedContent` with what is wrong with it."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
+
+import orjson
 
 from edgewhisk import share
 from edgewhisk.errors import SandboxError
@@ -26,11 +28,10 @@ class Runtime:
     aliases: tuple[str, ...]
     rank: int = 9  # the lowest is prepared first
     module: Path = Path()
+    library: Path = Path()  # JSON of {name: source} that the guest may ask for
     engine: str = ""
     stack: int = 0
     reserve: int = 0
-    before: str = ""
-    after: str = ""
     main: str = "main"
     main_pattern: str = ""
     layout: Layout = field(default_factory=lambda: Layout("", ""))
@@ -42,9 +43,15 @@ class Runtime:
         except OSError as error:
             raise SandboxError(f"{self.module} cannot be read: {error.strerror}") from error
 
-    def wrap(self, code: str, main: str) -> str:
-        """The source that the guest is given."""
-        return f"{self.before}{code}{self.after.replace('{main}', main)}"
+    def modules(self) -> Mapping[str, bytes]:
+        """Sources of the library by name; raises `SandboxError`."""
+        if self.library == Path():
+            return {}
+        try:
+            found: dict[str, str] = orjson.loads(self.library.read_bytes())
+        except (OSError, orjson.JSONDecodeError) as error:
+            raise SandboxError(f"{self.library} cannot be read: {error}") from error
+        return {name: text.encode() for name, text in found.items()}
 
 
 def installed() -> list[Runtime]:
@@ -69,11 +76,11 @@ def _read(path: Path) -> Runtime:
         raise SandboxError(f"{path}: unknown: {', '.join(sorted(wrong))}")
     if manifest.get("form") not in _FORMS or not isinstance(manifest.get("kind"), str):
         raise SandboxError(f"{path}: needs a kind, and form must be one of {', '.join(_FORMS)}")
-    if "module" in manifest:
-        manifest["module"] = path.parent / manifest["module"]
-        if not manifest["module"].is_file():
+    for built in {"module", "library"} & set(manifest):
+        manifest[built] = path.parent / manifest[built]
+        if not manifest[built].is_file():
             hint = "build the guests with: python sandboxes/build_hook.py"
-            raise SandboxError(f"{manifest['module']} is missing", hint=hint)
+            raise SandboxError(f"{manifest[built]} is missing", hint=hint)
     try:
         layout = Layout(**manifest.pop("layout", {"plain": "", "entry": ""}))
         return Runtime(**{**manifest, "aliases": tuple(manifest.get("aliases", ())), "layout": layout})

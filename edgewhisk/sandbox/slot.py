@@ -53,7 +53,7 @@ class Parts:
         self.guest, self.compiled = engine.module(runtime.wasm(), str(runtime.module))
         self.driver = wasmtime.Module(engine.wasmtime, bytes(wasmtime.wat2wasm(_DRIVER.read_text())))
         self.linker = wasmtime.Linker(engine.wasmtime)
-        self.calls = HostCalls(self.linker, now)
+        self.calls = HostCalls(self.linker, now, runtime.modules())
 
 
 class Slot:
@@ -96,20 +96,16 @@ class Slot:
         self._image = self.blank
         self._place_image(self.blank)
 
-    def load(self, source: str, main: str, environment: bytes, memory: int, serving: Serving) -> Image:
+    def load(self, bundle: bytes, memory: int, serving: Serving) -> Image:
         """Load an action on a blank guest; its image. Raises `LoadFailure` or `Trap`."""
         self.attach(None, self.blank, memory)
-        texts = (source.encode(), main.encode(), environment)
-        arguments: list[int] = []
         with self._parts.engine.ticking(), self._parts.calls.serving(serving):
             self._set_deadline(serving)
-            for text in texts:
-                place = self._alloc(len(text) + 1)
-                if not place:
-                    raise LoadFailure("The action exhausted its memory and was aborted.")
-                write(base_address(self._store, self._memory) + place, text + b"\0")
-                arguments += (place, len(text))
-            self._reply_at = self._load(*arguments)
+            place = self._alloc(len(bundle) + 1)  # room for the end that the guest's parser wants
+            if not place:
+                raise LoadFailure("The action exhausted its memory and was aborted.")
+            write(base_address(self._store, self._memory) + place, bundle)
+            self._reply_at = self._load(place, len(bundle))
         status, result, size, *_ = self._reply()
         if status:
             raise LoadFailure(self._read(result, size).decode(errors="replace"))
@@ -159,8 +155,8 @@ class Slot:
         memory = read(own + first, last_at + last_size - first)
         return [abi.reply(row, memory, first, largest) for row in rows]
 
-    def dying_log(self) -> bytes:
-        """What the call that trapped had logged."""
+    def log(self) -> bytes:
+        """What loading logged, or the call that trapped."""
         if not self._reply_at:
             return b""
         _, _, _, log, size, _ = self._reply()

@@ -8,7 +8,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from recipe import BuildError, build, digest_of, install, pinned, pip, read_imports, say, sections, uleb
+from recipe import BuildError, build, digest_of, install, load, pinned, pip, read_imports, say, sections, uleb
 
 HERE = Path(__file__).resolve().parent
 ENGINE_SOURCES = ("quickjs.c", "libregexp.c", "libunicode.c", "dtoa.c")
@@ -18,11 +18,14 @@ FLAGS = (
 )  # fmt: skip
 # The stack lies below all data (the linker's default here): what is behind it is the image.
 LINK = ("-Wl,-z,stack-size=262144", "-lwasi-emulated-process-clocks", "-lwasi-emulated-signal", "-s")
-IMPORTS = {("env", "now"), ("env", "sleep")}  # all that a guest may ask of the host
+IMPORTS = {
+    ("edgewhisk", name) for name in ("now", "sleep", "random", "ask", "library", "take")
+}  # all that a guest may ask of the host
 
 
 def run() -> Path:
     """Build the guest if it is not up to date; where it is."""
+    load(HERE / "library.py").run()
     digest = digest_of([FLAGS, LINK, ENGINE_SOURCES], (HERE / "source").iterdir())
     return build(HERE / "dist" / "engine.wasm", digest, make)
 

@@ -10,8 +10,14 @@
 #include "quickjs.h"
 
 #define EXPORT(name) __attribute__((export_name(#name)))
-__attribute__((import_module("env"), import_name("now"))) double env_now(void);
-__attribute__((import_module("env"), import_name("sleep"))) void env_sleep(double ms);
+#define HOST(name) __attribute__((import_module("edgewhisk"), import_name(#name)))
+HOST(now) double host_now(void);
+HOST(sleep) void host_sleep(double ms);
+HOST(random) void host_random(void *where, uint32_t size);
+/* Each leaves an answer with the host, tells its size, and host_take copies it to where there is room. */
+HOST(ask) uint32_t host_ask(const char *request, uint32_t size);
+HOST(library) int32_t host_library(const char *name, uint32_t size);
+HOST(take) void host_take(void *where);
 
 enum { SUCCESS, APPLICATION_ERROR, DEVELOPER_ERROR };
 enum { STDOUT = 1, STDERR = 2 };
@@ -27,7 +33,7 @@ struct reply {
 
 static struct reply reply;
 static JSContext *ctx;
-static JSValue entry, tick, context_text;
+static JSValue entry, tick, context_text, resolve_module, module_text;
 static uint32_t log_room, log_limit;
 static uint64_t random_state;
 
@@ -51,7 +57,7 @@ static void append_log(uint32_t stream, const char *text, uint32_t size) {
         log_room = room;
     }
     char *at = (char *)reply.log + reply.log_size;
-    double now = env_now();
+    double now = host_now();
     memcpy(at, &now, 8);
     memcpy(at + 8, &stream, 4);
     memcpy(at + 12, &size, 4);
@@ -73,7 +79,7 @@ static JSValue js_log(JSContext *c, JSValueConst self, int argc, JSValueConst *a
 static JSValue js_sleep(JSContext *c, JSValueConst self, int argc, JSValueConst *argv) {
     double ms;
     if (JS_ToFloat64(c, &ms, argv[0])) return JS_EXCEPTION;
-    env_sleep(ms);
+    host_sleep(ms);
     return JS_UNDEFINED;
 }
 
@@ -91,6 +97,89 @@ static JSValue js_random(JSContext *c, JSValueConst self, int argc, JSValueConst
 
 static JSValue js_context(JSContext *c, JSValueConst self, int argc, JSValueConst *argv) {
     return JS_DupValue(c, context_text);
+}
+
+/* The host's last answer, `size` bytes of it, as a string. */
+static JSValue take_text(JSContext *c, uint32_t size) {
+    char *text = malloc(size + 1);
+    if (!text) return JS_ThrowOutOfMemory(c);
+    host_take(text);
+    JSValue value = JS_NewStringLen(c, text, size);
+    free(text);
+    return value;
+}
+
+static JSValue js_ask(JSContext *c, JSValueConst self, int argc, JSValueConst *argv) {
+    size_t size;
+    const char *text = JS_ToCStringLen(c, &size, argv[0]);
+    if (!text) return JS_EXCEPTION;
+    uint32_t answer = host_ask(text, (uint32_t)size);
+    JS_FreeCString(c, text);
+    return take_text(c, answer);
+}
+
+/* The source of a module of our library; undefined if there is none of this name. */
+static JSValue js_library(JSContext *c, JSValueConst self, int argc, JSValueConst *argv) {
+    size_t size;
+    const char *name = JS_ToCStringLen(c, &size, argv[0]);
+    if (!name) return JS_EXCEPTION;
+    int32_t found = host_library(name, (uint32_t)size);
+    JS_FreeCString(c, name);
+    return found < 0 ? JS_UNDEFINED : take_text(c, (uint32_t)found);
+}
+
+/* Fills a Uint8Array with real random bytes: for keys, not for Math.random. */
+static JSValue js_entropy(JSContext *c, JSValueConst self, int argc, JSValueConst *argv) {
+    size_t size;
+    uint8_t *bytes = JS_GetUint8Array(c, &size, argv[0]);
+    if (!bytes) return JS_EXCEPTION;
+    host_random(bytes, (uint32_t)size);
+    return JS_UNDEFINED;
+}
+
+/* -- code ----------------------------------------------------------------------------------- */
+
+static JSValue compile(JSContext *c, JSValueConst source, JSValueConst name, int flags) {
+    size_t size;
+    const char *text = JS_ToCStringLen(c, &size, source), *file = JS_ToCString(c, name);
+    JSValue value = text && file ? JS_Eval(c, text, size, file, flags) : JS_EXCEPTION;
+    JS_FreeCString(c, text);
+    JS_FreeCString(c, file);
+    return value;
+}
+
+static JSValue js_compile(JSContext *c, JSValueConst self, int argc, JSValueConst *argv) {
+    return compile(c, argv[0], argv[1], JS_EVAL_TYPE_GLOBAL);
+}
+
+/* Evaluates an ES module: [promise of its evaluation, its namespace]. */
+static JSValue js_evaluate(JSContext *c, JSValueConst self, int argc, JSValueConst *argv) {
+    JSValue module = compile(c, argv[0], argv[1], JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
+    if (JS_IsException(module)) return module;
+    JSModuleDef *definition = JS_VALUE_GET_PTR(module);
+    if (JS_ResolveModule(c, module) < 0) return JS_EXCEPTION;
+    JSValue promise = JS_EvalFunction(c, module);
+    if (JS_IsException(promise)) return promise;
+    JSValue pair = JS_NewArray(c);
+    JS_SetPropertyUint32(c, pair, 0, promise);
+    JS_SetPropertyUint32(c, pair, 1, JS_GetModuleNamespace(c, definition));
+    return pair;
+}
+
+/* Names and texts of modules come from the prelude. */
+static char *normalize(JSContext *c, const char *base, const char *name, void *opaque) {
+    JSValue arguments[] = {JS_NewString(c, base), JS_NewString(c, name)};
+    JSValue found = JS_Call(c, resolve_module, JS_UNDEFINED, 2, arguments);
+    const char *text = JS_IsException(found) ? NULL : JS_ToCString(c, found);
+    return text ? js_strdup(c, text) : NULL;
+}
+
+static JSModuleDef *load_module(JSContext *c, const char *name, void *opaque) {
+    JSValue file = JS_NewString(c, name);
+    JSValue text = JS_Call(c, module_text, JS_UNDEFINED, 1, &file);
+    if (JS_IsException(text)) return NULL;
+    JSValue module = compile(c, text, file, JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
+    return JS_IsException(module) ? NULL : JS_VALUE_GET_PTR(module);
 }
 
 /* -- replies -------------------------------------------------------------------------------- */
@@ -228,10 +317,17 @@ static int is_promise(JSValue value) { return JS_PromiseState(ctx, value) != JS_
 static const char prelude[] = {
 #embed "prelude.js"
     , 0};
+static const char modules[] = {
+#embed "modules.js"
+    , 0};
 
-static JSValue prelude_part(JSValue parts, const char *name) { return JS_GetPropertyStr(ctx, parts, name); }
+static JSValue start; /* modules.js: (bundle) -> entry function, the text of what is wrong, or a promise */
 
-static JSValue start; /* prelude: (source, main, environment text) -> entry function or an Error's text */
+static JSValue native(const char *name, JSCFunction *function, int count) {
+    return JS_NewCFunction(ctx, function, name, count);
+}
+
+static JSValue part(JSValue parts, const char *name) { return JS_GetPropertyStr(ctx, parts, name); }
 
 EXPORT(ew_boot) uint32_t ew_boot(uint32_t reserve) {
     extern uint32_t ew_reserve(uint32_t);
@@ -239,38 +335,49 @@ EXPORT(ew_boot) uint32_t ew_boot(uint32_t reserve) {
     JSRuntime *runtime = JS_NewRuntime();
     if (!runtime) return 0;
     JS_SetMaxStackSize(runtime, JS_STACK);
+    JS_SetModuleLoaderFunc(runtime, normalize, load_module, NULL);
     ctx = JS_NewContext(runtime);
     if (!ctx) return 0;
     entry = context_text = JS_UNDEFINED;
     log_limit = 1 << 20;
     JSValue function = JS_Eval(ctx, prelude, sizeof prelude - 1, "prelude.js", JS_EVAL_TYPE_GLOBAL);
-    JSValue natives[] = {JS_NewCFunction(ctx, js_log, "log", 2), JS_NewCFunction(ctx, js_sleep, "sleep", 1),
-                         JS_NewCFunction(ctx, js_random, "random", 0), JS_NewCFunction(ctx, js_context, "context", 0)};
+    JSValue natives[] = {native("log", js_log, 2), native("sleep", js_sleep, 1), native("random", js_random, 0),
+                         native("context", js_context, 0)};
     JSValue parts = JS_Call(ctx, function, JS_UNDEFINED, 4, natives);
     if (JS_IsException(parts)) return 0;
-    tick = prelude_part(parts, "tick");
-    start = prelude_part(parts, "start");
+    tick = part(parts, "tick");
+    function = JS_Eval(ctx, modules, sizeof modules - 1, "modules.js", JS_EVAL_TYPE_GLOBAL);
+    JSValue others[] = {native("compile", js_compile, 2), native("evaluate", js_evaluate, 2),
+                        native("library", js_library, 1), native("ask", js_ask, 1), native("entropy", js_entropy, 1),
+                        part(parts, "env")};
+    parts = JS_Call(ctx, function, JS_UNDEFINED, 6, others);
+    if (JS_IsException(parts)) return 0;
+    start = part(parts, "start");
+    resolve_module = part(parts, "resolve");
+    module_text = part(parts, "text");
     return 1;
 }
 
-/* Where in `source` the entry point comes from is decided by the prelude; the source is compiled
- * here, so that its line numbers are the user's. */
-EXPORT(ew_load)
-uint32_t ew_load(char *source, uint32_t size, char *main_name, uint32_t main_size, char *env, uint32_t env_size) {
+EXPORT(ew_load) uint32_t ew_load(char *bundle, uint32_t size) {
     static const char failed[] = "Initialization has failed due to: ";
     memset(&reply, 0, sizeof reply);
     log_room = 0;
     random_state = 0x5eed;
-    JSValue function = JS_Eval(ctx, source, size, "main.js", JS_EVAL_TYPE_GLOBAL);
-    if (JS_IsException(function)) return refuse_with(failed, JS_GetException(ctx), 1);
-    JSValue arguments[] = {function, JS_NewStringLen(ctx, main_name, main_size), JS_NewStringLen(ctx, env, env_size)};
-    JSValue found = JS_Call(ctx, start, JS_UNDEFINED, 3, arguments);
+    bundle[size] = 0; /* the parser wants an end */
+    JSValue files = JS_ParseJSON(ctx, bundle, size, "bundle");
+    free(bundle);
+    if (JS_IsException(files)) return refuse_with(failed, JS_GetException(ctx), 0);
+    JSValue found = JS_Call(ctx, start, JS_UNDEFINED, 1, &files);
     if (JS_IsException(found)) return refuse_with(failed, JS_GetException(ctx), 1);
+    if (is_promise(found)) {
+        if (!settle(found)) return refuse_with(failed, JS_NewString(ctx, "a top-level await never ended"), 0);
+        JSValue promise = found;
+        found = JS_PromiseResult(ctx, promise);
+        if (JS_PromiseState(ctx, promise) != JS_PROMISE_FULFILLED) return refuse_with(failed, found, 1);
+    }
     drain_jobs();
     if (!JS_IsFunction(ctx, found)) return refuse_with(failed, found, 0);
     entry = found;
-    /* The log of loading belongs to the first call; its buffer must not be part of the image. */
-    free(source);
     JS_RunGC(JS_GetRuntime(ctx));
     return answer(SUCCESS, "", 0);
 }

@@ -123,22 +123,5 @@
   };
   globalThis.global = globalThis;
 
-  // -- loading --------------------------------------------------------------------------------
-  function require(name) {
-    throw new Error(`Cannot find module '${name}': actions on this gateway have no modules yet; put everything into one file`);
-  }
-
-  // `wrapped` is the user's source as a function; see the host's `wrap`.
-  function start(wrapped, main, environment) {
-    Object.assign(env, JSON.parse(environment));
-    const module = { exports: {} };
-    const found = wrapped.call(module.exports, module.exports, module, require, 'main.js', '/');
-    if (typeof found === 'function') return found;
-    const exported = module.exports;
-    if (exported && typeof exported[main] === 'function') return exported[main];
-    if (main === 'main' && typeof exported === 'function') return exported;
-    return `Action entrypoint '${main}' is not a function.`;
-  }
-
-  return { tick, start };
+  return { tick, env };
 })

@@ -1,12 +1,12 @@
 /* The few WASI calls that libc would import. The guest has no files; time comes from the host. */
 #include <stdint.h>
 
-__attribute__((import_module("env"), import_name("now"))) double env_now(void);
+__attribute__((import_module("edgewhisk"), import_name("now"))) double host_now(void);
 
 int32_t __imported_wasi_snapshot_preview1_clock_time_get(int32_t id, int64_t precision, int32_t out) {
     (void)id;
     (void)precision;
-    *(uint64_t *)(uintptr_t)out = (uint64_t)(env_now() * 1e6);
+    *(uint64_t *)(uintptr_t)out = (uint64_t)(host_now() * 1e6);
     return 0;
 }
 

@@ -1,0 +1,2 @@
+const { default: clone } = require('@ungap/structured-clone');
+module.exports = { structuredClone: (value, options) => clone(value, options) };

@@ -1,0 +1,222 @@
+// Finds, compiles and links the user's files and our library. Runs once, before the image is taken.
+(function (compile, evaluate, librarySource, ask, entropy, env) {
+  'use strict';
+  const NO_FILES = 'an action has no files: pack them into the zip archive and require them, or keep data with the state capability';
+  const NO_SOCKETS = 'an action has no sockets: use fetch, with the http capability';
+  const NO_PROCESSES = 'an action has no processes or threads: invoke another action, with the invoke capability';
+  const ABSENT = {
+    fs: NO_FILES, 'fs/promises': NO_FILES, zlib: 'there is no compression here: send data as it is',
+    http: NO_SOCKETS, https: NO_SOCKETS, http2: NO_SOCKETS, net: NO_SOCKETS, tls: NO_SOCKETS, dns: NO_SOCKETS, dgram: NO_SOCKETS,
+    child_process: NO_PROCESSES, worker_threads: NO_PROCESSES, cluster: NO_PROCESSES,
+    os: 'an action does not see the machine: bind what it needs as parameters',
+    stream: 'there are no streams here: work on whole values', readline: 'an action has no terminal', repl: 'an action has no terminal',
+    vm: 'use eval or new Function', v8: 'the engine is not V8', inspector: 'the engine is not V8', module: 'use require',
+    async_hooks: 'there are no async hooks here', tty: 'an action has no terminal',
+  };
+  // Modules of the library; all are text at the host until somebody asks.
+  const LIBRARY = ['assert', 'buffer', 'crypto', 'edgewhisk', 'events', 'openwhisk', 'path', 'punycode', 'querystring', 'string_decoder', 'url', 'util'];
+  const PROVIDED = {
+    process: () => globalThis.process, console: () => globalThis.console, perf_hooks: () => ({ performance }),
+    timers: () => ({ setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate }),
+    'timers/promises': () => ({ setTimeout: (ms, value) => new Promise((done) => setTimeout(done, ms, value)) }),
+    'path/posix': () => builtin('path'), 'util/types': () => builtin('util').types, 'assert/strict': () => builtin('assert').strict,
+  };
+  // Globals that cost nothing until they are used: name -> [library, export].
+  const LAZY = {
+    Buffer: ['buffer', 'Buffer'], URL: ['url', 'URL'], URLSearchParams: ['url', 'URLSearchParams'],
+    TextEncoder: ['text', 'TextEncoder'], TextDecoder: ['text', 'TextDecoder'], crypto: ['crypto', 'webcrypto'],
+    structuredClone: ['clone', 'structuredClone'], fetch: ['fetch', 'fetch'], Headers: ['fetch', 'Headers'], Response: ['fetch', 'Response'],
+    AbortController: ['abort', 'AbortController'], AbortSignal: ['abort', 'AbortSignal'], Event: ['abort', 'Event'], EventTarget: ['abort', 'EventTarget'],
+  };
+  const host = { ask, entropy };
+  const loaded = new Map();
+  let files = {};
+
+  // -- the library ------------------------------------------------------------------------------
+  function builtin(name) {
+    if (loaded.has(`node:${name}`)) return loaded.get(`node:${name}`).exports;
+    const module = { exports: {} };
+    loaded.set(`node:${name}`, module);
+    if (PROVIDED[name]) module.exports = PROVIDED[name]();
+    else {
+      const wrapped = compile(`(function (exports, module, require, host) {${librarySource(name)}\n})`, `node:${name}`);
+      wrapped.call(module.exports, module.exports, module, (other) => builtin(other.replace(/\/$/, '')), host);
+    }
+    return module.exports;
+  }
+
+  for (const [name, [library, key]] of Object.entries(LAZY)) {
+    const settle = (value) => Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
+    Object.defineProperty(globalThis, name, {
+      configurable: true, enumerable: false, set: settle,
+      get: () => { const value = builtin(library)[key]; settle(value); return value; },
+    });
+  }
+
+  // What the sources mention is loaded now, into the image, and not again in each call.
+  function preload(sources) {
+    for (const name of Object.keys(LAZY)) {
+      const mentioned = new RegExp(`\\b${name}\\b`);
+      if (sources.some((text) => mentioned.test(text))) void globalThis[name];
+    }
+  }
+
+  // -- names ------------------------------------------------------------------------------------
+  const isText = (path) => typeof files[path] === 'string';
+  const folder = (path) => (path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '');
+
+  function join(base, name) {
+    const parts = base ? base.split('/') : [];
+    for (const part of name.split('/')) {
+      if (part === '..') parts.pop();
+      else if (part && part !== '.') parts.push(part);
+    }
+    return parts.join('/');
+  }
+
+  function asFile(path) {
+    for (const end of ['', '.js', '.json', '.cjs', '.mjs']) if (isText(path + end)) return path + end;
+    return null;
+  }
+
+  function asFolder(path) {
+    const manifest = path ? `${path}/package.json` : 'package.json';
+    if (isText(manifest)) {
+      const { main, exports } = JSON.parse(files[manifest]);
+      const wanted = main || exportedMain(exports);
+      const found = wanted && (asFile(join(path, wanted)) || asFile(join(path, `${wanted}/index`)));
+      if (found) return found;
+    }
+    return asFile(path ? `${path}/index` : 'index');
+  }
+
+  // "exports" of a package.json, as far as one entry goes.
+  function exportedMain(exports) {
+    if (typeof exports === 'string' || !exports) return exports;
+    const root = exports['.'] === undefined ? exports : exports['.'];
+    if (typeof root === 'string') return root;
+    const inner = root.require || root.node || root.default || root.import;
+    return typeof inner === 'object' ? exportedMain(inner) : inner;
+  }
+
+  function bundled(from, name) {
+    for (let at = folder(from); ; at = folder(at)) {
+      const path = join(at, `node_modules/${name}`);
+      const found = asFile(path) || asFolder(path);
+      if (found || !at) return found;
+    }
+  }
+
+  function resolve(from, name) {
+    const plain = name.replace(/^node:/, '').replace(/\/$/, '');
+    if (/^\.{0,2}\//.test(name) || name === '.' || name === '..') {
+      const path = join(name.startsWith('/') ? '' : folder(from), name);
+      const found = asFile(path) || asFolder(path);
+      if (found) return found;
+    } else {
+      const found = name.startsWith('node:') ? null : bundled(from, name);
+      if (found) return found;
+      if (LIBRARY.includes(plain) || PROVIDED[plain]) return `node:${plain}`;
+      if (ABSENT[plain]) throw missing(`Cannot find module '${plain}': ${ABSENT[plain]}`);
+    }
+    throw missing(`Cannot find module '${name}' from ${from}: it is not in the archive, and not one of ${LIBRARY.join(', ')}`);
+  }
+
+  function missing(text) { return Object.assign(new Error(text), { code: 'MODULE_NOT_FOUND' }); }
+
+  // -- CommonJS ---------------------------------------------------------------------------------
+  function requireFrom(from) {
+    const require = (name) => load(resolve(from, String(name)));
+    require.resolve = (name) => resolve(from, String(name));
+    return require;
+  }
+
+  function load(path) {
+    if (path.startsWith('node:')) return builtin(path.slice(5));
+    if (loaded.has(path)) return loaded.get(path).exports;
+    const module = { exports: {}, id: path, filename: `/${path}`, loaded: false };
+    loaded.set(path, module);
+    try {
+      if (path.endsWith('.json')) module.exports = JSON.parse(files[path]);
+      else if (isModule(path)) module.exports = settledNamespace(path);
+      else run(module, path, '');
+      module.loaded = true;
+    } catch (error) {
+      loaded.delete(path);
+      throw error;
+    }
+    return module.exports;
+  }
+
+  // The source becomes the body of a function on its own first line, so line numbers hold.
+  function run(module, path, tail) {
+    const source = files[path].replace(/^#!.*/, '');
+    const wrapped = compile(`(function (exports, require, module, __filename, __dirname) {${source}\n${tail}})`, path);
+    return wrapped.call(module.exports, module.exports, requireFrom(path), module, `/${path}`, `/${folder(path)}`);
+  }
+
+  // -- ES modules -------------------------------------------------------------------------------
+  const SYNTAX = /^\s*(import[\s{*'"]|export[\s{*])/m;
+
+  function isModule(path) {
+    if (path.endsWith('.mjs')) return true;
+    if (path.endsWith('.cjs') || path.endsWith('.json')) return false;
+    for (let at = folder(path); ; at = folder(at)) {
+      const manifest = join(at, 'package.json');
+      if (isText(manifest)) return JSON.parse(files[manifest]).type === 'module';
+      if (!at) return false;
+    }
+  }
+
+  const NAME = /^[A-Za-z_$][\w$]*$/;
+
+  // The text of a module for the engine's linker; CommonJS and ours are dressed as one.
+  function text(path) {
+    if (isText(path) && (isModule(path) || (!path.endsWith('.json') && SYNTAX.test(files[path])))) return files[path];
+    const exported = load(path);
+    const keys = Object(exported) === exported ? Object.keys(exported).filter((key) => NAME.test(key) && key !== 'default') : [];
+    const names = keys.map((key, at) => `const e${at} = m[${JSON.stringify(key)}]; export { e${at} as ${key} };`);
+    return `const m = globalThis[Symbol.for('edgewhisk.load')](${JSON.stringify(path)}); export default m; ${names.join(' ')}`;
+  }
+  Object.defineProperty(globalThis, Symbol.for('edgewhisk.load'), { value: load });
+
+  function settledNamespace(path) {
+    const [, namespace] = evaluate(files[path], path);
+    return namespace;
+  }
+
+  async function startModule(path, main) {
+    const [evaluated, namespace] = evaluate(files[path], path);
+    await evaluated;
+    return chosen(namespace, main) || chosen(namespace.default, main) || unknown(main);
+  }
+
+  // -- the entry point --------------------------------------------------------------------------
+  function chosen(exported, main) {
+    if (exported && typeof exported[main] === 'function') return exported[main];
+    return main === 'main' && typeof exported === 'function' ? exported : null;
+  }
+
+  const unknown = (main) => `Action entrypoint '${main}' is not a function.`;
+
+  function start(bundle) {
+    files = bundle.files;
+    Object.assign(env, bundle.env);
+    const { entry, main } = bundle;
+    if (!isText(entry)) return `${entry} is not text`;
+    preload(Object.entries(files).filter(([path, text]) => typeof text === 'string' && !path.startsWith('node_modules/')).map(([, text]) => text));
+    if (isModule(entry)) return startModule(entry, main);
+    const module = { exports: {}, id: entry, filename: `/${entry}`, loaded: false };
+    loaded.set(entry, module);
+    try {
+      const declared = run(module, entry, `;return typeof ${main} === 'function' ? ${main} : undefined;`);
+      return declared || chosen(module.exports, main) || unknown(main);
+    } catch (error) {
+      if (!(error instanceof SyntaxError) || !SYNTAX.test(files[entry])) throw error;
+      loaded.delete(entry);
+      return startModule(entry, main);
+    }
+  }
+
+  return { start, resolve, text };
+})
