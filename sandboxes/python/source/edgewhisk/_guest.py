@@ -1,0 +1,213 @@
+"""The Python guest: `load` an action once, then `run` it for each call on a memory put back afterwards.
+
+Built into one component with the standard library packed, so that nothing is read at run time.
+"""
+
+import base64
+import inspect
+import io
+import json
+import logging
+import os
+import random
+import sys
+import time
+import traceback
+
+from edgewhisk import _library, _loop, _packages
+
+SUCCESS, APPLICATION_ERROR, DEVELOPER_ERROR = 0, 1, 2
+STDOUT, STDERR = 1, 2
+NO_DICTIONARY = "The action did not return a dictionary or array."
+
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_loads = json.JSONDecoder().decode
+_now = time.time
+
+
+class Log:
+    """Lines printed in one call: `[ms, stream, text]`, at most `room` bytes of text."""
+
+    def __init__(self):
+        self.reset(1 << 20)
+
+    def reset(self, room):
+        """Begin a call."""
+        self.lines = []
+        self.room = room
+        self.cut = False
+
+    def add(self, stream, text):
+        """Keep one line, if there is room."""
+        self.room -= len(text) + 1
+        if self.room < 0:
+            self.cut = True
+        else:
+            self.lines.append((int(_now() * 1000), stream, text))
+
+
+class Printed(io.TextIOBase):
+    """sys.stdout or sys.stderr."""
+
+    encoding = "utf-8"
+
+    def __init__(self, log, stream):
+        self._log = log
+        self._stream = stream
+        self._partial = ""
+
+    def writable(self):
+        """It is."""
+        return True
+
+    def write(self, text):
+        """Take text; whole lines go to the log."""
+        *lines, self._partial = (self._partial + text).split("\n")
+        for line in lines:
+            self._log.add(self._stream, line)
+        return len(text)
+
+    def end(self):
+        """A line without an end counts."""
+        if self._partial:
+            self._log.add(self._stream, self._partial)
+            self._partial = ""
+
+
+_log = Log()
+_out, _err = Printed(_log, STDOUT), Printed(_log, STDERR)
+
+
+class Action:
+    """What is loaded."""
+
+    main = None
+    random = False
+
+
+def load(bundle):
+    """Load an action; `{"error": text}` if its code cannot be."""
+    try:
+        given = _loads(bundle)
+        _begin(1 << 20)
+        os.environ.update({key: _plain(value) for key, value in given["env"].items()})
+        files = {path: _content(value) for path, value in given["files"].items()}
+        module = _packages.load(files, given["entry"])
+        Action.main = _entry(module, given["main"])
+        Action.random = "random" in sys.modules and _library.imported("random", files)
+        error = None
+    except BaseException as failure:  # the user's module may raise anything
+        error = f"Initialization has failed due to: {_shown(failure)}"
+    return _dumps({"error": error, "logs": _logs(), "cut": _log.cut})
+
+
+def _entry(module, main):
+    found = module.get(main)
+    if not callable(found):
+        raise NameError(f"name '{main}' is not defined" if found is None else f"'{main}' is not a function")
+    return found
+
+
+def run(call):
+    """One call: a line of JSON about it, then its arguments as they came."""
+    head, _, arguments = call.partition("\n")
+    about = _loads(head)
+    _begin(about["log_limit"])
+    os.environ.update(about["context"])
+    if Action.random:
+        random.seed(about["seed"])
+    try:
+        status, result = _perform(arguments)
+    except BaseException as failure:
+        for line in _trace(failure).rstrip("\n").split("\n"):
+            _log.add(STDERR, line)
+        status, result = DEVELOPER_ERROR, f"An error has occurred: {_shown(failure)}"
+    logs = _logs()
+    # The first line tells of the second: the result goes out as it is.
+    return f"{_dumps([status, logs, _log.cut])}\n{result}" if logs or _log.cut else f"{status}\n{result}"
+
+
+def _perform(arguments):
+    value = Action.main(_loads(arguments))
+    if inspect.iscoroutine(value):
+        value = _loop.run(value)
+    if not isinstance(value, (dict, list)):
+        return DEVELOPER_ERROR, NO_DICTIONARY
+    try:
+        text = _dumps(value)
+    except (TypeError, ValueError) as failure:
+        return DEVELOPER_ERROR, f"The action's result can not be written as JSON: {failure}"
+    if isinstance(value, dict) and "error" in value:
+        return APPLICATION_ERROR, _dumps({"error": value["error"]})
+    return SUCCESS, text
+
+
+def _begin(room):
+    _log.reset(room)
+    sys.stdout, sys.stderr = _out, _err
+
+
+def _logs():
+    _out.end()
+    _err.end()
+    return _log.lines
+
+
+def _shown(failure):
+    """The last line of a traceback: `ValueError: bad`."""
+    try:
+        return "".join(traceback.format_exception_only(failure)).strip()
+    except BaseException:  # a broken __str__
+        return type(failure).__name__
+
+
+def _trace(failure):
+    """The traceback without our own frames."""
+    try:
+        trace = failure.__traceback__
+        while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
+            trace = trace.tb_next
+        return "".join(traceback.format_exception(type(failure), failure, trace))
+    except BaseException:
+        return _shown(failure)
+
+
+def _content(value):
+    return value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])
+
+
+def _plain(value):
+    return value if isinstance(value, str) else _dumps(value)
+
+
+def _logging():
+    """logging goes to stderr as the user's configuration says; by default warnings."""
+    logging.lastResort = logging.StreamHandler(_err)
+    logging.lastResort.setLevel(logging.WARNING)
+
+
+def warm():
+    """Run the usual paths once before the image is taken, so that calls find them ready."""
+    load('{"files":{"__main__.py":"def main(a):\\n  print(1)\\n  return {1:[a]}"},"entry":"__main__.py","main":"main","env":{}}')
+    for _ in range(20):
+        run('{"context":{"__OW_X":"1"},"seed":1,"log_limit":1000}\n{"a":[1,2.5,"x",null,true]}')
+    os.environ.pop("__OW_X", None)
+    _packages.forget()
+    Action.main = None
+
+
+class WitWorld:
+    """What the component exports."""
+
+    def load(self, bundle):
+        """See `load` above."""
+        return load(bundle)
+
+    def run(self, call):
+        """See `run` above."""
+        return run(call)
+
+
+_logging()
+_library.pack()
+warm()
