@@ -18,7 +18,10 @@ from typing import Any, Final
 
 import orjson
 
+from edgewhisk.entity.exec import CodeExec
+from edgewhisk.entity.parameters import Parameters
 from edgewhisk.errors import MalformedContent
+from edgewhisk.sandbox.outcome import NO_CODE, LoadFailure
 
 MOST_FILES: Final = 10_000
 MOST_BYTES: Final = 64 << 20  # of all files, unpacked
@@ -55,6 +58,18 @@ def entry_of(files: Mapping[str, bytes], layout: Layout) -> str:
     wanted = f"{layout.package} names {named!r}, which" if named else layout.entry
     hint = f" or a {layout.package} that names the entry" if layout.package and not named else ""
     raise MalformedContent(f"the archive must contain {wanted}{' at its root' if not named else ''}{hint}")
+
+
+def bundle_of(code: CodeExec, layout: Layout, main: str, parameters: Parameters) -> bytes:
+    """What a guest loads for an action; raises `LoadFailure`. `main`: the usual entry point's name."""
+    if not code.code.strip():
+        raise LoadFailure(NO_CODE)
+    try:
+        files = files_of(code.code, code.binary, layout)
+        entry = entry_of(files, layout)
+    except MalformedContent as error:
+        raise LoadFailure(error.message) from error
+    return bundle(files, entry, code.main or main, parameters.environment())
 
 
 def bundle(files: Mapping[str, bytes], entry: str, main: str, environment: Mapping[str, Any]) -> bytes:

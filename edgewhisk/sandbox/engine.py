@@ -8,30 +8,41 @@ import os
 import platform
 import threading
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import wasmtime
+from wasmtime.component import Component
 
 from edgewhisk.errors import SandboxError
+from edgewhisk.sandbox.linear import Creator
 
 TICK: Final = 0.01  # seconds of an epoch: how late a call may be stopped
 _LINGER: Final = 1.0  # seconds that the ticker goes on after the last call, for the next one
 _MAX_WASM_STACK: Final = 2 << 20  # bytes; QuickJS uses 2 to 4 times its shadow stack of 176 KiB
-_SETTINGS: Final = f"epoch stack={_MAX_WASM_STACK}"  # what compiled code depends on
+_COMPONENT_STACK: Final = 1536 << 10  # bytes; must stay below the 2 MiB of its asynchronous stack
 _MOST_CACHED: Final = 256 << 20  # bytes of compiled code
-_DIGEST: Final = 32  # bytes of sha256 in front of a cache entry
 
 
 class Engine:
     """wasmtime's engine with a cache of compiled code and a clock for deadlines."""
 
-    def __init__(self, cache: Path) -> None:
-        """Keep compiled code in the directory `cache`, which only the service may write."""
+    def __init__(self, cache: Path, creator: Creator | None = None) -> None:
+        """Keep compiled code in the directory `cache`, which only the service may write.
+
+        With a `creator` for memories, which components want.
+        """
         config = wasmtime.Config()
         config.epoch_interruption = True
-        config.max_wasm_stack = _MAX_WASM_STACK
+        stack = _MAX_WASM_STACK if creator is None else _COMPONENT_STACK
+        config.max_wasm_stack = stack
+        self._settings = f"epoch stack={stack} owned={creator is not None}"  # what the code depends on
+        if creator is not None:
+            config.memory_init_cow = False  # with a creator of memories it aborts the process otherwise
+            creator.use_in(config)
+        self._creator = creator
         self.wasmtime = wasmtime.Engine(config)
         self.version = version("wasmtime")
         self._cache = cache
@@ -41,9 +52,10 @@ class Engine:
         self._closing = False
         self._ticker: threading.Thread | None = None
 
-    def has(self, wasm: bytes) -> bool:
-        """Whether the module's code seems to be in the cache."""
-        return (self._cache / f"{self._key(wasm)}.cwasm").exists()
+    def announce(self, wasm: bytes, what: str, progress: Callable[[str], None]) -> None:
+        """Tell a person if `what` will have to be compiled."""
+        if not (self._cache / f"{self._key(wasm)}.cwasm").exists():
+            progress(f"compiling {what} for this device; later starts load it")
 
     def module(self, wasm: bytes, what: str) -> tuple[wasmtime.Module, bool]:
         """The compiled module `what`, and whether it had to be compiled now.
@@ -51,19 +63,25 @@ class Engine:
         Raises `SandboxError` if it is no module. An entry of the cache is machine code: it is loaded
         only if its digest, made when it was written, still holds.
         """
+        return self._compiled(wasm, what, wasmtime.Module)
+
+    def component(self, wasm: bytes, what: str) -> tuple[Component, bool]:
+        """The same for a component."""
+        return self._compiled(wasm, what, Component)
+
+    def _compiled(self, wasm: bytes, what: str, kind: Any) -> tuple[Any, bool]:
         entry = self._cache / f"{self._key(wasm)}.cwasm"
-        code = _load(entry)
         with contextlib.suppress(wasmtime.WasmtimeError):
-            if code is not None:
-                return wasmtime.Module.deserialize(self.wasmtime, code), False
+            if _is_whole(entry):
+                return kind.deserialize_file(self.wasmtime, str(entry)), False
         try:
-            module = wasmtime.Module(self.wasmtime, wasm)
+            compiled = kind(self.wasmtime, wasm)
         except wasmtime.WasmtimeError as error:
             reason = " ".join(str(error).split())
-            raise SandboxError(f"{what} is no WebAssembly module that runs here: {reason}") from error
-        _store(entry, bytes(module.serialize()))
+            raise SandboxError(f"{what} is no WebAssembly that runs here: {reason}") from error
+        _store(entry, bytes(compiled.serialize()))
         _trim(self._cache)
-        return module, True
+        return compiled, True
 
     def epochs(self, seconds: float) -> int:
         """The deadline for a call that may take `seconds`."""
@@ -111,34 +129,42 @@ class Engine:
                 last += TICK
 
     def _key(self, wasm: bytes) -> str:
-        parts = (self.version, _SETTINGS, platform.machine(), hashlib.sha256(wasm).hexdigest())
+        parts = (self.version, self._settings, platform.machine(), hashlib.sha256(wasm).hexdigest())
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _load(entry: Path) -> bytes | None:
-    """The code of a cache entry if it is ours and whole."""
+def _is_whole(entry: Path) -> bool:
+    """Whether a cache entry is ours and what was written."""
     try:
         if entry.parent.stat().st_uid != os.geteuid() or entry.stat().st_uid != os.geteuid():
-            return None
-        data = entry.read_bytes()
+            return False
+        with entry.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.utime(entry)  # used now: mounts with noatime would not tell
-    except OSError:
-        return None
-    digest, code = data[:_DIGEST], data[_DIGEST:]
-    return code if hashlib.sha256(code).digest() == digest else None
+        return _sum_of(entry).read_text(encoding="ascii") == digest
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _sum_of(entry: Path) -> Path:
+    return entry.with_suffix(".sha256")
 
 
 def _store(entry: Path, code: bytes) -> None:
     """Keep compiled code; a disk that refuses costs the next start its compile time, nothing else."""
     with contextlib.suppress(OSError):
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = entry.with_suffix(f".{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(hashlib.sha256(code).digest())
-            file.write(code)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(entry)
+        _write(entry, code)
+        _write(_sum_of(entry), hashlib.sha256(code).hexdigest().encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
 
 
 def _trim(cache: Path) -> None:
@@ -150,3 +176,4 @@ def _trim(cache: Path) -> None:
             total += entry.stat().st_size
             if total > _MOST_CACHED:
                 entry.unlink()
+                _sum_of(entry).unlink(missing_ok=True)

@@ -13,15 +13,15 @@ import orjson
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import CodeExec
-from edgewhisk.entity.message import LogLine, Outcome
-from edgewhisk.errors import MalformedContent, SandboxError
+from edgewhisk.entity.message import Outcome
+from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox import archive, outcome
 from edgewhisk.sandbox.abi import MOST_CALLS, Given
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving
-from edgewhisk.sandbox.outcome import LARGEST_RESULT
+from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
-from edgewhisk.sandbox.slot import Image, LoadFailure, Parts, Slot, Trap
+from edgewhisk.sandbox.slot import Image, Parts, Slot, Trap
 from edgewhisk.spi import Asker, Call, Capabilities, Clock
 
 _IMAGES: Final = 64  # loaded actions that are kept; each is about 0.3 MB
@@ -128,34 +128,21 @@ class Guests:
             if image is not None:
                 self._images.move_to_end(key)
                 return image
+        bundle = archive.bundle_of(executable, self.runtime.layout, self.runtime.main, action.parameters)
         serving = self._serving(slot, action, call)
-        image = slot.load(self._bundle(action, executable), action.limits.memory, serving)
+        image = slot.load(bundle, action.limits.memory, serving)
         with self._lock:
             self._images[key] = image
             if len(self._images) > _IMAGES:
                 self._images.popitem(last=False)
         return image
 
-    def _bundle(self, action: Action, executable: CodeExec) -> bytes:
-        """What the guest loads; raises `LoadFailure`."""
-        if not executable.code.strip():
-            raise LoadFailure(outcome.NO_CODE)
-        layout, environment = self.runtime.layout, action.parameters.environment()
-        try:
-            files = archive.files_of(executable.code, executable.binary, layout)
-            entry = archive.entry_of(files, layout)
-        except MalformedContent as error:
-            raise LoadFailure(error.message) from error
-        return archive.bundle(files, entry, executable.main or self.runtime.main, environment)
-
     def _load_failed(self, failure: LoadFailure | Trap, log: bytes, action: Action, start: int) -> Outcome:
-        end, text = self._clock.now(), str(failure)
         interrupted = isinstance(failure, Trap) and failure.interrupted
-        if interrupted:
-            text = outcome.TIMED_OUT.format(action.limits.timeout).replace(".", " during initialization.")
-        elif isinstance(failure, Trap):
-            text = "The action did not initialize and exited unexpectedly."
-        return outcome.developer_error(text, log, start, end, timed_out=interrupted)
+        text = outcome.load_failed(
+            str(failure), isinstance(failure, Trap), interrupted, action.limits.timeout
+        )
+        return outcome.developer_error(text, log, start, self._clock.now(), timed_out=interrupted)
 
     def _take(self, revision: object) -> Slot:
         """An idle slot, best one that ran the same action; a new one if there is none."""
@@ -172,16 +159,6 @@ class Guests:
         with self._lock:
             if len(self._idle) < self._slots:
                 self._idle.append(slot)
-
-
-def with_refusals(outcomes: list[Outcome], refusals: Sequence[tuple[int, str]]) -> list[Outcome]:
-    """`outcomes` with a line in the log for each thing that was not granted."""
-    for at, text in refusals:
-        if at < len(outcomes):
-            found = outcomes[at]
-            logs = (*found.logs, LogLine(found.end, "stderr", text))
-            outcomes[at] = found._replace(logs=logs)
-    return outcomes
 
 
 def _seeds(count: int) -> Iterable[int]:

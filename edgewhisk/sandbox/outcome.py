@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Final
 
 import orjson
@@ -25,6 +26,27 @@ _TOO_LONG: Final = (
 _SHOWN: Final = 4096  # bytes of a result that is too long
 _OUT_OF_MEMORY: Final = b"InternalError: out of memory"
 _STATUS: Final = (Status.SUCCESS, Status.APPLICATION_ERROR, Status.DEVELOPER_ERROR)
+
+
+class LoadFailure(Exception):
+    """The action's own code could not be loaded; the text is for its author."""
+
+
+def load_failed(text: str, trapped: bool, interrupted: bool, timeout: int) -> str:
+    """What the caller of an action that could not be loaded is told."""
+    if interrupted:
+        return TIMED_OUT.format(timeout).replace(".", " during initialization.")
+    return "The action did not initialize and exited unexpectedly." if trapped else text
+
+
+def with_refusals(outcomes: list[Outcome], refusals: Sequence[tuple[int, str]]) -> list[Outcome]:
+    """`outcomes` with a line in the log for each thing that was not granted."""
+    for at, text in refusals:
+        if at < len(outcomes):
+            found = outcomes[at]
+            logs = (*found.logs, LogLine(found.end, "stderr", text))
+            outcomes[at] = found._replace(logs=logs)
+    return outcomes
 
 
 def of_reply(reply: Reply, start: int, end: int, *, largest: int, log_limit: int, init: int) -> Outcome:

@@ -15,6 +15,7 @@ from edgewhisk.entity.exec import CodeExec, Exec
 from edgewhisk.entity.message import Outcome, Status
 from edgewhisk.errors import MalformedContent, SandboxError, StorageError
 from edgewhisk.sandbox import archive
+from edgewhisk.sandbox.components import Components
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.guests import Guests
 from edgewhisk.sandbox.modules import Modules
@@ -46,6 +47,7 @@ class Sandboxes:
         self._clock = clock
         self._capabilities = capabilities
         self._slots = slots
+        self._cache = cache
         self.engine_of_guests = Engine(cache)
         self.runtimes = {runtime.kind: runtime for runtime in installed()}
         self.kinds: Mapping[str, str] = kinds(list(self.runtimes.values()))
@@ -155,9 +157,10 @@ class Sandboxes:
         self.states[kind] = "compiling"
         if runtime.form == "module":
             host: Host = Modules(engine, self._clock, self._capabilities)
+        elif runtime.form == "component":
+            host = Components(self._cache, runtime, self._slots, self._clock, self._capabilities, progress)
         else:
-            if not engine.has(runtime.wasm()):
-                progress(f"compiling {runtime.engine} for this device; later starts load it")
+            engine.announce(runtime.wasm(), runtime.engine, progress)
             host = Guests(engine, runtime, self._slots, self._clock, self._capabilities)
         with self._lock:
             if self._closing:

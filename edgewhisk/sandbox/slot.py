@@ -18,6 +18,7 @@ from edgewhisk.sandbox import abi
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import HostCalls, Serving
 from edgewhisk.sandbox.native import Deadline, Function, Trap, base_address, read, write
+from edgewhisk.sandbox.outcome import LoadFailure
 from edgewhisk.sandbox.runtimes import Runtime
 
 _PAGE: Final = 65536
@@ -37,10 +38,6 @@ class Image:
     data: bytes
     high: int  # address of its end
     pages: int  # size of the memory
-
-
-class LoadFailure(Exception):
-    """The action's own code could not be loaded; the text is for its author."""
 
 
 class Parts:
@@ -211,4 +208,4 @@ class Slot:
         return read(base_address(self._store, self._memory) + at, size)
 
 
-__all__ = ["Image", "LoadFailure", "Parts", "Slot", "Trap"]
+__all__ = ["Image", "Parts", "Slot", "Trap"]

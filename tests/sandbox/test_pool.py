@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import shutil
 import sys
 import threading
 import time
@@ -27,7 +28,7 @@ from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent
 from edgewhisk.sandbox.abi import Given
 from edgewhisk.sandbox.archive import bundle
-from edgewhisk.sandbox.engine import _load
+from edgewhisk.sandbox.engine import _is_whole
 from edgewhisk.sandbox.guests import Guests
 from edgewhisk.sandbox.hostcalls import Serving
 from edgewhisk.sandbox.pool import Sandboxes
@@ -35,13 +36,20 @@ from edgewhisk.sandbox.slot import Slot
 from edgewhisk.spi import Answer, Call
 from tests.fakes.capabilities import NoCapabilities
 
-TRANSCRIPTS = Path(__file__).resolve().parents[2] / "sandboxes" / "javascript" / "transcripts"
-CASES = [case for path in TRANSCRIPTS.glob("*.toml") for case in tomllib.loads(path.read_text())["case"]]
+SANDBOXES = Path(__file__).resolve().parents[2] / "sandboxes"
+CASES = [
+    (kind, case)
+    for kind, folder in (("nodejs:20", "javascript"), ("python:3", "python"))
+    for path in sorted((SANDBOXES / folder / "transcripts").glob("*.toml"))
+    for case in tomllib.loads(path.read_text())["case"]
+]
 NUMBERS = itertools.count(1)
 
 
-def action(sandboxes: Sandboxes, code: str, main: str | None = None, **limits: int) -> Action:
-    body: dict[str, Any] = {"exec": {"kind": "nodejs:default", "code": code, "main": main}, "limits": limits}
+def action(
+    sandboxes: Sandboxes, code: str, main: str | None = None, kind: str = "nodejs:default", **limits: int
+) -> Action:
+    body: dict[str, Any] = {"exec": {"kind": kind, "code": code, "main": main}, "limits": limits}
     wanted = ActionPut.from_json(body, kinds=sandboxes.kinds, namespace="guest", limits=Limits())
     number = next(NUMBERS)
     return wanted.create(parse_name(f"/guest/a{number}", "_"), Limits(), number)
@@ -60,16 +68,23 @@ def zipped(files: dict[str, str]) -> str:
     return base64.b64encode(data.getvalue()).decode()
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-def test_transcripts(sandboxes: Sandboxes, case: dict[str, Any]) -> None:
+def made_of(sandboxes: Sandboxes, kind: str, case: dict[str, Any]) -> Action:
     limits = {key: case[key] for key in ("timeout", "memory") if key in case}
     code = zipped(case["files"]) if "files" in case else case["code"]
-    made = action(sandboxes, code, case.get("main"), **limits)
-    (outcome,) = run(sandboxes, made, case.get("arguments", "{}"))
+    return action(sandboxes, code, case.get("main"), kind, **limits)
+
+
+def assert_as_told(case: dict[str, Any], outcome: Outcome) -> None:
     assert outcome.status == case["status"], outcome
     if "result" in case:
         assert orjson.loads(outcome.result) == orjson.loads(case["result"])
     assert case.get("contains", "").encode() in outcome.result
+
+
+@pytest.mark.parametrize(("kind", "case"), CASES, ids=[f"{kind}-{case['name']}" for kind, case in CASES])
+def test_transcripts(sandboxes: Sandboxes, kind: str, case: dict[str, Any]) -> None:
+    made = made_of(sandboxes, kind, case)
+    assert_as_told(case, run(sandboxes, made, case.get("arguments", "{}"))[0])
 
 
 def test_logs_with_stream_and_time(sandboxes: Sandboxes) -> None:
@@ -196,22 +211,27 @@ def test_archives_and_odd_entry_points_are_refused_at_create(sandboxes: Sandboxe
         sandboxes.check(action(sandboxes, "x", "a; evil()").exec)
 
 
-def test_a_damaged_cache_entry_is_never_loaded(cache: Path, sandboxes: Sandboxes) -> None:
-    entry = max(cache.glob("*.cwasm"), key=lambda path: path.stat().st_size)
+def test_a_damaged_cache_entry_is_never_loaded(cache: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "cache"  # code of the tests' own sandboxes is mapped from the original
+    shutil.copytree(cache, copy)
+    entry = max((path for path in copy.glob("*.cwasm") if path.stat().st_size < 10 << 20), key=_size)
     whole = entry.read_bytes()
-    assert _load(entry) is not None
-    try:
-        for damaged in (whole[:100], whole[:-1], whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:], b""):
-            entry.write_bytes(damaged)
-            assert _load(entry) is None
-        fresh = Sandboxes(cache, SystemClock(), NoCapabilities(), slots=1)
-        fresh.prepare(lambda _: None)
-        made = action(fresh, "function main() { return {a: 1} }")
-        assert run(fresh, made)[0].result == b'{"a":1}'
-        fresh.close()
-        assert _load(entry) is not None  # made anew
-    finally:
-        entry.write_bytes(whole)
+    assert _is_whole(entry)
+    for damaged in (whole[:100], whole[:-1], whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:], b""):
+        entry.write_bytes(damaged)
+        assert not _is_whole(entry)
+    fresh = Sandboxes(copy, SystemClock(), NoCapabilities(), slots=1)
+    fresh.prepare_first(lambda _: None)
+    made = action(fresh, "function main() { return {a: 1} }")
+    assert run(fresh, made)[0].result == b'{"a":1}'
+    fresh.close()
+    assert _is_whole(entry)  # made anew
+    entry.with_suffix(".sha256").unlink()
+    assert not _is_whole(entry)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
 
 
 def test_the_build_knows_what_is_current(tmp_path: Path, builds: ModuleType) -> None:

@@ -12,8 +12,25 @@ import zlib
 
 # No sockets, processes, threads or screens here; tests and build tools have no place in an action.
 SKIPPED = {
-    "test", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "venv", "distutils", "pydoc_data", "__pycache__",
-    "multiprocessing", "curses", "dbm", "site-packages", "unittest", "wsgiref", "pyrepl", "_pyrepl", "lib-dynload",
+    "test",
+    "idlelib",
+    "tkinter",
+    "turtledemo",
+    "lib2to3",
+    "ensurepip",
+    "venv",
+    "distutils",
+    "pydoc_data",
+    "__pycache__",
+    "multiprocessing",
+    "curses",
+    "dbm",
+    "site-packages",
+    "unittest",
+    "wsgiref",
+    "pyrepl",
+    "_pyrepl",
+    "lib-dynload",
 }
 ADVICE = {
     "ssl": "there are no sockets: use edgewhisk.http.fetch, with the http capability",
@@ -27,11 +44,58 @@ ADVICE = {
 }
 # Loaded before the image is taken: what actions use most.
 POPULAR = (
-    "abc", "argparse", "array", "base64", "binascii", "bisect", "calendar", "collections.abc", "contextlib", "copy",
-    "csv", "dataclasses", "datetime", "decimal", "difflib", "enum", "fnmatch", "fractions", "functools", "hashlib", "heapq",
-    "hmac", "html", "inspect", "io", "ipaddress", "itertools", "json", "logging", "math", "numbers", "operator", "random",
-    "re", "secrets", "statistics", "string", "struct", "textwrap", "time", "typing", "unicodedata", "urllib.parse", "uuid",
-    "asyncio", "encodings.idna", "encodings.latin_1", "encodings.ascii", "encodings.utf_16_le", "traceback", "zlib", "pprint",
+    "abc",
+    "argparse",
+    "array",
+    "base64",
+    "binascii",
+    "bisect",
+    "calendar",
+    "collections.abc",
+    "contextlib",
+    "copy",
+    "csv",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "difflib",
+    "enum",
+    "fnmatch",
+    "fractions",
+    "functools",
+    "hashlib",
+    "heapq",
+    "hmac",
+    "html",
+    "inspect",
+    "io",
+    "ipaddress",
+    "itertools",
+    "json",
+    "logging",
+    "math",
+    "numbers",
+    "operator",
+    "random",
+    "re",
+    "secrets",
+    "statistics",
+    "string",
+    "struct",
+    "textwrap",
+    "time",
+    "typing",
+    "unicodedata",
+    "urllib.parse",
+    "uuid",
+    "asyncio",
+    "encodings.idna",
+    "encodings.latin_1",
+    "encodings.ascii",
+    "encodings.utf_16_le",
+    "traceback",
+    "zlib",
+    "pprint",
 )
 LEAST = 300  # modules; fewer: the library was not where it was looked for
 _packed = {}  # module -> (whether it is a package, file, compressed code)
@@ -49,7 +113,7 @@ class Library(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def create_module(self, spec):
         """The usual one."""
-        return None
+        return
 
     def exec_module(self, module):
         """Run its code."""
@@ -65,7 +129,7 @@ class Advice(importlib.abc.MetaPathFinder):
         """Never finds; raises for what we know of."""
         if name in ADVICE:
             raise ModuleNotFoundError(f"No module named '{name}': {ADVICE[name]}", name=name)
-        return None
+        return
 
 
 def pack():
@@ -98,4 +162,3 @@ def _pack(root, path):
 def imported(name, files):
     """Whether any of the user's files mentions a module."""
     return any(name.encode() in data for path, data in files.items() if path.endswith(".py"))
-

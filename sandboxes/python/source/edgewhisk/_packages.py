@@ -12,7 +12,7 @@ _VIRTUAL = "site-packages/"  # of a virtualenv that was packed: its packages are
 class Files(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     """Imports from the archive."""
 
-    files = {}
+    files = None  # path -> bytes, set by `load`
 
     def find_spec(self, name, path=None, target=None):
         """The spec of one of the user's modules or packages."""

@@ -1,0 +1,362 @@
+"""Runs the actions of a component guest, in one of two ways.
+
+Restored: live slots whose memory is put back after each call. Fresh: a new instance for each call,
+which needs nothing of the kernel but takes milliseconds; the way back when the self-test fails, for
+actions whose loading needs more memory than a slot has in reserve, and the oracle of the tests.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from edgewhisk.entity.action import Action
+from edgewhisk.entity.exec import CodeExec
+from edgewhisk.entity.message import LogLine, Outcome, Status
+from edgewhisk.errors import SandboxError
+from edgewhisk.sandbox import archive, outcome
+from edgewhisk.sandbox.component import ComponentParts, Live, TextFunction, Trap, answer
+from edgewhisk.sandbox.engine import Engine
+from edgewhisk.sandbox.hostcalls import Serving
+from edgewhisk.sandbox.linear import PAGE, Creator, Pristine, Undo, faults, memory_file
+from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, with_refusals
+from edgewhisk.sandbox.runtimes import Runtime
+from edgewhisk.spi import Answer, Asker, Call, Capabilities, Clock
+
+_log = logging.getLogger(__name__)
+
+RESERVE: Final = 32 << 20  # bytes of heap that calls have before the memory grows and the slot is lost
+_IMAGES: Final = 32  # loaded actions that are kept; each is about 1 MB
+_MEGABYTE: Final = 1 << 20
+_ZERO: Final = bytes(PAGE)
+_START: Final = 30.0  # seconds that making the base may take
+_STATUS: Final = (Status.SUCCESS, Status.APPLICATION_ERROR, Status.DEVELOPER_ERROR)
+_STREAMS: Final = {1: "stdout", 2: "stderr"}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An action that is loaded."""
+
+    pristine: Pristine
+    logs: tuple[LogLine, ...]  # printed while loading
+
+
+class Slot:
+    """A live instance that shows some action's memory, or the base's."""
+
+    def __init__(self, live: Live, base: Pristine) -> None:
+        """Show the base."""
+        self.live = live
+        self.size = live.linear.size
+        self.broken = False
+        self.revision: object = None
+        self.undo = Undo(live.linear, base)
+
+    def attach(self, revision: object, pristine: Pristine) -> None:
+        """Show another memory."""
+        self.undo.close()
+        self.undo = Undo(self.live.linear, pristine)
+        self.revision = revision
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether it must be dropped: after a trap, or with a memory that grew and cannot shrink."""
+        return self.broken or self.live.linear.size != self.size
+
+
+class Components:
+    """Runs the actions of one runtime whose guest is a component."""
+
+    def __init__(
+        self,
+        cache: Path,
+        runtime: Runtime,
+        slots: int,
+        clock: Clock,
+        capabilities: Capabilities,
+        progress: Callable[[str], None],
+    ) -> None:
+        """Compile or load the component and make the base (blocking); raises `SandboxError`."""
+        self.runtime = runtime
+        self._slots = slots
+        self._clock = clock
+        self._capabilities = capabilities
+        creator = Creator()
+        self.engine = Engine(cache, creator)
+        wasm = runtime.wasm()
+        self.engine.announce(wasm, runtime.engine, progress)
+        self._parts = ComponentParts(self.engine, creator, wasm, str(runtime.module))
+        self._thread = threading.local()
+        with self._parts.linker.root() as root:
+            root.add_func("ask", lambda _store, request: answer(self._thread.serving, request))
+        self._lock = threading.Lock()
+        self._idle: list[Slot] = []
+        self._loaded: OrderedDict[object, Loaded] = OrderedDict()
+        self._large: set[object] = set()  # actions that need more to load than a slot has
+        self.problem = ""  # why slots are not restored
+        self._base = Pristine(-1, -1, ())
+        self._make_base()
+
+    def run(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
+        """One outcome for each call, in order."""
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(calls):
+            rest = calls[len(outcomes) :]
+            outcomes += (
+                self.run_fresh(action, rest[:1]) if self._is_fresh(action) else self._attempt(action, rest)
+            )
+        return outcomes
+
+    def run_fresh(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
+        """The same with a new instance for each call."""
+        return [self._run_fresh(action, call) for call in calls]
+
+    def close(self) -> None:
+        """Drop all slots."""
+        with self._lock:
+            self._idle.clear()
+        self.engine.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Counters for `status`."""
+        way = "fresh" if self.problem else "restored"
+        found = {"way": way, "idle_slots": len(self._idle), "images": len(self._loaded)}
+        return {**found, "problem": self.problem} if self.problem else found
+
+    # -- restored ------------------------------------------------------------------------------
+
+    def _is_fresh(self, action: Action) -> bool:
+        return bool(self.problem) or action.revision in self._large
+
+    def _attempt(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
+        """Outcomes of at least the first call, or none if the action must be run fresh."""
+        started = self._clock.now()
+        slot = self._take(action.revision)
+        try:
+            loaded = self._find(action) or self._load(slot, action, calls[0])
+            if slot.revision != action.revision:
+                slot.attach(action.revision, loaded.pristine)
+            init = self._clock.now() - started
+            outcomes: list[Outcome] = []
+            while len(outcomes) < len(calls) and not slot.spoilt:
+                outcomes.append(self._run_in(slot, action, calls[len(outcomes)], 0 if outcomes else init))
+        except LoadFailure as failure:
+            if "MemoryError" in str(failure):
+                self._large.add(action.revision)
+                return []
+            return [self._load_failed(failure, action, started)]
+        except Trap as trap:
+            slot.broken = True
+            return [self._load_failed(trap, action, started)]
+        finally:
+            self._put_back(slot)
+        if init and loaded.logs:
+            outcomes[0] = outcomes[0]._replace(logs=(*loaded.logs, *outcomes[0].logs))
+        return outcomes
+
+    def _run_in(self, slot: Slot, action: Action, call: Call, init: int) -> Outcome:
+        """One call in a slot, undone afterwards; a trap spoils the slot."""
+        serving = self._serving(action, call)
+        slot.live.linear.limit = max(slot.size, action.limits.memory * _MEGABYTE)
+        start = self._clock.now()
+        slot.undo.watch()
+        try:
+            reply = self._call(slot.live, slot.live.run, _text_of(action, call), serving)
+        except Trap as trap:
+            slot.broken = True
+            return self._stopped(trap, action, serving, start, init)
+        end = self._clock.now()
+        if not slot.spoilt:
+            slot.undo.restore()
+        return _outcome(reply, action, serving, start, end, init)
+
+    def _find(self, action: Action) -> Loaded | None:
+        with self._lock:
+            loaded = self._loaded.get(action.revision)
+            if loaded is not None:
+                self._loaded.move_to_end(action.revision)
+            return loaded
+
+    def _load(self, slot: Slot, action: Action, call: Call) -> Loaded:
+        """Load the action in a slot that shows the base. Raises `LoadFailure` or `Trap`."""
+        slot.attach(None, self._base)
+        linear = slot.live.linear
+        linear.limit = slot.size
+        logs = self._init(slot.live, action, self._serving(action, call))
+        view = linear.view()
+        changed = [at for at in linear.private() if _page(view, at) != self._base.page(at)]
+        overlay = memory_file("edgewhisk-action", (_page(view, at) for at in changed))
+        loaded = Loaded(Pristine(self._base.base, overlay, changed), logs)
+        with self._lock:
+            self._loaded[action.revision] = loaded
+            if len(self._loaded) > _IMAGES:
+                self._loaded.popitem(last=False)
+        return loaded
+
+    def _take(self, revision: object) -> Slot:
+        """An idle slot, best one that shows the action already; a new one if there is none."""
+        with self._lock:
+            for at in range(len(self._idle) - 1, -1, -1):
+                if self._idle[at].revision == revision:
+                    return self._idle.pop(at)
+            if self._idle:
+                return self._idle.pop(0)
+        return Slot(self._reserved(), self._base)
+
+    def _put_back(self, slot: Slot) -> None:
+        with self._lock:
+            if len(self._idle) < self._slots and not slot.spoilt:
+                self._idle.append(slot)
+                return
+        slot.undo.close()
+
+    def _reserved(self) -> Live:
+        """An instance with room on its heap."""
+        live = Live(self._parts)
+        serving = Serving(time.monotonic() + _START, lambda: (0, 0), _ask_nothing)
+        self._call(live, live.load, orjson.dumps({"reserve": RESERVE}), serving)
+        return live
+
+    def _make_base(self) -> None:
+        """Make what all slots begin with, and see whether this kernel lets us restore it."""
+        try:
+            live = self._reserved()
+            view = live.linear.view()
+            file = os.memfd_create("edgewhisk-base")
+            os.ftruncate(file, live.linear.size)
+            for at in range(live.linear.size // PAGE):
+                if (data := _page(view, at)) != _ZERO:
+                    os.pwrite(file, data, at * PAGE)
+            self._base = Pristine(file, memory_file("edgewhisk-none", ()), ())
+            self.problem = self._test(Slot(live, self._base))
+        except (Trap, MemoryError, OSError) as error:
+            self.problem = f"{type(error).__name__}: {error}"
+        if self.problem:
+            _log.warning("%s: calls get a new instance each: %s", self.runtime.kind, self.problem)
+
+    def _test(self, slot: Slot) -> str:
+        """What is wrong with restoring here; nothing if it is exact."""
+        slot.undo.watch()
+        before = faults()
+        slot.live.linear.view()[0] ^= 255
+        if faults() == before:
+            return "a first write to a page does not count as a fault"
+        code = orjson.dumps({"files": {"m": _TEST}, "entry": "m", "main": "main", "env": {}})
+        serving = Serving(time.monotonic() + _START, lambda: (0, 0), _ask_nothing)
+        slot.undo.restore()
+        self._call(slot.live, slot.live.load, code, serving)
+        slot.undo.restore()
+        view = slot.live.linear.view()
+        wrong = [at for at in slot.live.linear.private() if _page(view, at) != self._base.page(at)]
+        if wrong:
+            return f"{len(wrong)} pages were not put back"
+        self._put_back(slot)
+        return ""
+
+    # -- fresh ---------------------------------------------------------------------------------
+
+    def _run_fresh(self, action: Action, call: Call) -> Outcome:
+        start = self._clock.now()
+        serving = self._serving(action, call)
+        try:
+            live = Live(self._parts)
+            live.linear.limit = max(live.linear.size, action.limits.memory * _MEGABYTE)
+            logs = self._init(live, action, serving)
+        except (LoadFailure, Trap) as failure:
+            return self._load_failed(failure, action, start)
+        init = self._clock.now() - start
+        try:
+            reply = self._call(live, live.run, _text_of(action, call), serving)
+        except Trap as trap:
+            return self._stopped(trap, action, serving, start, init)
+        found = _outcome(reply, action, serving, start, self._clock.now(), init)
+        return found._replace(logs=(*logs, *found.logs))
+
+    # -- both ----------------------------------------------------------------------------------
+
+    def _init(self, live: Live, action: Action, serving: Serving) -> tuple[LogLine, ...]:
+        """Have the guest load the action; what it printed. Raises `LoadFailure` or `Trap`."""
+        executable = action.exec
+        if not isinstance(executable, CodeExec):
+            raise SandboxError(f"{action.name} has no code to run")
+        bundle = archive.bundle_of(executable, self.runtime.layout, self.runtime.main, action.parameters)
+        answered = orjson.loads(self._call(live, live.load, bundle, serving))
+        if answered["error"]:
+            raise LoadFailure(answered["error"])
+        return _lines(answered["logs"])
+
+    def _serving(self, action: Action, call: Call) -> Serving:
+        until = time.monotonic() + action.limits.timeout / 1000
+        asker = Asker(action, call.context.get("namespace", ""), until)
+        return Serving(until, lambda: (0, 0), lambda request: self._capabilities.ask(asker, request))
+
+    def _call(self, live: Live, function: TextFunction, text: bytes, serving: Serving) -> bytes:
+        self._thread.serving = serving
+        with self.engine.ticking():
+            live.deadline(serving.until)
+            return function(text)
+
+    def _stopped(self, trap: Trap, action: Action, serving: Serving, start: int, init: int) -> Outcome:
+        text = outcome.TIMED_OUT.format(action.limits.timeout) if trap.interrupted else outcome.EXITED
+        end = self._clock.now()
+        found = outcome.developer_error(text, b"", start, end, init=init, timed_out=trap.interrupted)
+        return with_refusals([found], serving.refusals)[0]
+
+    def _load_failed(self, failure: LoadFailure | Trap, action: Action, start: int) -> Outcome:
+        interrupted = isinstance(failure, Trap) and failure.interrupted
+        text = outcome.load_failed(
+            str(failure), isinstance(failure, Trap), interrupted, action.limits.timeout
+        )
+        return outcome.developer_error(text, b"", start, self._clock.now(), timed_out=interrupted)
+
+
+_TEST: Final = "def main(args):\n    return {}\n"
+
+
+def _ask_nothing(_request: bytes) -> Answer:
+    return Answer(b'{"error":"not while loading"}')
+
+
+def _page(view: memoryview, number: int) -> bytes:
+    return bytes(view[number * PAGE : (number + 1) * PAGE])
+
+
+def _text_of(action: Action, call: Call) -> bytes:
+    """A line about the call, then its arguments as they came."""
+    about = {
+        "context": {f"__OW_{key.upper()}": value for key, value in call.context.items()},
+        "seed": int.from_bytes(os.urandom(8), "little") >> 1,
+        "log_limit": action.limits.logs * _MEGABYTE,
+    }
+    return orjson.dumps(about) + b"\n" + call.arguments
+
+
+def _outcome(reply: bytes, action: Action, serving: Serving, start: int, end: int, init: int) -> Outcome:
+    """What a reply means: a line of status, or of status, logs and whether they were cut; the result."""
+    head, _, result = reply.partition(b"\n")
+    about = orjson.loads(head)
+    number, logs, cut = (about, (), False) if isinstance(about, int) else about
+    status, lines = _STATUS[number], _lines(logs)
+    if cut:
+        limit = action.limits.logs * _MEGABYTE
+        lines = (*lines, LogLine(end, "stderr", outcome.CUT.format(limit)))
+    if status is Status.DEVELOPER_ERROR:
+        lines = (*lines, LogLine(end, "stderr", outcome.LOST))
+        result = outcome.error_result(result.decode(errors="replace"))
+    elif len(result) > LARGEST_RESULT:
+        status, result = Status.APPLICATION_ERROR, outcome.too_long(result, len(result), LARGEST_RESULT)
+    return with_refusals([Outcome(status, result, lines, start, end, init)], serving.refusals)[0]
+
+
+def _lines(logs: Any) -> tuple[LogLine, ...]:
+    return tuple(LogLine(at, _STREAMS[stream], text) for at, stream, text in logs)
