@@ -16,6 +16,8 @@ MOST_CALLS: Final = 64  # rows of the table
 _GIVEN: Final = struct.Struct("<IIIIQI")
 _TAKEN: Final = struct.Struct("<IIIIII")
 _TAKEN_AT: Final = 28
+DONE_AT: Final = 56  # in the first row: how many calls are done
+_REST: Final = bytes(ROW - _GIVEN.size)
 _LINE: Final = struct.Struct("<dII")  # ms since the epoch, stream, bytes of text
 _STREAMS: Final = {1: "stdout", 2: "stderr"}
 
@@ -39,25 +41,35 @@ class Reply(NamedTuple):
     log_cut: bool
 
 
-def table(calls: Sequence[Given], base: int) -> bytes:
-    """The table and, behind it, what the rows point to, for a table whose data begins at `base`."""
+def table(calls: Sequence[Given], at: int) -> bytes:
+    """The table for the address `at`, and behind it what the rows point to."""
     rows: list[bytes] = []
     data: list[bytes] = []
-    at = base
+    at += ROW * len(calls)
     for call in calls:
         size, more = len(call.arguments), len(call.context)
-        rows.append(_GIVEN.pack(at, size, at + size, more, call.seed, call.log_limit).ljust(ROW, b"\0"))
+        rows.append(_GIVEN.pack(at, size, at + size, more, call.seed, call.log_limit) + _REST)
         data += (call.arguments, call.context)
         at += size + more
     return b"".join((*rows, *data))
 
 
-def reply(row: bytes, memory: bytes, base: int, largest: int) -> Reply:
-    """Read a row; `memory` is what the driver collected from `base` on."""
-    status, result, size, log, log_size, cut = _TAKEN.unpack_from(row, _TAKEN_AT)
-    result, log = result - base, log - base
-    taken = memory[result : result + min(size, largest)]
-    return Reply(status, taken, size, memory[log : log + log_size], bool(cut))
+def replies(memory: bytes, at: int, count: int, largest: int) -> list[Reply]:
+    """The replies of `count` rows; `memory` is the driver's from the table's address `at` on."""
+    found = []
+    for number in range(count):
+        status, result, size, log, log_size, cut = _TAKEN.unpack_from(memory, number * ROW + _TAKEN_AT)
+        result, log = result - at, log - at
+        taken = memory[result : result + (size if size < largest else largest)]
+        found.append(Reply(status, taken, size, memory[log : log + log_size], bool(cut)))
+    return found
+
+
+def end_of(row: bytes) -> int:
+    """Where the results up to this row's end: behind its log."""
+    _, _, _, log, size, _ = _TAKEN.unpack_from(row, _TAKEN_AT)
+    end: int = log + size
+    return end
 
 
 def log_lines(log: bytes) -> Iterator[tuple[int, str, str]]:

@@ -8,7 +8,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +38,8 @@ class Engine:
         config.epoch_interruption = True
         stack = _MAX_WASM_STACK if creator is None else _COMPONENT_STACK
         config.max_wasm_stack = stack
-        self._settings = f"epoch stack={stack} owned={creator is not None}"  # what the code depends on
+        self._settings = f"epoch stack={stack} owned={creator is not None} still"  # what the code depends on
+        config.memory_may_move = False  # addresses of memories are kept
         if creator is not None:
             config.memory_init_cow = False  # with a creator of memories it aborts the process otherwise
             creator.use_in(config)
@@ -49,6 +50,7 @@ class Engine:
         self._calls = threading.Condition()
         self._running = 0
         self._idle_since = 0.0
+        self._asleep = False
         self._closing = False
         self._ticker: threading.Thread | None = None
 
@@ -88,21 +90,30 @@ class Engine:
         return int(seconds / TICK) + 1
 
     @contextlib.contextmanager
-    def ticking(self) -> Any:
+    def ticking(self) -> Iterator[None]:
         """Let epochs pass inside the block."""
+        self.begin()
+        try:
+            yield
+        finally:
+            self.end()
+
+    def begin(self) -> None:
+        """Let epochs pass until `end`."""
         with self._calls:
             self._running += 1
             if self._ticker is None:
                 self._ticker = threading.Thread(target=self._tick, name="epochs", daemon=True)
                 self._ticker.start()
-            elif self._running == 1 and self._idle_since == 0.0:
+            elif self._asleep:
+                self._asleep = False
                 self._calls.notify()
-        try:
-            yield
-        finally:
-            with self._calls:
-                self._running -= 1
-                self._idle_since = time.monotonic()
+
+    def end(self) -> None:
+        """One call less."""
+        with self._calls:
+            self._running -= 1
+            self._idle_since = time.monotonic()
 
     def close(self) -> None:
         """End the ticker."""
@@ -118,7 +129,7 @@ class Engine:
         while True:
             with self._calls:
                 if not self._running and time.monotonic() - self._idle_since > _LINGER:
-                    self._idle_since = 0.0
+                    self._asleep = True
                     self._calls.wait_for(lambda: self._running or self._closing)
                     last = time.monotonic()
                 if self._closing:

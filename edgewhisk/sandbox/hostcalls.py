@@ -40,6 +40,7 @@ class Serving:
         self.ask = ask
         self.answer = b""
         self.done: Callable[[], int] = int  # how many calls of a batch came before this one
+        self.wrote: Callable[[int, int], None] = _ignore  # told where the host wrote, and how much
         self.refusals: list[tuple[int, str]] = []  # (call of the batch, what was not granted)
 
     def get(self, at: int, size: int) -> bytes:
@@ -55,6 +56,7 @@ class Serving:
         if at + len(data) > end:
             raise Fault
         write(base + at, data)
+        self.wrote(at, len(data))
 
 
 class HostCalls:
@@ -83,11 +85,19 @@ class HostCalls:
     @contextmanager
     def serving(self, serving: Serving) -> Iterator[Serving]:
         """Run guests of this thread for `serving` inside the block."""
-        self._thread.serving = serving
+        self.enter(serving)
         try:
             yield serving
         finally:
-            self._thread.serving = None
+            self.leave()
+
+    def enter(self, serving: Serving) -> None:
+        """Guests of this thread run for `serving`, until `leave`."""
+        self._thread.serving = serving
+
+    def leave(self) -> None:
+        """Nothing runs on this thread."""
+        self._thread.serving = None
 
     def _tell(self, values: Any) -> None:
         values[0] = double(self._now())
@@ -134,6 +144,10 @@ class HostCalls:
             return "take: the answer does not fit into the guest's memory there"
         serving.answer = b""
         return None
+
+
+def _ignore(_at: int, _size: int) -> None:
+    """Nobody keeps count of what is written."""
 
 
 def pause(serving: Serving, seconds: float) -> None:

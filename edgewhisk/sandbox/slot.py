@@ -28,6 +28,8 @@ _OUTPUT: Final = 4 << 20  # bytes of results and logs after which a batch is cut
 _BOOT: Final = 30.0  # seconds a guest may take to start
 _REPLY: Final = 24  # bytes of the guest's reply
 _MEGABYTE: Final = 1 << 20
+_GRANULE: Final = 10  # log2 of the bytes that one mark stands for (sandboxes/javascript/track.py)
+_GAP: Final = 2048  # zeros behind the image: granules that begin in it are put back with 16 bytes more
 _ROOM: Final = 64  # MB that a slot may use for the engine's own start, and for its driver
 
 
@@ -67,46 +69,49 @@ class Slot:
         self._store.set_limits(memory_size=_ROOM * _MEGABYTE)
         with parts.engine.ticking():
             self._deadline.set(parts.engine.epochs(_BOOT))
-            guest = parts.linker.instantiate(self._store, parts.guest).exports(self._store)
+            guest: Any = parts.linker.instantiate(self._store, parts.guest).exports(self._store)
             self._memory: Any = guest["memory"]
             for name in ("_initialize", "ew_boot"):
-                function: Any = guest[name]
-                booted = Function(self._store, function)(*((parts.runtime.reserve,) * (name == "ew_boot")))
+                booted = Function(self._store, guest[name])(*((parts.runtime.reserve,) * (name == "ew_boot")))
             if not booted:
                 raise RuntimeError("the guest did not start")
-            functions: dict[str, Any] = {name: guest[name] for name in ("ew_run", "ew_alloc", "ew_top")}
-            wanted = [self._memory, *functions.values()]
-            driver = wasmtime.Instance(self._store, parts.driver, wanted).exports(self._store)
+            wanted: Any = [guest[name] for name in ("memory", "marks", "ew_run", "ew_alloc")]
+            driver: Any = wasmtime.Instance(self._store, parts.driver, wanted).exports(self._store)
         self._guest = guest
         self._own: Any = driver["own"]
-        self._done: Any = driver["done"]
-        self._top = Function(self._store, functions["ew_top"])
-        self._alloc = Function(self._store, functions["ew_alloc"])
-        load: Any = guest["ew_load"]
-        self._load = Function(self._store, load)
-        batch: Any = driver["batch"]
-        self._batch = Function(self._store, batch)
-        restore: Any = driver["restore"]
-        self._restore = Function(self._store, restore)
+        self._top, self._alloc, self._load = self._functions(guest, "ew_top", "ew_alloc", "ew_load")
+        self._batch, self._show = self._functions(driver, "batch", "show")
+        # The engine's memories never move: see Engine.
+        self._guest_at = base_address(self._store, self._memory)
+        self._marks_at = base_address(self._store, guest["marks"])
+        self._own_at = base_address(self._store, self._own)
+        self._room = self._own.data_len(
+            self._store
+        )  # bytes of the driver's memory that are known to be there
         self._reply_at = 0
-        self.blank = self._take_image()
-        self._image = self.blank
-        self._place_image(self.blank)
+        self._table = 0
+        self.blank = self._image = self._take_image()
+        self._place(self.blank, 0, self.blank.high)
 
     def load(self, bundle: bytes, memory: int, serving: Serving) -> Image:
         """Load an action on a blank guest; its image. Raises `LoadFailure` or `Trap`."""
         self.attach(None, self.blank, memory)
+        serving.wrote = self._mark
         with self._parts.engine.ticking(), self._parts.calls.serving(serving):
             self._set_deadline(serving)
             place = self._alloc(len(bundle) + 1)  # room for the end that the guest's parser wants
             if not place:
                 raise LoadFailure("The action exhausted its memory and was aborted.")
-            write(base_address(self._store, self._memory) + place, bundle)
+            write(self._guest_at + place, bundle)
             self._reply_at = self._load(place, len(bundle))
         status, result, size, *_ = self._reply()
         if status:
-            raise LoadFailure(self._read(result, size).decode(errors="replace"))
-        return self._take_image()
+            text = self._read(result, size).decode(errors="replace")
+            self._place(self.blank, 0, self._top())
+            raise LoadFailure(text)
+        image = self._take_image()
+        self._place(image, 0, image.high)
+        return image
 
     def attach(self, revision: object, image: Image, memory: int) -> None:
         """Put the image of another action in place. `memory`: MB its calls may use."""
@@ -116,41 +121,39 @@ class Slot:
         missing = image.pages - self._memory.size(self._store)
         if missing > 0:
             self._memory.grow(self._store, missing)
-        self._place_image(image)
-        self._image = image
+        if image is not self._image:
+            self._place(image, self._stack, self._image.high)
         self.revision = revision
 
     def run(self, calls: Sequence[abi.Given], largest: int, serving: Serving) -> list[abi.Reply]:
-        """Run calls on pristine copies; fewer replies than calls if the batch had to be cut.
+        """Run calls, each on pristine memory; fewer replies than calls if the batch had to be cut.
 
         Raises `Trap`; `finished` then tells how many were done before.
         """
-        base = -(-self._image.high // _PAGE) * _PAGE  # behind the image, in the driver's memory
-        rows = abi.ROW * len(calls)
-        given = abi.table(calls, base)
-        self._reserve(base + len(given) - rows)
-        own = base_address(self._store, self._own)
-        write(own, given[:rows])
-        write(own + base, given[rows:])
-        out = base + len(given) - rows
-        serving.done = self._count_done
-        with self._parts.engine.ticking(), self._parts.calls.serving(serving):
+        table = self._table
+        given = abi.table(calls, table)
+        out = table + len(given)
+        self._reserve(out)
+        write(self._own_at + table, given)
+        serving.done, serving.wrote = self._count_done, self._mark
+        parts = self._parts
+        parts.engine.begin()
+        parts.calls.enter(serving)
+        try:
             self._set_deadline(serving)
-            pages = self._image.pages + _SLACK
-            self._batch(len(calls), self._stack, self._image.high, out, _OUTPUT, largest, pages)
-        return self.finished(largest, out)
+            self._batch(len(calls), table, out, _OUTPUT, largest, self._image.pages + _SLACK)
+        finally:
+            parts.calls.leave()
+            parts.engine.end()
+        return self.finished(largest)
 
-    def finished(self, largest: int, out: int | None = None) -> list[abi.Reply]:
+    def finished(self, largest: int) -> list[abi.Reply]:
         """Replies of the calls that were done, also after a trap."""
-        done = self._count_done()
-        own = base_address(self._store, self._own)
-        rows = [read(own + at * abi.ROW, abi.ROW) for at in range(done)]
-        if not rows:
+        done, at = self._count_done(), self._own_at + self._table
+        if not done:
             return []
-        first = int.from_bytes(rows[0][32:36], "little") if out is None else out
-        last_at, last_size = (int.from_bytes(rows[-1][at : at + 4], "little") for at in (40, 44))
-        memory = read(own + first, last_at + last_size - first)
-        return [abi.reply(row, memory, first, largest) for row in rows]
+        end = abi.end_of(read(at + (done - 1) * abi.ROW, abi.ROW))
+        return abi.replies(read(at, end - self._table), self._table, done, largest)
 
     def log(self) -> bytes:
         """What loading logged, or the call that trapped."""
@@ -171,11 +174,19 @@ class Slot:
 
     def view(self) -> tuple[int, int]:
         """Address and size of the guest's memory now."""
-        return base_address(self._store, self._memory), self._memory.data_len(self._store)
+        return self._guest_at, self._memory.data_len(self._store)
+
+    def _functions(self, exports: Any, *names: str) -> list[Function]:
+        return [Function(self._store, exports[name]) for name in names]
 
     def _count_done(self) -> int:
-        done: int = self._done.value(self._store)
-        return done
+        return int.from_bytes(read(self._own_at + self._table + abi.DONE_AT, 4), "little")
+
+    def _mark(self, at: int, size: int) -> None:
+        """The host wrote into the guest's memory: that must be undone like the guest's own writes."""
+        if size:
+            first, last = at >> _GRANULE, (at + size - 1) >> _GRANULE
+            write(self._marks_at + first, b"\1" * (last - first + 1))
 
     def _set_deadline(self, serving: Serving) -> None:
         left = max(0.0, serving.until - time.monotonic())
@@ -186,17 +197,23 @@ class Slot:
         high = self._top()
         return Image(self._read(self._stack, high - self._stack), high, self._memory.size(self._store))
 
-    def _place_image(self, image: Image) -> None:
-        self._reserve(image.high)
-        write(base_address(self._store, self._own) + self._stack, image.data)
+    def _place(self, image: Image, first: int, top: int) -> None:
+        """Show an image from `first` on, where another one's reached up to `top` before."""
+        table = -(-(image.high + _GAP) // _PAGE) * _PAGE
+        self._reserve(table)
+        write(self._own_at + self._stack, image.data)
+        ctypes.memset(self._own_at + image.high, 0, table - image.high)
         self._deadline.set(1 << 40)
-        self._restore(self._stack, image.high)
-        ctypes.memset(base_address(self._store, self._memory), 0, self._stack)
+        self._show(first, image.high, max(top, image.high))
+        self._table = table
+        self._image = image
 
     def _reserve(self, end: int) -> None:
-        missing = -(-end // _PAGE) - self._own.size(self._store)
-        if missing > 0:
-            self._own.grow(self._store, missing)
+        if end > self._room:
+            missing = -(-end // _PAGE) - self._own.size(self._store)
+            if missing > 0:
+                self._own.grow(self._store, missing)
+            self._room = self._own.data_len(self._store)
 
     def _reply(self) -> tuple[int, ...]:
         text = self._read(self._reply_at, _REPLY)
@@ -205,7 +222,7 @@ class Slot:
     def _read(self, at: int, size: int) -> bytes:
         if at < 0 or at + size > self._memory.data_len(self._store):
             return b""
-        return read(base_address(self._store, self._memory) + at, size)
+        return read(self._guest_at + at, size)
 
 
 __all__ = ["Image", "Parts", "Slot", "Trap"]
