@@ -27,7 +27,7 @@ from edgewhisk.sandbox import archive, outcome
 from edgewhisk.sandbox.component import ComponentParts, Live, TextFunction, Trap, answer
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving
-from edgewhisk.sandbox.linear import PAGE, Creator, Pristine, Undo, faults, memory_file
+from edgewhisk.sandbox.linear import PAGE, Creator, Pristine, Undo, bridged, faults, memory_file
 from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
 from edgewhisk.spi import Answer, Asker, Call, Capabilities, Clock
@@ -64,7 +64,6 @@ class Slot:
 
     def attach(self, revision: object, pristine: Pristine) -> None:
         """Show another memory."""
-        self.undo.close()
         self.undo = Undo(self.live.linear, pristine)
         self.revision = revision
 
@@ -194,7 +193,8 @@ class Components:
         linear.limit = slot.size
         logs = self._init(slot.live, action, self._serving(action, call))
         view = linear.view()
-        changed = [at for at in linear.private() if _page(view, at) != self._base.page(at)]
+        differing = [at for at in linear.private() if _page(view, at) != self._base.page(at)]
+        changed = bridged(differing)
         overlay = memory_file("edgewhisk-action", (_page(view, at) for at in changed))
         loaded = Loaded(Pristine(self._base.base, overlay, changed), logs)
         with self._lock:
@@ -217,8 +217,6 @@ class Components:
         with self._lock:
             if len(self._idle) < self._slots and not slot.spoilt:
                 self._idle.append(slot)
-                return
-        slot.undo.close()
 
     def _reserved(self) -> Live:
         """An instance with room on its heap."""

@@ -45,6 +45,20 @@
       (then (memory.fill $guest (local.get $high) (i32.const 0) (i32.sub (local.get $top) (local.get $high)))))
     (memory.fill $marks (i32.const 0) (i32.const 0) (i32.shl (memory.size $guest) (i32.const 6))))
 
+  ;; Makes another image of the one shown: `count` addresses at `list`, behind them a KiB for each.
+  (func (export "patch") (param $list i32) (param $count i32)
+    (local $data i32) (local $to i32)
+    (local.set $data (i32.add (local.get $list) (i32.shl (local.get $count) (i32.const 2))))
+    (block $stop (loop $next
+      (br_if $stop (i32.eqz (local.get $count)))
+      (local.set $to (i32.load $own (local.get $list)))
+      (memory.copy $own $own (local.get $to) (local.get $data) (i32.const 1024))
+      (memory.copy $guest $own (local.get $to) (local.get $data) (i32.const 1024))
+      (local.set $list (i32.add (local.get $list) (i32.const 4)))
+      (local.set $data (i32.add (local.get $data) (i32.const 1024)))
+      (local.set $count (i32.sub (local.get $count) (i32.const 1)))
+      (br $next))))
+
   (func $reserve (param $end i32)
     (local $have i32)
     (local.set $have (i32.shl (memory.size $own) (i32.const 16)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -19,12 +18,12 @@ from edgewhisk.sandbox import archive, outcome
 from edgewhisk.sandbox.abi import MOST_CALLS, Given
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving
+from edgewhisk.sandbox.image import Image, Images
 from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
-from edgewhisk.sandbox.slot import Image, Parts, Slot, Trap
+from edgewhisk.sandbox.slot import Parts, Slot, Trap
 from edgewhisk.spi import Asker, Call, Capabilities, Clock
 
-_IMAGES: Final = 64  # loaded actions that are kept; each is about 0.3 MB
 _MEGABYTE: Final = 1 << 20
 
 
@@ -41,8 +40,10 @@ class Guests:
         self._capabilities = capabilities
         self.parts = Parts(engine, runtime, lambda: float(clock.now()))
         self._lock = threading.Lock()
-        self._idle: list[Slot] = [Slot(self.parts)]
-        self._images: OrderedDict[object, Image] = OrderedDict()
+        first = Slot(self.parts)
+        self._blank = first.blank
+        self._idle: list[Slot] = [first]
+        self._images = Images()
 
     def run(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
         """One outcome for each call, in order."""
@@ -77,7 +78,7 @@ class Guests:
             return [broken] * len(calls)
         printed = () if known else outcome.lines(slot.log())  # while loading: the first call shows it
         if slot.revision != action.revision:
-            slot.attach(action.revision, image, action.limits.memory)
+            slot.attach(action.revision, image, action.limits.memory, lambda old: self._patch(old, image))
         outcomes = self._run(slot, action, calls, self._clock.now() - started)
         if printed:
             outcomes[0] = outcomes[0]._replace(logs=(*printed, *outcomes[0].logs))
@@ -124,18 +125,19 @@ class Guests:
         """The action's image; loads it in `slot` when it is not kept."""
         key = action.revision
         with self._lock:
-            image = self._images.get(key)
+            image = self._images.find(key, self._blank)
             if image is not None:
-                self._images.move_to_end(key)
                 return image
         bundle = archive.bundle_of(executable, self.runtime.layout, self.runtime.main, action.parameters)
         serving = self._serving(slot, action, call)
         image = slot.load(bundle, action.limits.memory, serving)
         with self._lock:
-            self._images[key] = image
-            if len(self._images) > _IMAGES:
-                self._images.popitem(last=False)
+            self._images.keep(key, image, self._blank)
         return image
+
+    def _patch(self, old: Image, new: Image) -> bytes:
+        with self._lock:
+            return self._images.patch(old, new, self.runtime.stack)
 
     def _load_failed(self, failure: LoadFailure | Trap, log: bytes, action: Action, start: int) -> Outcome:
         interrupted = isinstance(failure, Trap) and failure.interrupted

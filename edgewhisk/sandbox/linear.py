@@ -37,6 +37,7 @@ _PAGEMAP_SCAN: Final = 0xC0606610  # ioctl of Linux 6.7 and later: lists pages b
 _FILE, _PRESENT, _SWAPPED, _PFNZERO = 4, 8, 16, 32
 _STEP: Final = 2 << 20  # bytes asked for at once: with more than 512 ranges its end mark is stale
 _REGIONS: Final = 512
+_GAP: Final = 8  # pages: copying so many is cheaper than another mapping
 _MOST_VECTORS: Final = 1024  # of preadv(2)
 
 
@@ -163,6 +164,7 @@ class Pristine:
         self.overlay = overlay
         self.changed = {page: at for at, page in enumerate(changed)}
         self.ranges = list(ranges(changed))
+        self.hot: Hot | None = None  # what calls of the action write, as far as is known
 
     def page(self, number: int) -> bytes:
         """The bytes of one page."""
@@ -171,11 +173,25 @@ class Pristine:
             return os.pread(self.base, PAGE, number * PAGE).ljust(PAGE, b"\0")
         return os.pread(self.overlay, PAGE, at * PAGE)
 
-    def close(self) -> None:
+    def __del__(self) -> None:
         """Close the overlay; mappings of it stay."""
         if self.overlay >= 0:
             os.close(self.overlay)
-            self.overlay = -1
+
+
+class Hot:
+    """Pages that calls write, and their pristine bytes one after the other in a file."""
+
+    def __init__(self, pages: frozenset[int], pristine: Pristine) -> None:
+        """Copy the bytes."""
+        self.pages = pages
+        numbers = sorted(pages)
+        self.ranges = list(ranges(numbers))
+        self.file = memory_file("edgewhisk-hot", (pristine.page(number) for number in numbers))
+
+    def __del__(self) -> None:
+        """Close the file."""
+        os.close(self.file)
 
 
 class Undo:
@@ -187,10 +203,12 @@ class Undo:
         linear.map(pristine.overlay, pristine.ranges, packed=True)
         self._linear = linear
         self._pristine = pristine
-        self._pages: set[int] = set()
+        self._hot = pristine.hot
         self._vectors: list[list[memoryview]] = []
-        self._file = -1
         self._faults = 0
+        if self._hot is not None:
+            linear.populate(self._hot.ranges)
+            self._aim(self._hot)
 
     def watch(self) -> None:
         """A call begins, on this thread."""
@@ -200,32 +218,26 @@ class Undo:
         """Undo the call, on the thread that ran it."""
         if faults() != self._faults:
             self._learn()
-        offset = 0
-        for vectors in self._vectors:
-            offset += os.preadv(self._file, vectors, offset)
-
-    def close(self) -> None:
-        """Free what restoring needs."""
-        self._vectors = []
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        hot, offset = self._hot, 0
+        if hot is not None:
+            for vectors in self._vectors:
+                offset += os.preadv(hot.file, vectors, offset)
 
     def _learn(self) -> None:
         """The pages that are private now are those to be put back, from now on."""
-        pages = set(self._linear.private())
-        if pages <= self._pages:
+        pages = frozenset(self._linear.private())
+        if self._hot is not None and pages <= self._hot.pages:
             return
-        self.close()
         if len(pages) * PAGE > MOST_HOT:
             self._linear.drop()
-            self._pages = set()
+            self._hot, self._vectors = None, []
             return
-        self._pages = pages
-        numbers = sorted(pages)
-        self._file = memory_file("edgewhisk-hot", (self._pristine.page(number) for number in numbers))
+        self._hot = self._pristine.hot = Hot(pages, self._pristine)
+        self._aim(self._hot)
+
+    def _aim(self, hot: Hot) -> None:
         view = self._linear.view()
-        parts = [view[first * PAGE : end * PAGE] for first, end in ranges(numbers)]
+        parts = [view[first * PAGE : end * PAGE] for first, end in hot.ranges]
         self._vectors = [parts[at : at + _MOST_VECTORS] for at in range(0, len(parts), _MOST_VECTORS)]
 
 
@@ -244,6 +256,16 @@ def memory_file(name: str, parts: Iterable[bytes]) -> int:
     os.ftruncate(file, len(data))
     os.pwrite(file, data, 0)
     return file
+
+
+def bridged(pages: Sequence[int]) -> list[int]:
+    """The pages with short gaps between them filled: each range costs a mapping of its own."""
+    found: list[int] = []
+    for page in pages:
+        if found and page - found[-1] <= _GAP:
+            found.extend(range(found[-1] + 1, page))
+        found.append(page)
+    return found
 
 
 def ranges(pages: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ import wasmtime
 from edgewhisk.sandbox import abi
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import HostCalls, Serving
+from edgewhisk.sandbox.image import GRANULE, Image
 from edgewhisk.sandbox.native import Deadline, Function, Trap, base_address, read, write
 from edgewhisk.sandbox.outcome import LoadFailure
 from edgewhisk.sandbox.runtimes import Runtime
@@ -28,18 +28,8 @@ _OUTPUT: Final = 4 << 20  # bytes of results and logs after which a batch is cut
 _BOOT: Final = 30.0  # seconds a guest may take to start
 _REPLY: Final = 24  # bytes of the guest's reply
 _MEGABYTE: Final = 1 << 20
-_GRANULE: Final = 10  # log2 of the bytes that one mark stands for (sandboxes/javascript/track.py)
 _GAP: Final = 2048  # zeros behind the image: granules that begin in it are put back with 16 bytes more
 _ROOM: Final = 64  # MB that a slot may use for the engine's own start, and for its driver
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """An action that is loaded: the guest's memory from the end of its stack to its heap's top."""
-
-    data: bytes
-    high: int  # address of its end
-    pages: int  # size of the memory
 
 
 class Parts:
@@ -80,7 +70,7 @@ class Slot:
         self._guest = guest
         self._own: Any = driver["own"]
         self._top, self._alloc, self._load = self._functions(guest, "ew_top", "ew_alloc", "ew_load")
-        self._batch, self._show = self._functions(driver, "batch", "show")
+        self._batch, self._show, self._patch = self._functions(driver, "batch", "show", "patch")
         # The engine's memories never move: see Engine.
         self._guest_at = base_address(self._store, self._memory)
         self._marks_at = base_address(self._store, guest["marks"])
@@ -113,8 +103,13 @@ class Slot:
         self._place(image, 0, image.high)
         return image
 
-    def attach(self, revision: object, image: Image, memory: int) -> None:
-        """Put the image of another action in place. `memory`: MB its calls may use."""
+    def attach(
+        self, revision: object, image: Image, memory: int, patch: Callable[[Image], bytes] | None = None
+    ) -> None:
+        """Show the image of another action. `memory`: MB its calls may use.
+
+        `patch` gives the change from an image to this one, which is quicker than all of it.
+        """
         if memory != self._limit:
             self._store.set_limits(memory_size=max(memory, _ROOM) * _MEGABYTE)
             self._limit = memory
@@ -122,7 +117,10 @@ class Slot:
         if missing > 0:
             self._memory.grow(self._store, missing)
         if image is not self._image:
-            self._place(image, self._stack, self._image.high)
+            if patch is None or image.high + _GAP > self._table:
+                self._place(image, self._stack, self._image.high)
+            else:
+                self._apply(patch(self._image), image)
         self.revision = revision
 
     def run(self, calls: Sequence[abi.Given], largest: int, serving: Serving) -> list[abi.Reply]:
@@ -185,7 +183,7 @@ class Slot:
     def _mark(self, at: int, size: int) -> None:
         """The host wrote into the guest's memory: that must be undone like the guest's own writes."""
         if size:
-            first, last = at >> _GRANULE, (at + size - 1) >> _GRANULE
+            first, last = at // GRANULE, (at + size - 1) // GRANULE
             write(self._marks_at + first, b"\1" * (last - first + 1))
 
     def _set_deadline(self, serving: Serving) -> None:
@@ -208,6 +206,14 @@ class Slot:
         self._table = table
         self._image = image
 
+    def _apply(self, patch: bytes, image: Image) -> None:
+        """Make `image` of the one that is shown."""
+        self._reserve(self._table + len(patch))
+        write(self._own_at + self._table, patch)
+        self._deadline.set(1 << 40)
+        self._patch(self._table, len(patch) // (GRANULE + 4))
+        self._image = image
+
     def _reserve(self, end: int) -> None:
         if end > self._room:
             missing = -(-end // _PAGE) - self._own.size(self._store)
@@ -225,4 +231,4 @@ class Slot:
         return read(self._guest_at + at, size)
 
 
-__all__ = ["Image", "Parts", "Slot", "Trap"]
+__all__ = ["Parts", "Slot", "Trap"]

@@ -104,10 +104,10 @@ def exec_of(code: str, binary: bool = True) -> CodeExec:
     [
         (CodeExec("wasm:default", "print('hi')"), "this is text"),
         (CodeExec("wasm:default", "(module)"), "wat2wasm"),
-        (exec_of(base64.b64encode(b"hello, world").decode()), "no WebAssembly module"),
+        (exec_of(base64.b64encode(b"hello, world").decode()), "no WebAssembly"),
         (exec_of(base64.b64encode(b"PK\3\4aaaaaaaa").decode()), "a zip archive"),
         (exec_of(base64.b64encode(b"\0asm\x0d\0\1\0aaaa").decode()), "component"),
-        (exec_of(base64.b64encode(b"\0asm\1\0\0\0\1\xff").decode()), "no WebAssembly module"),
+        (exec_of(base64.b64encode(b"\0asm\1\0\0\0\1\xff").decode()), "no WebAssembly"),
         (exec_of(wat.module('(module (func (export "_start")))')), "no memory"),
         (exec_of(wat.module('(module (memory (export "memory") 1))')), "neither _start"),
         (
