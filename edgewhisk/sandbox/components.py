@@ -300,9 +300,12 @@ class Components:
 
     def _call(self, live: Live, function: TextFunction, text: bytes, serving: Serving) -> bytes:
         self._thread.serving = serving
-        with self.engine.ticking():
+        self.engine.begin()
+        try:
             live.deadline(serving.until)
             return function(text)
+        finally:
+            self.engine.end()
 
     def _stopped(self, trap: Trap, action: Action, serving: Serving, start: int, init: int) -> Outcome:
         text = outcome.TIMED_OUT.format(action.limits.timeout) if trap.interrupted else outcome.EXITED
