@@ -97,7 +97,8 @@ class Outward:
     def _named(self, request: Request) -> FullyQualifiedName:
         text = request.text("name")
         try:
-            name = parse_name(text, request.asker.namespace)
+            full = text if text.startswith("/") else f"/{request.asker.namespace}/{text}"
+            name = parse_name(full, request.asker.namespace)
         except BadRequest as error:
             raise CapabilityError(f"{request.op}: {error.message}") from error
         if not request.grants.allows_name(request.op, name.key, request.asker.namespace):

@@ -99,15 +99,16 @@ class Components:
         with self._parts.linker.root() as root:
             root.add_func("ask", lambda _store, request: answer(self._thread.serving, request))
         self._lock = threading.Lock()
+        self._making = threading.Lock()
         self._idle: list[Slot] = []
         self._loaded: OrderedDict[object, Loaded] = OrderedDict()
         self._large: set[object] = set()  # actions that need more to load than a slot has
         self.problem = ""  # why slots are not restored
-        self._base = Pristine(-1, -1, ())
-        self._make_base()
+        self._base: Pristine | None = None  # made when the first action wants it: it takes 20 MB
 
     def run(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
         """One outcome for each call, in order."""
+        self._ensure_base()
         outcomes: list[Outcome] = []
         while len(outcomes) < len(calls):
             rest = calls[len(outcomes) :]
@@ -128,7 +129,7 @@ class Components:
 
     def describe(self) -> dict[str, Any]:
         """Counters for `status`."""
-        way = "fresh" if self.problem else "restored"
+        way = "fresh" if self.problem else "restored" if self._base else "not used yet"
         found = {"way": way, "idle_slots": len(self._idle), "images": len(self._loaded)}
         return {**found, "problem": self.problem} if self.problem else found
 
@@ -188,20 +189,27 @@ class Components:
 
     def _load(self, slot: Slot, action: Action, call: Call) -> Loaded:
         """Load the action in a slot that shows the base. Raises `LoadFailure` or `Trap`."""
-        slot.attach(None, self._base)
+        slot.attach(None, self._the_base)
         linear = slot.live.linear
         linear.limit = slot.size
         logs = self._init(slot.live, action, self._serving(action, call))
         view = linear.view()
-        differing = [at for at in linear.private() if _page(view, at) != self._base.page(at)]
+        base = self._the_base
+        differing = [at for at in linear.private() if _page(view, at) != base.page(at)]
         changed = bridged(differing)
         overlay = memory_file("edgewhisk-action", (_page(view, at) for at in changed))
-        loaded = Loaded(Pristine(self._base.base, overlay, changed), logs)
+        loaded = Loaded(Pristine(base.base, overlay, changed), logs)
         with self._lock:
             self._loaded[action.revision] = loaded
             if len(self._loaded) > _IMAGES:
                 self._loaded.popitem(last=False)
         return loaded
+
+    @property
+    def _the_base(self) -> Pristine:
+        if self._base is None:
+            raise SandboxError(f"{self.runtime.kind}: {self.problem or 'there is no base image'}")
+        return self._base
 
     def _take(self, revision: object) -> Slot:
         """An idle slot, best one that shows the action already; a new one if there is none."""
@@ -211,7 +219,7 @@ class Components:
                     return self._idle.pop(at)
             if self._idle:
                 return self._idle.pop(0)
-        return Slot(self._reserved(), self._base)
+        return Slot(self._reserved(), self._the_base)
 
     def _put_back(self, slot: Slot) -> None:
         with self._lock:
@@ -225,6 +233,11 @@ class Components:
         self._call(live, live.load, orjson.dumps({"reserve": RESERVE}), serving)
         return live
 
+    def _ensure_base(self) -> None:
+        with self._making:
+            if self._base is None and not self.problem:
+                self._make_base()
+
     def _make_base(self) -> None:
         """Make what all slots begin with, and see whether this kernel lets us restore it."""
         try:
@@ -235,14 +248,15 @@ class Components:
             for at in range(live.linear.size // PAGE):
                 if (data := _page(view, at)) != _ZERO:
                     os.pwrite(file, data, at * PAGE)
-            self._base = Pristine(file, memory_file("edgewhisk-none", ()), ())
-            self.problem = self._test(Slot(live, self._base))
+            base = Pristine(file, memory_file("edgewhisk-none", ()), ())
+            self.problem = self._test(Slot(live, base), base)
+            self._base = base
         except (Trap, MemoryError, OSError) as error:
             self.problem = f"{type(error).__name__}: {error}"
         if self.problem:
             _log.warning("%s: calls get a new instance each: %s", self.runtime.kind, self.problem)
 
-    def _test(self, slot: Slot) -> str:
+    def _test(self, slot: Slot, base: Pristine) -> str:
         """What is wrong with restoring here; nothing if it is exact."""
         slot.undo.watch()
         before = faults()
@@ -255,7 +269,7 @@ class Components:
         self._call(slot.live, slot.live.load, code, serving)
         slot.undo.restore()
         view = slot.live.linear.view()
-        wrong = [at for at in slot.live.linear.private() if _page(view, at) != self._base.page(at)]
+        wrong = [at for at in slot.live.linear.private() if _page(view, at) != base.page(at)]
         if wrong:
             return f"{len(wrong)} pages were not put back"
         self._put_back(slot)

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.guests import lend_compiled
+
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
@@ -53,6 +55,7 @@ class Gateway:
         self.port = free_port() if port is None else port
         self.config = folder / "edgewhisk.toml"
         limits = "[limits]\ninvocations_per_minute = 1000000\nfires_per_minute = 1000000\n"
+        lend_compiled(folder / "state" / "cache")
         self.config.write_text(
             f'state_dir = "{folder}/state"\n[api]\nport = {self.port}\n{limits}{settings}', encoding="utf-8"
         )

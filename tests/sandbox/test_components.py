@@ -26,6 +26,7 @@ PYTHON = [case for kind, case in CASES if kind == KIND]
 def python(sandboxes: Sandboxes) -> Components:
     host = sandboxes.hosts[KIND]
     assert isinstance(host, Components)
+    host._ensure_base()
     return host
 
 

@@ -12,7 +12,6 @@ import time
 import tomllib
 import zipfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import orjson
@@ -35,6 +34,7 @@ from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.sandbox.slot import Slot
 from edgewhisk.spi import Answer, Call
 from tests.fakes.capabilities import NoCapabilities
+from tests.guests import builds
 
 SANDBOXES = Path(__file__).resolve().parents[2] / "sandboxes"
 CASES = [
@@ -234,8 +234,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def test_the_build_knows_what_is_current(tmp_path: Path, builds: ModuleType) -> None:
-    javascript = builds.recipe("javascript")
+def test_the_build_knows_what_is_current(tmp_path: Path) -> None:
+    javascript = builds().recipe("javascript")
     shared = sys.modules["recipe"]
     target, stamp = tmp_path / "engine.wasm", tmp_path / "engine.wasm.stamp"
     assert not shared.is_current(target, stamp, "r")
