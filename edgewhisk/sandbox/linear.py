@@ -243,6 +243,12 @@ class Undo:
 MOST_HOT: Final = 4 << 20  # bytes copied back after a call; beyond, forgetting all pages is cheaper
 
 
+def show(address: int, size: int, file: int, offset: int) -> None:
+    """Map part of `file` privately over what is at `address`; all page-aligned. Raises `MemoryError`."""
+    if _libc.mmap(address, size, _READ_WRITE, _PRIVATE | _FIXED, file, offset) == _FAILED:
+        raise MemoryError(f"mmap: {os.strerror(ctypes.get_errno())}")
+
+
 def faults() -> int:
     """Page faults of this thread so far."""
     return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
