@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgewhisk.entity.exec import Exec, SequenceExec, exec_from_document, exec_from_json
@@ -26,11 +26,13 @@ class Action:
     version: SemVer
     updated: int  # ms since the epoch
     publish: bool = False
+    # Equal only for the same stored code: what a sandbox may key its images by. Made once, since
+    # every call asks for it.
+    revision: tuple[str, str, int] = field(init=False, compare=False, repr=False)
 
-    @property
-    def revision(self) -> tuple[str, str, int]:
-        """Equal only for the same stored code: what a sandbox may key its images by."""
-        return (self.name.key, str(self.version), self.updated)
+    def __post_init__(self) -> None:
+        """Make the revision."""
+        object.__setattr__(self, "revision", (self.name.key, str(self.version), self.updated))
 
     def to_json(self, *, code: bool = True) -> dict[str, Any]:
         """The document of the REST API, which is also what is stored."""

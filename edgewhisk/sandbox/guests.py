@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -25,6 +27,7 @@ from edgewhisk.sandbox.slot import Parts, Slot, Trap
 from edgewhisk.spi import Asker, Call, Capabilities, Clock
 
 _MEGABYTE: Final = 1 << 20
+_SEED: Final = struct.Struct("<Q")
 
 
 class Guests:
@@ -64,21 +67,19 @@ class Guests:
 
     def _attempt(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
         """Outcomes of at least the first call."""
-        executable = action.exec
-        if not isinstance(executable, CodeExec):
-            raise SandboxError(f"{action.name} has no code to run")
         slot = self._take(action.revision)
+        if slot.revision == action.revision:
+            return self._run(slot, action, calls, 0)
         started, known = self._clock.now(), action.revision in self._images
         try:
-            image = self._image(slot, action, executable, calls[0])
+            image = self._image(slot, action, calls[0])
         except (LoadFailure, Trap) as failure:
             broken = self._load_failed(failure, slot.log(), action, started)
             if not isinstance(failure, Trap):
                 self._put_back(slot)
             return [broken] * len(calls)
         printed = () if known else outcome.lines(slot.log())  # while loading: the first call shows it
-        if slot.revision != action.revision:
-            slot.attach(action.revision, image, action.limits.memory, lambda old: self._patch(old, image))
+        slot.attach(action.revision, image, action.limits.memory, lambda old: self._patch(old, image))
         outcomes = self._run(slot, action, calls, self._clock.now() - started)
         if printed:
             outcomes[0] = outcomes[0]._replace(logs=(*printed, *outcomes[0].logs))
@@ -88,7 +89,7 @@ class Guests:
         log_limit = action.limits.logs * _MEGABYTE
         given = [
             Given(call.arguments, orjson.dumps(call.context), seed, log_limit)
-            for call, seed in zip(calls, _seeds(len(calls)), strict=True)
+            for call, (seed,) in zip(calls, _SEED.iter_unpack(os.urandom(8 * len(calls))), strict=True)
         ]
         start = self._clock.now()
         serving = self._serving(slot, action, calls[0])
@@ -119,15 +120,18 @@ class Guests:
     def _serving(self, slot: Slot, action: Action, call: Call) -> Serving:
         until = time.monotonic() + action.limits.timeout / 1000
         asker = Asker(action, call.context.get("namespace", ""), until)
-        return Serving(until, slot.view, lambda request: self._capabilities.ask(asker, request))
+        return Serving(until, slot.view, partial(self._capabilities.ask, asker))
 
-    def _image(self, slot: Slot, action: Action, executable: CodeExec, call: Call) -> Image:
+    def _image(self, slot: Slot, action: Action, call: Call) -> Image:
         """The action's image; loads it in `slot` when it is not kept."""
         key = action.revision
         with self._lock:
             image = self._images.find(key, self._blank)
             if image is not None:
                 return image
+        executable = action.exec
+        if not isinstance(executable, CodeExec):
+            raise SandboxError(f"{action.name} has no code to run")
         bundle = archive.bundle_of(executable, self.runtime.layout, self.runtime.main, action.parameters)
         serving = self._serving(slot, action, call)
         image = slot.load(bundle, action.limits.memory, serving)
@@ -161,8 +165,3 @@ class Guests:
         with self._lock:
             if len(self._idle) < self._slots:
                 self._idle.append(slot)
-
-
-def _seeds(count: int) -> Iterable[int]:
-    text = os.urandom(8 * count)
-    return (int.from_bytes(text[at : at + 8], "little") for at in range(0, 8 * count, 8))

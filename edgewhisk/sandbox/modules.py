@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -28,6 +29,7 @@ from edgewhisk.sandbox.streams import Streams
 from edgewhisk.spi import Asker, Call, Capabilities, Clock
 
 LARGEST_MODULE: Final = 16 << 20  # bytes
+_AT_ONCE: Final = 20  # instances: one for each worker of the invoker, and some
 _KEPT: Final = 32  # modules that stay loaded
 _MEGABYTE: Final = 1 << 20
 _MAGIC: Final = b"\0asm"
@@ -40,9 +42,9 @@ _LONGEST_ABORT: Final = 1000  # characters of AssemblyScript's message
 class Modules:
     """Runs modules: kind `wasm:default`."""
 
-    def __init__(self, engine: Engine, clock: Clock, capabilities: Capabilities) -> None:
+    def __init__(self, cache: Path, clock: Clock, capabilities: Capabilities) -> None:
         """Link what modules may import."""
-        self._engine = engine
+        self._engine = engine = Engine(cache, instances=_AT_ONCE)
         self._clock = clock
         self._capabilities = capabilities
         self._linker = wasmtime.Linker(engine.wasmtime)
@@ -67,6 +69,7 @@ class Modules:
         """Forget all modules."""
         with self._lock:
             self._templates.clear()
+        self._engine.close()
 
     def describe(self) -> dict[str, Any]:
         """Counters for `status`."""

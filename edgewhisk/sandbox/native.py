@@ -21,6 +21,9 @@ _call: Final = _dll["wasmtime_func_call_unchecked"]
 _call.restype = ctypes.c_void_p
 _set_deadline: Final = _dll["wasmtime_context_set_epoch_deadline"]
 _set_deadline.restype = None
+_MOST_MEMORY: Final = 1 << 30  # bytes of one instance in a pool
+_MOST_ELEMENTS: Final = 65_536  # of its table: Go's have some ten thousand
+_RESIDENT: Final = 1 << 18  # bytes that are zeroed rather than given back to the kernel
 
 
 def _raw(name: str, result: Any) -> Any:
@@ -193,17 +196,19 @@ class Instance:
         self._pre = pre
         self._context = context
         self._item = _bindings.wasmtime_extern_t()
+        self._p_item = ctypes.byref(self._item)
         self._instance = _bindings.wasmtime_instance_t()
+        self._p_instance = ctypes.byref(self._instance)
         self._memory: Any = None
 
     def start(self) -> None:
         """Instantiate, which runs the module's start function; raises `Trap`."""
         trap = ctypes.c_void_p()
-        error = _instantiate(self._pre, self._context, ctypes.byref(self._instance), ctypes.byref(trap))
+        error = _instantiate(self._pre, self._context, self._p_instance, ctypes.byref(trap))
         if error or trap.value:
             raise _stopped(error, trap)
         if self._export(b"memory"):
-            self._memory = _bindings.wasmtime_memory_t.from_buffer_copy(self._item.of.memory)
+            self._memory = ctypes.byref(_bindings.wasmtime_memory_t.from_buffer_copy(self._item.of.memory))
 
     def call(self, name: str, *arguments: int) -> int:
         """Call an export of integers; its result as u64. Raises `Trap`."""
@@ -227,12 +232,37 @@ class Instance:
         """Address and size of the memory now; (0, 0) when there is none."""
         if self._memory is None:
             return 0, 0
-        memory = ctypes.byref(self._memory)
+        memory = self._memory
         return _memory_data(self._context, memory) or 0, _memory_size(self._context, memory)
 
     def _export(self, name: bytes) -> bool:
-        where = ctypes.byref(self._instance), name, ctypes.c_size_t(len(name)), ctypes.byref(self._item)
-        return bool(_export_get(self._context, *where))
+        size = ctypes.c_size_t(len(name))
+        return bool(_export_get(self._context, self._p_instance, name, size, self._p_item))
+
+
+def use_pool(config: wasmtime.Config, instances: int) -> None:
+    """Have an engine keep memories and tables ready, for modules that are instantiated for each call.
+
+    Of C's functions for it, which the wrapper lacks.
+    """
+    pool = _bindings.wasmtime_pooling_allocation_config_new()
+    wanted = {
+        "total_memories": instances,
+        "total_tables": instances,
+        "total_core_instances": instances,
+        "total_stacks": 1,
+        "total_gc_heaps": 0,
+        "max_memory_size": _MOST_MEMORY,
+        "max_core_instance_size": 1 << 20,
+        "table_elements": _MOST_ELEMENTS,
+        "linear_memory_keep_resident": _RESIDENT,
+        "table_keep_resident": _RESIDENT,
+        "max_unused_warm_slots": 4,
+    }
+    for name, value in wanted.items():
+        getattr(_bindings, f"wasmtime_pooling_allocation_config_{name}_set")(pool, value)
+    _bindings.wasmtime_pooling_allocation_strategy_set(config.ptr(), pool)
+    _bindings.wasmtime_pooling_allocation_config_delete(pool)
 
 
 def base_address(store: wasmtime.Store, memory: wasmtime.Memory) -> int:

@@ -156,7 +156,7 @@ class Sandboxes:
         kind, engine = runtime.kind, self.engine_of_guests
         self.states[kind] = "compiling"
         if runtime.form == "module":
-            host: Host = Modules(engine, self._clock, self._capabilities)
+            host: Host = Modules(self._cache, self._clock, self._capabilities)
         elif runtime.form == "component":
             host = Components(self._cache, runtime, self._slots, self._clock, self._capabilities, progress)
         else:
