@@ -39,24 +39,29 @@ class Serving:
         self.view = view
         self.ask = ask
         self.answer = b""
+        self._base = self._end = 0
         self.done: Callable[[], int] = int  # how many calls of a batch came before this one
         self.wrote: Callable[[int, int], None] = _ignore  # told where the host wrote, and how much
         self.refusals: list[tuple[int, str]] = []  # (call of the batch, what was not granted)
 
     def get(self, at: int, size: int) -> bytes:
         """Bytes of the guest's memory; raises `Fault`."""
-        base, end = self.view()
-        if at + size > end:
-            raise Fault
-        return read(base + at, size)
+        if at + size > self._end:
+            self._look(at + size)
+        return read(self._base + at, size)
 
     def put(self, at: int, data: bytes) -> None:
         """Write into the guest's memory; raises `Fault`."""
-        base, end = self.view()
-        if at + len(data) > end:
-            raise Fault
-        write(base + at, data)
+        if at + len(data) > self._end:
+            self._look(at + len(data))
+        write(self._base + at, data)
         self.wrote(at, len(data))
+
+    def _look(self, end: int) -> None:
+        """Memories never move, but may have grown; raises `Fault` if this one ends before `end`."""
+        self._base, self._end = self.view()
+        if end > self._end:
+            raise Fault
 
 
 class HostCalls:

@@ -56,6 +56,7 @@ class Modules:
         define("env", "abort", "iiii", "", self._abort)
         self._lock = threading.Lock()
         self._templates: OrderedDict[bytes, Template] = OrderedDict()
+        self._by_revision: OrderedDict[object, Template] = OrderedDict()
         self._known = {(wasi.MODULE, name) for name in wasi.SIGNATURES} | {("env", "abort")}
         self._known |= {
             (MODULE, name) for name in ("now", "sleep", "random", "ask", "take", "log", "context")
@@ -69,6 +70,7 @@ class Modules:
         """Forget all modules."""
         with self._lock:
             self._templates.clear()
+            self._by_revision.clear()
         self._engine.close()
 
     def describe(self) -> dict[str, Any]:
@@ -82,7 +84,7 @@ class Modules:
             raise SandboxError(f"{action.name} has no code to run")
         started = self._clock.now()
         try:
-            template = self._template(executable)
+            template = self._by_revision.get(action.revision) or self._known_by(action, executable)
         except MalformedContent as error:  # stored by a version that ran it
             return [outcome.developer_error(error.message, b"", started, self._clock.now()) for _ in calls]
         init = self._clock.now() - started
@@ -147,6 +149,15 @@ class Modules:
             return Outcome(Status.DEVELOPER_ERROR, error, tuple(logs), start, end, init, timed_out)
         status, shown = outcome.of_printed(result, command.exit_code or 0)
         return Outcome(status, shown, tuple(logs), start, end, init)
+
+    def _known_by(self, action: Action, code: CodeExec) -> Template:
+        """The action's module, found without its code from now on."""
+        template = self._template(code)
+        with self._lock:
+            self._by_revision[action.revision] = template
+            if len(self._by_revision) > _KEPT:
+                self._by_revision.popitem(last=False)
+        return template
 
     def _template(self, code: CodeExec) -> Template:
         if not code.binary:

@@ -40,8 +40,10 @@ _instantiate: Final = _raw("wasmtime_instance_pre_instantiate", ctypes.c_void_p)
 _export_get: Final = _raw("wasmtime_instance_export_get", ctypes.c_bool)
 _memory_data: Final = _raw("wasmtime_memory_data", ctypes.c_void_p)
 _memory_size: Final = _raw("wasmtime_memory_data_size", ctypes.c_size_t)
-_HOST: Final = _bindings.wasmtime_func_unchecked_callback_t
-_WORDS: Final = ctypes.POINTER(ctypes.c_uint64)
+# As the bindings declare it, but with values of a type that needs no cast in each call.
+_HOST: Final = ctypes.CFUNCTYPE(
+    ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint64), ctypes.c_size_t
+)
 _TYPES: Final[dict[str, Callable[[], wasmtime.ValType]]] = {
     "i": wasmtime.ValType.i32,
     "j": wasmtime.ValType.i64,
@@ -136,7 +138,7 @@ class HostFunctions:
         kind = wasmtime.FuncType(*kinds)
 
         def call(_data: int, _caller: Any, values: Any, _count: int) -> int:
-            stop = run(ctypes.cast(values, _WORDS))
+            stop = run(values)
             return 0 if stop is None else _trap(stop)
 
         callback = _HOST(call)
@@ -149,7 +151,7 @@ class HostFunctions:
             ctypes.create_string_buffer(field),
             len(field),
             kind.ptr(),
-            callback,
+            ctypes.cast(callback, _bindings.wasmtime_func_unchecked_callback_t),
             None,
             _NO_FINALIZER,
         )

@@ -43,12 +43,20 @@ NUMBERS = itertools.count(1)
 HELLO_JS = "function main(p) { return {greeting: 'Hello ' + p.name} }"
 HELLO_PY = "def main(args): return {'greeting': 'Hello ' + args['name']}"
 XFORM_JS = """
-function xform(p) { const out = {}; for (const k in p) out[k + '_x'] = typeof p[k] === 'number' ? p[k] * 2 + 1 : p[k].toUpperCase(); return out }
+function xform(p) {
+  const out = {};
+  for (const k in p) out[k + '_x'] = typeof p[k] === 'number' ? p[k] * 2 + 1 : p[k].toUpperCase();
+  return out;
+}
 function main(p) { return xform(p) }"""
 XFORM_OWN_JS = XFORM_JS.replace(
     "function main(p) { return xform(p) }",
-    "let text; function main(p) { const t = JSON.stringify(p), n = 200; let last; const from = performance.now();"
-    " for (let i = 0; i < n; i++) last = JSON.stringify(xform(JSON.parse(t))); return {us: (performance.now() - from) * 1000 / n, n: last.length} }",
+    """function main(p) {
+  const text = JSON.stringify(p), n = 200, from = performance.now();
+  let last;
+  for (let i = 0; i < n; i++) last = JSON.stringify(xform(JSON.parse(text)));
+  return {us: (performance.now() - from) * 1000 / n, n: last.length};
+}""",
 )
 XFORM_PY = """
 def main(p):
