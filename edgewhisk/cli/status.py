@@ -62,11 +62,18 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         f"{buffer['bytes'] / 1e6:.1f} MB, {buffer['evicted']} evicted, {buffer['corrupt']} damaged",
         f"cloud     {cloud['state']}{_because(cloud)}",
     ]
+    sandboxes = {kind: found for kind, found in document["sandboxes"].items() if isinstance(found, dict)}
+    lines.append("sandboxes " + ", ".join(f"{kind} {found['state']}" for kind, found in sandboxes.items()))
     for feed in document["feeds"]:
         more = f", {feed['garbage']} refused" if feed.get("garbage") else ""
         lines.append(
             f"feed      {feed['trigger']} from {feed['feed']}: {feed.get('state')}{_because(feed)}{more}"
         )
+    lines += [
+        f"trouble   {kind} gets a new instance for each call, which is slow: {found['problem']}"
+        for kind, found in sandboxes.items()
+        if found.get("problem")
+    ]
     if invoker["unrecorded"]:
         lines.append(f"trouble   {invoker['unrecorded']} runs not recorded: {invoker['last_refusal']}")
     lines += [f"trouble   {line}" for line in document["incidents"]]

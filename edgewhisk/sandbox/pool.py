@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
+import wasmtime
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import CodeExec, Exec
@@ -71,7 +72,7 @@ class Sandboxes:
         for runtime in self._ranked()[1:]:
             try:
                 self._prepare(runtime, progress)
-            except SandboxError as error:
+            except (SandboxError, OSError, MemoryError, wasmtime.WasmtimeError) as error:
                 self.states[runtime.kind] = f"broken: {error}"
                 progress(f"{runtime.kind} cannot run: {error}")
                 self.on_ready()  # what waits for it learns that it will not come
