@@ -20,7 +20,7 @@ from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox.linear import Creator
 from edgewhisk.sandbox.native import use_pool
 
-TICK: Final = 0.01  # seconds of an epoch: how late a call may be stopped
+TICK: Final = 0.008  # seconds of an epoch; a call is stopped one or two of them late
 _LINGER: Final = 1.0  # seconds that the ticker goes on after the last call, for the next one
 _MAX_WASM_STACK: Final = 2 << 20  # bytes; QuickJS uses 2 to 4 times its shadow stack of 176 KiB
 _COMPONENT_STACK: Final = 1536 << 10  # bytes; must stay below the 2 MiB of its asynchronous stack
@@ -43,8 +43,9 @@ class Engine:
         if instances:
             use_pool(config, instances)
         # What compiled code depends on.
-        self._settings = f"epoch stack={stack} owned={creator is not None} still pool={instances}"
+        self._settings = f"epoch stack={stack} owned={creator is not None} still alone pool={instances}"
         config.memory_may_move = False  # addresses of memories are kept
+        config.wasm_threads = False  # a module that waits for another thread would pass its deadline
         if creator is not None:
             config.memory_init_cow = False  # with a creator of memories it aborts the process otherwise
             creator.use_in(config)
@@ -92,7 +93,7 @@ class Engine:
 
     def epochs(self, seconds: float) -> int:
         """The deadline for a call that may take `seconds`."""
-        return int(seconds / TICK) + 1
+        return int(seconds / TICK) + 2  # one is under way; the ticker may be behind by another
 
     @contextlib.contextmanager
     def ticking(self) -> Iterator[None]:
@@ -110,8 +111,7 @@ class Engine:
             if self._ticker is None:
                 self._ticker = threading.Thread(target=self._tick, name="epochs", daemon=True)
                 self._ticker.start()
-            elif self._asleep:
-                self._asleep = False
+            elif self._asleep:  # stays so until the ticker says otherwise: it may miss a call this short
                 self._calls.notify()
 
     def end(self) -> None:
@@ -136,6 +136,7 @@ class Engine:
                 if not self._running and time.monotonic() - self._idle_since > _LINGER:
                     self._asleep = True
                     self._calls.wait_for(lambda: self._running or self._closing)
+                    self._asleep = False
                     last = time.monotonic()
                 if self._closing:
                     return

@@ -21,7 +21,7 @@ from edgewhisk.spi import Answer
 MODULE: Final = "edgewhisk"
 _MOST_RANDOM: Final = 1 << 20  # bytes in one call
 _NONE: Final = 0xFFFFFFFF  # -1
-_OVER: Final = 0.05  # seconds a sleep may pass the deadline, so that the deadline strikes
+_OVER: Final = 0.017  # seconds a sleep may pass the deadline: two epochs, so that it strikes
 
 
 class Fault(Exception):

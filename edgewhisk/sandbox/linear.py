@@ -286,7 +286,15 @@ def ranges(pages: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield first, end
 
 
-_pagemap: Final = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+def _open_pagemap() -> int:
+    """-1 where it may not be read: then no memory can be restored, and the self-test says so."""
+    try:
+        return os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
+_pagemap: Final = _open_pagemap()
 
 
 def _scanned(base: int, size: int) -> Iterator[int]:

@@ -64,12 +64,16 @@ class Sandboxes:
         self.prepare_rest(progress)
 
     def prepare_first(self, progress: Callable[[str], None]) -> None:
-        """The runtime that most actions need (blocking); raises `SandboxError`."""
-        self._prepare(self._ranked()[0], progress)
+        """All but components, which take long to compile (blocking); raises `SandboxError`."""
+        for runtime in self._ranked():
+            if runtime.form != "component":
+                self._prepare(runtime, progress)
 
     def prepare_rest(self, progress: Callable[[str], None]) -> None:
         """The others (blocking). One that cannot be loaded is told by its state."""
-        for runtime in self._ranked()[1:]:
+        for runtime in self._ranked():
+            if runtime.kind in self.hosts:
+                continue
             try:
                 self._prepare(runtime, progress)
             except (SandboxError, OSError, MemoryError, wasmtime.WasmtimeError) as error:

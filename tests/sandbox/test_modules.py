@@ -109,6 +109,7 @@ def exec_of(code: str, binary: bool = True) -> CodeExec:
         (exec_of(base64.b64encode(b"\0asm\x0d\0\1\0aaaa").decode()), "component"),
         (exec_of(base64.b64encode(b"\0asm\1\0\0\0\1\xff").decode()), "no WebAssembly"),
         (exec_of(wat.module('(module (func (export "_start")))')), "no memory"),
+        (exec_of(wat.module('(module (memory (export "memory") 1 1 shared))')), "no WebAssembly"),
         (exec_of(wat.module('(module (memory (export "memory") 1))')), "neither _start"),
         (
             exec_of(wat.module('(module (import "env" "x" (func)) (memory (export "memory") 1))')),
