@@ -1,11 +1,19 @@
 """Stage 4: run actions in WebAssembly, each call on a pristine memory.
 
-In: an action and its calls. Out: one `Outcome` for each. A guest (QuickJS and others, in
-`sandboxes/`) is compiled once and instantiated in a few live slots. Deploying an action is loading
-it into a slot once and keeping a copy of the memory, its image; a slot runs any action by having
-that image in place. After each call the image is put back, by a small trusted driver module next to
-the guest, so nothing a call did can be seen by the next one, and no call is ever cold.
+In: an action and its calls. Out: one `Outcome` for each. Engines are compiled once for a device and
+kept live in a few slots; an action that is loaded is an image of the memory, and after each call what
+it wrote is undone. So nothing a call did can be seen by the next one, and no call is ever cold. How
+that is done differs with the form of the runtime (`sandboxes/*/manifest.toml`):
 
-Pure: `abi` (bytes of calls and replies), `outcome` (what a reply means). Shells: `runtimes`
-(manifests), `native` (wasmtime's C API), `engine` (compiling, cache, deadlines), `slot`, `pool`.
+- guest (`guests`, `slot`, `image`, driver.wat): a module that marks what it writes, next to a small
+  trusted driver that runs batches and puts marked parts back. JavaScript.
+- component (`components`, `component`, `linear`): memory of our own, a private mapping of an image;
+  the kernel knows what was written. Python.
+- module (`modules`, `wasi`, `streams`): the action is a module itself; a new instance for each call.
+
+`pool` finds the one for a kind. Common to all: `engine` (compiling, cache, deadlines), `native`
+(wasmtime's C API past its wrapper), `hostcalls` (time, and the door to capabilities), `archive` (code
+as files), `outcome` (what a reply means), `runtimes` (manifests).
+
+Pure: `abi`, `archive`, `image`, `outcome`, `streams`.
 """
