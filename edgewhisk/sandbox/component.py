@@ -80,7 +80,7 @@ class Live:
         self._deadline = Deadline(self._store)
         parts.creator.created()
         with parts.engine.ticking():
-            self._deadline.set(parts.engine.epochs(_PACE))
+            self._deadline.set(parts.engine.epochs(time.monotonic() + _PACE))
             try:
                 instance = parts.linker.instantiate(self._store, parts.component)
             except wasmtime.WasmtimeError as error:
@@ -91,8 +91,7 @@ class Live:
 
     def deadline(self, until: float) -> None:
         """Stop what runs after `until`, monotonic seconds."""
-        left = max(0.0, until - time.monotonic())
-        self._deadline.set(self._parts.engine.epochs(left))
+        self._deadline.set(self._parts.engine.epochs(until))
 
 
 def answer(serving: Serving, request: str) -> str:

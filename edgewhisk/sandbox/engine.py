@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import platform
 import threading
@@ -20,7 +21,7 @@ from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox.linear import Creator
 from edgewhisk.sandbox.native import use_pool
 
-TICK: Final = 0.008  # seconds of an epoch; a call is stopped one or two of them late
+TICK: Final = 0.008  # seconds of an epoch: how late a call may be stopped, and what the ticker is late itself
 _LINGER: Final = 1.0  # seconds that the ticker goes on after the last call, for the next one
 _MAX_WASM_STACK: Final = 2 << 20  # bytes; QuickJS uses 2 to 4 times its shadow stack of 176 KiB
 _COMPONENT_STACK: Final = 1536 << 10  # bytes; must stay below the 2 MiB of its asynchronous stack
@@ -57,6 +58,7 @@ class Engine:
         self._running = 0
         self._idle_since = 0.0
         self._asleep = False
+        self._last = 0.0  # monotonic seconds up to which epochs were counted
         self._closing = False
         self._ticker: threading.Thread | None = None
 
@@ -91,9 +93,13 @@ class Engine:
         _trim(self._cache)
         return compiled, True
 
-    def epochs(self, seconds: float) -> int:
-        """The deadline for a call that may take `seconds`."""
-        return int(seconds / TICK) + 2  # one is under way; the ticker may be behind by another
+    def epochs(self, until: float) -> int:
+        """The deadline for a call that may run `until`, in monotonic seconds; never before that.
+
+        Counted from the time of the last epoch, so it holds when the ticker is behind. Between `begin` and
+        `end` only.
+        """
+        return max(1, math.ceil((until - self._last) / TICK))
 
     @contextlib.contextmanager
     def ticking(self) -> Iterator[None]:
@@ -108,6 +114,8 @@ class Engine:
         """Let epochs pass until `end`."""
         with self._calls:
             self._running += 1
+            if self._ticker is None or self._asleep:
+                self._last = time.monotonic()
             if self._ticker is None:
                 self._ticker = threading.Thread(target=self._tick, name="epochs", daemon=True)
                 self._ticker.start()
@@ -130,20 +138,18 @@ class Engine:
 
     def _tick(self) -> None:
         """Count epochs by the monotonic clock: a thread that slept too long catches up."""
-        last = time.monotonic()
         while True:
             with self._calls:
                 if not self._running and time.monotonic() - self._idle_since > _LINGER:
                     self._asleep = True
                     self._calls.wait_for(lambda: self._running or self._closing)
                     self._asleep = False
-                    last = time.monotonic()
                 if self._closing:
                     return
             time.sleep(TICK)
-            while time.monotonic() - last >= TICK:
-                self.wasmtime.increment_epoch()
-                last += TICK
+            while time.monotonic() - self._last >= TICK:
+                self.wasmtime.increment_epoch()  # before `_last`: a reader in between is late, not early
+                self._last += TICK
 
     def _key(self, wasm: bytes) -> str:
         parts = (self.version, self._settings, platform.machine(), hashlib.sha256(wasm).hexdigest())

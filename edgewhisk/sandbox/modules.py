@@ -103,7 +103,7 @@ class Modules:
         result: bytes | None = None
         with (
             self._engine.ticking(),
-            template.store(limits.memory * _MEGABYTE, self._engine.epochs(limits.timeout / 1000)) as instance,
+            template.store(limits.memory * _MEGABYTE, self._engine.epochs(until)) as instance,
         ):
             command = wasi.Command(
                 until,

@@ -61,7 +61,7 @@ class Slot:
         self._limit = _ROOM
         self._store.set_limits(memory_size=_ROOM * _MEGABYTE)
         with parts.engine.ticking():
-            self._deadline.set(parts.engine.epochs(_BOOT))
+            self._deadline.set(parts.engine.epochs(time.monotonic() + _BOOT))
             guest: Any = parts.linker.instantiate(self._store, parts.guest).exports(self._store)
             self._memory: Any = guest["memory"]
             if parts.blank is None:
@@ -209,8 +209,7 @@ class Slot:
             write(self._marks_at + first, b"\1" * (last - first + 1))
 
     def _set_deadline(self, serving: Serving) -> None:
-        left = max(0.0, serving.until - time.monotonic())
-        self._deadline.set(self._parts.engine.epochs(left))
+        self._deadline.set(self._parts.engine.epochs(serving.until))
 
     def _take_image(self) -> Image:
         self._deadline.set(1 << 40)

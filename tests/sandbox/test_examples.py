@@ -71,14 +71,18 @@ def rust() -> str | None:
 
 
 @pytest.mark.parametrize("example", EXAMPLE, ids=lambda example: example.source)
-def test_examples(sandboxes: Sandboxes, tmp_path: Path, example: Example) -> None:
+def test_examples(
+    sandboxes: Sandboxes, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, example: Example
+) -> None:
     if not has(example.compiler):
         pytest.skip(f"no {example.compiler} here")
     target = tmp_path / "action.wasm"
     command = [part.format(target) for part in example.command]
     command[0] = rust() or command[0] if command[0] == "rustc" else command[0]
     environment = {**os.environ, "GOOS": "wasip1", "GOARCH": "wasm", "GOCACHE": str(tmp_path / "go")}
-    environment |= {f"ZIG_{kind}_CACHE_DIR": str(tmp_path / "zig") for kind in ("GLOBAL", "LOCAL")}
+    environment |= {
+        f"ZIG_{kind}_CACHE_DIR": str(tmp_path_factory.getbasetemp() / "zig") for kind in ("GLOBAL", "LOCAL")
+    }
     built = subprocess.run(
         [*command, str(EXAMPLES / example.source)], cwd=EXAMPLES, env=environment, capture_output=True,
         text=True, check=False,
