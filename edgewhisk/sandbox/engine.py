@@ -19,7 +19,7 @@ from wasmtime.component import Component
 
 from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox.linear import Creator
-from edgewhisk.sandbox.native import use_pool
+from edgewhisk.sandbox.native import give_back, use_pool
 
 TICK: Final = 0.008  # seconds of an epoch: how late a call may be stopped, and what the ticker is late itself
 _LINGER: Final = 1.0  # seconds that the ticker goes on after the last call, for the next one
@@ -91,6 +91,7 @@ class Engine:
             raise SandboxError(f"{what} is no WebAssembly that runs here: {reason}") from error
         _store(entry, bytes(compiled.serialize()))
         _trim(self._cache)
+        give_back()
         return compiled, True
 
     def epochs(self, until: float) -> int:
