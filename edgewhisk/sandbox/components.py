@@ -144,10 +144,11 @@ class Components:
         started = self._clock.now()
         slot = self._take(action.revision)
         try:
-            loaded = self._find(action) or self._load(slot, action, calls[0])
+            logs: tuple[LogLine, ...] = ()
+            init = 0
             if slot.revision != action.revision:
-                slot.attach(action.revision, loaded.pristine)
-            init = self._clock.now() - started
+                logs = self._show(slot, action, calls[0])
+                init = self._clock.now() - started
             outcomes: list[Outcome] = []
             while len(outcomes) < len(calls) and not slot.spoilt:
                 outcomes.append(self._run_in(slot, action, calls[len(outcomes)], 0 if outcomes else init))
@@ -161,9 +162,19 @@ class Components:
             return [self._load_failed(trap, action, started)]
         finally:
             self._put_back(slot)
-        if init and loaded.logs:
-            outcomes[0] = outcomes[0]._replace(logs=(*loaded.logs, *outcomes[0].logs))
+        if logs:
+            outcomes[0] = outcomes[0]._replace(logs=(*logs, *outcomes[0].logs))
         return outcomes
+
+    def _show(self, slot: Slot, action: Action, call: Call) -> tuple[LogLine, ...]:
+        """Have a slot show the action; what it printed if it had to be loaded for that."""
+        logs: tuple[LogLine, ...] = ()
+        loaded = self._find(action)
+        if loaded is None:
+            loaded = self._load(slot, action, call)
+            logs = loaded.logs
+        slot.attach(action.revision, loaded.pristine)
+        return logs
 
     def _run_in(self, slot: Slot, action: Action, call: Call, init: int) -> Outcome:
         """One call in a slot, undone afterwards; a trap spoils the slot."""
@@ -239,6 +250,8 @@ class Components:
         return live
 
     def _ensure_base(self) -> None:
+        if self._base is not None or self.problem:
+            return
         with self._making:
             if self._base is None and not self.problem:
                 self._make_base()
