@@ -2,12 +2,13 @@
 
 Messages wait in lanes: one for each action and the trigger that started it. Lanes take turns, so a
 flood in one delays the others by one batch at most. A lane that a trigger feeds is run one batch at
-a time, so readings keep their order; other lanes may be run by several workers at once.
+a time, so readings keep their order; other lanes may be run by several workers at once, but never by
+all of them: calls that hang must leave room for the other actions.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
@@ -48,13 +49,17 @@ class Taken(NamedTuple, Generic[Waiter]):
 class Queue(Generic[Waiter]):
     """Lanes with a common bound."""
 
-    def __init__(self, bound: int, size: Callable[[FullyQualifiedName], int]) -> None:
-        """`full` from `bound` jobs on; `size` says how many of an action make a batch."""
+    def __init__(self, bound: int, size: Callable[[FullyQualifiedName], int], most: int = 8) -> None:
+        """`full` from `bound` jobs on; `size` says how many of an action make a batch.
+
+        `most` batches of a lane are run at once.
+        """
+        self._most = most
         self._bound = bound
         self._size = size
         self._lanes: dict[LaneKey, deque[Job[Waiter]]] = {}
         self._ready: deque[LaneKey] = deque()  # lanes with jobs that may be taken, each once
-        self._busy: set[LaneKey] = set()  # ordered lanes that a worker holds
+        self._running: Counter[LaneKey] = Counter()  # batches of a lane that workers hold
         self._parked: set[LaneKey] = set()  # lanes that cannot be run yet
         self._waiting = 0
 
@@ -84,10 +89,10 @@ class Queue(Generic[Waiter]):
         lane = self._lanes.get(key)
         if lane is None:
             self._lanes[key] = lane = deque()
-            if key not in self._busy and key not in self._parked:
-                self._ready.append(key)
         lane.append(job)
         self._waiting += 1
+        if len(lane) == 1:
+            self._offer(key)
 
     def take(self) -> Taken[Waiter] | None:
         """The next batch, or None. An ordered lane is held until `release`."""
@@ -100,18 +105,16 @@ class Queue(Generic[Waiter]):
         self._waiting -= count
         if not lane:
             del self._lanes[key]
-        elif not key.ordered:
-            self._ready.append(key)
-        if key.ordered:
-            self._busy.add(key)
+        self._running[key] += 1
+        self._offer(key)
         return Taken(key, jobs)
 
     def release(self, key: LaneKey) -> None:
-        """The batch of this lane has been run."""
-        if key in self._busy:
-            self._busy.remove(key)
-            if key in self._lanes and key not in self._parked:
-                self._ready.append(key)
+        """A batch of this lane has been run."""
+        self._running[key] -= 1
+        if not self._running[key]:
+            del self._running[key]
+        self._offer(key)
 
     def park(self, taken: Taken[Waiter]) -> None:
         """Put jobs back in front of their lane; it is not taken again until `unpark`."""
@@ -124,10 +127,18 @@ class Queue(Generic[Waiter]):
 
     def unpark(self) -> None:
         """Every lane may be taken again."""
-        self._ready.extend(key for key in self._parked if key in self._lanes and key not in self._busy)
-        self._parked.clear()
+        parked, self._parked = self._parked, set()
+        for key in parked:
+            self._offer(key)
 
     @property
     def parked(self) -> int:
         """Jobs that cannot be run yet."""
         return sum(len(self._lanes[key]) for key in self._parked if key in self._lanes)
+
+    def _offer(self, key: LaneKey) -> None:
+        """Let a lane be taken from, if it has jobs and may be run now."""
+        most = 1 if key.ordered else self._most
+        may = key in self._lanes and key not in self._parked and self._running[key] < most
+        if may and key not in self._ready:
+            self._ready.append(key)

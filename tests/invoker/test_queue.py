@@ -18,7 +18,7 @@ def job(lane: str, number: int) -> Job[None]:
     return Job(message, None, float(number))
 
 
-@given(st.lists(st.sampled_from(["put-a", "put-b", "put-", "take", "release"])))
+@given(st.lists(st.sampled_from(["put-a", "put-b", "put-", "take", "release", "park", "unpark"])))
 def test_order_and_exclusion_hold_for_any_course(course: list[str]) -> None:
     queue: Queue[None] = Queue(5, lambda _: 2)
     put: dict[str, list[int]] = {"a": [], "b": [], "": []}
@@ -35,10 +35,38 @@ def test_order_and_exclusion_hold_for_any_course(course: list[str]) -> None:
             taken[batch.lane.trigger] += [int(one.since) for one in batch.jobs]
         elif what == "release" and held:
             queue.release(held.pop(0))
+        elif what == "park" and (batch := queue.take()) is not None:
+            queue.park(batch)
+            queue.release(batch.lane)
+        elif what == "unpark":
+            queue.unpark()
     for lane, numbers in taken.items():
         assert numbers == put[lane][: len(numbers)]
     assert len(queue) == sum(map(len, put.values())) - sum(map(len, taken.values()))
     assert queue.full == (len(queue) >= 5)
+    queue.unpark()
+    for key in held:
+        queue.release(key)
+    while (batch := queue.take()) is not None:  # nothing is stuck, nothing out of order
+        taken[batch.lane.trigger] += [int(one.since) for one in batch.jobs]
+        queue.release(batch.lane)
+    assert {lane: sorted(numbers) for lane, numbers in taken.items()} == put
+    assert all(taken[lane] == put[lane] for lane in ("a", "b"))
+
+
+def test_hanging_calls_leave_room_for_others() -> None:
+    queue: Queue[None] = Queue(1000, lambda _: 1, most=2)
+    for number in range(10):
+        queue.put(job("", number))
+    held = [queue.take(), queue.take()]
+    assert None not in held
+    assert queue.take() is None  # the third would be one too many
+    queue.put(job("other", 11))
+    other = queue.take()
+    assert other is not None
+    assert other.lane.trigger == "other"
+    queue.release(held[0].lane)  # type: ignore[union-attr]
+    assert queue.take() is not None
 
 
 def test_a_flood_in_one_lane_does_not_starve_another() -> None:
