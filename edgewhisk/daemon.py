@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
-import secrets
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -39,16 +36,21 @@ from edgewhisk.controller.feeds import Feeds
 from edgewhisk.controller.packages import Packages
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.rules import Rules
-from edgewhisk.controller.subjects import GUEST, Subjects, ensure_key, read_key
+from edgewhisk.controller.subjects import Subjects, ensure_key, read_key
 from edgewhisk.controller.triggers import Triggers
+from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.identity import Identity
+from edgewhisk.entity.message import ActivationMessage, Outcome
 from edgewhisk.errors import InstanceError, StorageError
 from edgewhisk.feed.broker import EmbeddedBroker
 from edgewhisk.feed.cron import AlarmsFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.feed.serial import SerialFeed
+from edgewhisk.instance import lasting_name, notify, state_directory, told
+from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.invoker import Invoker
+from edgewhisk.invoker.runner import Runner
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.server import HttpServer, bind
 from edgewhisk.spi import Feed
@@ -84,24 +86,33 @@ class Daemon:
         config = self._config
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(state_directory(config.state_dir))
-            guest = Identity(GUEST, GUEST, ensure_key(config.state_dir))
+            ensure_key(config.state_dir)
+            self._subjects = Subjects(config.state_dir, self._clock)
             listener = stack.enter_context(contextlib.closing(bind(config.api.host, config.api.port)))
             self._artifacts, self._log, self._sandboxes = await self._open(stack)
             entities = Entities(self._artifacts)
             entities.load()
             resolver = Resolver(entities)
-            self._invoker = Invoker(self._sandboxes, self._log, resolver.bound_of, config.limits, self._clock)
+            self._runner = self._make_runner(resolver)
+            self._invoker = Invoker(self._runner, self._log, resolver.bound_of, config.limits, self._clock)
             stack.push_async_callback(self._invoker.close)
             self._sandboxes.on_ready = self._invoker.runtime_ready
             actions = Actions(
                 entities, resolver, self._sandboxes, config.limits, self._clock, self._state.forget
             )
             self._controller = Controller(
-                entities, resolver, actions, self._invoker, self._log, config.limits, self._clock
+                entities,
+                resolver,
+                actions,
+                self._invoker,
+                self._log,
+                self._subjects,
+                config.limits,
+                self._clock,
             )
             sources = await self._sources(stack)
             self._feeds = Feeds(entities, sources)
-            self._open_doors(sources, guest)
+            self._open_doors(sources)
             self._provide(entities)
             threading.Thread(
                 target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
@@ -115,7 +126,7 @@ class Daemon:
                 tasks.append(("Sync", self._sync.run))
             await stack.enter_async_context(supervised(tasks))
             services = Services(
-                Subjects([guest]),
+                self._subjects,
                 self._controller,
                 actions,
                 Packages(entities, config.limits, self._clock),
@@ -127,7 +138,7 @@ class Daemon:
                 self.status,
             )
             await stack.enter_async_context(serving(HttpServer(create_app(services)), listener))
-            self.url = _url(listener)
+            self.url = self._runner.api_host = _url(listener)
             stack.enter_context(told(config.state_dir / "url", self.url))
             for line in self.incidents:
                 _log.warning("%s", line)
@@ -174,6 +185,20 @@ class Daemon:
         await asyncio.to_thread(sandboxes.prepare_first, self._progress)
         return artifacts, log, sandboxes
 
+    def _make_runner(self, resolver: Resolver) -> Runner:
+        """What runs actions; those of the gateway itself on the event loop."""
+        loop = asyncio.get_running_loop()
+
+        def native(bound: Bound, message: ActivationMessage) -> Outcome:
+            return asyncio.run_coroutine_threadsafe(self._controller.native(bound, message), loop).result()
+
+        def key_of(namespace: str) -> str:
+            return self._subjects.of(namespace).auth.compact
+
+        clock, longest = self._clock, self._config.limits.sequence_length
+        composition = Composition(resolver.entitled, lambda: clock.activation_ids(1)[0], clock.now, longest)
+        return Runner(self._sandboxes, self._log, clock, composition, native, key_of)
+
     async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:
         config = self._config
         link = await self._mqtt_link(stack)
@@ -197,14 +222,14 @@ class Daemon:
                 stack.push_async_callback(broker.stop)
             except InstanceError as error:
                 self.incidents.append(f"{error}; using the broker that runs there ({error.hint})")
-        client_id = settings.client_id or _lasting_name(self._config.state_dir / "client_id")
+        client_id = settings.client_id or lasting_name(self._config.state_dir / "client_id")
         return MqttLink(host, port, client_id, settings.username, password)
 
-    def _open_doors(self, sources: list[Feed], guest: Identity) -> None:
+    def _open_doors(self, sources: list[Feed]) -> None:
         """Let actions reach what is granted to them beyond their state."""
         mqtt = next(feed for feed in sources if isinstance(feed, MqttFeed))
         serial = next(feed for feed in sources if isinstance(feed, SerialFeed))
-        world = GatewayWorld(mqtt, serial, self._controller, lambda _: guest)
+        world = GatewayWorld(mqtt, serial, self._controller, self._subjects.of)
         outward = Outward(world, asyncio.get_running_loop())
         self._doors.operations.update({"http.fetch": Fetch(), **outward.operations})
 
@@ -247,40 +272,6 @@ class Daemon:
 
         self._log.on_commit = wake
         return sync
-
-
-@contextlib.contextmanager
-def state_directory(path: Path) -> Iterator[None]:
-    """Own the state directory; raises `InstanceError` if another gateway does."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        hint = "run as another user, or set state_dir to a directory you may write"
-        raise StorageError(f"state directory {path}: {error.strerror}", hint=hint) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
-        os.close(lock)
-        hint = "stop it, or give this one another state_dir and port"
-        raise InstanceError(f"another gateway (process {owner}) uses {path}", hint=hint) from None
-    try:
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(lock)
-
-
-@contextlib.contextmanager
-def told(path: Path, text: str) -> Iterator[None]:
-    """Tell the command line where this gateway listens, as long as it does."""
-    path.write_text(text + "\n", encoding="ascii")
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
 
 
 @contextlib.asynccontextmanager
@@ -333,15 +324,6 @@ async def run(config: Config, ready: Callable[[Daemon], None], progress: Callabl
         notify("STOPPING=1")
 
 
-def notify(state: str) -> None:
-    """Tell systemd, where it asked to be told (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
-
-
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -354,17 +336,3 @@ def _password(path: Path | None) -> str:
         return path.read_text(encoding="utf-8").rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(f"[mqtt] password_file {path} cannot be read: {error}") from error
-
-
-def _lasting_name(path: Path) -> str:
-    """A client id made once: the broker keeps the session, and what waits in it, under this name."""
-    if not path.exists():
-        draft = path.with_suffix(".new")
-        draft.write_text(f"edgewhisk-{secrets.token_hex(4)}", encoding="ascii")
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.rename(path)
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(f"{path} cannot be read: {error}", hint="delete it for a new name") from error

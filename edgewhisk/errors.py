@@ -13,6 +13,7 @@ libraries are translated at the module that talks to the library.
         Unauthorized         401
         Forbidden            403
         NotFound             404
+        NotAcceptable        406
         Conflict             409
         TooLarge             413
         UnsupportedMedia     415
@@ -43,6 +44,7 @@ class EdgeWhiskError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.headers: tuple[tuple[str, str], ...] = ()  # that a web action's route sends all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +119,15 @@ class NotFound(RequestError):
 
     status = 404
 
-    def __init__(self, message: str = "The requested resource does not exist.") -> None:
+    def __init__(self, message: str = "The requested resource does not exist.", *, hint: str = "") -> None:
         """Default to OpenWhisk's sentence."""
-        super().__init__(message)
+        super().__init__(message, hint=hint)
+
+
+class NotAcceptable(RequestError):
+    """The client takes no type that there is."""
+
+    status = 406
 
 
 class Conflict(RequestError):

@@ -22,7 +22,7 @@ PURE = [
     *(PACKAGE / "device" / f"{name}.py" for name in ("framing", "decode")),
     *(PACKAGE / "feed" / f"{name}.py" for name in ("payload", "backoff", "garbage", "schedule")),
     *(PACKAGE / "controller" / f"{name}.py" for name in ("firing", "entitlement")),
-    *(PACKAGE / "invoker" / f"{name}.py" for name in ("queue", "pace")),
+    *(PACKAGE / "invoker" / f"{name}.py" for name in ("queue", "pace", "composition")),
     *(PACKAGE / "sandbox" / f"{name}.py" for name in ("abi", "outcome", "archive", "streams", "image")),
     *(PACKAGE / "buffer" / f"{name}.py" for name in ("journal", "index", "ledger")),
     *(PACKAGE / "sync" / f"{name}.py" for name in ("batch", "uplink")),

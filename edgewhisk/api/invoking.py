@@ -1,21 +1,27 @@
-"""Routes that start something: invoking actions and firing triggers."""
+"""What starts something: invoking actions and firing triggers."""
 
 from __future__ import annotations
 
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
+from urllib.parse import parse_qs
 
 import orjson
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
-from edgewhisk.api.reading import ACTIVATION_ID, answer, caller, flag, full_name, payload, services
+from edgewhisk.api.asking import ACTIVATION_ID, Ask, Reply
+from edgewhisk.api.reading import asked, boolean, sent, services
+from edgewhisk.api.services import Services
+from edgewhisk.controller.entitlement import resolve_namespace
 from edgewhisk.entity.activation import document_of
 from edgewhisk.entity.message import Status
+from edgewhisk.entity.names import FullyQualifiedName, entity_name
 from edgewhisk.errors import BadRequest
 
 invoking = Blueprint("invoking", __name__, url_prefix="/api/v1/namespaces/<namespace>")
 
 LONGEST_WAIT: Final = 60_000  # ms that a blocking invoke waits before it answers 202
-_HTTP_STATUS: Final = {
+HTTP_STATUS: Final = {
     Status.SUCCESS: 200,
     Status.APPLICATION_ERROR: 502,
     Status.DEVELOPER_ERROR: 502,
@@ -23,43 +29,73 @@ _HTTP_STATUS: Final = {
 }
 
 
-@invoking.post("/actions/<name>")
-@invoking.post("/actions/<package>/<name>")
-async def invoke(namespace: str, name: str, package: str | None = None) -> Response:
-    """Invoke an action, waiting for its result with `blocking=true`."""
-    identity = caller()
-    wanted = full_name(identity, namespace, name, package)
-    services().controller.admit(identity)
-    blocking, only_result, wait = flag("blocking"), flag("result"), _wait()
-    given = await payload()
-    started = await services().controller.invoke(identity, wanted, given, wait if blocking else None)
-    headers = {ACTIVATION_ID: started.activation_id}
-    if started.record is None or not blocking:
-        return answer({"activationId": started.activation_id}, 202, headers)
+class Wanted(NamedTuple):
+    """What the query of an invoke asks for."""
+
+    blocking: bool
+    only_result: bool
+    wait: float  # seconds
+
+
+async def invoke(ask: Ask, verbs: Services, namespace: str, package: str | None, name: str) -> Reply:
+    """Invoke an action, waiting for its result with `blocking=true`.
+
+    Checks come in OpenWhisk's order: who, name, rate, rights, size, query, body, existence.
+    """
+    identity = verbs.subjects.authorize(ask.header(b"authorization"))
+    wanted = FullyQualifiedName(
+        resolve_namespace(namespace, identity),
+        None if package is None else entity_name(package),
+        entity_name(name),
+    )
+    verbs.controller.admit(identity)
+    verbs.actions.check_rights(identity, wanted)
+    ask.check_length(verbs.limits.max_payload_size)
+    query = wanted_of(ask.query)
+    given = await ask.payload(verbs.limits.max_payload_size)
+    wait = query.wait if query.blocking else None
+    started = await verbs.controller.invoke(identity, wanted, given, wait)
+    headers = ((ACTIVATION_ID, started.activation_id),)
+    if started.record is None or not query.blocking:
+        return Reply.of({"activationId": started.activation_id}, 202, headers)
     record = document_of(orjson.loads(started.record))
     response = record["response"]
-    status = _HTTP_STATUS[Status(response["status"])]
-    if only_result or isinstance(response["result"], list):
-        return answer(response["result"], status, headers)
-    return answer({**record, "logs": []}, status, headers)
+    status = HTTP_STATUS[Status(response["status"])]
+    if query.only_result or isinstance(response["result"], list):
+        return Reply.of(response["result"], status, headers)
+    if not started.composed:
+        record["logs"] = []  # a plain action's are in the stored record only
+    return Reply.of(record, status, headers)
 
 
-@invoking.post("/triggers/<name>")
-async def fire(namespace: str, name: str) -> Response:
+async def fire(ask: Ask, verbs: Services, namespace: str, name: str) -> Reply:
     """Fire a trigger: 202, or 204 where no active rule is there to do anything."""
-    identity = caller()
-    wanted = full_name(identity, namespace, name)
-    services().controller.admit(identity, fire=True)
-    headers = {key.lower(): value for key, value in request.headers.items() if key.lower() != "authorization"}
-    started = await services().controller.fire(identity, wanted, await payload(), headers)
+    identity = verbs.subjects.authorize(ask.header(b"authorization"))
+    wanted = FullyQualifiedName(resolve_namespace(namespace, identity), None, entity_name(name))
+    verbs.controller.admit(identity, fire=True)
+    verbs.triggers.check_rights(identity, wanted)
+    ask.check_length(verbs.limits.max_payload_size)
+    headers = {
+        key.decode("latin-1"): value.decode("latin-1")
+        for key, value in ask.headers
+        if key != b"authorization"
+    }
+    given = await ask.payload(verbs.limits.max_payload_size)
+    started = await verbs.controller.fire(identity, wanted, given, headers)
     if started is None:
-        return Response(status=204)
-    return answer({"activationId": started}, 202, {ACTIVATION_ID: started})
+        return Reply(204, b"", content_type="")
+    return Reply.of({"activationId": started}, 202, ((ACTIVATION_ID, started),))
 
 
-def _wait() -> float:
-    """Seconds that `timeout` of the query asks for; raises `BadRequest`."""
-    text = request.args.get("timeout")
+@lru_cache(maxsize=256)
+def wanted_of(query: bytes) -> Wanted:
+    """Read the query of an invoke; raises `BadRequest`."""
+    given = {key: values[-1] for key, values in parse_qs(query.decode("latin-1")).items()}
+    blocking, result = boolean("blocking", given.get("blocking")), boolean("result", given.get("result"))
+    return Wanted(blocking, result, _wait(given.get("timeout")))
+
+
+def _wait(text: str | None) -> float:
     try:
         wait = LONGEST_WAIT if text is None else int(text)
     except ValueError:
@@ -70,3 +106,16 @@ def _wait() -> float:
             f"Timeout must be number of milliseconds up to {LONGEST_WAIT}."
         )
     return wait / 1000
+
+
+@invoking.post("/actions/<name>")
+@invoking.post("/actions/<package>/<name>")
+async def invoke_route(namespace: str, name: str, package: str | None = None) -> Response:
+    """Invoke an action."""
+    return sent(await invoke(asked(), services(), namespace, package, name))
+
+
+@invoking.post("/triggers/<name>")
+async def fire_route(namespace: str, name: str) -> Response:
+    """Fire a trigger."""
+    return sent(await fire(asked(), services(), namespace, name))

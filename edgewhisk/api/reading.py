@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, cast
 
 import orjson
 from quart import Response, current_app, request
 
+from edgewhisk.api.asking import JSON, Ask, Reply, check_json, too_large
 from edgewhisk.api.services import Services
 from edgewhisk.controller.entitlement import resolve_namespace
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import FullyQualifiedName, entity_name
-from edgewhisk.errors import BadRequest, MalformedContent, TooLarge, Unauthorized, UnsupportedMedia
+from edgewhisk.errors import BadRequest, MalformedContent
 
-JSON: Final = "application/json"
-ACTIVATION_ID: Final = "x-openwhisk-activation-id"
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 DEFAULT_PAGE: Final = 30
 LARGEST_PAGE: Final = 200
-_MISSING: Final = "The resource requires authentication, which was not supplied with the request"
 
 
 class Page(NamedTuple):
@@ -41,15 +36,7 @@ def services() -> Services:
 
 def caller() -> Identity:
     """Who sends this request; raises `Unauthorized`."""
-    header = request.headers.get("Authorization", "")
-    scheme, _, credentials = header.partition(" ")
-    if scheme.lower() != "basic":
-        raise Unauthorized(_MISSING, challenge=True)
-    try:
-        uuid, _, key = base64.b64decode(credentials, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        raise Unauthorized("The supplied authentication is invalid") from None
-    return services().subjects.authenticate(uuid, key)
+    return services().subjects.authorize(request.headers.get("Authorization", ""))
 
 
 def full_name(
@@ -65,7 +52,11 @@ def full_name(
 
 def flag(key: str, *, default: bool = False) -> bool:
     """A boolean of the query; raises `BadRequest`."""
-    text = request.args.get(key)
+    return boolean(key, request.args.get(key), default=default)
+
+
+def boolean(key: str, text: str | None, *, default: bool = False) -> bool:
+    """A boolean that a query gives as `text`; raises `BadRequest`."""
     if text is None:
         return default
     if text.lower() in _TRUE:
@@ -118,39 +109,40 @@ async def document(*, required: bool = True) -> Any:
         raise MalformedContent(str(error)) from None
 
 
-async def payload() -> bytes:
-    """The body as the text of one JSON object without line breaks; `{}` when there is none."""
-    allowed = services().limits.max_payload_size
-    if (size := request.content_length or 0) > allowed:
-        raise TooLarge(f"Request larger than allowed: {size} > {allowed} bytes.")
-    data = await _body()
-    if not data:
-        return b"{}"
-    if len(data) > allowed:
-        raise TooLarge(f"Request larger than allowed: {len(data)} > {allowed} bytes.")
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise MalformedContent(str(error)) from None
-    if not isinstance(value, dict):
-        raise MalformedContent("JSON object expected")
-    # A line break can only be white space here: inside a string JSON does not allow a raw one.
-    return data.strip().replace(b"\n", b" ").replace(b"\r", b" ") if value else b"{}"
-
-
 async def _body() -> bytes:
     data = cast("bytes", await request.get_data(as_text=False))
-    kind = (request.mimetype or JSON).lower()
-    if data and kind != JSON:
-        raise UnsupportedMedia(
-            f"The request's Content-Type [{request.content_type}] is not supported. Expected:\n{JSON}"
-        )
+    if data:
+        check_json(request.content_type or "")
     return data
 
 
-def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def asked() -> Ask:
+    """The current request as the other door would see it."""
+    scope = request.scope
+    return Ask(request.method, scope["query_string"], list(scope["headers"]), _read)
+
+
+async def _read(allowed: int) -> bytes:
+    data = bytearray()
+    async for chunk in request.body:
+        data += chunk
+        if len(data) > allowed:
+            raise too_large(len(data), allowed)
+    return bytes(data)
+
+
+def answer(value: Any, status: int = 200) -> Response:
     """A JSON response."""
-    return Response(orjson.dumps(value), status, dict(headers or {}), content_type=JSON)
+    return Response(orjson.dumps(value), status, content_type=JSON)
+
+
+def sent(reply: Reply) -> Response:
+    """A reply as Quart sends it."""
+    response = Response(reply.body, reply.status, content_type=reply.content_type or None)
+    if not reply.content_type:
+        response.headers.pop("Content-Type", None)
+    response.headers.extend(reply.headers)
+    return response
 
 
 def listed(items: list[dict[str, Any]], collection: str) -> Response:

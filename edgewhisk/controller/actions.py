@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from edgewhisk.controller.entities import Entities
@@ -17,7 +17,7 @@ from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.parameters import Parameters
-from edgewhisk.errors import BadRequest, Conflict, MalformedContent, NotFound, TooLarge
+from edgewhisk.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge
 from edgewhisk.spi import Clock, Sandbox
 
 MEGABYTE: Final = 1 << 20
@@ -50,7 +50,7 @@ class Actions:
             return [action.to_listing() for action in self._entities.actions.within(namespace)]
         name = FullyQualifiedName(namespace, None, package)
         found = self._entities.packages.find(name)
-        check_readable(identity, FullyQualifiedName(namespace, package, ""), found)
+        check_readable(identity.namespace, FullyQualifiedName(namespace, None, package), found)
         if found is None:
             raise NotFound
         source = found.binding or name
@@ -67,11 +67,26 @@ class Actions:
 
     def find(self, identity: Identity, name: FullyQualifiedName) -> Bound:
         """The action that the caller may read and run, with what is bound to it."""
-        check_readable(identity, name, self._resolver.package_of(name))
-        located = self._resolver.locate(name)
-        bound = self._resolver.bound(*located) if located else None
+        bound = self._resolver.entitled(name, identity.namespace)
         if bound is None:
             self._entities.claim(self._entities.actions, name)
+            raise NotFound
+        return bound
+
+    def check_rights(self, identity: Identity, name: FullyQualifiedName) -> None:
+        """Raise `Forbidden` for what the caller may not run, `NotFound` for a missing package of its own."""
+        package = self._resolver.package_of(name)
+        check_readable(identity.namespace, name, package)
+        if name.package is not None and package is None:
+            raise NotFound
+
+    def find_web(self, name: FullyQualifiedName) -> Bound:
+        """The action that a web request names, whoever asks; raises `NotFound`."""
+        try:
+            bound = self._resolver.entitled(name, name.namespace)
+        except Forbidden:
+            bound = None
+        if bound is None:
             raise NotFound
         return bound
 
@@ -91,7 +106,7 @@ class Actions:
                 raise Conflict("resource already exists")
             now = self._clock.now()
             action = wanted.update(old, now) if old else wanted.create(name, self._limits, now)
-            await self._check(action)
+            await self._check(identity, action)
             await self._entities.write(("actions", name.key, action))
         return action.to_json()
 
@@ -112,17 +127,48 @@ class Actions:
         if package is not None and package.binding is not None:
             raise BadRequest("Operation not permitted on package binding.")
 
-    async def _check(self, action: Action) -> None:
+    async def _check(self, identity: Identity, action: Action) -> None:
         check_size("parameters", action.parameters, self._limits)
         check_size("annotations", action.annotations, self._limits)
         if isinstance(action.exec, SequenceExec):
-            raise MalformedContent("sequences are not supported yet; call the actions one after the other")
+            self._check_sequence(identity, action.name, action.exec.components)
         if isinstance(action.exec, CodeExec):
             size, allowed = len(action.exec.code.encode()), self._limits.max_action_code * MEGABYTE
             if size > allowed:
                 raise TooLarge(f"exec larger than allowed: {size} > {allowed} bytes.")
         Grants.of(action.annotations)
         await asyncio.to_thread(self._sandbox.check, action.exec)
+
+    def _check_sequence(
+        self, identity: Identity, sequence: FullyQualifiedName, components: Sequence[FullyQualifiedName]
+    ) -> None:
+        """Raise `BadRequest` for what can never run; `Forbidden` for components of others."""
+        if not components:
+            raise BadRequest("No component specified for the sequence.")
+        self._count(identity, sequence, components, 0)
+
+    def _count(
+        self,
+        identity: Identity,
+        sequence: FullyQualifiedName,
+        components: Sequence[FullyQualifiedName],
+        atoms: int,
+    ) -> int:
+        """Number of actions that are no sequences, those of inner sequences too, on top of `atoms`."""
+        if len(components) > self._limits.sequence_length:
+            raise BadRequest("Too many actions in the sequence.")
+        for name in components:
+            located = self._resolver.locate(name)
+            if sequence in (name, located[0] if located else None):
+                raise BadRequest("Sequence may not refer to itself.")
+            part = self._resolver.entitled(name, identity.namespace)
+            if part is None:
+                raise BadRequest("Sequence component does not exist.")
+            inner = part.sequence
+            atoms = atoms + 1 if inner is None else self._count(identity, sequence, inner, atoms)
+            if atoms > self._limits.sequence_length:
+                raise BadRequest("Too many actions in the sequence.")
+        return atoms
 
 
 def check_size(what: str, parameters: Parameters, limits: Limits) -> None:

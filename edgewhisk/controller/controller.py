@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.entitlement import ConcurrencyThrottle, RateThrottle, check_owner
-from edgewhisk.controller.firing import messages, posted
+from edgewhisk.controller.firing import messages, posted, refused
 from edgewhisk.controller.resolver import Resolver
+from edgewhisk.controller.subjects import Subjects
 from edgewhisk.controller.system import SystemAction
 from edgewhisk.entity.activation import Record, RecordTemplate, trigger_record
 from edgewhisk.entity.arguments import Bound, check_final, over
@@ -20,7 +21,7 @@ from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import ActivationMessage, Outcome, Status, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import EdgeWhiskError, FeedError, NotFound, StorageError, Unavailable
+from edgewhisk.errors import BadRequest, EdgeWhiskError, NotFound, StorageError, Throttled, Unavailable
 from edgewhisk.spi import ActivationStore, Clock
 
 ENGINE: Final = "edgewhisk"  # what runs system actions
@@ -51,6 +52,7 @@ class Answer(NamedTuple):
 
     activation_id: str
     record: bytes | None
+    composed: bool = False  # by a sequence or a conductor
 
 
 class Controller:
@@ -63,6 +65,7 @@ class Controller:
         actions: Actions,
         invoker: Running,
         store: ActivationStore,
+        subjects: Subjects,
         limits: Limits,
         clock: Clock,
     ) -> None:
@@ -74,6 +77,7 @@ class Controller:
         self._actions = actions
         self._invoker = invoker
         self._store = store
+        self._subjects = subjects
         self._clock = clock
         self._limits = limits
         self._invocations = RateThrottle(limits.invocations_per_minute)
@@ -129,8 +133,17 @@ class Controller:
         trigger_id, *ids = self._clock.activation_ids(1 + len(plan.starts))
         argued = over(orjson.dumps({"__ow_headers": dict(headers)}), payload)
         event = TriggerEvent(name, argued, now, durable=True)
-        await self._invoker.submit(list(messages(plan, event, iter(ids))), urgent=True)
-        entries = [posted(start, started) for start, started in zip(plan.starts, ids, strict=True)]
+        entries: list[dict[str, Any]] = []
+        admitted: list[ActivationMessage] = []
+        for start, message in zip(plan.starts, messages(plan, event, iter(ids)), strict=True):
+            try:
+                self._invocations.check(identity.namespace, now)
+            except Throttled as error:
+                entries.append(refused(start, error.message))
+            else:
+                admitted.append(message)
+                entries.append(posted(start, message.activation_id))
+        await self._invoker.submit(admitted, urgent=True)
         fired = ActivationMessage(trigger_id, name, identity.namespace, identity.subject, payload, now)
         version = str(self._entities.get(self._entities.triggers, name).version)
         await self._record(trigger_record(fired, version, [*entries, *plan.problems]))
@@ -144,6 +157,8 @@ class Controller:
         An invocation that is not waited for is on disk when this returns.
         """
         bound: Bound = self._actions.find(identity, name)
+        for component in bound.sequence or ():
+            self._resolver.entitled(component, identity.namespace)
         if bound.final:
             check_final(bound, orjson.loads(payload))
         message = ActivationMessage(
@@ -160,12 +175,13 @@ class Controller:
         self._flying.start(identity.namespace)
         try:
             if system is not None:
-                return await self._perform(identity, system, bound, message)
+                return await self._perform(system, bound, message)
             self._check_room()
             if wait is None:
                 await self._invoker.submit([message], urgent=True)
                 return Answer(message.activation_id, None)
-            return await self._wait(message, wait)
+            answer = await self._wait(message, wait)
+            return answer._replace(composed=bound.sequence is not None or bound.conductor)
         finally:
             self._flying.end(identity.namespace)
 
@@ -183,20 +199,25 @@ class Controller:
                 "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"
             )
 
-    async def _perform(
-        self, identity: Identity, system: SystemAction, bound: Bound, message: ActivationMessage
-    ) -> Answer:
-        """Run an action whose code is this program."""
+    async def native(self, bound: Bound, message: ActivationMessage) -> Outcome:
+        """Run an action whose code is this program, on behalf of the message's namespace."""
         start = self._clock.now()
         try:
-            result = await system.perform(identity, orjson.loads(over(bound.text, message.payload)))
+            perform = self.system[bound.action.name].perform
+            given = orjson.loads(over(bound.text, message.payload))
+            if not isinstance(given, dict):
+                raise BadRequest("the action takes an object, not an array")
+            result = await perform(self._subjects.of(message.namespace), given)
             status = Status.SUCCESS
-        except (FeedError, EdgeWhiskError) as error:
+        except EdgeWhiskError as error:
             hint = f" ({error.hint})" if error.hint else ""
             result, status = {"error": f"{error}{hint}"}, Status.APPLICATION_ERROR
-        outcome = Outcome(status, orjson.dumps(result), (), start, self._clock.now())
+        return Outcome(status, orjson.dumps(result), (), start, self._clock.now())
+
+    async def _perform(self, system: SystemAction, bound: Bound, message: ActivationMessage) -> Answer:
+        outcome = await self.native(bound, message)
         record = RecordTemplate(bound.action, message, ENGINE).record(message, outcome)
-        if system.recorded or status is not Status.SUCCESS:
+        if system.recorded or outcome.status is not Status.SUCCESS:
             await self._record(record)
         return Answer(message.activation_id, record.text)
 

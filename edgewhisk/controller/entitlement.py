@@ -25,13 +25,13 @@ def check_owner(identity: Identity, namespace: str, resource: str) -> None:
         raise Forbidden(resource)
 
 
-def check_readable(identity: Identity, name: FullyQualifiedName, package: Package | None) -> None:
-    """Raise `Forbidden` unless the caller may read and run `name` inside `package`.
+def check_readable(namespace: str, name: FullyQualifiedName, package: Package | None) -> None:
+    """Raise `Forbidden` unless a caller in `namespace` may read and run `name` inside `package`.
 
     Somebody else's package must be published; a missing one is refused alike, so that nothing
     leaks.
     """
-    if identity.namespace == name.namespace:
+    if namespace == name.namespace:
         return
     if package is None or not package.publish or package.binding is not None:
         raise Forbidden(name.key)

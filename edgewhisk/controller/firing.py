@@ -88,11 +88,18 @@ def posted(start: Start, activation_id: str) -> dict[str, Any]:
     }
 
 
+def refused(start: Start, error: str) -> dict[str, Any]:
+    """The trigger's log entry for an action that was not started."""
+    return _problem(start.rule, start.shown, error)
+
+
 def _inactive(rule: str, action: str) -> dict[str, Any]:
-    error = f"Rule '{rule}' is inactive, action '{action}' was not activated."
-    return {"statusCode": 1, "success": False, "rule": rule, "action": action, "error": error}
+    return _problem(rule, action, f"Rule '{rule}' is inactive, action '{action}' was not activated.")
 
 
 def _missing(rule: str, action: str) -> dict[str, Any]:
-    error = "The requested resource does not exist."
+    return _problem(rule, action, "The requested resource does not exist.")
+
+
+def _problem(rule: str, action: str, error: str) -> dict[str, Any]:
     return {"statusCode": 1, "success": False, "rule": rule, "action": action, "error": error}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from edgewhisk.controller.entities import Entities
+from edgewhisk.controller.entitlement import check_readable
 from edgewhisk.controller.firing import Plan, plan
 from edgewhisk.entity.arguments import Bound, bind
 from edgewhisk.entity.message import ActivationMessage
@@ -56,6 +57,12 @@ class Resolver:
         if key not in known:
             known[key] = self._bind(where, binding)
         return known[key]
+
+    def entitled(self, name: FullyQualifiedName, namespace: str) -> Bound | None:
+        """The action `name` for a caller in `namespace`, or None; raises `Forbidden`."""
+        check_readable(namespace, name, self.package_of(name))
+        located = self.locate(name)
+        return self.bound(*located) if located else None
 
     def bound_of(self, message: ActivationMessage) -> Bound | None:
         """The action a message asks for."""

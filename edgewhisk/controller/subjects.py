@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import hmac
+import logging
 import os
 import secrets
 import string
@@ -11,10 +14,18 @@ import uuid
 from pathlib import Path
 from typing import Final
 
-from edgewhisk.entity.identity import KEY_LENGTH, AuthKey, Identity
-from edgewhisk.errors import BadRequest, StorageError, Unauthorized
+from edgewhisk.entity.identity import KEY_LENGTH, SYSTEM_NAMESPACE, AuthKey, Identity
+from edgewhisk.entity.names import DEFAULT_NAMESPACE, namespace_name
+from edgewhisk.errors import BadRequest, Conflict, NotFound, StorageError, Unauthorized
+from edgewhisk.spi import Clock
+
+_log = logging.getLogger(__name__)
 
 GUEST: Final = "guest"
+_FRESH: Final = 1.0  # seconds that what is known of the files counts as true
+_HEADERS: Final = 256  # remembered ones
+_INVALID: Final = "The supplied authentication is invalid"
+_MISSING: Final = "The resource requires authentication, which was not supplied with the request"
 _ALPHABET: Final = string.ascii_letters + string.digits
 
 
@@ -35,39 +46,151 @@ def read_key(path: Path) -> AuthKey:
         ) from error
 
 
-def ensure_key(state_dir: Path, subject: str = GUEST) -> AuthKey:
-    """The key of `subject`, made (mode 0600, on disk before it is returned) at first start."""
+def ensure_key(state_dir: Path, subject: str = GUEST, key: AuthKey | None = None) -> AuthKey:
+    """The key of `subject`, made (mode 0600, on disk before it is returned) if there is none.
+
+    `key` is the one to store; a random one without it.
+    """
     path = key_file(state_dir, subject)
     if path.exists():
         return read_key(path)
-    key = AuthKey(str(uuid.uuid4()), "".join(secrets.choice(_ALPHABET) for _ in range(KEY_LENGTH)))
+    made = key or AuthKey(str(uuid.uuid4()), "".join(secrets.choice(_ALPHABET) for _ in range(KEY_LENGTH)))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         draft.unlink()
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(key.compact + "\n")
+        _belong_to_the_service(file.fileno(), path.parent)
+        file.write(made.compact + "\n")
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+    return made
+
+
+def add_subject(state_dir: Path, subject: str, key: AuthKey | None = None) -> AuthKey:
+    """Let a new subject log in; raises `Conflict` if it or its key is known, `BadRequest` for its name."""
+    check_subject(subject)
+    if key_file(state_dir, subject).exists():
+        raise Conflict(f"subject {subject} exists already", hint=f"edgewhisk subject get {subject}")
+    if key is not None:
+        for known in subjects_of(state_dir):
+            if read_key(key_file(state_dir, known)).uuid == key.uuid:
+                raise Conflict(f"the uuid of this key belongs to subject {known}")
+    return ensure_key(state_dir, subject, key)
+
+
+def remove_subject(state_dir: Path, subject: str) -> None:
+    """Let a subject log in no more; raises `NotFound`, and `BadRequest` for the default subject."""
+    check_subject(subject)
+    if subject == GUEST:
+        raise BadRequest(f"{GUEST} is the default subject; it would be made again at the next start")
+    path = key_file(state_dir, subject)
     try:
-        os.fsync(folder)
+        path.unlink()
+    except FileNotFoundError:
+        raise NotFound(f"there is no subject {subject}") from None
+    _sync(path.parent)
+
+
+def check_subject(subject: str) -> None:
+    """Raise `BadRequest` unless `subject` can be one: its namespace has the same name."""
+    namespace_name(subject)
+    if subject in (SYSTEM_NAMESPACE, DEFAULT_NAMESPACE):
+        raise BadRequest(f"{subject} is reserved")
+
+
+def subjects_of(state_dir: Path) -> list[str]:
+    """Names of all subjects, sorted."""
+    folder = key_file(state_dir).parent
+    return sorted(entry.name for entry in folder.iterdir() if entry.name[0] != ".") if folder.exists() else []
+
+
+def _belong_to_the_service(file: int, folder: Path) -> None:
+    """Root may add a subject for a gateway that runs as another user: the folder tells whom."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(file, owner.st_uid, owner.st_gid)
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
     finally:
-        os.close(folder)
-    return key
+        os.close(opened)
 
 
 class Subjects:
-    """Authenticates callers."""
+    """Authenticates callers. Follows the files, so that subjects come and go without a restart."""
 
-    def __init__(self, identities: list[Identity]) -> None:
-        """Know `identities`."""
-        self._by_uuid = {identity.auth.uuid: identity for identity in identities}
+    def __init__(self, state_dir: Path, clock: Clock) -> None:
+        """Know the subjects in `state_dir` from the first question on."""
+        self._state_dir = state_dir
+        self._clock = clock
+        self._looked = -_FRESH
+        self._seen: tuple[object, ...] = ()
+        self._by_uuid: dict[str, Identity] = {}
+        self._by_name: dict[str, Identity] = {}
+        self._by_header: dict[str, Identity] = {}  # only headers that were right
 
-    def authenticate(self, uuid_text: str, key: str) -> Identity:
-        """The caller with these credentials; raises `Unauthorized`."""
+    def authorize(self, header: str) -> Identity:
+        """Who an Authorization header belongs to; raises `Unauthorized`."""
+        self._look()
+        known = self._by_header.get(header)
+        if known is not None:
+            return known
+        scheme, _, credentials = header.partition(" ")
+        if scheme.lower() != "basic":
+            raise Unauthorized(_MISSING, challenge=True)
+        try:
+            uuid_text, _, key = base64.b64decode(credentials, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            raise Unauthorized(_INVALID) from None
         identity = self._by_uuid.get(uuid_text)
         if identity is None or not hmac.compare_digest(identity.auth.key.encode(), key.encode()):
-            raise Unauthorized("The supplied authentication is invalid")
+            raise Unauthorized(_INVALID)
+        if len(self._by_header) < _HEADERS:
+            self._by_header[header] = identity
         return identity
+
+    def of(self, namespace: str) -> Identity:
+        """The subject whose namespace this is; raises `NotFound`."""
+        self._look()
+        found = self._by_name.get(namespace)
+        if found is None:
+            raise NotFound(f"there is no subject {namespace}")
+        return found
+
+    def _look(self) -> None:
+        """Read the files again if they changed, at most once a second."""
+        now = self._clock.monotonic()
+        if now - self._looked < _FRESH:
+            return
+        self._looked = now
+        names = subjects_of(self._state_dir)
+        states = [(name, _state_of(key_file(self._state_dir, name))) for name in names]
+        if tuple(states) == self._seen:
+            return
+        found = [identity for name in names if (identity := self._read(name))]
+        self._by_uuid = {identity.auth.uuid: identity for identity in found}
+        self._by_name = {identity.namespace: identity for identity in found}
+        self._by_header = {}
+        self._seen = tuple(states)
+
+    def _read(self, name: str) -> Identity | None:
+        """One damaged file locks out its own subject only, and is told."""
+        try:
+            return Identity(name, name, read_key(key_file(self._state_dir, name)))
+        except StorageError as error:
+            _log.warning("subject %s cannot log in: %s", name, error)
+            return None
+
+
+def _state_of(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.exec import CodeExec
+from edgewhisk.entity.exec import NATIVE, CodeExec
 from edgewhisk.entity.identity import SYSTEM_NAMESPACE, Identity
 from edgewhisk.entity.limits import ActionLimits, Limits
 from edgewhisk.entity.names import FullyQualifiedName
@@ -18,8 +18,6 @@ from edgewhisk.entity.package import Package
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.version import SemVer
 from edgewhisk.spi import FeedAction
-
-NATIVE: Final = "edgewhisk:native"  # kind of actions whose code is this program
 
 Perform = Callable[[Identity, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 

@@ -38,6 +38,10 @@ class Triggers:
         check_owner(identity, name.namespace, name.key)
         return self._entities.get(self._entities.triggers, name).to_json()
 
+    def check_rights(self, identity: Identity, name: FullyQualifiedName) -> None:
+        """Raise `Forbidden` for triggers of others."""
+        check_owner(identity, name.namespace, name.key)
+
     async def put(
         self, identity: Identity, name: FullyQualifiedName, body: Any, *, overwrite: bool
     ) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from edgewhisk.entity.action import Action
+from edgewhisk.entity.exec import SEQUENCE, SequenceExec
 from edgewhisk.entity.message import ActivationMessage, LogLine, Outcome, Status
+from edgewhisk.entity.parameters import Parameters
 from edgewhisk.errors import BadRequest
 
 ID_LENGTH: Final = 32  # lower-case hex characters
@@ -53,6 +55,8 @@ class RecordTemplate:
             annotations.append({"key": "edge-trigger", "value": message.trigger})
         if message.binding:
             annotations.append({"key": "binding", "value": message.binding})
+        if message.cause:
+            annotations.append({"key": "causedBy", "value": SEQUENCE})
         self._namespace = orjson.dumps(message.namespace)
         self._name = orjson.dumps(action.name.name)
         self._subject = orjson.dumps(message.subject)
@@ -71,7 +75,7 @@ class RecordTemplate:
         text = (
             b'{"namespace":%b,"name":%b,"version":%b,"subject":%b,"activationId":"%b","start":%d,'
             b'"end":%d,"duration":%d,"response":{"result":%b,"success":%b,"status":"%b","size":%d,'
-            b'"statusCode":%d},"logs":%b,"annotations":%b%b],"publish":false}'
+            b'"statusCode":%d},"logs":%b,"annotations":%b%b],"publish":false%b}'
         ) % (
             self._namespace,
             self._name,
@@ -89,6 +93,7 @@ class RecordTemplate:
             logs,
             self._annotations,
             timing,
+            b',"cause":"%b"' % message.cause.encode() if message.cause else b"",
         )
         return Record(message.activation_id, text)
 
@@ -118,6 +123,59 @@ def unrunnable_record(message: ActivationMessage, status: Status, error: str, no
         ],
         "publish": False,
     }
+    return Record(message.activation_id, orjson.dumps(document))
+
+
+def composite_record(
+    action: Action,
+    message: ActivationMessage,
+    outcome: Outcome,
+    duration: int,
+    memory: int,
+    parts: Sequence[str],
+) -> Record:
+    """The record of a sequence or a composition.
+
+    `outcome`: the last part's, between start and end of the whole; `duration` is the sum of the
+    parts' (ms), `memory` the greatest of their limits (MB), `parts` their activation ids.
+    """
+    annotations: dict[str, Any] = {
+        "topmost": not message.cause,
+        "path": action.name.key,
+        "kind": SEQUENCE,
+        "limits": {**action.limits.to_json(), "memory": memory or action.limits.memory},
+        "waitTime": max(0, outcome.start - message.at),
+    }
+    if not isinstance(action.exec, SequenceExec):
+        annotations["conductor"] = True
+    if message.cause:
+        annotations["causedBy"] = SEQUENCE
+    if message.binding:
+        annotations["binding"] = message.binding
+    if message.trigger:
+        annotations["edge-trigger"] = message.trigger
+    document = {
+        "namespace": message.namespace,
+        "name": action.name.name,
+        "version": str(action.version),
+        "subject": message.subject,
+        "activationId": message.activation_id,
+        "start": outcome.start,
+        "end": outcome.end,
+        "duration": duration,
+        "response": {
+            "result": orjson.Fragment(outcome.result),
+            "success": outcome.status is Status.SUCCESS,
+            "status": outcome.status,
+            "size": len(outcome.result),
+            "statusCode": outcome.status.code,
+        },
+        "logs": list(parts),
+        "annotations": Parameters.of(annotations).to_json(),
+        "publish": False,
+    }
+    if message.cause:
+        document["cause"] = message.cause
     return Record(message.activation_id, orjson.dumps(document))
 
 

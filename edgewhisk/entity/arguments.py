@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from edgewhisk.entity.action import Action
+from edgewhisk.entity.exec import SequenceExec
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.package import Package
 from edgewhisk.entity.parameters import JsonValue, Parameters
@@ -29,6 +30,18 @@ class Bound(NamedTuple):
     text: bytes  # the parameters as one JSON object
     final: frozenset[str]  # keys that a payload may not set
     binding: str = ""  # "ns/binding"
+    keyed: bool = False  # the action gets its caller's key
+
+    @property
+    def sequence(self) -> tuple[FullyQualifiedName, ...] | None:
+        """The components, if the action is a sequence."""
+        executable = self.action.exec
+        return executable.components if isinstance(executable, SequenceExec) else None
+
+    @property
+    def conductor(self) -> bool:
+        """Whether the action directs a composition; a sequence never does."""
+        return self.sequence is None and self.action.annotations.truthy("conductor")
 
 
 def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedName | None) -> Bound:
@@ -41,12 +54,14 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
     final = action.annotations.get("final") is True
     protected = frozenset(key for key, value in arguments.items() if value is not None) if final else ()
     key = f"{binding.namespace}/{binding.name}" if binding else ""
-    return Bound(action, merged, orjson.dumps(arguments), frozenset(protected), key)
+    # The key is withheld only where the annotation says so: a missing one gives it, as in OpenWhisk.
+    keyed = "provide-api-key" not in action.annotations or action.annotations.truthy("provide-api-key")
+    return Bound(action, merged, orjson.dumps(arguments), frozenset(protected), key, keyed)
 
 
 def over(base: bytes, top: bytes) -> bytes:
-    """The JSON object `top` with the keys of `base` under it; both are texts of objects."""
-    if base == EMPTY:
+    """The JSON object `top` with the keys of `base` under it; an array, from a sequence, stays as it is."""
+    if base == EMPTY or top.startswith(b"["):
         return top
     if top == EMPTY:
         return base

@@ -13,6 +13,7 @@ from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import MalformedContent
 
 SEQUENCE: Final = "sequence"
+NATIVE: Final = "edgewhisk:native"  # kind of the gateway's own actions: their code is this program
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 

@@ -29,12 +29,13 @@ class ActivationMessage(NamedTuple):
     action: FullyQualifiedName  # where the code is (of a binding: the provider's)
     namespace: str  # whose activation it is
     subject: str
-    payload: bytes  # text of one JSON object without line breaks: event over trigger parameters
+    payload: bytes  # JSON object (of a sequence's part also array) without line breaks: event over parameters
     at: int  # ms since the epoch, when it was accepted
     trigger: str = ""  # "/guest/t" when a rule started it
     binding: str = ""  # "guest/b" when invoked through a binding
     origin: str = ""
     durable: bool = False  # journalled: runs again after a crash until its record is on disk
+    cause: str = ""  # activation id of the sequence or composition that this is a part of
 
 
 class Status(StrEnum):

@@ -62,6 +62,11 @@ class Parameters:
         """The value of `key`."""
         return next((item.value for item in self.items if item.key == key), default)
 
+    def truthy(self, key: str) -> bool:
+        """Whether `key` has a value that OpenWhisk takes for true: any object and array is one."""
+        value = self.get(key)
+        return bool(value) or isinstance(value, list | dict)
+
     def __contains__(self, key: object) -> bool:
         """Whether `key` is present, even with a null value."""
         return any(item.key == key for item in self.items)

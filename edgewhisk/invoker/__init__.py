@@ -1,5 +1,6 @@
 """Stage 3: when and where to run what was accepted, and write down what came of it.
 
 In: `ActivationMessage`s. Out: `Record`s in the buffer. Pure: `queue` (fairness, order), `pace` (how
-many runs one batch may hold). Shell: `invoker` (threads).
+many runs one batch may hold), `composition` (sequences and conductors). Shells: `invoker` (threads),
+`runner` (what one thread does).
 """

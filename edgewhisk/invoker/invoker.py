@@ -10,24 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from edgewhisk.entity.activation import Record, RecordTemplate, unrunnable_record
-from edgewhisk.entity.arguments import Bound, over
+from edgewhisk.entity.activation import Record, unrunnable_record
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import ActivationMessage, Outcome, Status
+from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.pace import Pace
 from edgewhisk.invoker.queue import Job, Queue, Taken
-from edgewhisk.spi import ActivationStore, Call, Clock, Lookup, Sandbox
+from edgewhisk.invoker.runner import Runner
+from edgewhisk.spi import ActivationStore, Clock, Lookup
 
 _log = logging.getLogger(__name__)
 
 Waiter = asyncio.Future[Record]
 RELIEF: Final = 0.005  # seconds that a job may wait before another worker is woken
-_TEMPLATES: Final = 1024
 GONE: Final = "The requested resource does not exist."
 
 
@@ -36,7 +34,7 @@ class Invoker:
 
     def __init__(
         self,
-        sandbox: Sandbox,
+        runner: Runner,
         store: ActivationStore,
         lookup: Lookup,
         limits: Limits,
@@ -45,7 +43,7 @@ class Invoker:
         workers: int = 16,
     ) -> None:
         """`workers` threads at most; an idle one costs nothing but its stack's address space."""
-        self._sandbox = sandbox
+        self._runner = runner
         self._store = store
         self._lookup = lookup
         self._clock = clock
@@ -61,8 +59,7 @@ class Invoker:
         self._closing = False
         self._relief: asyncio.TimerHandle | None = None
         self._held_back: list[Callable[[], None]] = []
-        self._templates: OrderedDict[tuple[object, ...], RecordTemplate] = OrderedDict()
-        self.outcomes: Counter[Status] = Counter()
+        self.outcomes = runner.outcomes
         self.unrecorded = 0  # runs whose record the disk refused
         self.last_refusal = ""
 
@@ -217,49 +214,15 @@ class Invoker:
                 unrunnable_record(job.message, Status.APPLICATION_ERROR, GONE, now) for job in taken.jobs
             ]
             self.outcomes[Status.APPLICATION_ERROR] += len(records)
-        elif not self._sandbox.ready(bound.action.exec.kind):
+        elif not self._runner.ready(bound):
             with self._lock:
                 self._queue.park(taken)
             return
         else:
-            calls = [self._call(bound, job.message) for job in taken.jobs]
             started = self._clock.monotonic()
-            outcomes = self._sandbox.run(bound.action, calls)
-            self._pace.ran(taken.lane.action, len(calls), self._clock.monotonic() - started)
-            template = self._template(bound, first)
-            records = [
-                template.record(job.message, outcome)
-                for job, outcome in zip(taken.jobs, outcomes, strict=True)
-            ]
-            self._count(outcomes)
+            records = self._runner.run(bound, [job.message for job in taken.jobs])
+            self._pace.ran(taken.lane.action, len(records), self._clock.monotonic() - started)
         self._record(taken, records)
-
-    def _call(self, bound: Bound, message: ActivationMessage) -> Call:
-        action = bound.action
-        context = {
-            "activation_id": message.activation_id,
-            "action_name": str(action.name),
-            "action_version": str(action.version),
-            "namespace": message.namespace,
-            "deadline": str(self._clock.now() + action.limits.timeout),
-            "transaction_id": message.activation_id,
-        }
-        return Call(over(bound.text, message.payload), context)
-
-    def _template(self, bound: Bound, message: ActivationMessage) -> RecordTemplate:
-        key = (bound.action.revision, message.namespace, message.subject, message.trigger, message.binding)
-        with self._lock:
-            template = self._templates.get(key)
-            if template is None:
-                engine = self._sandbox.engine(bound.action.exec.kind)
-                self._templates[key] = template = RecordTemplate(bound.action, message, engine)
-                if len(self._templates) > _TEMPLATES:
-                    self._templates.popitem(last=False)
-        return template
-
-    def _count(self, outcomes: Sequence[Outcome]) -> None:
-        with self._lock:
-            self.outcomes.update(outcome.status for outcome in outcomes)
 
     def _record(self, taken: Taken[Waiter], records: Sequence[Record]) -> None:
         waited = [(job.waiter, record) for job, record in zip(taken.jobs, records, strict=True) if job.waiter]

@@ -17,12 +17,16 @@ from edgewhisk.controller.controller import Controller
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.rules import Rules
+from edgewhisk.controller.subjects import Subjects, ensure_key
 from edgewhisk.controller.triggers import Triggers
+from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.identity import AuthKey, Identity
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import TriggerEvent
+from edgewhisk.entity.message import ActivationMessage, Outcome, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
+from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.invoker import Invoker
+from edgewhisk.invoker.runner import Runner
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.spi import Fire, Query
 from tests.fakes.capabilities import NoCapabilities
@@ -30,6 +34,12 @@ from tests.fakes.fire import RecordingFire
 
 TRIGGER = parse_name("/guest/t", "_")
 GUEST = Identity("guest", "guest", AuthKey("0" * 8 + "-0000-0000-0000-" + "0" * 12, "k" * 64))
+
+
+def no_native(_bound: Bound, _message: ActivationMessage) -> Outcome:
+    raise AssertionError("no native action is fired here")
+
+
 Made = tuple[Fire, Callable[[], list[int]]]  # the implementation, and the numbers it was fired with so far
 
 
@@ -50,7 +60,10 @@ async def real(folder: Path) -> AsyncIterator[Made]:
     await asyncio.to_thread(sandboxes.prepare, lambda _: None)
     entities = Entities(artifacts)
     resolver = Resolver(entities)
-    invoker = Invoker(sandboxes, store, resolver.bound_of, limits, clock)
+    ensure_key(folder)
+    composition = Composition(resolver.entitled, lambda: clock.activation_ids(1)[0], clock.now, 50)
+    runner = Runner(sandboxes, store, clock, composition, no_native, lambda _: "")
+    invoker = Invoker(runner, store, resolver.bound_of, limits, clock)
     actions = Actions(entities, resolver, sandboxes, limits, clock, lambda _: None)
     code = {"exec": {"kind": "nodejs:20", "code": "function main(p) { return p }"}}
     await actions.put(GUEST, parse_name("/guest/a", "_"), code, overwrite=False)
@@ -68,7 +81,8 @@ async def real(folder: Path) -> AsyncIterator[Made]:
         newest_first = store.list(Query("guest", limit=200))
         return [record["response"]["result"]["n"] for record in reversed(newest_first)]
 
-    yield Controller(entities, resolver, actions, invoker, store, limits, clock), fired
+    subjects = Subjects(folder, clock)
+    yield Controller(entities, resolver, actions, invoker, store, subjects, limits, clock), fired
     await invoker.drain(10)
     await invoker.close()
     sandboxes.close()

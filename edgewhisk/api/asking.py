@@ -1,0 +1,125 @@
+"""A request as both doors to the API see it, and what they answer.
+
+The invokes of a busy client come through `hot`, everything else through Quart; what a request means
+is decided by the same functions, which take an `Ask` and give a `Reply`.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from edgewhisk.errors import (
+    EdgeWhiskError,
+    MalformedContent,
+    Throttled,
+    TooLarge,
+    Unauthorized,
+    UnsupportedMedia,
+)
+
+JSON: Final = "application/json"
+REQUEST_ID: Final = "X-Request-ID"
+ACTIVATION_ID: Final = "x-openwhisk-activation-id"
+_ACCEPTABLE_ID: Final = re.compile(r"(?!sid_)[\w.-]{1,128}", re.ASCII)
+_CHALLENGE: Final = 'Basic realm="OpenWhisk secure realm",charset=UTF-8'
+CORS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Headers": (
+        "Authorization, Origin, X-Requested-With, Content-Type, Accept, User-Agent"
+    ),
+    "Access-Control-Allow-Methods": "GET, DELETE, POST, PUT, HEAD",
+}
+
+
+class Reply(NamedTuple):
+    """What goes back, besides the request id and CORS."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = JSON  # "" where there is no body
+
+    @classmethod
+    def of(cls, value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+        """A JSON document."""
+        return cls(status, orjson.dumps(value), headers)
+
+
+class Ask(NamedTuple):
+    """A request whose body may not have arrived yet."""
+
+    method: str
+    query: bytes
+    headers: list[tuple[bytes, bytes]]  # names in lower case
+    read: Callable[[int], Awaitable[bytes]]  # the body; raises `TooLarge` beyond so many bytes
+
+    def header(self, name: bytes) -> str:
+        """The value of a header, or nothing."""
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return ""
+
+    @property
+    def length(self) -> int:
+        """Content-Length, 0 where it is missing."""
+        text = self.header(b"content-length")
+        return int(text) if text.isascii() and text.isdigit() else 0
+
+    async def payload(self, allowed: int) -> bytes:
+        """The body as one JSON object without line breaks; `{}` when there is none."""
+        data = await self.read(allowed)
+        if not data:
+            return b"{}"
+        check_json(self.header(b"content-type"))
+        try:
+            value = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise MalformedContent(str(error)) from None
+        if not isinstance(value, dict):
+            raise MalformedContent("JSON object expected")
+        # A line break can only be white space here: inside a string JSON does not allow a raw one.
+        return data.strip().replace(b"\n", b" ").replace(b"\r", b" ") if value else b"{}"
+
+    def check_length(self, allowed: int) -> None:
+        """Raise `TooLarge` by what the request says about itself, before anything is read."""
+        if (size := self.length) > allowed:
+            raise too_large(size, allowed)
+
+
+def too_large(size: int, allowed: int) -> TooLarge:
+    """OpenWhisk's text."""
+    return TooLarge(f"Request larger than allowed: {size} > {allowed} bytes.")
+
+
+def check_json(content_type: str) -> None:
+    """Raise `UnsupportedMedia` for any other type."""
+    if content_type and content_type.partition(";")[0].strip().lower() != JSON:
+        raise UnsupportedMedia(
+            f"The request's Content-Type [{content_type}] is not supported. Expected:\n{JSON}"
+        )
+
+
+def request_id_of(given: str) -> str:
+    """The id of a request: the caller's, if it is one, else a new one."""
+    return given if given and _ACCEPTABLE_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+def problem(message: str, status: int, request_id: str, headers: Mapping[str, str] | None = None) -> Reply:
+    """An error as OpenWhisk's clients read it."""
+    return Reply.of({"error": message, "code": request_id}, status, tuple((headers or {}).items()))
+
+
+def failure(error: EdgeWhiskError, request_id: str) -> Reply:
+    """What a deliberate error means to a caller."""
+    headers = dict(error.headers)
+    if isinstance(error, Unauthorized) and error.challenge:
+        headers["WWW-Authenticate"] = _CHALLENGE
+    if isinstance(error, Throttled):
+        headers["Retry-After"] = "60"
+    return problem(error.message, error.status, request_id, headers)

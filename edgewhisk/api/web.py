@@ -1,0 +1,121 @@
+"""Web actions: `/api/v1/web/NAMESPACE/PACKAGE/ACTION.ext/path`, for anybody."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+from quart import Blueprint, Response, request
+
+from edgewhisk.api.asking import ACTIVATION_ID, CORS, Ask, Reply, problem, request_id_of
+from edgewhisk.api.invoking import LONGEST_WAIT
+from edgewhisk.api.reading import asked, sent, services
+from edgewhisk.api.services import Services
+from edgewhisk.entity.message import Status
+from edgewhisk.entity.names import FullyQualifiedName, entity_name, namespace_name
+from edgewhisk.entity.web import WebAccess, WebRequest, arguments, response, split_extension
+from edgewhisk.errors import BadRequest, EdgeWhiskError, NotFound, Unauthorized
+
+web = Blueprint("web", __name__, url_prefix="/api/v1/web")
+
+PREFIX: Final = "/api/v1/web/"
+VERBS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+_DEFAULT: Final = "default"  # stands for "no package"
+_METHODS: Final = "OPTIONS, GET, DELETE, POST, PUT, HEAD, PATCH"
+_GATEWAY_API: Final = ("whisk.system", "apimgmt")  # where `wsk api` looks for its actions
+_NO_GATEWAY_API: Final = (
+    "API routes (wsk api) are not served by this gateway: every web action has its URL, "
+    "/api/v1/web/NAMESPACE/PACKAGE/ACTION.EXTENSION (wsk action get NAME --url); put a reverse proxy "
+    "before it for other paths."
+)
+
+
+async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
+    """Answer a request below `PREFIX`; `path` is the rest, decoded."""
+    namespace, package, named, *rest = [*path.split("/", 3), "", "", ""][: 4 if path.count("/") > 2 else 3]
+    if (namespace, package) == _GATEWAY_API:
+        return problem(_NO_GATEWAY_API, 404, request_id)
+    name, extension = split_extension(named)
+    wanted = _action_name(namespace, package, name)
+    owner = verbs.subjects.of(wanted.namespace)
+    bound = verbs.actions.find_web(wanted)
+    access = WebAccess.of(bound.action.annotations)
+    if not access.exported:
+        raise NotFound
+    verbs.controller.admit(owner)
+    ask.check_length(verbs.limits.max_payload_size)
+    cors = () if access.own_options else _cors(ask)
+    if ask.method == "OPTIONS" and not access.own_options:
+        return Reply(200, b"", cors, "")
+    try:
+        user = _user(ask, verbs)
+        free = ask.method == "OPTIONS"
+        if not free and not access.admits(ask.header(b"x-require-whisk-auth"), known=user is not None):
+            raise Unauthorized(_MISSING)
+        found = WebRequest(
+            ask.method,
+            [(key.decode("latin-1"), value.decode("latin-1")) for key, value in ask.headers],
+            f"/{rest[0]}" if rest else "",
+            ask.query.decode("latin-1"),
+            await ask.read(verbs.limits.max_payload_size),
+            user,
+        )
+        payload = arguments(found, raw=access.raw, final=bound.final)
+        started = await verbs.controller.invoke(owner, wanted, payload, LONGEST_WAIT / 1000)
+        cors += ((ACTIVATION_ID, started.activation_id),)
+        if started.record is None:
+            return problem("Response not yet ready.", 202, request_id, dict(cors))
+        return _answer(started.record, extension, ask.header(b"accept"), cors)
+    except EdgeWhiskError as error:
+        error.headers = cors
+        raise
+
+
+def _answer(record: bytes, extension: str, accept: str, headers: tuple[tuple[str, str], ...]) -> Reply:
+    found = orjson.loads(record)["response"]
+    if found["status"] == Status.SUCCESS:
+        result = found["result"]
+    elif found["status"] == Status.APPLICATION_ERROR:
+        result = found["result"]["error"]
+    else:
+        raise BadRequest("There was an error processing your request.")
+    made = response(result, extension, accept)
+    return Reply(made.status, made.body, headers + made.headers, made.content_type)
+
+
+def _action_name(namespace: str, package: str, name: str) -> FullyQualifiedName:
+    """Nothing can be at a path with illegal names."""
+    try:
+        inside = None if package == _DEFAULT else entity_name(package)
+        return FullyQualifiedName(namespace_name(namespace), inside, entity_name(name))
+    except BadRequest:
+        raise NotFound("The requested resource could not be found.") from None
+
+
+def _user(ask: Ask, verbs: Services) -> str | None:
+    """The caller's namespace; wrong credentials count as none."""
+    given = ask.header(b"authorization")
+    try:
+        return verbs.subjects.authorize(given).namespace if given else None
+    except Unauthorized:
+        return None
+
+
+def _cors(ask: Ask) -> tuple[tuple[str, str], ...]:
+    asked_for = ask.header(b"access-control-request-headers")
+    return (
+        ("Access-Control-Allow-Origin", "*"),
+        ("Access-Control-Allow-Methods", _METHODS),
+        ("Access-Control-Allow-Headers", asked_for or CORS["Access-Control-Allow-Headers"]),
+    )
+
+
+_MISSING: Final = "The resource requires authentication, which was not supplied with the request"
+
+
+@web.route("/<path:path>", methods=VERBS, provide_automatic_options=False)
+async def web_route(path: str) -> Response:
+    """Any request for a web action."""
+    return sent(
+        await serve(asked(), services(), path, request_id_of(request.headers.get("X-Request-ID", "")))
+    )

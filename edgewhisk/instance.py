@@ -1,0 +1,70 @@
+"""What makes a running gateway one of its kind: its directory, its name, its signs of life."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgewhisk.errors import InstanceError, StorageError
+
+
+@contextlib.contextmanager
+def state_directory(path: Path) -> Iterator[None]:
+    """Own the state directory; raises `InstanceError` if another gateway does."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        hint = "run as another user, or set state_dir to a directory you may write"
+        raise StorageError(f"state directory {path}: {error.strerror}", hint=hint) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        os.close(lock)
+        hint = "stop it, or give this one another state_dir and port"
+        raise InstanceError(f"another gateway (process {owner}) uses {path}", hint=hint) from None
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def told(path: Path, text: str) -> Iterator[None]:
+    """Tell the command line where this gateway listens, as long as it does."""
+    path.write_text(text + "\n", encoding="ascii")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def notify(state: str) -> None:
+    """Tell systemd, where it asked to be told (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def lasting_name(path: Path) -> str:
+    """A client id made once: the broker keeps the session, and what waits in it, under this name."""
+    if not path.exists():
+        draft = path.with_suffix(".new")
+        draft.write_text(f"edgewhisk-{secrets.token_hex(4)}", encoding="ascii")
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.rename(path)
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"{path} cannot be read: {error}", hint="delete it for a new name") from error

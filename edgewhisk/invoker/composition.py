@@ -1,0 +1,204 @@
+"""Sequences and conductors as stepping machines. Pure.
+
+A machine yields what is to be run next, a `Step`, and is sent its outcome; it yields the records of
+compositions inside it as they end. What drives it decides when and where steps are run, so many
+machines of one action can be driven abreast and share batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from edgewhisk.entity.activation import Record, composite_record
+from edgewhisk.entity.arguments import EMPTY, Bound
+from edgewhisk.entity.message import ActivationMessage, Outcome, Status
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
+from edgewhisk.errors import EdgeWhiskError, Forbidden
+
+MISSING: Final = "Sequence component does not exist."
+SEQUENCE_TOO_LONG: Final = "Too many actions in the sequence."
+COMPOSITION_TOO_LONG: Final = "Too many actions in the composition."
+
+
+class Step(NamedTuple):
+    """An action that is no composition, to be run."""
+
+    bound: Bound
+    message: ActivationMessage
+
+
+class Finished(NamedTuple):
+    """How a composition ended."""
+
+    record: Record
+    outcome: Outcome  # of its last part, between start and end of the whole
+    duration: int  # ms, sum of its parts
+    memory: int  # MB, greatest of its parts
+
+
+Machine = Generator[Step | Record, Outcome | None, Finished]
+Resolve = Callable[[FullyQualifiedName, str], Bound | None]
+
+
+@dataclass(slots=True)
+class _Account:
+    """What is shared by a composition and those inside it."""
+
+    parts: int = 0
+    conductors: int = 0
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one composition sums up."""
+
+    start: int
+    ids: list[str] = field(default_factory=list)
+    duration: int = 0
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """Makes machines.
+
+    `resolve` finds an action for a namespace: None if it does not exist, raises `Forbidden` if the
+    namespace may not run it.
+    """
+
+    resolve: Resolve
+    new_id: Callable[[], str]
+    now: Callable[[], int]
+    longest: int  # parts of a composition
+
+    def start(self, bound: Bound, message: ActivationMessage) -> Machine:
+        """The machine of a sequence or conductor."""
+        return self._compose(bound, message, _Account())
+
+    def _compose(self, bound: Bound, message: ActivationMessage, account: _Account) -> Machine:
+        tally = _Tally(self.now())
+        run = self._sequence if bound.sequence is not None else self._conductor
+        last = yield from run(bound, message, account, tally)
+        outcome = last._replace(start=tally.start, end=self.now(), logs=())
+        record = composite_record(bound.action, message, outcome, tally.duration, tally.memory, tally.ids)
+        return Finished(record, outcome, tally.duration, tally.memory)
+
+    def _sequence(
+        self, bound: Bound, message: ActivationMessage, account: _Account, tally: _Tally
+    ) -> Generator[Step | Record, Outcome | None, Outcome]:
+        payload = message.payload
+        outcome = self._error(MISSING)
+        for name in bound.sequence or ():
+            if account.parts >= self.longest:
+                return self._error(SEQUENCE_TOO_LONG)
+            try:
+                part = self.resolve(name, message.namespace)
+            except Forbidden as error:
+                return self._error(error.message)
+            if part is None:
+                return self._error(MISSING)
+            outcome = yield from self._part(part, payload, message, account, tally)
+            if outcome.status is not Status.SUCCESS:
+                break
+            payload = outcome.result
+        return outcome
+
+    def _part(
+        self, part: Bound, payload: bytes, whole: ActivationMessage, account: _Account, tally: _Tally
+    ) -> Generator[Step | Record, Outcome | None, Outcome]:
+        """Run one part of `whole`, itself a composition or not."""
+        message = self._inside(whole, part, payload)
+        tally.ids.append(message.activation_id)
+        if part.sequence is not None or part.conductor:
+            found = yield from self._compose(part, message, account)
+            yield found.record
+            tally.duration += found.duration
+            tally.memory = max(tally.memory, found.memory)
+            return found.outcome
+        account.parts += 1
+        return (yield from self._atom(part, message, tally))
+
+    def _atom(
+        self, part: Bound, message: ActivationMessage, tally: _Tally
+    ) -> Generator[Step | Record, Outcome | None, Outcome]:
+        outcome = yield Step(part, message)
+        if outcome is None:
+            raise AssertionError("a step must be answered with its outcome")
+        tally.duration += outcome.end - outcome.start
+        tally.memory = max(tally.memory, part.action.limits.memory)
+        return outcome
+
+    def _conductor(
+        self, bound: Bound, message: ActivationMessage, account: _Account, tally: _Tally
+    ) -> Generator[Step | Record, Outcome | None, Outcome]:
+        payload = message.payload
+        while True:
+            if account.conductors > 2 * self.longest:
+                return self._error(COMPOSITION_TOO_LONG)
+            account.conductors += 1
+            own = self._inside(message, bound, payload)
+            tally.ids.append(own.activation_id)
+            outcome = yield from self._atom(bound, own, tally)
+            said = orjson.loads(outcome.result)
+            if not isinstance(said, dict) or "action" not in said or outcome.status is not Status.SUCCESS:
+                return _ended(outcome, said)
+            state = _boxed(said["state"], "state") if "state" in said else {}
+            part, problem = self._next(said["action"], message.namespace, account)
+            if part is None:
+                result: Mapping[str, Any] = {"error": problem}
+            else:
+                given = _boxed(said["params"], "value") if "params" in said else {}
+                step = yield from self._part(part, orjson.dumps(given), message, account, tally)
+                result = _boxed(orjson.loads(step.result), "value")
+            payload = orjson.dumps({**result, **state}) if result or state else EMPTY
+
+    def _next(self, action: object, namespace: str, account: _Account) -> tuple[Bound | None, str]:
+        """The action that a conductor names, or what to tell it."""
+        try:
+            if not isinstance(action, str):
+                raise TypeError
+            name = parse_name(action if action.startswith("/") else f"/_/{action}", namespace)
+        except (EdgeWhiskError, TypeError):
+            shown = orjson.dumps(action).decode()
+            return None, f"Failed to parse action name from json value {shown} during composition."
+        if account.parts >= self.longest:
+            return None, COMPOSITION_TOO_LONG
+        try:
+            part = self.resolve(name, namespace)
+        except Forbidden:
+            return None, f"Failed entitlement check for action with name '{name.key}' during composition."
+        if part is None:
+            return None, f"Failed to resolve action with name '{name.key}' during composition."
+        return part, ""
+
+    def _inside(self, whole: ActivationMessage, part: Bound, payload: bytes) -> ActivationMessage:
+        return ActivationMessage(
+            self.new_id(),
+            part.action.name,
+            whole.namespace,
+            whole.subject,
+            payload,
+            self.now(),
+            whole.trigger,
+            part.binding,
+            cause=whole.activation_id,
+        )
+
+    def _error(self, text: str) -> Outcome:
+        now = self.now()
+        return Outcome(Status.APPLICATION_ERROR, orjson.dumps({"error": text}), (), now, now)
+
+
+def _boxed(value: Any, key: str) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {key: value}
+
+
+def _ended(outcome: Outcome, said: object) -> Outcome:
+    """The response of a composition whose conductor named no further action."""
+    if isinstance(said, dict) and "params" in said:
+        return outcome._replace(result=orjson.dumps(_boxed(said["params"], "value")))
+    return outcome
