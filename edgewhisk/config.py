@@ -33,6 +33,10 @@ class Api:
 
     host: str = "127.0.0.1"
     port: int = 3233  # OpenWhisk standalone's; 0 takes a free one
+    access_log: bool = False  # one line for each request
+    tls_cert: Path | None = None  # PEM, with the chain
+    tls_key: Path | None = None
+    plain_http: bool = False  # let others than this machine in without TLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,13 +237,20 @@ class _Reader:
         return None
 
 
-_WORDS: Final = {str: "text", int: "a whole number", float: "a number", Path: "a path"}
+_WORDS: Final = {str: "text", int: "a whole number", float: "a number", Path: "a path", bool: "true or false"}
 _CONVERT: Final[Mapping[type, Callable[[str], Any]]] = {
     str: str,
     int: int,
     float: float,
     Path: lambda text: Path(text).expanduser(),
+    bool: lambda text: _boolean(text),
 }
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
 
 
 def _plain(hint: Any) -> type:
@@ -253,7 +264,7 @@ def _example(entry: Field[Any], plain: type) -> str:
     if plain is Path:
         return '"/etc/edgewhisk/cloud.key"'
     default = "" if entry.default in (MISSING, None) else entry.default
-    return f'"{default}"' if plain is str else str(default)
+    return f'"{default}"' if plain is str else str(default).lower()
 
 
 def _dotted(section: str, key: str) -> str:
@@ -298,6 +309,7 @@ def _general(config: Config) -> Iterator[_Rule]:
     yield _Rule(not config.api.host, "api.host", "must not be empty", 'host = "127.0.0.1"')
     in_range = 0 <= config.api.port <= _MAX_PORT
     yield _Rule(not in_range, "api.port", f"must be 0 to {_MAX_PORT}", "port = 3233")
+    yield from _tls(config.api)
     brokers = "must be embedded, embedded://HOST:PORT or mqtt://HOST[:PORT]"
     yield _Rule(not _is_broker(config.mqtt.url), "mqtt.url", brokers, 'url = "mqtt://127.0.0.1:1883"')
     nameless = config.mqtt.password_file is not None and not config.mqtt.username
@@ -307,6 +319,23 @@ def _general(config: Config) -> Iterator[_Rule]:
     long = not 0 <= config.buffer.commit_window <= _MAX_WINDOW
     window = f"must be 0 to {_MAX_WINDOW} seconds"
     yield _Rule(long, "buffer.commit_window", window, "commit_window = 0.02")
+
+
+def _tls(api: Api) -> Iterator[_Rule]:
+    half = (api.tls_cert is None) != (api.tls_key is None)
+    both = 'tls_cert = "/etc/edgewhisk/tls/cert.pem"  tls_key = "/etc/edgewhisk/tls/key.pem"'
+    yield _Rule(half, "api.tls_cert", "and api.tls_key are needed together", both)
+    bare = not is_loopback(api.host) and api.tls_cert is None and not api.plain_http
+    problem = (
+        f"{api.host} can be reached by others, and keys would cross the network in clear: set api.tls_cert "
+        "and api.tls_key (edgewhisk tls self-signed makes them), or api.plain_http = true"
+    )
+    yield _Rule(bare, "api.host", problem, 'host = "127.0.0.1"')
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
 def _cloud(cloud: Cloud) -> Iterator[_Rule]:

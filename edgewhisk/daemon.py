@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from edgewhisk import __version__
 from edgewhisk.api.app import create_app
+from edgewhisk.api.hot import Door
 from edgewhisk.api.services import Services
 from edgewhisk.buffer.activations import Activations as ActivationLog
 from edgewhisk.buffer.artifacts import Artifacts
@@ -26,7 +27,7 @@ from edgewhisk.capability.fetch import Fetch
 from edgewhisk.capability.outward import Outward
 from edgewhisk.capability.state import State
 from edgewhisk.clock import SystemClock
-from edgewhisk.config import EMBEDDED, Config
+from edgewhisk.config import EMBEDDED, Api, Config
 from edgewhisk.controller import system
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
@@ -52,7 +53,7 @@ from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.sandbox.pool import Sandboxes
-from edgewhisk.server import HttpServer, bind
+from edgewhisk.server import Certificate, HttpServer, bind
 from edgewhisk.spi import Feed
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.ingest import Ingest
@@ -87,6 +88,7 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(state_directory(config.state_dir))
             ensure_key(config.state_dir)
+            self._certificate = _certificate(config.api)
             self._subjects = Subjects(config.state_dir, self._clock)
             listener = stack.enter_context(contextlib.closing(bind(config.api.host, config.api.port)))
             self._artifacts, self._log, self._sandboxes = await self._open(stack)
@@ -124,6 +126,8 @@ class Daemon:
             tasks: list[tuple[str, Run]] = [(type(feed).__name__, feed.run) for feed in sources]
             if self._sync is not None:
                 tasks.append(("Sync", self._sync.run))
+            if self._certificate is not None:
+                tasks.append(("Certificate", self._certificate.run))
             await stack.enter_async_context(supervised(tasks))
             services = Services(
                 self._subjects,
@@ -137,8 +141,10 @@ class Daemon:
                 self._sandboxes.families(),
                 self.status,
             )
-            await stack.enter_async_context(serving(HttpServer(create_app(services)), listener))
-            self.url = self._runner.api_host = _url(listener)
+            self._door = Door(create_app(services), services, access_log=config.api.access_log)
+            self._server = HttpServer(self._door, self._certificate.context if self._certificate else None)
+            await stack.enter_async_context(serving(self._server, listener))
+            self.url = self._runner.api_host = _url(listener, tls=self._certificate is not None)
             stack.enter_context(told(config.state_dir / "url", self.url))
             for line in self.incidents:
                 _log.warning("%s", line)
@@ -324,9 +330,15 @@ async def run(config: Config, ready: Callable[[Daemon], None], progress: Callabl
         notify("STOPPING=1")
 
 
-def _url(listener: socket.socket) -> str:
+def _certificate(api: Api) -> Certificate | None:
+    return Certificate(api.tls_cert, api.tls_key) if api.tls_cert and api.tls_key else None
+
+
+def _url(listener: socket.socket, *, tls: bool) -> str:
+    """Where this machine reaches the gateway."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - an address to call
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _password(path: Path | None) -> str:

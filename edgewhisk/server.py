@@ -8,14 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
+import secrets
 import socket
+import ssl
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Final, cast
 
+import orjson
 from uvicorn import Config, Server
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from edgewhisk.errors import InstanceError
+from edgewhisk.errors import InstanceError, StorageError
 
+_log = logging.getLogger(__name__)
+
+MOST: Final = 512  # connections; systems allow 1024 open files by default
+PATIENCE: Final = 30.0  # seconds that a client may take for the next piece of its request
+KEEP_ALIVE: Final = 60  # seconds between two requests of a connection
+LARGEST_HEAD: Final = 64 << 10  # bytes of request line and headers
+_LOOK: Final = 10.0  # seconds between looks at the certificate's files
 _BACKLOG = 256
 _GRACE = 5  # seconds that running requests get when the gateway stops
 
@@ -35,26 +49,108 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+class Connection(HttpToolsProtocol):
+    """One client's connection, with bounds: headers, patience, and how many of them there may be.
+
+    uvicorn 0.54 has none of these for httptools. The names used here that are not documented are
+    covered by tests/api/test_server.py.
+    """
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin; where there are too many, the one that is idle longest goes."""
+        super().connection_made(transport)
+        self._heard = self.loop.time()
+        self._size = 0
+        self._check = self.loop.call_later(PATIENCE, self._look)
+        if len(self.connections) > MOST:
+            idle = [one for one in self.connections if one is not self and cast("Connection", one).idle]
+            if idle:
+                min(idle, key=lambda one: cast("Connection", one).heard).transport.close()
+            else:
+                transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._check.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser."""
+        self._heard = self.loop.time()
+        super().data_received(data)
+
+    @property
+    def heard(self) -> float:
+        """When the client last sent something, on the loop's clock."""
+        return self._heard
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is done for the client: it has asked nothing, or not all of it."""
+        cycle = self.cycle
+        return cycle is None or cycle.response_complete or cycle.more_body
+
+    def _look(self) -> None:
+        rest = self._heard + PATIENCE - self.loop.time()
+        if rest <= 0 and self.idle:
+            self.transport.close()
+        else:
+            self._check = self.loop.call_later(max(rest, 1), self._look)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._size = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Part of the request line."""
+        self._grow(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._grow(len(name) + len(value))
+        super().on_header(name, value)
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > LARGEST_HEAD:
+            raise ValueError(f"more than {LARGEST_HEAD} bytes of headers")  # ends as a 431
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP as everything else is answered: in JSON, with a code."""
+        large = self._size > LARGEST_HEAD
+        line = b"HTTP/1.1 431 Request Header Fields Too Large" if large else b"HTTP/1.1 400 Bad Request"
+        error = f"The headers are larger than {LARGEST_HEAD} bytes." if large else msg
+        code = secrets.token_hex(16)
+        body = orjson.dumps({"error": error, "code": code})
+        head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nx-request-id: {code}\r\n"
+        self.transport.write(line + b"\r\n" + head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
+
+
 class HttpServer(Server):
     """uvicorn on a socket of ours, without its signal handlers and its ten wake-ups a second."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, tls: ssl.SSLContext | None = None) -> None:
         """Serve `app`."""
-        super().__init__(
-            Config(
-                app,
-                http="httptools",
-                loop="none",
-                lifespan="off",
-                ws="none",
-                interface="asgi3",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                date_header=False,  # a gateway without network has no date to tell
-                timeout_graceful_shutdown=_GRACE,
-            )
+        config = Config(
+            app,
+            http=Connection,
+            loop="none",
+            lifespan="off",
+            ws="none",
+            interface="asgi3",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,  # a gateway without network has no date to tell
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=_GRACE,
         )
+        config.load()
+        config.ssl = tls
+        super().__init__(config)
         self._stopping = asyncio.Event()
 
     async def main_loop(self) -> None:
@@ -70,3 +166,66 @@ class HttpServer(Server):
         """Let `serve` end after the running requests."""
         self.should_exit = True
         self._stopping.set()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self.server_state.connections)
+
+
+class Certificate:
+    """The TLS identity of the API, taken from its files again whenever they change.
+
+    Connections that are open keep theirs; new ones get the new one.
+    """
+
+    def __init__(self, cert: Path, key: Path) -> None:
+        """Load; raises `StorageError` if the files are no certificate with its key."""
+        self._cert, self._key = cert, key
+        self._seen = self._state()
+        self.context = self._load()
+        self.problem = ""
+
+    async def run(self) -> None:
+        """Follow the files until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            await asyncio.to_thread(self.look)
+
+    def look(self) -> None:
+        """Load the files again if they changed; what is wrong with them is told in `problem`."""
+        state = self._state()
+        if state == self._seen:
+            return
+        self._seen = state
+        try:
+            self._load()
+            self.context.load_cert_chain(self._cert, self._key)
+            self.problem = ""
+            _log.info("the API has a new certificate from %s", self._cert)
+        except (StorageError, OSError) as error:
+            self.problem = f"the old certificate stays: {error}"
+            _log.warning("%s", self.problem)
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self._cert, self._key)
+        except (OSError, ValueError) as error:
+            hint = "both must be PEM and belong together; edgewhisk tls self-signed makes a pair"
+            raise StorageError(f"TLS: {self._cert}, {self._key}: {error}", hint=hint) from error
+        return context
+
+    def _state(self) -> tuple[object, ...]:
+        return tuple(
+            (found.st_ino, found.st_mtime_ns) if (found := _stat(path)) else None
+            for path in (self._cert, self._key)
+        )
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None

@@ -19,6 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 PURE = [
     *PACKAGE.glob("entity/*.py"),
     PACKAGE / "errors.py",
+    PACKAGE / "histogram.py",
     *(PACKAGE / "device" / f"{name}.py" for name in ("framing", "decode")),
     *(PACKAGE / "feed" / f"{name}.py" for name in ("payload", "backoff", "garbage", "schedule")),
     *(PACKAGE / "controller" / f"{name}.py" for name in ("firing", "entitlement")),

@@ -221,7 +221,7 @@ def test_a_binding_and_its_sequence(made: Gateway) -> None:
     made.ok("PUT", "_/packages/lender", {"parameters": [{"key": "by", "value": 10}]})
     made.action("lender/add", "function main(p) { return {n: p.n + p.by} }")
     made.ok("PUT", "_/packages/lent", {"binding": {"namespace": "_", "name": "lender"}})
-    body = {"exec": {"kind": "sequence", "components": ["/_/bound/add", "/_/lender/add"]}}
+    body = {"exec": {"kind": "sequence", "components": ["/_/lent/add", "/_/lender/add"]}}
     made.ok("PUT", "_/actions/through", body)
     _, record = invoke(made, "through", n=1)
     assert record["response"]["result"] == {"n": 21}
