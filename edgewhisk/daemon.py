@@ -139,6 +139,7 @@ class Daemon:
                 Activations(self._log),
                 config.limits,
                 self._sandboxes.families(),
+                lambda: self._clock.activation_ids(1)[0],
                 self.status,
             )
             self._door = Door(create_app(services), services, access_log=config.api.access_log)

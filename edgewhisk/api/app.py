@@ -13,7 +13,7 @@ from edgewhisk.api.asking import CORS, REQUEST_ID, failure, problem, request_id_
 from edgewhisk.api.entities import entities
 from edgewhisk.api.info import info
 from edgewhisk.api.invoking import invoking
-from edgewhisk.api.reading import sent
+from edgewhisk.api.reading import sent, services
 from edgewhisk.api.services import Services
 from edgewhisk.api.web import PREFIX, web
 from edgewhisk.errors import EdgeWhiskError
@@ -40,7 +40,7 @@ def create_app(services: Services) -> Quart:
 
 
 def _before() -> Response | None:
-    g.request_id = request_id_of(request.headers.get(REQUEST_ID, ""))
+    g.request_id = request_id_of(request.headers.get(REQUEST_ID, ""), services().new_id)
     if request.method == "OPTIONS" and not request.path.startswith(PREFIX):
         return Response(status=200)
     return None

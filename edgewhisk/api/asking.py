@@ -7,7 +7,6 @@ is decided by the same functions, which take an `Ask` and give a `Reply`.
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -105,9 +104,9 @@ def check_json(content_type: str) -> None:
         )
 
 
-def request_id_of(given: str) -> str:
+def request_id_of(given: str, new_id: Callable[[], str]) -> str:
     """The id of a request: the caller's, if it is one, else a new one."""
-    return given if given and _ACCEPTABLE_ID.fullmatch(given) else secrets.token_hex(16)
+    return given if given and _ACCEPTABLE_ID.fullmatch(given) else new_id()
 
 
 def problem(message: str, status: int, request_id: str, headers: Mapping[str, str] | None = None) -> Reply:

@@ -101,7 +101,7 @@ class Door:
             return await _read(receive, allowed)
 
         ask = Ask(method, scope["query_string"], scope["headers"], read)
-        request_id = request_id_of(ask.header(b"x-request-id"))
+        request_id = request_id_of(ask.header(b"x-request-id"), self._services.new_id)
         try:
             if start is None:
                 path_below = path[len(_WEB) :].decode("ascii")

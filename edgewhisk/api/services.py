@@ -29,4 +29,5 @@ class Services:
     activations: Activations
     limits: Limits
     runtimes: dict[str, Any]  # family -> list of kinds, for the info document
+    new_id: Callable[[], str]  # for requests without one of their own
     status: Callable[[], Awaitable[dict[str, Any]]]

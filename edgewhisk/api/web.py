@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import orjson
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response, g
 
-from edgewhisk.api.asking import ACTIVATION_ID, CORS, Ask, Reply, problem, request_id_of
+from edgewhisk.api.asking import ACTIVATION_ID, CORS, Ask, Reply, problem
 from edgewhisk.api.invoking import LONGEST_WAIT
 from edgewhisk.api.reading import asked, sent, services
 from edgewhisk.api.services import Services
@@ -116,6 +116,4 @@ _MISSING: Final = "The resource requires authentication, which was not supplied 
 @web.route("/<path:path>", methods=VERBS, provide_automatic_options=False)
 async def web_route(path: str) -> Response:
     """Any request for a web action."""
-    return sent(
-        await serve(asked(), services(), path, request_id_of(request.headers.get("X-Request-ID", "")))
-    )
+    return sent(await serve(asked(), services(), path, g.request_id))

@@ -9,7 +9,6 @@ Starts without any configuration. Prints one line when it is ready.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import logging
 import sys
@@ -40,5 +39,7 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     def progress(text: str) -> None:
         print(f"edgewhisk: {text}", file=sys.stderr, flush=True)
 
-    asyncio.run(daemon.run(config, ready, progress))
+    import uvloop
+
+    uvloop.run(daemon.run(config, ready, progress))
     return 0

@@ -186,12 +186,12 @@ class Controller:
             self._flying.end(identity.namespace)
 
     async def _wait(self, message: ActivationMessage, wait: float) -> Answer:
-        running = self._invoker.run(message)
-        done, _ = await asyncio.wait([running], timeout=wait)
-        if not done:
-            running.add_done_callback(_retrieve)
+        try:
+            async with asyncio.timeout(wait):
+                record = await self._invoker.run(message)
+        except TimeoutError:  # nobody waits any more; the outcome is stored, or counted as unrecorded
             return Answer(message.activation_id, None)
-        return Answer(message.activation_id, (await running).text)
+        return Answer(message.activation_id, record.text)
 
     def _check_room(self) -> None:
         if self._invoker.full():
@@ -239,9 +239,3 @@ def _settle(future: asyncio.Future[None], error: StorageError | None) -> None:
         future.set_result(None)
     else:
         future.set_exception(error)
-
-
-def _retrieve(running: asyncio.Future[Record]) -> None:
-    """Nobody waits any more: the outcome is in the store, or counted as unrecorded there."""
-    if not running.cancelled():
-        running.exception()

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 import orjson
 
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.exec import SequenceExec
+from edgewhisk.entity.exec import CodeExec, SequenceExec
+from edgewhisk.entity.grants import ANNOTATION as GRANTS
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.package import Package
 from edgewhisk.entity.parameters import JsonValue, Parameters
@@ -37,6 +38,11 @@ class Bound(NamedTuple):
         """The components, if the action is a sequence."""
         executable = self.action.exec
         return executable.components if isinstance(executable, SequenceExec) else None
+
+    @property
+    def pure(self) -> bool:
+        """Whether a run can leave nothing behind but its result, so that it may be begun twice."""
+        return GRANTS not in self.action.annotations and isinstance(self.action.exec, CodeExec)
 
     @property
     def conductor(self) -> bool:

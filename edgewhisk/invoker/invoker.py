@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from edgewhisk.entity.activation import Record, unrunnable_record
+from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.pace import Pace
-from edgewhisk.invoker.queue import Job, Queue, Taken
+from edgewhisk.invoker.queue import Job, LaneKey, Queue, Taken
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.spi import ActivationStore, Clock, Lookup
 
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 Waiter = asyncio.Future[Record]
 RELIEF: Final = 0.005  # seconds that a job may wait before another worker is woken
+HURRY: Final = 10  # ms that runs on the event loop may take together
 GONE: Final = "The requested resource does not exist."
 
 
@@ -58,6 +60,7 @@ class Invoker:
         self._awake = 0
         self._closing = False
         self._relief: asyncio.TimerHandle | None = None
+        self._brief: list[Job[Waiter]] = []
         self._held_back: list[Callable[[], None]] = []
         self.outcomes = runner.outcomes
         self.unrecorded = 0  # runs whose record the disk refused
@@ -87,7 +90,12 @@ class Invoker:
     def run(self, message: ActivationMessage) -> asyncio.Future[Record]:
         """Run one message whose record somebody waits for; done when the record is on disk."""
         waiter: Waiter = self._loop.create_future()
-        self._put([message], waiter)
+        if self._pace.brief(message.action):
+            if not self._brief:
+                self._loop.call_soon(self._run_brief)
+            self._brief.append(Job(message, waiter, self._clock.monotonic()))
+        else:
+            self._put([message], waiter)
         return waiter
 
     def full(self) -> bool:
@@ -131,6 +139,44 @@ class Invoker:
             "unrecorded": self.unrecorded,
             "last_refusal": self.last_refusal,
         }
+
+    def _run_brief(self) -> None:
+        """Run what arrived in this turn of the loop right here, if that is quicker than to hand it over.
+
+        A hand-over costs 100 us, a brief action 20. Only while no worker is at it: the sandboxes are
+        free then, and readings are not held up. An action that takes longer than it used to is given
+        up after `HURRY` and run by a worker from the beginning.
+        """
+        jobs, self._brief = self._brief, []
+        groups: dict[tuple[object, ...], list[Job[Waiter]]] = {}
+        for job in jobs:
+            groups.setdefault((job.message.action, job.message.binding, job.message.subject), []).append(job)
+        for group in groups.values():
+            bound = self._lookup(group[0].message)
+            with self._lock:
+                busy = self._awake > 0 or len(self._queue) > 0 or self._closing
+            if busy or bound is None or not bound.pure or bound.conductor or not self._runner.ready(bound):
+                self._queue_jobs(group)
+            else:
+                self._run_here(bound, group)
+
+    def _run_here(self, bound: Bound, jobs: Sequence[Job[Waiter]]) -> None:
+        started = self._clock.monotonic()
+        try:
+            records = self._runner.attempt(bound, [job.message for job in jobs], HURRY)
+        except Exception:  # noqa: BLE001 - supervisor: the worker that takes it over tells what is wrong
+            self._queue_jobs(jobs)
+            return
+        self._pace.ran(bound.action.name, len(jobs), self._clock.monotonic() - started)
+        done = [(job, record) for job, record in zip(jobs, records, strict=True) if record is not None]
+        if done:
+            key = LaneKey(bound.action.name, bound.binding, "")
+            self._record(Taken(key, tuple(job for job, _ in done)), [record for _, record in done])
+        self._queue_jobs([job for job, record in zip(jobs, records, strict=True) if record is None])
+
+    def _queue_jobs(self, jobs: Sequence[Job[Waiter]]) -> None:
+        for job in jobs:
+            self._put([job.message], job.waiter)
 
     def _put(self, messages: Sequence[ActivationMessage], waiter: Waiter | None) -> None:
         now = self._clock.monotonic()

@@ -13,6 +13,7 @@ from typing import Final
 from edgewhisk.entity.names import FullyQualifiedName
 
 BUDGET: Final = 0.005  # seconds that a batch should take
+BRIEF: Final = 0.0004  # seconds
 LARGEST: Final = 64  # runs in a batch
 _REMEMBERED: Final = 1024  # actions
 _WEIGHT: Final = 0.2  # of the newest batch in the running mean
@@ -31,6 +32,11 @@ class Pace:
         if mean is None:
             return 1
         return max(1, min(LARGEST, int(BUDGET / max(mean, 1e-6))))
+
+    def brief(self, action: FullyQualifiedName) -> bool:
+        """Whether a run of `action` takes no longer than handing it to another thread would."""
+        mean = self._means.get(action)
+        return mean is not None and mean <= BRIEF
 
     def ran(self, action: FullyQualifiedName, count: int, seconds: float) -> None:
         """Learn that `count` runs took `seconds`. Slow ones count at once, quick ones by and by."""
