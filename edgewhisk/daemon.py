@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from edgewhisk import __version__
 from edgewhisk.api.app import create_app
 from edgewhisk.api.hot import Door
-from edgewhisk.api.services import Services
+from edgewhisk.api.services import Measures, Services
 from edgewhisk.buffer.activations import Activations as ActivationLog
 from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.capability.capabilities import Doors
@@ -48,7 +48,7 @@ from edgewhisk.feed.cron import AlarmsFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.feed.serial import SerialFeed
-from edgewhisk.instance import lasting_name, notify, state_directory, told
+from edgewhisk.instance import lasting_name, notify, process, state_directory, told
 from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
@@ -141,6 +141,7 @@ class Daemon:
                 self._sandboxes.families(),
                 lambda: self._clock.activation_ids(1)[0],
                 self.status,
+                self._measure,
             )
             self._door = Door(create_app(services), services, access_log=config.api.access_log)
             self._server = HttpServer(self._door, self._certificate.context if self._certificate else None)
@@ -165,8 +166,20 @@ class Daemon:
             "unruled": self._controller.unruled,
             "feeds": list(self._feeds.describe()),
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
-            "incidents": self.incidents,
+            "incidents": self._told(),
+            "process": process(),
+            "http": {"connections": self._server.connections, "requests": self._door.answered},
         }
+
+    def _told(self) -> list[str]:
+        problem = self._certificate.problem if self._certificate else ""
+        return [*self.incidents, *([f"TLS: {problem}"] if problem else [])]
+
+    def _measure(self) -> Measures:
+        """The counters that only /metrics shows."""
+        return Measures(
+            self._runner.by_action, self._runner.durations, self._door.statuses, self._door.latency
+        )
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> tuple[Artifacts, ActivationLog, Sandboxes]:
         config = self._config

@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 _STARTS: Final = re.compile(
     rb"/api/v1/namespaces/([\w.@&-]+)/(actions|triggers)/([\w.@&-]+)(?:/([\w.@&-]+))?", re.ASCII
 )
+_DRAINED: Final = 16 << 20  # bytes of a refused body
 _WEB: Final = PREFIX.encode()
 _PLAIN: Final = re.compile(rb"[\w.@&/~-]+", re.ASCII)
 _CORS: Final = [(key.lower().encode(), value.encode()) for key, value in CORS.items()]
@@ -58,6 +59,11 @@ class Door:
         self._inner = inner
         self._services = services
         self._access_log = access_log
+
+    @property
+    def answered(self) -> int:
+        """Requests so far."""
+        return sum(self.statuses.values())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -96,11 +102,8 @@ class Door:
         web = path.startswith(_WEB) and method in VERBS and _PLAIN.fullmatch(path) is not None
         if start is None and not web:
             return None
-
-        async def read(allowed: int) -> bytes:
-            return await _read(receive, allowed)
-
-        ask = Ask(method, scope["query_string"], scope["headers"], read)
+        body = _Body(receive)
+        ask = Ask(method, scope["query_string"], scope["headers"], body.read)
         request_id = request_id_of(ask.header(b"x-request-id"), self._services.new_id)
         try:
             if start is None:
@@ -113,6 +116,7 @@ class Door:
         except EdgeWhiskError as error:
             if error.status >= 500:
                 _log.warning("request %s: %s", request_id, error)
+            await body.drain()
             reply = failure(error, request_id)
         except Exception:  # noqa: BLE001 - supervisor: one broken request never ends its connection
             _log.exception("request %s failed", request_id)
@@ -145,18 +149,33 @@ def _start(path: bytes) -> _Start | None:
     return _Start(str(namespace), package, str(name), kind == "triggers")
 
 
-async def _read(receive: Receive, allowed: int) -> bytes:
-    """The body; raises `TooLarge`. A client that went away sends no more: what came counts as all."""
-    message = await receive()
-    data: bytes = message.get("body", b"")
-    while message.get("more_body", False):
+class _Body:
+    """The body of one request."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._more = True
+
+    async def read(self, allowed: int) -> bytes:
+        """All of it; raises `TooLarge`. Of a client that went away, what came counts as all."""
+        data = await self._next()
+        while self._more and len(data) <= allowed:
+            data += await self._next()
         if len(data) > allowed:
-            break
-        message = await receive()
-        data += message.get("body", b"")
-    if len(data) > allowed:
-        raise too_large(len(data), allowed)
-    return data
+            raise too_large(len(data), allowed)
+        return data
+
+    async def drain(self) -> None:
+        """Take what is refused: a client that is cut off while it sends never sees why."""
+        left = _DRAINED
+        while self._more and left > 0:
+            left -= max(1, len(await self._next()))
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        self._more = message.get("more_body", False)
+        data: bytes = message.get("body", b"")
+        return data
 
 
 async def _send(send: Send, reply: Reply, request_id: str, rest: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from quart import Blueprint, Response
 
 from edgewhisk import __version__
+from edgewhisk.api.openapi import openapi
 from edgewhisk.api.reading import answer, caller, services
 from edgewhisk.controller.entitlement import check_owner, resolve_namespace
 from edgewhisk.entity.limits import Limits
@@ -80,6 +81,47 @@ async def limits(namespace: str) -> Response:
             "maxParameterSize": f"{held.max_parameter_size} B",
         }
     )
+
+
+@info.get("/metrics")
+async def metrics() -> Response:
+    """Counters for Prometheus."""
+    from edgewhisk.api.metrics import exposition  # its library is only loaded where somebody scrapes
+
+    kind, text = exposition(await services().status(), services().measure())
+    return Response(text, content_type=kind)
+
+
+@info.get("/api-docs")
+@info.get("/api/v1/api-docs")
+async def api_docs() -> Response:
+    """The OpenAPI document of what is served here."""
+    return answer(openapi())
+
+
+@info.get("/docs")
+@info.get("/api/v1/docs")
+async def docs() -> Response:
+    """Where people find the documentation."""
+    return answer({"api-docs": "/api/v1/api-docs", "documentation": "https://github.com/edgewhisk/edgewhisk"})
+
+
+@info.get("/invokers")
+async def invokers() -> Response:
+    """The one invoker, as OpenWhisk's operators see theirs."""
+    return answer({"invoker0/0": "up"})
+
+
+@info.get("/invokers/healthy/count")
+async def healthy() -> Response:
+    """How many invokers are well."""
+    return answer(1)
+
+
+@info.get("/invokers/ready")
+async def invokers_ready() -> Response:
+    """Whether all invokers are well."""
+    return answer({"healthy": "1/1"})
 
 
 @info.get("/edgewhisk/status")

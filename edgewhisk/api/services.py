@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
@@ -14,6 +14,17 @@ from edgewhisk.controller.rules import Rules
 from edgewhisk.controller.subjects import Subjects
 from edgewhisk.controller.triggers import Triggers
 from edgewhisk.entity.limits import Limits
+from edgewhisk.entity.message import Status
+from edgewhisk.histogram import Histogram
+
+
+class Measures(NamedTuple):
+    """Counters that only /metrics shows."""
+
+    by_action: Mapping[tuple[str, Status], int]
+    durations: Histogram
+    requests: Mapping[tuple[str, int], int]  # (method, status)
+    latency: Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +42,4 @@ class Services:
     runtimes: dict[str, Any]  # family -> list of kinds, for the info document
     new_id: Callable[[], str]  # for requests without one of their own
     status: Callable[[], Awaitable[dict[str, Any]]]
+    measure: Callable[[], Measures]

@@ -186,11 +186,14 @@ class Controller:
             self._flying.end(identity.namespace)
 
     async def _wait(self, message: ActivationMessage, wait: float) -> Answer:
+        running = self._invoker.run(message)
+        expiry = asyncio.get_running_loop().call_later(wait, _expire, running)
         try:
-            async with asyncio.timeout(wait):
-                record = await self._invoker.run(message)
+            record = await running
         except TimeoutError:  # nobody waits any more; the outcome is stored, or counted as unrecorded
             return Answer(message.activation_id, None)
+        finally:
+            expiry.cancel()
         return Answer(message.activation_id, record.text)
 
     def _check_room(self) -> None:
@@ -230,6 +233,11 @@ class Controller:
 
         self._store.record([record], done, urgent=True)
         await stored
+
+
+def _expire(running: asyncio.Future[Record]) -> None:
+    if not running.done():
+        running.set_exception(TimeoutError())
 
 
 def _settle(future: asyncio.Future[None], error: StorageError | None) -> None:

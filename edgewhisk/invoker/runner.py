@@ -17,11 +17,14 @@ from edgewhisk.entity.arguments import Bound, over
 from edgewhisk.entity.exec import NATIVE
 from edgewhisk.entity.message import ActivationMessage, Outcome, Status
 from edgewhisk.errors import StorageError
+from edgewhisk.histogram import Histogram
 from edgewhisk.invoker.composition import Composition, Finished, Machine, Step
 from edgewhisk.spi import ActivationStore, Call, Clock, Sandbox
 
 _TEMPLATES: Final = 1024
 _LOOK: Final = 0.1  # seconds between looks whether a runtime is compiled by now
+_ACTIONS: Final = 1000
+OTHERS: Final = "others"  # counted together once too many actions have been seen
 ENGINE: Final = "edgewhisk"  # what runs native actions
 
 Native = Callable[[Bound, ActivationMessage], Outcome]
@@ -42,6 +45,8 @@ class Runner:
         """`native` runs the gateway's own actions; `key_of` gives the key of a namespace."""
         self.api_host = ""  # what actions get as __OW_API_HOST
         self.outcomes: Counter[Status] = Counter()
+        self.by_action: Counter[tuple[str, Status]] = Counter()  # "guest/pkg/a", at most `_ACTIONS` of them
+        self.durations = Histogram()  # of single actions
         self._sandbox = sandbox
         self._store = store
         self._clock = clock
@@ -72,7 +77,7 @@ class Runner:
         outcomes = self._sandbox.run(hurried, [self._call(bound, message) for message in messages])
         template = self._template(bound, messages[0])
         late = [limits != bound.action.limits and outcome.timed_out for outcome in outcomes]
-        self._count([outcome for outcome, is_late in zip(outcomes, late, strict=True) if not is_late])
+        self._count(bound, [outcome for outcome, is_late in zip(outcomes, late, strict=True) if not is_late])
         return [
             None if is_late else template.record(message, outcome)
             for message, outcome, is_late in zip(messages, outcomes, late, strict=True)
@@ -92,7 +97,7 @@ class Runner:
                     steps[at] = said
             answers = self._step(steps)
             steps = {}
-        self._count([end.outcome for end in ends.values()])
+        self._count(bound, [end.outcome for end in ends.values()])
         return [ends[at].record for at in range(len(machines))]
 
     def _advance(self, machine: Machine, answer: Outcome | None) -> Step | Finished:
@@ -133,7 +138,7 @@ class Runner:
         records = [
             template.record(message, outcome) for message, outcome in zip(messages, outcomes, strict=True)
         ]
-        self._count(outcomes)
+        self._count(bound, outcomes)
         return outcomes, records
 
     def _call(self, bound: Bound, message: ActivationMessage) -> Call:
@@ -170,9 +175,16 @@ class Runner:
                     self._templates.popitem(last=False)
         return template
 
-    def _count(self, outcomes: Sequence[Outcome]) -> None:
+    def _count(self, bound: Bound, outcomes: Sequence[Outcome]) -> None:
+        name = bound.action.name.key
         with self._lock:
-            self.outcomes.update(outcome.status for outcome in outcomes)
+            for outcome in outcomes:
+                self.outcomes[outcome.status] += 1
+                key = (name, outcome.status)
+                if key not in self.by_action and len(self.by_action) >= _ACTIONS:
+                    key = (OTHERS, outcome.status)
+                self.by_action[key] += 1
+                self.durations.observe((outcome.end - outcome.start) / 1000)
 
 
 def _unwatched(_error: StorageError | None) -> None:

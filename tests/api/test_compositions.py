@@ -226,7 +226,7 @@ def test_a_binding_and_its_sequence(made: Gateway) -> None:
     _, record = invoke(made, "through", n=1)
     assert record["response"]["result"] == {"n": 21}
     first = made.ok("GET", f"_/activations/{record['logs'][0]}")
-    assert (note(first, "path"), note(first, "binding")) == ("guest/lender/add", "guest/bound")
+    assert (note(first, "path"), note(first, "binding")) == ("guest/lender/add", "guest/lent")
 
 
 def test_actions_get_their_callers_key_only_when_they_ask(made: Gateway) -> None:

@@ -1,0 +1,111 @@
+"""What `/metrics` says, in Prometheus's text format. Pure. Every name is described in README.md here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import Metric
+
+from edgewhisk.api.services import Measures
+from edgewhisk.histogram import Histogram
+
+
+def exposition(status: Mapping[str, Any], measures: Measures) -> tuple[str, bytes]:
+    """Content type and text, from the `status` document and the counters beside it."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Given([*_of_status(status), *_of_measures(measures)]))
+    return CONTENT_TYPE_LATEST, generate_latest(registry)
+
+
+class _Given:
+    """A collector of what was found."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _of_measures(measures: Measures) -> Iterator[Metric]:
+    activations = CounterMetricFamily(
+        "edgewhisk_activations", "Finished runs of actions.", labels=["action", "status"]
+    )
+    for (action, status), count in measures.by_action.items():
+        activations.add_metric([action, status.value], count)
+    yield activations
+    yield _histogram("edgewhisk_activation_duration_seconds", "How long actions ran.", measures.durations)
+    requests = CounterMetricFamily(
+        "edgewhisk_http_requests", "Answered requests.", labels=["method", "status"]
+    )
+    for (method, code), count in measures.requests.items():
+        requests.add_metric([method, str(code)], count)
+    yield requests
+    yield _histogram("edgewhisk_http_request_seconds", "Time to answer requests.", measures.latency)
+
+
+def _histogram(name: str, meaning: str, found: Histogram) -> Metric:
+    return HistogramMetricFamily(name, meaning, buckets=found.buckets(), sum_value=found.sum)
+
+
+def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
+    buffer, invoker, cloud = status["buffer"], status["invoker"], status["cloud"]
+    gauges = {
+        "edgewhisk_uptime_seconds": ("Time since start.", status["uptime"]),
+        "edgewhisk_queue_messages": ("Accepted and not yet run.", invoker["queued"]),
+        "edgewhisk_workers": ("Threads that run actions.", invoker["workers"]),
+        "edgewhisk_buffer_activations": ("Activations on disk.", buffer["records"]),
+        "edgewhisk_buffer_unsynced_activations": ("Of those, not at the cloud yet.", buffer["unsynced"]),
+        "edgewhisk_buffer_unfinished_events": ("Journalled events without a record.", buffer["unfinished"]),
+        "edgewhisk_buffer_bytes": ("Size of the activations on disk.", buffer["bytes"]),
+        "edgewhisk_process_resident_bytes": ("Memory of the gateway.", status["process"]["rss"]),
+        "edgewhisk_http_connections": ("Connected clients.", status["http"]["connections"]),
+        "edgewhisk_cloud_up": ("1 while the cloud takes what is sent.", cloud["state"] == "synced"),
+    }
+    for name, (meaning, value) in gauges.items():
+        yield GaugeMetricFamily(name, meaning, float(value))
+    counters = {
+        "edgewhisk_buffer_written_bytes": ("Bytes written to the activation log.", buffer["written"]),
+        "edgewhisk_buffer_commits": ("fdatasync calls of the activation log.", buffer["commits"]),
+        "edgewhisk_buffer_evicted_activations": (
+            "Dropped for space before they were synced.",
+            buffer["evicted"],
+        ),
+        "edgewhisk_buffer_corrupt_records": ("Damaged records that were skipped.", buffer["corrupt"]),
+        "edgewhisk_unrecorded_activations": ("Runs whose record the disk refused.", invoker["unrecorded"]),
+        "edgewhisk_unruled_events": ("Events whose trigger had no active rule.", status["unruled"]),
+        "edgewhisk_refused_capabilities": (
+            "What actions asked for without a grant.",
+            status["sandboxes"]["refused"],
+        ),
+        "edgewhisk_process_written_bytes": (
+            "Bytes this process sent to the disk.",
+            status["process"]["written"],
+        ),
+    }
+    for name, (meaning, value) in counters.items():
+        yield CounterMetricFamily(name, meaning, float(value))
+    yield from _feeds(status["feeds"])
+    ready = GaugeMetricFamily("edgewhisk_sandbox_ready", "1 once a runtime is compiled.", labels=["runtime"])
+    for kind, found in status["sandboxes"].items():
+        if isinstance(found, dict):
+            ready.add_metric([kind], float(found["state"] == "ready"))
+    yield ready
+
+
+def _feeds(feeds: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
+    running = GaugeMetricFamily(
+        "edgewhisk_feed_running", "1 while a source serves.", labels=["trigger", "feed"]
+    )
+    garbage = CounterMetricFamily(
+        "edgewhisk_feed_refused_messages", "Malformed messages of a source.", labels=["trigger", "feed"]
+    )
+    for feed in feeds:
+        labels = [feed["trigger"], feed["feed"]]
+        running.add_metric(labels, float(feed.get("state") == "running"))
+        garbage.add_metric(labels, float(feed.get("garbage") or 0))
+    yield from (running, garbage)

@@ -1,0 +1,142 @@
+"""Invokes and fires through both doors: the one in front of Quart, and Quart's own routes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.path.gateway import Answer, Gateway, until
+
+Call = Callable[..., Answer]
+
+
+@pytest.fixture(params=["_", "%5F"], ids=["hot", "quart"])
+def call(request: pytest.FixtureRequest, made: Gateway) -> Call:
+    def send(path: str, body: Any = None, **headers: str) -> Answer:
+        return made.call("POST", f"{request.param}/{path}", body, **headers)
+
+    return send
+
+
+@pytest.fixture(scope="module", autouse=True)
+def actions(made: Gateway) -> None:
+    made.action("echo", "function main(p) { console.log('said'); return p }")
+    made.action("no", "function main(p) { return {error: 'no', x: 1} }")
+    made.action("bad", "function main(p) { return 5 }")
+    made.action("list", "function main(p) { return [1, p.n] }")
+    made.action("guarded", "function main(p) { return p }", parameters=[{"key": "k", "value": 1}],
+                annotations=[{"key": "final", "value": True}])  # fmt: skip
+    made.ok("PUT", "_/triggers/lonely", {})
+    made.ok("PUT", "_/triggers/rung", {})
+    made.rule("rung", "echo")
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "body"),
+    [
+        ("echo?blocking=true&result=true", 200, {"n": 1}),
+        ("echo?blocking=YES&result=on", 200, {"n": 1}),
+        ("no?blocking=true&result=true", 502, {"error": "no"}),
+        ("bad?blocking=true&result=true", 502, {"error": "The action did not return a dictionary or array."}),
+        ("list?blocking=true", 200, [1, 1]),
+    ],
+)
+def test_results(call: Call, query: str, status: int, body: Any) -> None:
+    answer = call(f"actions/{query}", {"n": 1})
+    if status == 502 and "dictionary" in body["error"]:
+        assert answer.body["error"].startswith("The action did not return a dictionary")
+    else:
+        assert answer.body == body
+    assert (answer.status, len(answer.headers["x-openwhisk-activation-id"])) == (status, 32)
+
+
+def test_a_record_without_logs(made: Gateway, call: Call) -> None:
+    record = call("actions/echo?blocking=true", {"n": 1}).body
+    assert (record["logs"], "statusCode" in record["response"]) == ([], False)
+    assert len(made.ok("GET", f"_/activations/{record['activationId']}/logs")["logs"]) == 1
+
+
+def test_not_blocking(made: Gateway, call: Call) -> None:
+    answer = call("actions/echo?result=true", {"n": 1})
+    assert (answer.status, list(answer.body)) == (202, ["activationId"])
+    until(lambda: made.call("GET", f"_/activations/{answer.body['activationId']}").status == 200)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status", "error"),
+    [
+        ("actions/echo", {}, {"Authorization": ""}, 401, "requires authentication"),
+        ("actions/echo", {}, {"Authorization": "Bearer x"}, 401, "requires authentication"),
+        ("actions/echo", {}, {"Authorization": "Basic !"}, 401, "authentication is invalid"),
+        ("actions/nope", {}, {}, 404, "does not exist"),
+        ("actions/nopackage/echo", {}, {}, 404, "does not exist"),
+        ("actions/echo", b"[1]", {}, 400, "JSON object expected"),
+        ("actions/echo", b"{", {}, 400, "The request content was malformed"),
+        ("actions/echo", b"\xff", {}, 400, "The request content was malformed"),
+        ("actions/echo", b"{}", {"Content-Type": "text/plain"}, 415, "is not supported. Expected:"),
+        ("actions/echo?blocking=perhaps", {}, {}, 400, "'perhaps' is not a valid Boolean value"),
+        ("actions/echo?timeout=60001", {}, {}, 400, "Timeout must be number of milliseconds up to 60000."),
+        ("actions/echo?timeout=x", {}, {}, 400, "Timeout must be"),
+        ("actions/guarded", {"k": 2}, {}, 400, "parameters that are not allowed"),
+        (
+            "actions/nope",
+            b'"' + b"x" * 1_048_576 + b'"',
+            {},
+            413,
+            "Request larger than allowed: 1048578 > 1048576",
+        ),
+        ("triggers/nope", {}, {}, 404, "does not exist"),
+        ("triggers/rung", b"[1]", {}, 400, "JSON object expected"),
+        ("triggers/echo", {}, {}, 409, "not in this collection"),
+    ],
+)
+def test_errors(call: Call, path: str, body: Any, headers: dict[str, str], status: int, error: str) -> None:
+    answer = call(path, body, **headers)
+    assert (answer.status, error in answer.body["error"]) == (status, True), answer
+    assert answer.body["code"] == answer.headers["x-request-id"]
+    assert ("www-authenticate" in answer.headers) == ("requires" in error)
+    assert answer.headers["access-control-allow-methods"] == "GET, DELETE, POST, PUT, HEAD"
+
+
+def test_request_ids(call: Call) -> None:
+    given = call("actions/echo", {}, **{"X-Request-ID": "mine-1"})
+    assert given.headers["x-request-id"] == "mine-1"
+    assert call("actions/nope", {}, **{"X-Request-ID": "mine-2"}).body["code"] == "mine-2"
+    for refused in ("sid_x", "a b", "x" * 200):
+        assert call("actions/echo", {}, **{"X-Request-ID": refused}).headers["x-request-id"] != refused
+
+
+def test_fires(made: Gateway, call: Call) -> None:
+    unruled = call("triggers/lonely", {})
+    assert (unruled.status, unruled.body, "x-openwhisk-activation-id" in unruled.headers) == (
+        204,
+        None,
+        False,
+    )
+    fired = call("triggers/rung", {"n": 7})
+    assert (fired.status, list(fired.body)) == (202, ["activationId"])
+
+
+def test_an_action_that_turns_slow_does_not_stop_the_others(made: Gateway) -> None:
+    """Brief actions run on the event loop; one that is brief no more must leave it."""
+    code = "function main(p) { const end = Date.now() + (p.ms || 0); while (Date.now() < end); return {ms: p.ms} }"
+    made.action("moody", code)
+    for _ in range(20):
+        made.ok("POST", "_/actions/moody?blocking=true", {})
+    late: list[Answer] = []
+    slow = threading.Thread(
+        target=lambda: late.append(
+            made.call("POST", "_/actions/moody?blocking=true&result=true", {"ms": 1500})
+        )
+    )
+    slow.start()
+    answered = 0
+    while slow.is_alive():
+        assert made.call("GET", "/ping", Authorization="").status == 200
+        answered += 1
+    assert answered > 50
+    assert (late[0].status, late[0].body) == (200, {"ms": 1500})
+    assert made.count("moody") == 21

@@ -1,0 +1,75 @@
+"""The document tells what is served, and what is served keeps to it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from edgewhisk.api.app import create_app
+from edgewhisk.api.openapi import openapi
+from edgewhisk.api.services import Services
+from edgewhisk.entity.limits import Limits
+from tests.path.gateway import Gateway
+
+OWN = {"/edgewhisk/status", "/api-docs", "/docs", "/api/v1/docs", "/invokers", "/invokers/healthy/count",
+       "/invokers/ready"}  # fmt: skip
+schema = schemathesis.openapi.from_dict(openapi())
+
+
+def test_every_route_is_described() -> None:
+    nothing: Any = None
+    services = Services(*[nothing] * 7, Limits(), {}, nothing, nothing, nothing)
+    served = {
+        (re.sub(r"<(?:path:)?(\w+)>", r"{\1}", str(rule)), method.lower())
+        for rule in create_app(services).url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if str(rule) not in OWN and "/web/" not in str(rule)
+    }
+    described = {
+        (path, method)
+        for path, item in openapi()["paths"].items()
+        for method in item
+        if method != "parameters" and "/web/" not in path
+    }
+    assert served == described
+
+
+def test_the_document_is_served(made: Gateway) -> None:
+    assert made.call("GET", "/api/v1/api-docs", Authorization="").body == openapi()
+
+
+@pytest.fixture(scope="module")
+def things(made: Gateway) -> None:
+    """What generated requests can find."""
+    made.action("a", "function main(p) { return p }")
+
+
+@schema.parametrize()
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+def test_what_is_served_keeps_to_the_document(
+    case: schemathesis.Case[Any], made: Gateway, things: None
+) -> None:
+    if "namespace" in (case.path_parameters or {}):
+        case.path_parameters["namespace"] = "_" if case.path.count("web") == 0 else "guest"
+    user, _, key = made.auth.partition(":")
+    response = case.call(base_url=f"http://127.0.0.1:{made.port}", auth=(user, key), timeout=30)
+    case.validate_response(
+        response,
+        checks=[
+            not_a_server_error,
+            content_type_conformance,
+            response_schema_conformance,
+            status_code_conformance,
+        ],
+    )
+    assert "x-request-id" in {name.lower() for name in response.headers}
