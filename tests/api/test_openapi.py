@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ schema = schemathesis.openapi.from_dict(openapi())
 
 def test_every_route_is_described() -> None:
     nothing: Any = None
-    services = Services(*[nothing] * 7, Limits(), {}, nothing, nothing, nothing)
+    services = Services(**{key.name: nothing for key in fields(Services)} | {"limits": Limits()})
     served = {
         (re.sub(r"<(?:path:)?(\w+)>", r"{\1}", str(rule)), method.lower())
         for rule in create_app(services).url_map.iter_rules()
