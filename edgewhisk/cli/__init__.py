@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from edgewhisk import __version__
+from edgewhisk.cli.output import complain
 from edgewhisk.errors import ConfigError, EdgeWhiskError
 
 _VERBS = {
@@ -21,20 +22,64 @@ _VERBS = {
     "demo": "show everything at work, with simulated sensors and cloud",
     "status": "what the running gateway is doing",
     "check": "check the configuration",
+    "list": "list everything in a namespace",
+    "action": "create, update, get, delete, invoke, list",
+    "trigger": "create, update, get, delete, fire, list",
+    "rule": "create, update, get, delete, enable, disable, status, list",
+    "package": "create, update, bind, get, delete, list",
+    "activation": "list, get, logs, result, poll",
+    "namespace": "list, get",
+    "deploy": "make what a manifest describes",
+    "undeploy": "delete what a manifest describes",
+    "subject": "who may log in: add, list, get, remove",
     "auth": "print the key of the default subject, guest",
     "wskprops": "print a ready .wskprops for wsk and other clients",
+    "tls": "make a certificate for the API",
+    "completion": "completion for bash, zsh and fish",
 }
 _EXAMPLES = """examples:
   edgewhisk demo                              everything at work, in 20 seconds
   edgewhisk run                               a gateway with built-in defaults
+  edgewhisk action create hello hello.js      what wsk does, without wsk
+  edgewhisk action invoke hello --result -p name Ann
+  edgewhisk activation poll                   see what happens
+  edgewhisk deploy -m manifest.yaml --dry-run
   edgewhisk check --config edgewhisk.toml     is this configuration right?
-  edgewhisk wskprops > ~/.wskprops            let wsk talk to this gateway
 """
 OK, FAILED, USAGE, NOT_RUNNING = 0, 1, 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0 done, 1 failed, 2 wrong usage or configuration, 3 not running."""
+    """Run one command; the exit code.
+
+    0 done, 1 failed, 2 wrong usage or configuration, 3 nothing answers; of a refusal by the API
+    what `wsk` exits with, its status modulo 256.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = _parser(words[0] if words else "").parse_args(words)
+    try:
+        return int(given.perform(given, os.environ))
+    except ConfigError as error:
+        for fault in error.faults:
+            complain(str(fault))
+        return USAGE
+    except EdgeWhiskError as error:
+        complain(str(error), error.hint)
+        return int(getattr(error, "exit_code", FAILED))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def full_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs: only completion needs it."""
+    return _parser(*_VERBS)
+
+
+def _parser(*wanted: str) -> argparse.ArgumentParser:
+    """A parser that knows all verbs, and the options of those `wanted`."""
     parser = argparse.ArgumentParser(
         prog="edgewhisk",
         description="OpenWhisk for a gateway, in one process.",
@@ -44,33 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"edgewhisk {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, what in _VERBS.items():
+        if verb not in wanted:
+            verbs.add_parser(verb, help=what)
+            continue
         module = import_module(f"edgewhisk.cli.{verb}")
         own = verbs.add_parser(
             verb, help=what, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         text = "configuration (default: $EDGEWHISK_CONFIG, /etc/edgewhisk/edgewhisk.toml, built-in defaults)"
         own.add_argument("--config", type=Path, metavar="FILE", help=text)
-        module.options(own)
         own.set_defaults(perform=module.perform)
-    given = parser.parse_args(arguments)
-    try:
-        return int(given.perform(given, os.environ))
-    except ConfigError as error:
-        for fault in error.faults:
-            complain(str(fault))
-        return USAGE
-    except EdgeWhiskError as error:
-        complain(str(error), error.hint)
-        return FAILED
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-
-
-def complain(text: str, hint: str = "") -> None:
-    """Say what is wrong, on stderr."""
-    print(f"edgewhisk: {text}", file=sys.stderr)
-    if hint:
-        print(f"  hint: {hint}", file=sys.stderr)
+        module.options(own)
+    return parser

@@ -14,8 +14,9 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from edgewhisk.cli import NOT_RUNNING, complain
+from edgewhisk.cli import NOT_RUNNING
 from edgewhisk.cli.auth import guest_key
+from edgewhisk.cli.output import complain
 from edgewhisk.cli.wskprops import api_url
 from edgewhisk.config import Config, load
 

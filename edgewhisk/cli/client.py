@@ -1,0 +1,233 @@
+"""A small client of OpenWhisk's REST API for the command line: local gateway or any other.
+
+Only the standard library, loaded when the first request is sent: a verb must answer at once on a
+small board.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from edgewhisk.cli.output import note
+from edgewhisk.errors import EdgeWhiskError
+
+_PATIENCE: Final = 75.0  # seconds; a blocking invoke may take 60
+_PIECE: Final = 64 << 10  # bytes sent between two looks at the progress
+_SHOWN: Final = 256 << 10  # bytes from which on an upload shows its progress
+_UNSAFE: Final = "/@&"  # that quote() is to leave alone in names
+
+
+class ApiError(EdgeWhiskError):
+    """The API refused, or could not be reached. `exit_code` is what `wsk` would exit with."""
+
+    def __init__(self, message: str, *, status: int = 0, body: Any = None, hint: str = "") -> None:
+        """`status` 0: no answer at all."""
+        super().__init__(message, hint=hint)
+        self.code = status
+        self.body = body
+
+    @property
+    def exit_code(self) -> int:
+        """3 where nothing answers, else the status modulo 256, as `wsk` does."""
+        return (self.code - 256) % 256 if self.code else 3
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which OpenWhisk to talk to."""
+
+    url: str  # http(s)://host[:port]
+    auth: str  # uuid:key
+    insecure: bool = False
+    ca: Path | None = None  # a certificate to trust besides the system's
+
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"Target({self.url})"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The options that all verbs with a client have, named as `wsk` names them."""
+    group = parser.add_argument_group("which OpenWhisk")
+    group.add_argument(
+        "--apihost", metavar="HOST", help="URL or host (default: .wskprops, else this gateway)"
+    )
+    group.add_argument("-u", "--auth", metavar="KEY", help="uuid:key")
+    group.add_argument("-i", "--insecure", action="store_true", help="do not check the TLS certificate")
+    group.add_argument("-v", "--verbose", action="store_true", help="show requests on stderr")
+    parser.add_argument("--json", action="store_true", help="print JSON only, for scripts")
+
+
+def client(given: argparse.Namespace, environment: Mapping[str, str]) -> Client:
+    """The client that the options, `.wskprops` or the local gateway's files describe."""
+    return Client(_target(given, environment), verbose=given.verbose)
+
+
+def _target(given: argparse.Namespace, environment: Mapping[str, str]) -> Target:
+    """Options first, then `.wskprops`, then the gateway on this machine."""
+    properties = _wskprops(environment) if given.config is None else {}
+    host, auth = given.apihost or properties.get("APIHOST"), given.auth or properties.get("AUTH")
+    ca: Path | None = None
+    if not (host and auth):
+        from edgewhisk.cli.auth import guest_key
+        from edgewhisk.cli.wskprops import api_url
+        from edgewhisk.config import load
+
+        config = load(given.config, environment)
+        ca = config.api.tls_cert if not host else None
+        host = host or api_url(config)
+        auth = auth or guest_key(config)
+    url = host if "://" in host else f"https://{host}"
+    return Target(url.rstrip("/"), auth, given.insecure, ca)
+
+
+def _wskprops(environment: Mapping[str, str]) -> dict[str, str]:
+    path = Path(environment.get("WSK_CONFIG_FILE") or Path(environment.get("HOME", "/")) / ".wskprops")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+class Client:
+    """Sends requests over one kept connection."""
+
+    def __init__(self, target: Target, *, verbose: bool = False) -> None:
+        """To `target`."""
+        self.target = target
+        self._verbose = verbose
+        self._connection: Any = None
+
+    def get(self, path: str, **query: object) -> Any:
+        """GET; see `call`."""
+        return self.call("GET", path, **query)
+
+    def put(self, path: str, body: Any, **query: object) -> Any:
+        """PUT; see `call`."""
+        return self.call("PUT", path, body, **query)
+
+    def post(self, path: str, body: Any = None, **query: object) -> Any:
+        """POST; see `call`."""
+        return self.call("POST", path, {} if body is None else body, **query)
+
+    def delete(self, path: str, **query: object) -> Any:
+        """DELETE; see `call`."""
+        return self.call("DELETE", path, **query)
+
+    def find(self, path: str, **query: object) -> Any:
+        """GET, or None where there is nothing."""
+        try:
+            return self.get(path, **query)
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    def call(self, method: str, path: str, body: Any = None, **query: object) -> Any:
+        """One request below `/api/v1/namespaces/`, or at `path` if it begins with a slash.
+
+        Returns the JSON body; raises `ApiError`.
+        """
+        return self.answer(method, path, body, **query)[1]
+
+    def answer(self, method: str, path: str, body: Any = None, **query: object) -> tuple[int, Any]:
+        """Status and body of one request; raises `ApiError` from 400 on."""
+        import json
+        from urllib.parse import quote, urlencode
+
+        where = path if path.startswith("/") else f"/api/v1/namespaces/{quote(path, safe=_UNSAFE)}"
+        if query:
+            where += "?" + urlencode({key: _text(value) for key, value in query.items()})
+        data = None if body is None else json.dumps(body).encode()
+        status, reason, raw = self._send(method, where, data)
+        try:
+            found = json.loads(raw) if raw else None
+        except ValueError:
+            found = raw.decode(errors="replace")
+        if status >= 400:
+            raise _refusal(status, reason, found)
+        return status, found
+
+    def _send(self, method: str, where: str, data: bytes | None) -> tuple[int, str, bytes]:
+        from http.client import HTTPException
+
+        headers = {
+            "Authorization": f"Basic {b64encode(self.target.auth.encode()).decode()}",
+            "User-Agent": "edgewhisk-cli",
+        }
+        if data is not None:
+            headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        if self._verbose:
+            note(f"{method} {self.target.url}{where}")
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            self._connection.request(method, where, _pieces(data) if data else None, headers)
+            answer = self._connection.getresponse()
+            return answer.status, answer.reason, answer.read()
+        except (OSError, HTTPException) as error:
+            self._connection = None
+            hint = "is the gateway running? edgewhisk status tells; --apihost names another"
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                hint = "the certificate is not trusted: check --apihost, or use --insecure"
+            raise ApiError(f"no answer from {self.target.url}: {error}", hint=hint) from error
+
+    def _connect(self) -> Any:
+        from http.client import HTTPConnection
+        from urllib.parse import urlsplit
+
+        parts = urlsplit(self.target.url)
+        if parts.scheme == "http":
+            return HTTPConnection(parts.hostname or "", parts.port, timeout=_PATIENCE)
+        import ssl
+        from http.client import HTTPSConnection
+
+        context = ssl.create_default_context()
+        if self.target.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif self.target.ca is not None:
+            context.load_verify_locations(self.target.ca)
+        return HTTPSConnection(parts.hostname or "", parts.port, timeout=_PATIENCE, context=context)
+
+
+def _pieces(data: bytes) -> bytes | Iterator[bytes]:
+    """The body; a large one shows on a terminal how much of it has gone."""
+    return data if len(data) < _SHOWN or not sys.stderr.isatty() else _shown(data)
+
+
+def _shown(data: bytes) -> Iterator[bytes]:
+    for at in range(0, len(data), _PIECE):
+        yield data[at : at + _PIECE]
+        done = min(len(data), at + _PIECE)
+        print(
+            f"\ruploading {done / 1e6:.1f} of {len(data) / 1e6:.1f} MB", end="", file=sys.stderr, flush=True
+        )
+    print(file=sys.stderr)
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _refusal(status: int, reason: str, body: Any) -> ApiError:
+    if isinstance(body, dict) and "error" in body and "code" in body:
+        return ApiError(
+            f"{body['error']} (code {body['code']})", status=status, body=body, hint=_hint(status)
+        )
+    return ApiError(f"{status} {reason}", status=status, body=body, hint=_hint(status))
+
+
+def _hint(status: int) -> str:
+    return {
+        401: "check --auth, or AUTH in .wskprops; edgewhisk auth prints the key of this gateway",
+        429: "wait a minute, or raise the limits in the configuration",
+    }.get(status, "")

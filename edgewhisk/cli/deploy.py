@@ -1,0 +1,75 @@
+"""Make what a manifest describes: packages, actions, sequences, triggers, feeds, rules.
+
+Shows what it will do, then does it. A second run changes nothing.
+
+edgewhisk deploy -m manifest.yaml --dry-run
+HOST=192.168.1.5 edgewhisk deploy -m manifest.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from edgewhisk.cli import plan
+from edgewhisk.cli.client import client
+from edgewhisk.cli.client import options as client_options
+from edgewhisk.cli.manifest import read
+from edgewhisk.cli.noun import named
+from edgewhisk.cli.output import document, done, paint
+from edgewhisk.errors import BadRequest
+
+_NAMES: Final = ("manifest.yaml", "manifest.yml")
+_MARKS: Final = {plan.CREATE: ("+", "green"), plan.UPDATE: ("~", "yellow"), plan.DELETE: ("-", "red"),
+                 plan.KEEP: ("=", "dim")}  # fmt: skip
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The manifest, and whether to do anything."""
+    parser.add_argument("-m", "--manifest", type=Path, metavar="FILE", help="default: ./manifest.yaml")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
+    client_options(parser)
+
+
+def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Deploy."""
+    entities = read(manifest_of(given), environment)
+    api = client(given, environment)
+    with named("read what is there"):
+        steps = plan.to_deploy(api, entities)
+    show(steps, as_json=given.json)
+    if given.dry_run:
+        return 0
+    for step in plan.carry_out(api, steps):
+        if step.verb != plan.KEEP:
+            done(f"{step.verb}d {step.shown}", quiet=given.json)
+    changed = sum(step.verb != plan.KEEP for step in steps)
+    done(f"deployed: {changed} changed, {len(steps) - changed} as they were", quiet=given.json)
+    return 0
+
+
+def manifest_of(given: argparse.Namespace) -> Path:
+    """The manifest named, or the one in the current folder."""
+    if given.manifest is not None:
+        return Path(given.manifest)
+    for name in _NAMES:
+        if Path(name).exists():
+            return Path(name)
+    raise BadRequest("there is no manifest.yaml here", hint="name one with --manifest FILE")
+
+
+def show(steps: list[plan.Step], *, as_json: bool) -> None:
+    """Print the plan."""
+    if as_json:
+        document(
+            [
+                {"do": step.verb, "what": step.entity.collection[:-1], "name": step.entity.name}
+                for step in steps
+            ]
+        )
+        return
+    for step in steps:
+        mark, colour = _MARKS[step.verb]
+        print(paint(f"  {mark} {step.verb} {step.shown}", colour))

@@ -1,0 +1,129 @@
+"""What people give on the command line: names, parameters, files with code. Mostly `wsk`'s habits."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from edgewhisk.errors import BadRequest
+
+KINDS: Final = {".js": "nodejs:default", ".mjs": "nodejs:default", ".cjs": "nodejs:default",
+                ".py": "python:default", ".wasm": "wasm:default"}  # fmt: skip
+_BINARY: Final = (".zip", ".wasm", ".gz", ".jar")
+
+
+def path_of(name: str, collection: str) -> str:
+    """The path of an entity: `x`, `pkg/x`, `/ns/x` or `/ns/pkg/x`; `_` is one's own namespace."""
+    parts = name.split("/")
+    if name.startswith("/"):
+        if len(parts) not in (3, 4) or not all(parts[1:]):
+            raise BadRequest(f"{name!r} is no name; for example hello, tools/hello or /_/tools/hello")
+        return "/".join([parts[1], collection, *parts[2:]])
+    if not all(parts) or len(parts) > 2:
+        raise BadRequest(f"{name!r} is no name; for example hello, tools/hello or /_/tools/hello")
+    return "/".join(["_", collection, *parts])
+
+
+def qualified(name: str) -> str:
+    """A name as bodies carry it: `/_/x`."""
+    return name if name.startswith("/") else f"/_/{name}"
+
+
+def value(text: str) -> Any:
+    """`-p KEY VALUE`: JSON if it is, else text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def parameter_options(parser: argparse.ArgumentParser, *, annotations: bool = True) -> None:
+    """`-p`, `-P`, `-a`, `-A`."""
+    pair: dict[str, Any] = {"nargs": 2, "action": "append", "default": [], "metavar": ("KEY", "VALUE")}
+    parser.add_argument("-p", "--param", help="parameter; VALUE is JSON or text", **pair)
+    parser.add_argument("-P", "--param-file", metavar="FILE", help="JSON object with parameters")
+    if annotations:
+        parser.add_argument("-a", "--annotation", help="annotation; VALUE is JSON or text", **pair)
+        parser.add_argument("-A", "--annotation-file", metavar="FILE", help="JSON object with annotations")
+
+
+def mapping(pairs: Sequence[Sequence[str]], file: str | None) -> dict[str, Any]:
+    """What `-p` and `-P` give together; the file wins, as with `wsk`."""
+    found = {key: value(text) for key, text in pairs}
+    if file is not None:
+        content = _json_file(Path(file))
+        if not isinstance(content, dict):
+            raise BadRequest(f"{file} must hold a JSON object")
+        found.update(content)
+    return found
+
+
+def _json_file(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadRequest(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise BadRequest(f"{path} is no JSON: {error}") from error
+
+
+def keyed(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Parameters as the API takes them."""
+    return [{"key": key, "value": given} for key, given in values.items()]
+
+
+def executable(path: Path, kind: str | None, main: str | None) -> dict[str, Any]:
+    """`exec` of an action from a file of code, an archive, or a folder that becomes one."""
+    if kind is None:
+        kind = KINDS.get(path.suffix)
+        if kind is None:
+            raise BadRequest(
+                f"the kind of {path} is not clear from its name",
+                hint="add --kind nodejs:default, for example",
+            )
+    try:
+        if path.is_dir():
+            code = base64.b64encode(zipped(path)).decode()
+        elif path.suffix in _BINARY:
+            code = base64.b64encode(path.read_bytes()).decode()
+        else:
+            code = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadRequest(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"{path} is no text: {error}") from error
+    return {"kind": kind, "code": code, **({"main": main} if main else {})}
+
+
+def zipped(folder: Path) -> bytes:
+    """A folder as an archive; the same bytes for the same files."""
+    import io
+    import zipfile
+
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, path.read_bytes())
+    return packed.getvalue()
+
+
+def field_of(found: Mapping[str, Any], field: str | None) -> Any:
+    """One field of a document, or all of it."""
+    if field is None:
+        return found
+    if field not in found:
+        raise BadRequest(f"there is no field {field!r}", hint=f"fields: {', '.join(found)}")
+    return found[field]
+
+
+def page_options(parser: argparse.ArgumentParser) -> None:
+    """`--limit`, `--skip`."""
+    parser.add_argument("-l", "--limit", type=int, default=30, help="at most so many (default 30, 0: 200)")
+    parser.add_argument("-s", "--skip", type=int, default=0, help="leave out the first ones")

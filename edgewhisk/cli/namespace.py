@@ -1,0 +1,42 @@
+"""Namespaces: list, get.
+
+edgewhisk namespace get
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from edgewhisk.cli import list as everything
+from edgewhisk.cli.client import Client, client
+from edgewhisk.cli.noun import Noun, named
+from edgewhisk.cli.output import document, table
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """All verbs of namespaces."""
+    noun = Noun(parser)
+    noun.verb("list", _list, "list one's namespaces")
+    get = noun.verb("get", _get, "list everything in a namespace")
+    get.add_argument("where", nargs="?", default="", metavar="/NAMESPACE")
+    get.add_argument("-n", "--name-sort", action="store_true", help="sort by name")
+
+
+def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Run the verb."""
+    return int(given.run(given, client(given, environment)))
+
+
+def _list(given: argparse.Namespace, api: Client) -> int:
+    with named("list namespaces"):
+        found = api.get("/api/v1/namespaces")
+    if given.json:
+        document(found)
+    else:
+        table("namespaces", [[name] for name in found])
+    return 0
+
+
+def _get(given: argparse.Namespace, api: Client) -> int:
+    return everything.show(given, api)

@@ -1,0 +1,49 @@
+"""How the command line talks: results on stdout, everything else on stderr, colours on terminals."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+_COLOURS: Final = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
+
+
+def complain(text: str, hint: str = "") -> None:
+    """Say what is wrong, on stderr."""
+    print(f"{paint('edgewhisk:', 'red', sys.stderr)} {text}", file=sys.stderr)
+    if hint:
+        print(f"  hint: {hint}", file=sys.stderr)
+
+
+def note(text: str) -> None:
+    """Say something by the way, on stderr."""
+    print(paint(text, "dim", sys.stderr), file=sys.stderr)
+
+
+def done(text: str, *, quiet: bool = False) -> None:
+    """Say that something worked."""
+    if not quiet:
+        print(f"{paint('ok:', 'green')} {text}")
+
+
+def document(value: Any) -> None:
+    """Print JSON."""
+    import json
+
+    print(json.dumps(value, indent=4, ensure_ascii=False))
+
+
+def paint(text: str, colour: str, stream: Any = None) -> str:
+    """`text` in a colour, if the stream is a terminal."""
+    terminal = (stream or sys.stdout).isatty()
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if terminal else text
+
+
+def table(title: str, rows: Iterable[Sequence[str]]) -> None:
+    """A list as `wsk` prints it: a title, then aligned columns."""
+    print(paint(title, "bold"))
+    cells = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)] if cells else []
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
