@@ -232,17 +232,11 @@ def _invoke(given: argparse.Namespace, api: Client) -> int:
             raise
         document(error.body)  # the activation, or the result, of an action that failed
         return error.exit_code
-    if status == 202:
+    if isinstance(found, dict) and "activationId" in found and not given.result:
         done(f"invoked /_/{given.name.lstrip('/')} with id {found['activationId']}", quiet=given.json)
-        if given.json:
-            document(found)
-        return 202 if blocking else 0
-    done(
-        f"invoked /_/{given.name.lstrip('/')} with id {found['activationId']}",
-        quiet=given.result or given.json,
-    )
-    document(found)
-    return 0
+    if blocking or given.json:
+        document(found)
+    return 202 if blocking and status == 202 else 0  # as wsk: the result is not there yet
 
 
 def _list(given: argparse.Namespace, api: Client) -> int:

@@ -22,7 +22,7 @@ _DEFAULT: Final = "default"
 _EMPTY: Final[Mapping[str, Any]] = {"string": "", "integer": 0, "float": 0.0, "number": 0, "boolean": False,
                                     "json": {}, "object": {}}  # fmt: skip
 _LIMITS: Final = {"timeout": "timeout", "memorySize": "memory", "logSize": "logs",
-                  "concurrentActivations": "concurrency", "concurrency": "concurrency", "memory": "memory"}  # fmt: skip
+                  "concurrentActivations": "concurrency"}  # fmt: skip
 _RUNTIMES: Final = {"nodejs": "nodejs:default", "python": "python:default", "wasm": "wasm:default"}
 _KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "manifest": frozenset({"packages", "project"}),
@@ -286,8 +286,13 @@ class _Manifest:
     def _names(self, value: Any, where: str) -> dict[str, Any]:
         if value is None:
             return {}
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        if not isinstance(value, dict):
             raise self._wrong(where or "(file)", "must be a mapping of names")
+        for key in value:
+            if not isinstance(key, str):
+                raise self._wrong(
+                    where, f"has the name {key!r}, which YAML takes for no text: put it in quotes"
+                )
         return value
 
     def _wrong(self, where: str, problem: str) -> BadRequest:

@@ -40,7 +40,8 @@ def to_deploy(api: Client, entities: Sequence[Entity]) -> list[Step]:
 
 def to_undeploy(api: Client, entities: Sequence[Entity]) -> list[Step]:
     """Steps that remove those of `entities` that are there, what needs others first."""
-    ordered = sorted(reversed(entities), key=lambda entity: _ORDER.index(entity.collection))
+    last_first = entities[::-1]
+    ordered = [one for collection in _ORDER for one in last_first if one.collection == collection]
     return [Step(DELETE, entity) for entity in ordered if _found(api, entity) is not None]
 
 
