@@ -29,6 +29,7 @@ MOST: Final = 512  # connections; systems allow 1024 open files by default
 PATIENCE: Final = 30.0  # seconds that a client may take for the next piece of its request
 KEEP_ALIVE: Final = 60  # seconds between two requests of a connection
 LARGEST_HEAD: Final = 64 << 10  # bytes of request line and headers
+_LINGER: Final = 1.0  # seconds that a refused client may go on
 _LOOK: Final = 10.0  # seconds between looks at the certificate's files
 _BACKLOG = 256
 _GRACE = 5  # seconds that running requests get when the gateway stops
@@ -62,6 +63,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._heard = self.loop.time()
         self._size = 0
+        self._refused = False
         self._check = self.loop.call_later(PATIENCE, self._look)
         if len(self.connections) > MOST:
             idle = [one for one in self.connections if one is not self and cast("Connection", one).idle]
@@ -78,7 +80,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser."""
         self._heard = self.loop.time()
-        super().data_received(data)
+        if not self._refused:
+            super().data_received(data)
 
     @property
     def heard(self) -> float:
@@ -89,7 +92,7 @@ class Connection(HttpToolsProtocol):
     def idle(self) -> bool:
         """Whether nothing is done for the client: it has asked nothing, or not all of it."""
         cycle = self.cycle
-        return cycle is None or cycle.response_complete or cycle.more_body
+        return self._refused or cycle is None or cycle.response_complete or cycle.more_body
 
     def _look(self) -> None:
         rest = self._heard + PATIENCE - self.loop.time()
@@ -127,7 +130,11 @@ class Connection(HttpToolsProtocol):
         body = orjson.dumps({"error": error, "code": code})
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nx-request-id: {code}\r\n"
         self.transport.write(line + b"\r\n" + head.encode() + b"connection: close\r\n\r\n" + body)
-        self.transport.close()
+        # A client that is cut off while it still sends never sees the answer: hear it out for a moment.
+        self._refused = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER, self.transport.close)
 
 
 class HttpServer(Server):

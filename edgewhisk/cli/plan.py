@@ -80,7 +80,7 @@ def _same(api: Client, entity: Entity, found: Mapping[str, Any]) -> bool:
     if "exec" in body and not _same_exec(body["exec"], found["exec"]):
         return False
     sequence = body.get("exec", {}).get("kind") == "sequence"
-    if "parameters" in body and not sequence and _values(body["parameters"]) != _values(found["parameters"]):
+    if "parameters" in body and not sequence and _values(body["parameters"]) != _own(api, entity, found):
         return False
     own = {key: value for key, value in _values(found["annotations"]).items() if key not in _SYSTEM}
     wanted = _values(body.get("annotations", []))
@@ -116,6 +116,20 @@ def _same_exec(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
 
 def _values(keyed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {item["key"]: item["value"] for item in keyed}
+
+
+def _own(api: Client, entity: Entity, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of an entity, without those that its package lends it."""
+    values = _values(found["parameters"])
+    package, slash, _ = entity.name.rpartition("/")
+    if entity.collection == "actions" and slash:
+        lent = _values((api.find(path_of(package, "packages")) or {}).get("parameters", []))
+        wanted = _values(entity.body.get("parameters", []))
+        return {key: value for key, value in values.items() if key in wanted or lent.get(key) != value}
+    if found.get("binding"):
+        wanted = _values(entity.body.get("parameters", []))
+        return {key: value for key, value in values.items() if key in wanted}
+    return values
 
 
 def _ends(wanted: str, found: Mapping[str, str]) -> bool:

@@ -15,6 +15,7 @@ from edgewhisk.entity.arguments import Bound, bind
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.package import Package
+from edgewhisk.errors import Forbidden
 
 
 class _Memory(NamedTuple):
@@ -60,7 +61,10 @@ class Resolver:
 
     def entitled(self, name: FullyQualifiedName, namespace: str) -> Bound | None:
         """The action `name` for a caller in `namespace`, or None; raises `Forbidden`."""
-        check_readable(namespace, name, self.package_of(name))
+        package = self.package_of(name)
+        check_readable(namespace, name, package)
+        if package and package.binding and not self._usable(package.name.namespace, package.binding):
+            raise Forbidden(package.binding.key)
         located = self.locate(name)
         return self.bound(*located) if located else None
 

@@ -80,9 +80,9 @@ def test_a_manifest(run: Run, made: Gateway, manifest: Path) -> None:
         "count": 7,
     }
     assert (hello["limits"]["timeout"], hello["limits"]["memory"]) == (5000, 128)
-    assert (
-        made.call("GET", "/api/v1/web/guest/plant/hello.json", Authorization="").status == 400
-    )  # final inputs
+    web = "/api/v1/web/guest/plant/hello.json"
+    assert made.call("GET", web, Authorization="").body == {"hello": "you", "count": 7}
+    assert made.call("GET", f"{web}?name=x", Authorization="").status == 400  # web: true makes inputs final
     result = made.ok("POST", "_/actions/plant/both?blocking=true&result=true", {})
     assert result == {"seen": ["count", "hello", "host"]}
     assert made.ok("GET", "_/rules/silent")["status"] == "inactive"

@@ -1,0 +1,155 @@
+"""Several subjects: each has its namespace, and no way into another but through what is shared."""
+
+from __future__ import annotations
+
+import base64
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.path.gateway import Answer, Gateway, until
+
+As = Callable[..., Answer]
+
+
+def subject(made: Gateway, *words: str, code: int = 0) -> str:
+    command = [sys.executable, "-m", "edgewhisk", "subject", *words, "--config", str(made.config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def other(made: Gateway) -> As:
+    """Call as a second subject, `plant`."""
+    key = subject(made, "add", "plant").splitlines()[-1]
+    header = "Basic " + base64.b64encode(key.encode()).decode()
+
+    def call(method: str, path: str, body: Any = None) -> Answer:
+        return made.call(method, path, body, Authorization=header)
+
+    until(lambda: call("GET", "_/actions").status == 200, what="the gateway knows the subject")
+    return call
+
+
+@pytest.fixture(scope="module", autouse=True)
+def things(made: Gateway, other: As) -> None:
+    made.action("mine", "function main() { return {mine: true} }")
+    made.ok("PUT", "_/packages/shared", {"publish": True, "parameters": [{"key": "k", "value": "guest"}]})
+    made.ok("PUT", "_/packages/closed", {})
+    for package in ("shared", "closed"):
+        made.action(f"{package}/say", "function main(p) { return {k: p.k, ns: process.env.__OW_NAMESPACE} }")
+    made.ok("PUT", "_/triggers/bell", {})
+    made.rule("bell", "mine")
+
+
+CODE = {"exec": {"kind": "nodejs:20", "code": "function main() {}"}}
+
+
+@pytest.mark.parametrize("name", ["guest", "nobody"], ids=["existing", "missing"])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "actions", None),
+        ("GET", "actions/mine", None),
+        ("PUT", "actions/mine?overwrite=true", CODE),
+        ("POST", "actions/mine?blocking=true", {}),
+        ("DELETE", "actions/mine", None),
+        ("GET", "actions/closed/", None),
+        ("GET", "actions/closed/say", None),
+        ("POST", "actions/closed/say", {}),
+        ("PUT", "actions/shared/say?overwrite=true", CODE),
+        ("DELETE", "actions/shared/say", None),
+        ("GET", "packages/closed", None),
+        ("PUT", "packages/shared?overwrite=true", {}),
+        ("DELETE", "packages/shared", None),
+        ("GET", "triggers", None),
+        ("GET", "triggers/bell", None),
+        ("POST", "triggers/bell", {}),
+        ("PUT", "triggers/new", {}),
+        ("DELETE", "triggers/bell", None),
+        ("GET", "rules", None),
+        ("GET", "rules/bell-mine", None),
+        ("POST", "rules/bell-mine", {"status": "inactive"}),
+        ("DELETE", "rules/bell-mine", None),
+        ("GET", "activations", None),
+        ("GET", "activations/" + "a" * 32, None),
+        ("GET", "limits", None),
+    ],
+)
+def test_no_way_into_another_namespace(other: As, name: str, method: str, path: str, body: Any) -> None:
+    answer = other(method, f"{name}/{path}", body)
+    assert (answer.status, "is not authorized to access" in answer.body["error"]) == (403, True), answer
+
+
+def test_shared_packages(made: Gateway, other: As) -> None:
+    assert [item["name"] for item in other("GET", "guest/packages").body] == ["shared"]
+    assert other("GET", "guest/packages/shared").body["parameters"] == [{"key": "k", "value": "guest"}]
+    assert [item["name"] for item in other("GET", "guest/actions/shared/").body] == ["say"]
+    answer = other("POST", "guest/actions/shared/say?blocking=true", {})
+    assert answer.body["response"]["result"] == {"k": "guest", "ns": "plant"}
+    assert answer.body["namespace"] == "plant"  # the record is the caller's
+    assert made.call("GET", f"_/activations/{answer.body['activationId']}").status == 404
+    other("PUT", "_/packages/own", {"binding": {"namespace": "guest", "name": "shared"},
+                                    "parameters": [{"key": "k", "value": "bound"}]})  # fmt: skip
+    run = "_/actions/own/say?blocking=true&result=true"
+    assert other("POST", run, {}).body == {"k": "bound", "ns": "plant"}
+    body = {"exec": {"kind": "sequence", "components": ["/guest/shared/say", "/_/own/say"]}}
+    assert other("PUT", "_/actions/chain?overwrite=true", body).status == 200
+    assert other("POST", "_/actions/chain?blocking=true&result=true", {}).body["k"] == "guest"
+    made.ok("PUT", "_/packages/shared?overwrite=true", {"publish": False})
+    try:
+        assert other("POST", run, {}).status == 403
+        assert other("GET", "_/packages/own").status == 403
+        assert other("POST", "_/actions/chain?blocking=true", {}).status == 403
+        body = {"binding": {"namespace": "guest", "name": "shared"}}
+        assert other("PUT", "_/packages/own2", body).status == 403
+        body = {"exec": {"kind": "sequence", "components": ["/guest/shared/say"]}}
+        assert other("PUT", "_/actions/chain2", body).status == 403
+    finally:
+        made.ok("PUT", "_/packages/shared?overwrite=true", {"publish": True})
+
+
+def test_names_are_each_namespaces_own(made: Gateway, other: As) -> None:
+    assert other("PUT", "_/actions/mine", CODE).status == 200
+    assert made.ok("POST", "_/actions/mine?blocking=true&result=true", {}) == {"mine": True}
+    assert other("DELETE", "_/actions/mine").status == 200
+    assert other("PUT", "_/rules/r", {"trigger": "/guest/bell", "action": "/guest/mine"}).status == 403
+
+
+def test_rates_are_each_namespaces_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    made = Gateway(tmp_path_factory.mktemp("rates"), '[mqtt]\nurl = "mqtt://127.0.0.1:1"\n')
+    made.config.write_text(made.config.read_text().replace("1000000", "3"))
+    try:
+        made.start()
+        made.action("a", "function main() { return {} }")
+        answers = [made.call("POST", "_/actions/a?blocking=true", {}) for _ in range(8)]
+        refused = [answer for answer in answers if answer.status == 429]
+        assert len(refused) >= 2  # the minute may turn between two calls
+        assert "Too many requests in the last minute (count: 4, allowed: 3)." in refused[0].body["error"]
+        assert refused[0].headers["retry-after"] == "60"
+        assert made.call("GET", "_/actions").status == 200
+    finally:
+        made.stop()
+
+
+def test_the_verbs_of_subjects(made: Gateway, other: As) -> None:
+    assert subject(made, "list").split() == ["guest", "plant"]
+    assert "exists already" in subject(made, "add", "plant", code=1)
+    assert "illegal characters" in subject(made, "add", "../x", code=1)
+    assert "is reserved" in subject(made, "add", "whisk.system", code=1)
+    assert "default subject" in subject(made, "remove", "guest", code=1)
+    assert "there is no subject nobody" in subject(made, "get", "nobody", code=1)
+    key = "00000000-0000-4000-8000-000000000001:" + "k" * 64
+    assert subject(made, "add", "given", "--auth", key).splitlines()[-1] == key
+    assert "belongs to subject given" in subject(made, "add", "twice", "--auth", key, code=1)
+    file = made.folder / "state" / "subjects" / "given"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    header = "Basic " + base64.b64encode(key.encode()).decode()
+    until(lambda: made.call("GET", "_/actions", Authorization=header).status == 200)
+    subject(made, "remove", "given")
+    until(lambda: made.call("GET", "_/actions", Authorization=header).status == 401, what="it is locked out")
