@@ -36,6 +36,8 @@ _STARTS: Final = re.compile(
 _DRAINED: Final = 16 << 20  # bytes of a refused body
 _WEB: Final = PREFIX.encode()
 _PLAIN: Final = re.compile(rb"[\w.@&/~-]+", re.ASCII)
+_CORS_LINES: Final = "".join(f"{key.lower()}: {value}\r\n" for key, value in CORS.items())
+WHOLE: Final = "edgewhisk.whole"  # ASGI extension of server.py: a response in one piece
 _CORS: Final = [(key.lower().encode(), value.encode()) for key, value in CORS.items()]
 
 
@@ -76,7 +78,9 @@ class Door:
                 status, request_id = await self._cold(scope, receive, send)
             else:
                 status, request_id = reply[0].status, reply[1]
-                await _send(send, *reply)
+                whole = scope["extensions"].get(WHOLE) if reply[2] and "extensions" in scope else None
+                if whole is None or not whole(reply[0].status, _head(reply[0], request_id), reply[0].body):
+                    await _send(send, *reply)
         finally:
             self.open -= 1
             took = time.perf_counter() - began
@@ -176,6 +180,17 @@ class _Body:
         self._more = message.get("more_body", False)
         data: bytes = message.get("body", b"")
         return data
+
+
+def _head(reply: Reply, request_id: str) -> bytes:
+    """The headers of a REST reply, as they go over the wire."""
+    lines = [_CORS_LINES, f"x-request-id: {request_id}\r\n"]
+    lines += [f"{key}: {value}\r\n" for key, value in reply.headers]
+    if reply.content_type:
+        lines.append(f"content-type: {reply.content_type}\r\n")
+    if reply.status != 204:
+        lines.append(f"content-length: {len(reply.body)}\r\n")
+    return "".join(lines).encode("latin-1", "replace")
 
 
 async def _send(send: Send, reply: Reply, request_id: str, rest: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.exec import CodeExec, SequenceExec
+from edgewhisk.entity.exec import SequenceExec
 from edgewhisk.entity.grants import ANNOTATION as GRANTS
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.package import Package
@@ -33,21 +33,9 @@ class Bound(NamedTuple):
     binding: str = ""  # "ns/binding"
     keyed: bool = False  # the action gets its caller's key
 
-    @property
-    def sequence(self) -> tuple[FullyQualifiedName, ...] | None:
-        """The components, if the action is a sequence."""
-        executable = self.action.exec
-        return executable.components if isinstance(executable, SequenceExec) else None
-
-    @property
-    def pure(self) -> bool:
-        """Whether a run can leave nothing behind but its result, so that it may be begun twice."""
-        return GRANTS not in self.action.annotations and isinstance(self.action.exec, CodeExec)
-
-    @property
-    def conductor(self) -> bool:
-        """Whether the action directs a composition; a sequence never does."""
-        return self.sequence is None and self.action.annotations.truthy("conductor")
+    sequence: tuple[FullyQualifiedName, ...] | None = None  # its components, if it is one
+    conductor: bool = False  # directs a composition; a sequence never does
+    pure: bool = False  # a run leaves nothing behind but its result, so that it may be begun twice
 
 
 def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedName | None) -> Bound:
@@ -62,7 +50,18 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
     key = f"{binding.namespace}/{binding.name}" if binding else ""
     # The key is withheld only where the annotation says so: a missing one gives it, as in OpenWhisk.
     keyed = "provide-api-key" not in action.annotations or action.annotations.truthy("provide-api-key")
-    return Bound(action, merged, orjson.dumps(arguments), frozenset(protected), key, keyed)
+    sequence = action.exec.components if isinstance(action.exec, SequenceExec) else None
+    return Bound(
+        action,
+        merged,
+        orjson.dumps(arguments),
+        frozenset(protected),
+        key,
+        keyed,
+        sequence,
+        conductor=sequence is None and action.annotations.truthy("conductor"),
+        pure=sequence is None and GRANTS not in action.annotations,
+    )
 
 
 def over(base: bytes, top: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -20,7 +21,7 @@ from edgewhisk.api.app import create_app
 from edgewhisk.api.openapi import openapi
 from edgewhisk.api.services import Services
 from edgewhisk.entity.limits import Limits
-from tests.path.gateway import Gateway
+from tests.path.gateway import Gateway, gateway
 
 OWN = {"/edgewhisk/status", "/api-docs", "/docs", "/api/v1/docs", "/invokers", "/invokers/healthy/count",
        "/invokers/ready"}  # fmt: skip
@@ -47,6 +48,13 @@ def test_every_route_is_described() -> None:
 
 def test_the_document_is_served(made: Gateway) -> None:
     assert made.call("GET", "/api/v1/api-docs", Authorization="").body == openapi()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway of its own: what generated requests make would be in the way of other tests."""
+    with gateway(tmp_path_factory.mktemp("openapi"), '[mqtt]\nurl = "mqtt://127.0.0.1:1"\n') as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
