@@ -19,7 +19,7 @@ from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.pace import Pace
-from edgewhisk.invoker.queue import Job, LaneKey, Queue, Taken
+from edgewhisk.invoker.queue import Job, Queue, Taken
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.spi import ActivationStore, Clock, Lookup
 
@@ -61,6 +61,7 @@ class Invoker:
         self._closing = False
         self._relief: asyncio.TimerHandle | None = None
         self._brief: list[Job[Waiter]] = []
+        self._writing = 0  # turns of brief jobs whose records are on their way to the disk
         self._held_back: list[Callable[[], None]] = []
         self.outcomes = runner.outcomes
         self.unrecorded = 0  # runs whose record the disk refused
@@ -91,7 +92,7 @@ class Invoker:
         """Run one message whose record somebody waits for; done when the record is on disk."""
         waiter: Waiter = self._loop.create_future()
         if self._pace.brief(message.action):
-            if not self._brief:
+            if not self._brief and not self._writing:
                 self._loop.call_soon(self._run_brief)
             self._brief.append(Job(message, waiter, self._clock.monotonic()))
         else:
@@ -146,7 +147,12 @@ class Invoker:
         A hand-over costs 100 us, a brief action 20. Only while no worker is at it: the sandboxes are
         free then, and readings are not held up. An action that takes longer than it used to is given
         up after `HURRY` and run by a worker from the beginning.
+
+        While the records of the last turn are being written, what arrives waits: it could not be on
+        disk before the next write anyway, and goes along with it in one.
         """
+        if self._writing:
+            return
         jobs, self._brief = self._brief, []
         groups: dict[tuple[object, ...], list[Job[Waiter]]] = {}
         for job in jobs:
@@ -170,9 +176,27 @@ class Invoker:
         self._pace.ran(bound.action.name, len(jobs), self._clock.monotonic() - started)
         done = [(job, record) for job, record in zip(jobs, records, strict=True) if record is not None]
         if done:
-            key = LaneKey(bound.action.name, bound.binding, "")
-            self._record(Taken(key, tuple(job for job, _ in done)), [record for _, record in done])
+            self._writing += 1
+            waited = [(job.waiter, record) for job, record in done if job.waiter]
+            self._store.record(
+                [record for _, record in done],
+                lambda error: self._on_loop(self._written, waited, error),
+                urgent=True,
+            )
         self._queue_jobs([job for job, record in zip(jobs, records, strict=True) if record is None])
+
+    def _written(self, waited: Sequence[tuple[Waiter, Record]], error: StorageError | None) -> None:
+        """The records of a turn are on disk, or refused."""
+        self._writing -= 1
+        if error is not None:
+            self._refuse(len(waited), error)
+        _deliver(waited, error)
+        if self._brief and not self._writing:
+            self._loop.call_soon(self._run_brief)
+
+    def _refuse(self, count: int, error: StorageError) -> None:
+        self.unrecorded += count
+        self.last_refusal = str(error)
 
     def _queue_jobs(self, jobs: Sequence[Job[Waiter]]) -> None:
         for job in jobs:
@@ -275,8 +299,7 @@ class Invoker:
 
         def done(error: StorageError | None) -> None:
             if error is not None:
-                self.unrecorded += len(records)
-                self.last_refusal = str(error)
+                self._refuse(len(records), error)
             if waited:
                 self._on_loop(_deliver, waited, error)
 
