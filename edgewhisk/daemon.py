@@ -96,7 +96,7 @@ class Daemon:
             entities.load()
             resolver = Resolver(entities)
             self._runner = self._make_runner(resolver)
-            self._invoker = Invoker(self._runner, self._log, resolver.bound_of, config.limits, self._clock)
+            self._invoker = Invoker(self._runner, self._log, resolver.bound, config.limits, self._clock)
             stack.push_async_callback(self._invoker.close)
             self._sandboxes.on_ready = self._invoker.runtime_ready
             actions = Actions(

@@ -234,10 +234,10 @@ class ArtifactStore(Protocol):
 
 
 class Lookup(Protocol):
-    """Finds the action a message asks for, as it is now. Thread-safe."""
+    """Finds the action a message asks for, with everything bound to it, as it is now. Thread-safe."""
 
-    def __call__(self, message: ActivationMessage) -> Bound | None:
-        """The action with everything bound to it; None if it was deleted meanwhile."""
+    def __call__(self, where: FullyQualifiedName, binding: str, /) -> Bound | None:
+        """The action at `where`, reached through `binding`; None if it was deleted meanwhile."""
         ...
 
 

@@ -11,6 +11,7 @@ from edgewhisk.api.openapi import openapi
 from edgewhisk.api.reading import answer, caller, services
 from edgewhisk.controller.entitlement import check_owner, resolve_namespace
 from edgewhisk.entity.limits import Limits
+from edgewhisk.errors import BadRequest
 
 info = Blueprint("info", __name__)
 _MB = 1 << 20
@@ -122,6 +123,14 @@ async def healthy() -> Response:
 async def invokers_ready() -> Response:
     """Whether all invokers are well."""
     return answer({"healthy": "1/1"})
+
+
+@info.get("/api/v1/namespaces/<namespace>/limits/<path:inner>")
+async def inner_limits(namespace: str, inner: str) -> Response:
+    """OpenWhisk names this route and has nothing there."""
+    caller()
+    del namespace, inner
+    raise BadRequest("Inner entity level routes for limits are not yet implemented.")
 
 
 @info.get("/edgewhisk/status")

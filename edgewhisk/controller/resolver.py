@@ -12,7 +12,6 @@ from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.entitlement import check_readable
 from edgewhisk.controller.firing import Plan, plan
 from edgewhisk.entity.arguments import Bound, bind
-from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.package import Package
 from edgewhisk.errors import Forbidden
@@ -67,10 +66,6 @@ class Resolver:
             raise Forbidden(package.binding.key)
         located = self.locate(name)
         return self.bound(*located) if located else None
-
-    def bound_of(self, message: ActivationMessage) -> Bound | None:
-        """The action a message asks for."""
-        return self.bound(message.action, message.binding)
 
     def plan(self, trigger: FullyQualifiedName) -> Plan | None:
         """What firing `trigger` starts; None if there is no such trigger."""

@@ -43,6 +43,7 @@ class ActionLimits:
     memory: int  # MB
     logs: int  # MB
     concurrency: int = 1
+    instances: int | None = None  # runs at the same time; None: as many as there is room for
 
     @classmethod
     def default(cls, limits: Limits) -> ActionLimits:
@@ -51,7 +52,8 @@ class ActionLimits:
 
     def to_json(self) -> dict[str, int]:
         """The form of the REST API."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {key: value for key, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class ActionLimitsPut:
     memory: int | None = None
     logs: int | None = None
     concurrency: int | None = None
+    instances: int | None = None
 
     @classmethod
     def from_json(cls, value: object, limits: Limits) -> ActionLimitsPut:
@@ -81,6 +84,13 @@ class ActionLimitsPut:
         found = {
             key: _checked(value[key], *bound) for key, bound in bounds.items() if value.get(key) is not None
         }
+        if value.get("instances") is not None:
+            most = limits.concurrent_invocations
+            found["instances"] = _checked(value["instances"], "instance limit", "instances", "", 0, 1 << 31)
+            if found["instances"] > most:
+                raise MalformedContent(
+                    f"Max action instance concurrency must not exceed your namespace concurrency of {most}."
+                )
         return cls(**found)
 
     def over(self, base: ActionLimits) -> ActionLimits:
@@ -90,6 +100,7 @@ class ActionLimitsPut:
             base.memory if self.memory is None else self.memory,
             base.logs if self.logs is None else self.logs,
             base.concurrency if self.concurrency is None else self.concurrency,
+            base.instances if self.instances is None else self.instances,
         )
 
 

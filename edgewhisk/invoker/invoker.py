@@ -17,9 +17,10 @@ from edgewhisk.entity.activation import Record, unrunnable_record
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import ActivationMessage, Status
+from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.pace import Pace
-from edgewhisk.invoker.queue import Job, Queue, Taken
+from edgewhisk.invoker.queue import MOST, Job, LaneKey, Queue, Taken
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.spi import ActivationStore, Clock, Lookup
 
@@ -52,7 +53,7 @@ class Invoker:
         self._workers = workers
         self._loop = asyncio.get_running_loop()
         self._pace = Pace()
-        self._queue: Queue[Waiter] = Queue(limits.max_queue, self._pace.size)
+        self._queue: Queue[Waiter] = Queue(limits.max_queue, self._pace.size, self._most)
         self._lock = threading.Lock()  # guards the queue and the counts below
         self._work_waits = threading.Condition(self._lock)
         self._all_done = threading.Condition(self._lock)
@@ -158,7 +159,7 @@ class Invoker:
         for job in jobs:
             groups.setdefault((job.message.action, job.message.binding, job.message.subject), []).append(job)
         for group in groups.values():
-            bound = self._lookup(group[0].message)
+            bound = self._lookup(*_address(group[0].message))
             with self._lock:
                 busy = self._awake > 0 or len(self._queue) > 0 or self._closing
             if busy or bound is None or not bound.pure or bound.conductor or not self._runner.ready(bound):
@@ -197,6 +198,12 @@ class Invoker:
     def _refuse(self, count: int, error: StorageError) -> None:
         self.unrecorded += count
         self.last_refusal = str(error)
+
+    def _most(self, lane: LaneKey) -> int:
+        """How many batches of a lane may be run at once: fewer, if the action's limit says so."""
+        bound = self._lookup(lane.action, lane.binding)
+        instances = bound.action.limits.instances if bound else None
+        return MOST if instances is None else max(1, min(MOST, instances))
 
     def _queue_jobs(self, jobs: Sequence[Job[Waiter]]) -> None:
         for job in jobs:
@@ -277,7 +284,7 @@ class Invoker:
 
     def _work(self, taken: Taken[Waiter]) -> None:
         first = taken.jobs[0].message
-        bound = self._lookup(first)
+        bound = self._lookup(*_address(first))
         if bound is None:
             now = self._clock.now()
             records = [
@@ -326,6 +333,10 @@ class Invoker:
             return self._all_done.wait_for(
                 lambda: len(self._queue) == self._queue.parked and not self._awake, seconds
             )
+
+
+def _address(message: ActivationMessage) -> tuple[FullyQualifiedName, str]:
+    return message.action, message.binding
 
 
 def _resolve(future: asyncio.Future[None], error: StorageError | None) -> None:

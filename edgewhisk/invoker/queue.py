@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import FullyQualifiedName
 
 Waiter = TypeVar("Waiter")
+
+
+MOST: Final = 8  # batches of a lane that are run at once
 
 
 class LaneKey(NamedTuple):
@@ -49,10 +52,15 @@ class Taken(NamedTuple, Generic[Waiter]):
 class Queue(Generic[Waiter]):
     """Lanes with a common bound."""
 
-    def __init__(self, bound: int, size: Callable[[FullyQualifiedName], int], most: int = 8) -> None:
+    def __init__(
+        self,
+        bound: int,
+        size: Callable[[FullyQualifiedName], int],
+        most: Callable[[LaneKey], int] = lambda _: MOST,
+    ) -> None:
         """`full` from `bound` jobs on; `size` says how many of an action make a batch.
 
-        `most` batches of a lane are run at once.
+        `most` says how many batches of a lane may be run at once.
         """
         self._most = most
         self._bound = bound
@@ -138,7 +146,7 @@ class Queue(Generic[Waiter]):
 
     def _offer(self, key: LaneKey) -> None:
         """Let a lane be taken from, if it has jobs and may be run now."""
-        most = 1 if key.ordered else self._most
+        most = 1 if key.ordered else self._most(key)
         may = key in self._lanes and key not in self._parked and self._running[key] < most
         if may and key not in self._ready:
             self._ready.append(key)

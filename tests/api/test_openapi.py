@@ -23,7 +23,8 @@ from edgewhisk.api.services import Services
 from edgewhisk.entity.limits import Limits
 from tests.path.gateway import Gateway, gateway
 
-OWN = {"/edgewhisk/status", "/api-docs", "/docs", "/api/v1/docs", "/invokers", "/invokers/healthy/count",
+OWN = {"/api/v1/namespaces/<namespace>/limits/<path:inner>",  # always an error
+       "/edgewhisk/status", "/api-docs", "/docs", "/api/v1/docs", "/invokers", "/invokers/healthy/count",
        "/invokers/ready"}  # fmt: skip
 schema = schemathesis.openapi.from_dict(openapi())
 

@@ -63,7 +63,7 @@ async def real(folder: Path) -> AsyncIterator[Made]:
     ensure_key(folder)
     composition = Composition(resolver.entitled, lambda: clock.activation_ids(1)[0], clock.now, 50)
     runner = Runner(sandboxes, store, clock, composition, no_native, lambda _: "")
-    invoker = Invoker(runner, store, resolver.bound_of, limits, clock)
+    invoker = Invoker(runner, store, resolver.bound, limits, clock)
     actions = Actions(entities, resolver, sandboxes, limits, clock, lambda _: None)
     code = {"exec": {"kind": "nodejs:20", "code": "function main(p) { return p }"}}
     await actions.put(GUEST, parse_name("/guest/a", "_"), code, overwrite=False)

@@ -55,7 +55,7 @@ def test_order_and_exclusion_hold_for_any_course(course: list[str]) -> None:
 
 
 def test_hanging_calls_leave_room_for_others() -> None:
-    queue: Queue[None] = Queue(1000, lambda _: 1, most=2)
+    queue: Queue[None] = Queue(1000, lambda _: 1, most=lambda _: 2)
     for number in range(10):
         queue.put(job("", number))
     held = [queue.take(), queue.take()]
