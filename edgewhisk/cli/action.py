@@ -12,30 +12,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from edgewhisk.cli.client import ApiError, Client, client
+from edgewhisk.cli.client import ApiError, Client
 from edgewhisk.cli.given import (
     executable,
-    field_of,
     keyed,
     mapping,
-    page_options,
     parameter_options,
     path_of,
     qualified,
 )
-from edgewhisk.cli.noun import Noun, listing, named
-from edgewhisk.cli.output import document, done, table
+from edgewhisk.cli.noun import Noun, listing, named, perform, shown, tabled, told
+from edgewhisk.cli.output import document, done
 from edgewhisk.errors import BadRequest
 
 _EXTENSIONS: Final = {"nodejs": ".js", "python": ".py", "wasm": ".wasm"}
 _LIMITS: Final = {"timeout": "timeout", "memory": "memory", "logsize": "logs", "concurrency": "concurrency"}
 
+__all__ = ["options", "perform"]
+
 
 def options(parser: argparse.ArgumentParser) -> None:
     """All verbs of actions."""
     noun = Noun(parser)
-    for verb, perform in (("create", _create), ("update", _update)):
-        own = noun.verb(verb, perform, f"{verb} an action from code, an archive, a folder or other actions")
+    for verb, run in (("create", _create), ("update", _update)):
+        own = noun.verb(verb, run, f"{verb} an action from code, an archive, a folder or other actions")
         own.add_argument("name")
         own.add_argument("file", nargs="?", help=".js, .py, .wasm, .zip or a folder")
         own.add_argument("--kind", help="nodejs:default, python:default, wasm:default")
@@ -55,10 +55,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         own.add_argument("-c", "--concurrency", type=int)
         own.add_argument("--del-annotation", action="append", default=[], metavar="KEY")
         parameter_options(own)
-    get = noun.verb("get", _get, "show an action")
-    get.add_argument("name")
-    get.add_argument("field", nargs="?")
-    get.add_argument("-s", "--summary", action="store_true", help="only what it is and takes")
+    get = noun.get(_get, "show an action")
     get.add_argument("-r", "--url", action="store_true", help="only its URL")
     get.add_argument("--save", action="store_true", help="write the code to a file named after the action")
     get.add_argument("--save-as", metavar="FILE", help="write the code to a file")
@@ -68,15 +65,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     invoke.add_argument("-b", "--blocking", action="store_true", help="wait for the activation")
     invoke.add_argument("-r", "--result", action="store_true", help="wait, and print only the result")
     parameter_options(invoke, annotations=False)
-    found = noun.verb("list", _list, "list actions")
-    found.add_argument("where", nargs="?", default="", metavar="/NAMESPACE or PACKAGE")
-    found.add_argument("-n", "--name-sort", action="store_true", help="sort by name")
-    page_options(found)
-
-
-def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Run the verb."""
-    return int(given.run(given, client(given, environment)))
+    noun.list(_list, "list actions", "/NAMESPACE or PACKAGE")
 
 
 def _create(given: argparse.Namespace, api: Client) -> int:
@@ -85,7 +74,7 @@ def _create(given: argparse.Namespace, api: Client) -> int:
         if "exec" not in body:
             raise BadRequest("code is missing", hint="edgewhisk action create NAME FILE")
         found = api.put(path_of(given.name, "actions"), body, overwrite=False)
-    return _said(given, found, "created")
+    return told(given, found, f"created action {given.name}")
 
 
 def _update(given: argparse.Namespace, api: Client) -> int:
@@ -93,14 +82,7 @@ def _update(given: argparse.Namespace, api: Client) -> int:
         path = path_of(given.name, "actions")
         old = api.find(path, code=False) or {}
         found = api.put(path, _body(given, api, old), overwrite=True)
-    return _said(given, found, "updated")
-
-
-def _said(given: argparse.Namespace, found: Any, verb: str) -> int:
-    if given.json:
-        document(found)
-    done(f"{verb} action {given.name}", quiet=given.json)
-    return 0
+    return told(given, found, f"updated action {given.name}")
 
 
 def _body(given: argparse.Namespace, api: Client, old: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,8 +153,7 @@ def _get(given: argparse.Namespace, api: Client) -> int:
     elif given.summary:
         _summarise(found)
     else:
-        done(f"got action {given.name}", quiet=given.json or given.field is not None)
-        document(field_of(found, given.field))
+        return shown(given, found, "action")
     return 0
 
 
@@ -214,7 +195,7 @@ def _summarise(found: Mapping[str, Any]) -> None:
 def _delete(given: argparse.Namespace, api: Client) -> int:
     with named(f"delete action '{given.name}'"):
         found = api.delete(path_of(given.name, "actions"))
-    return _said(given, found, "deleted")
+    return told(given, found, f"deleted action {given.name}")
 
 
 def _invoke(given: argparse.Namespace, api: Client) -> int:
@@ -242,11 +223,7 @@ def _invoke(given: argparse.Namespace, api: Client) -> int:
 def _list(given: argparse.Namespace, api: Client) -> int:
     with named("list actions"):
         found = listing(api, given, "actions", given.where)
-    if given.json:
-        document(found)
-    else:
-        table("actions", rows(found))
-    return 0
+    return tabled(given, "actions", found, rows)
 
 
 def rows(found: list[dict[str, Any]]) -> list[list[str]]:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from edgewhisk.cli.client import Client, client
+from edgewhisk.cli.client import Client
 from edgewhisk.cli.given import field_of, page_options
-from edgewhisk.cli.noun import Noun, named
+from edgewhisk.cli.noun import Noun, named, perform
 from edgewhisk.cli.output import document, done, note, paint, table
 from edgewhisk.errors import BadRequest
 
@@ -22,6 +22,8 @@ _STATUS: Final = ("success", "application error", "developer error", "internal e
 _PAUSE: Final = 1.0  # seconds between two looks while polling
 _SINCE: Final = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 _REMEMBERED: Final = 2000  # ids of shown activations
+
+__all__ = ["options", "perform"]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -52,11 +54,6 @@ def options(parser: argparse.ArgumentParser) -> None:
     poll.add_argument("-e", "--exit", type=float, default=0, metavar="SECONDS", help="stop after a time")
     for unit in _SINCE:
         poll.add_argument(f"--since-{unit}", type=int, default=0, metavar="N", help=f"begin N {unit} ago")
-
-
-def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Run the verb."""
-    return int(given.run(given, client(given, environment)))
 
 
 def _list(given: argparse.Namespace, api: Client) -> int:

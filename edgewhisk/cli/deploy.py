@@ -9,14 +9,14 @@ HOST=192.168.1.5 edgewhisk deploy -m manifest.yaml
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from edgewhisk.cli import plan
-from edgewhisk.cli.client import client
+from edgewhisk.cli.client import Client, client
 from edgewhisk.cli.client import options as client_options
-from edgewhisk.cli.manifest import read
+from edgewhisk.cli.manifest import Entity, read
 from edgewhisk.cli.noun import named
 from edgewhisk.cli.output import document, done, paint
 from edgewhisk.errors import BadRequest
@@ -35,11 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Deploy."""
-    entities = read(manifest_of(given), environment)
-    api = client(given, environment)
-    with named("read what is there"):
-        steps = plan.to_deploy(api, entities)
-    show(steps, as_json=given.json)
+    api, steps = planned(given, environment, plan.to_deploy)
     if given.dry_run:
         return 0
     for step in plan.carry_out(api, steps):
@@ -50,7 +46,21 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     return 0
 
 
-def manifest_of(given: argparse.Namespace) -> Path:
+def planned(
+    given: argparse.Namespace,
+    environment: Mapping[str, str],
+    make: Callable[[Client, Sequence[Entity]], list[plan.Step]],
+) -> tuple[Client, list[plan.Step]]:
+    """Read the manifest, and show what is to be done."""
+    entities = read(_manifest_of(given), environment)
+    api = client(given, environment)
+    with named("read what is there"):
+        steps = make(api, entities)
+    _show(steps, as_json=given.json)
+    return api, steps
+
+
+def _manifest_of(given: argparse.Namespace) -> Path:
     """The manifest named, or the one in the current folder."""
     if given.manifest is not None:
         return Path(given.manifest)
@@ -60,7 +70,7 @@ def manifest_of(given: argparse.Namespace) -> Path:
     raise BadRequest("there is no manifest.yaml here", hint="name one with --manifest FILE")
 
 
-def show(steps: list[plan.Step], *, as_json: bool) -> None:
+def _show(steps: list[plan.Step], *, as_json: bool) -> None:
     """Print the plan."""
     if as_json:
         document(

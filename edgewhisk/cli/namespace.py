@@ -6,12 +6,13 @@ edgewhisk namespace get
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 
 from edgewhisk.cli import list as everything
-from edgewhisk.cli.client import Client, client
-from edgewhisk.cli.noun import Noun, named
+from edgewhisk.cli.client import Client
+from edgewhisk.cli.noun import Noun, named, perform
 from edgewhisk.cli.output import document, table
+
+__all__ = ["options", "perform"]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -21,11 +22,6 @@ def options(parser: argparse.ArgumentParser) -> None:
     get = noun.verb("get", _get, "list everything in a namespace")
     get.add_argument("where", nargs="?", default="", metavar="/NAMESPACE")
     get.add_argument("-n", "--name-sort", action="store_true", help="sort by name")
-
-
-def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Run the verb."""
-    return int(given.run(given, client(given, environment)))
 
 
 def _list(given: argparse.Namespace, api: Client) -> int:

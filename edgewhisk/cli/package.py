@@ -7,13 +7,13 @@ edgewhisk package bind /whisk.system/mqtt mine -p qos 1
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from typing import Any
 
-from edgewhisk.cli.client import Client, client
-from edgewhisk.cli.given import field_of, keyed, mapping, page_options, parameter_options, path_of, qualified
-from edgewhisk.cli.noun import Noun, listing, named
-from edgewhisk.cli.output import document, done, table
+from edgewhisk.cli.client import Client
+from edgewhisk.cli.given import keyed, mapping, parameter_options, path_of, qualified
+from edgewhisk.cli.noun import Noun, listing, named, perform, shown, tabled, told
+
+__all__ = ["options", "perform"]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -29,22 +29,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     bind.add_argument("package")
     bind.add_argument("name")
     parameter_options(bind)
-    get = noun.verb("get", _get, "show a package with its actions")
-    get.add_argument("name")
-    get.add_argument("field", nargs="?")
-    get.add_argument("-s", "--summary", action="store_true", help="only what is in it")
+    noun.get(_get, "show a package with its actions")
     delete = noun.verb("delete", _delete, "delete a package")
     delete.add_argument("name")
     delete.add_argument("-r", "--recursive", action="store_true", help="with all actions in it")
-    found = noun.verb("list", _list, "list packages")
-    found.add_argument("where", nargs="?", default="", metavar="/NAMESPACE")
-    found.add_argument("-n", "--name-sort", action="store_true", help="sort by name")
-    page_options(found)
-
-
-def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Run the verb."""
-    return int(given.run(given, client(given, environment)))
+    noun.list(_list, "list packages")
 
 
 def _body(given: argparse.Namespace) -> dict[str, Any]:
@@ -63,7 +52,7 @@ def _put(given: argparse.Namespace, api: Client) -> int:
     verb = "update" if given.overwrite else "create"
     with named(f"{verb} package '{given.name}'"):
         found = api.put(path_of(given.name, "packages"), body, overwrite=given.overwrite)
-    return _said(given, found, f"{verb}d package {given.name}")
+    return told(given, found, f"{verb}d package {given.name}")
 
 
 def _bind(given: argparse.Namespace, api: Client) -> int:
@@ -71,7 +60,7 @@ def _bind(given: argparse.Namespace, api: Client) -> int:
     body = {**_body(given), "binding": {"namespace": namespace, "name": package}}
     with named(f"bind package '{given.package}'"):
         found = api.put(path_of(given.name, "packages"), body, overwrite=False)
-    return _said(given, found, f"created binding {given.name}")
+    return told(given, found, f"created binding {given.name}")
 
 
 def _get(given: argparse.Namespace, api: Client) -> int:
@@ -83,26 +72,20 @@ def _get(given: argparse.Namespace, api: Client) -> int:
             for item in found.get(kind, []):
                 print(f"  {kind[:-1]} {item['name']}")
         return 0
-    done(f"got package {given.name}", quiet=given.json or given.field is not None)
-    document(field_of(found, given.field))
-    return 0
+    return shown(given, found, "package")
 
 
 def _delete(given: argparse.Namespace, api: Client) -> int:
     query = {"force": True} if given.recursive else {}
     with named(f"delete package '{given.name}'"):
         found = api.delete(path_of(given.name, "packages"), **query)
-    return _said(given, found, f"deleted package {given.name}")
+    return told(given, found, f"deleted package {given.name}")
 
 
 def _list(given: argparse.Namespace, api: Client) -> int:
     with named("list packages"):
         found = listing(api, given, "packages", given.where)
-    if given.json:
-        document(found)
-    else:
-        table("packages", rows(found))
-    return 0
+    return tabled(given, "packages", found, rows)
 
 
 def rows(found: list[dict[str, Any]]) -> list[list[str]]:
@@ -115,10 +98,3 @@ def rows(found: list[dict[str, Any]]) -> list[list[str]]:
         ]
         for item in found
     ]
-
-
-def _said(given: argparse.Namespace, found: Any, text: str) -> int:
-    if given.json:
-        document(found)
-    done(text, quiet=given.json)
-    return 0

@@ -6,13 +6,13 @@ edgewhisk rule create hot-boiler boiler alarm
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from typing import Any
 
-from edgewhisk.cli.client import Client, client
-from edgewhisk.cli.given import field_of, page_options, path_of, qualified
-from edgewhisk.cli.noun import Noun, listing, named
-from edgewhisk.cli.output import document, done, table
+from edgewhisk.cli.client import Client
+from edgewhisk.cli.given import path_of, qualified
+from edgewhisk.cli.noun import Noun, listing, named, perform, shown, tabled, told
+
+__all__ = ["options", "perform"]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +24,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         own.add_argument("trigger")
         own.add_argument("action")
         own.set_defaults(overwrite=verb == "update")
-    get = noun.verb("get", _get, "show a rule")
-    get.add_argument("name")
-    get.add_argument("field", nargs="?")
-    get.add_argument("-s", "--summary", action="store_true", help="only its name and status")
+    noun.get(_get, "show a rule")
     delete = noun.verb("delete", _delete, "delete a rule")
     delete.add_argument("name")
     delete.add_argument("--disable", action="store_true", help="disable it before")
@@ -36,15 +33,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         own.add_argument("name")
         own.set_defaults(status=status)
     noun.verb("status", _status, "is a rule active?").add_argument("name")
-    found = noun.verb("list", _list, "list rules with their status")
-    found.add_argument("where", nargs="?", default="", metavar="/NAMESPACE")
-    found.add_argument("-n", "--name-sort", action="store_true", help="sort by name")
-    page_options(found)
-
-
-def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Run the verb."""
-    return int(given.run(given, client(given, environment)))
+    noun.list(_list, "list rules with their status")
 
 
 def _put(given: argparse.Namespace, api: Client) -> int:
@@ -52,7 +41,7 @@ def _put(given: argparse.Namespace, api: Client) -> int:
     verb = "update" if given.overwrite else "create"
     with named(f"{verb} rule '{given.name}'"):
         found = api.put(path_of(given.name, "rules"), body, overwrite=given.overwrite)
-    return _said(given, found, f"{verb}d rule {given.name}")
+    return told(given, found, f"{verb}d rule {given.name}")
 
 
 def _get(given: argparse.Namespace, api: Client) -> int:
@@ -61,9 +50,7 @@ def _get(given: argparse.Namespace, api: Client) -> int:
     if given.summary:
         print(f"rule /{found['namespace']}/{found['name']}: {found['status']}")
         return 0
-    done(f"got rule {given.name}", quiet=given.json or given.field is not None)
-    document(field_of(found, given.field))
-    return 0
+    return shown(given, found, "rule")
 
 
 def _delete(given: argparse.Namespace, api: Client) -> int:
@@ -72,30 +59,26 @@ def _delete(given: argparse.Namespace, api: Client) -> int:
         if given.disable:
             api.post(path, {"status": "inactive"})
         found = api.delete(path)
-    return _said(given, found, f"deleted rule {given.name}")
+    return told(given, found, f"deleted rule {given.name}")
 
 
 def _set_status(given: argparse.Namespace, api: Client) -> int:
     path = path_of(given.name, "rules")
     with named(f"change rule '{given.name}'"):
         api.post(path, {"status": given.status})
-    return _said(given, {"status": given.status}, f"rule {given.name} is {given.status}")
+    return told(given, {"status": given.status}, f"rule {given.name} is {given.status}")
 
 
 def _status(given: argparse.Namespace, api: Client) -> int:
     with named(f"get status of rule '{given.name}'"):
         status = api.get(path_of(given.name, "rules"))["status"]
-    return _said(given, {"status": status}, f"rule {given.name} is {status}")
+    return told(given, {"status": status}, f"rule {given.name} is {status}")
 
 
 def _list(given: argparse.Namespace, api: Client) -> int:
     with named("list rules"):
         found = with_status(api, listing(api, given, "rules", given.where))
-    if given.json:
-        document(found)
-    else:
-        table("rules", rows(found))
-    return 0
+    return tabled(given, "rules", found, rows)
 
 
 def with_status(api: Client, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -114,10 +97,3 @@ def rows(found: list[dict[str, Any]]) -> list[list[str]]:
         ]
         for item in found
     ]
-
-
-def _said(given: argparse.Namespace, found: Any, text: str) -> int:
-    if given.json:
-        document(found)
-    done(text, quiet=given.json)
-    return 0

@@ -10,10 +10,12 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from edgewhisk.cli.client import ApiError, Client, client
-from edgewhisk.cli.given import field_of, keyed, mapping, page_options, parameter_options, path_of, qualified
-from edgewhisk.cli.noun import Noun, listing, named
-from edgewhisk.cli.output import document, done, table
+from edgewhisk.cli.client import ApiError, Client
+from edgewhisk.cli.given import keyed, mapping, parameter_options, path_of, qualified
+from edgewhisk.cli.noun import Noun, listing, named, perform, shown, tabled, told
+from edgewhisk.cli.output import document, done
+
+__all__ = ["options", "perform"]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -26,23 +28,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     update = noun.verb("update", _update, "change a trigger, or the parameters of its feed")
     update.add_argument("name")
     parameter_options(update)
-    get = noun.verb("get", _get, "show a trigger, and the state of its feed")
-    get.add_argument("name")
-    get.add_argument("field", nargs="?")
-    get.add_argument("-s", "--summary", action="store_true", help="only its name")
+    noun.get(_get, "show a trigger, and the state of its feed")
     noun.verb("delete", _delete, "delete a trigger and its feed").add_argument("name")
     fire = noun.verb("fire", _fire, "fire a trigger")
     fire.add_argument("name")
     parameter_options(fire, annotations=False)
-    found = noun.verb("list", _list, "list triggers")
-    found.add_argument("where", nargs="?", default="", metavar="/NAMESPACE")
-    found.add_argument("-n", "--name-sort", action="store_true", help="sort by name")
-    page_options(found)
-
-
-def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Run the verb."""
-    return int(given.run(given, client(given, environment)))
+    noun.list(_list, "list triggers")
 
 
 def lifecycle(api: Client, feed: str, trigger: str, event: str, parameters: Mapping[str, Any]) -> Any:
@@ -81,7 +72,7 @@ def _create(given: argparse.Namespace, api: Client) -> int:
             except ApiError:
                 api.delete(path)
                 raise
-    return _said(given, found, "created")
+    return told(given, found, f"created trigger {given.name}")
 
 
 def _update(given: argparse.Namespace, api: Client) -> int:
@@ -99,7 +90,7 @@ def _update(given: argparse.Namespace, api: Client) -> int:
             body["annotations"] = keyed({**kept, **annotations})
         if body or not feed:
             found = api.put(path, body, overwrite=True)
-    return _said(given, found, "updated")
+    return told(given, found, f"updated trigger {given.name}")
 
 
 def _get(given: argparse.Namespace, api: Client) -> int:
@@ -111,9 +102,7 @@ def _get(given: argparse.Namespace, api: Client) -> int:
     if given.summary:
         print(f"trigger /{found['namespace']}/{found['name']}")
         return 0
-    done(f"got trigger {given.name}", quiet=given.json or given.field is not None)
-    document(field_of(found, given.field))
-    return 0
+    return shown(given, found, "trigger")
 
 
 def _delete(given: argparse.Namespace, api: Client) -> int:
@@ -127,7 +116,7 @@ def _delete(given: argparse.Namespace, api: Client) -> int:
                 if error.code != 502:  # a feed that does not know the trigger need not keep it
                     raise
         found = api.delete(path)
-    return _said(given, found, "deleted")
+    return told(given, found, f"deleted trigger {given.name}")
 
 
 def _fire(given: argparse.Namespace, api: Client) -> int:
@@ -145,11 +134,7 @@ def _fire(given: argparse.Namespace, api: Client) -> int:
 def _list(given: argparse.Namespace, api: Client) -> int:
     with named("list triggers"):
         found = listing(api, given, "triggers", given.where)
-    if given.json:
-        document(found)
-    else:
-        table("triggers", rows(found))
-    return 0
+    return tabled(given, "triggers", found, rows)
 
 
 def rows(found: list[dict[str, Any]]) -> list[list[str]]:
@@ -162,10 +147,3 @@ def rows(found: list[dict[str, Any]]) -> list[list[str]]:
         ]
         for item in found
     ]
-
-
-def _said(given: argparse.Namespace, found: Any, verb: str) -> int:
-    if given.json:
-        document(found)
-    done(f"{verb} trigger {given.name}", quiet=given.json)
-    return 0

@@ -8,31 +8,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 
 from edgewhisk.cli import plan
-from edgewhisk.cli.client import client
-from edgewhisk.cli.client import options as client_options
-from edgewhisk.cli.deploy import manifest_of, show
-from edgewhisk.cli.manifest import read
-from edgewhisk.cli.noun import named
+from edgewhisk.cli.deploy import options, planned
 from edgewhisk.cli.output import done
 
-
-def options(parser: argparse.ArgumentParser) -> None:
-    """The manifest, and whether to do anything."""
-    parser.add_argument("-m", "--manifest", type=Path, metavar="FILE", help="default: ./manifest.yaml")
-    parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
-    client_options(parser)
+__all__ = ["options", "perform"]
 
 
 def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Undeploy."""
-    entities = read(manifest_of(given), environment)
-    api = client(given, environment)
-    with named("read what is there"):
-        steps = plan.to_undeploy(api, entities)
-    show(steps, as_json=given.json)
+    api, steps = planned(given, environment, plan.to_undeploy)
     if given.dry_run:
         return 0
     for step in plan.carry_out(api, steps):
