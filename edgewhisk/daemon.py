@@ -261,8 +261,8 @@ class Daemon:
         ]
         ingest = Ingest(self._log)
 
-        async def take(_caller: Identity, parameters: Any) -> dict[str, Any]:
-            return await ingest(parameters)
+        async def take(caller: Identity, parameters: Any) -> dict[str, Any]:
+            return await ingest(caller.namespace, parameters)
 
         meaning = {"device": "who sends", "epoch": "its log", "first": "number of the first record",
                    "records": "activation records"}  # fmt: skip

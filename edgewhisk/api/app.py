@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Final
 
@@ -9,14 +10,14 @@ from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from edgewhisk.api.activations import activations
-from edgewhisk.api.asking import CORS, REQUEST_ID, failure, problem, request_id_of
+from edgewhisk.api.asking import CORS, DRAINED, REQUEST_ID, failure, problem, request_id_of
 from edgewhisk.api.entities import entities
 from edgewhisk.api.info import info
 from edgewhisk.api.invoking import invoking
 from edgewhisk.api.reading import sent, services
 from edgewhisk.api.services import Services
 from edgewhisk.api.web import PREFIX, web
-from edgewhisk.errors import EdgeWhiskError
+from edgewhisk.errors import EdgeWhiskError, TooLarge
 
 _log = logging.getLogger(__name__)
 
@@ -59,10 +60,22 @@ def request_id() -> str:
     return found
 
 
-def _refused(error: EdgeWhiskError) -> Response:
+async def _refused(error: EdgeWhiskError) -> Response:
+    if error.status == TooLarge.status:
+        await _drain()
     if error.status >= 500:
         _log.warning("request %s: %s", request_id(), error)
     return sent(failure(error, request_id()))
+
+
+async def _drain() -> None:
+    """Take what is refused: a client that is cut off while it sends never sees why."""
+    left = DRAINED
+    with contextlib.suppress(RequestEntityTooLarge):
+        async for piece in request.body:
+            left -= len(piece)
+            if left < 0:
+                return
 
 
 def _unroutable(error: HTTPException) -> Response:

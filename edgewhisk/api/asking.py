@@ -24,6 +24,7 @@ from edgewhisk.errors import (
 JSON: Final = "application/json"
 REQUEST_ID: Final = "X-Request-ID"
 ACTIVATION_ID: Final = "x-openwhisk-activation-id"
+DRAINED: Final = 16 << 20  # bytes of a refused body that are taken
 _ACCEPTABLE_ID: Final = re.compile(r"(?!sid_)[\w.-]{1,128}", re.ASCII)
 _CHALLENGE: Final = 'Basic realm="OpenWhisk secure realm",charset=UTF-8'
 CORS: Final = {

@@ -17,7 +17,17 @@ from typing import Any, Final, NamedTuple, cast
 
 from quart import Quart
 
-from edgewhisk.api.asking import CORS, REQUEST_ID, Ask, Reply, failure, problem, request_id_of, too_large
+from edgewhisk.api.asking import (
+    CORS,
+    DRAINED,
+    REQUEST_ID,
+    Ask,
+    Reply,
+    failure,
+    problem,
+    request_id_of,
+    too_large,
+)
 from edgewhisk.api.invoking import fire, invoke
 from edgewhisk.api.services import Services
 from edgewhisk.api.web import PREFIX, VERBS, serve
@@ -33,7 +43,6 @@ _log = logging.getLogger(__name__)
 _STARTS: Final = re.compile(
     rb"/api/v1/namespaces/([\w.@&-]+)/(actions|triggers)/([\w.@&-]+)(?:/([\w.@&-]+))?", re.ASCII
 )
-_DRAINED: Final = 16 << 20  # bytes of a refused body
 _WEB: Final = PREFIX.encode()
 _PLAIN: Final = re.compile(rb"[\w.@&/~-]+", re.ASCII)
 _CORS_LINES: Final = "".join(f"{key.lower()}: {value}\r\n" for key, value in CORS.items())
@@ -171,7 +180,7 @@ class _Body:
 
     async def drain(self) -> None:
         """Take what is refused: a client that is cut off while it sends never sees why."""
-        left = _DRAINED
+        left = DRAINED
         while self._more and left > 0:
             left -= max(1, len(await self._next()))
 

@@ -10,8 +10,9 @@ from edgewhisk import __version__
 from edgewhisk.api.openapi import openapi
 from edgewhisk.api.reading import answer, caller, services
 from edgewhisk.controller.entitlement import check_owner, resolve_namespace
+from edgewhisk.controller.subjects import GUEST
 from edgewhisk.entity.limits import Limits
-from edgewhisk.errors import BadRequest
+from edgewhisk.errors import BadRequest, Forbidden
 
 info = Blueprint("info", __name__)
 _MB = 1 << 20
@@ -135,8 +136,9 @@ async def inner_limits(namespace: str, inner: str) -> Response:
 
 @info.get("/edgewhisk/status")
 async def status() -> Response:
-    """What `edgewhisk status` shows: not part of OpenWhisk's API."""
-    caller()
+    """What `edgewhisk status` shows: not part of OpenWhisk's API, and the default subject's alone."""
+    if caller().subject != GUEST:
+        raise Forbidden("edgewhisk/status")
     return answer(await services().status())
 
 

@@ -114,6 +114,7 @@ class Invoker:
 
     def runtime_ready(self) -> None:
         """An engine was compiled: what waits for one may be tried. Called from any thread."""
+        self._runner.runtime_ready()
         with self._lock:
             self._queue.unpark()
             self._wake_one()

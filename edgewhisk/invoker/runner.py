@@ -23,7 +23,6 @@ from edgewhisk.invoker.composition import Composition, Finished, Machine, Step
 from edgewhisk.spi import ActivationStore, Call, Clock, Sandbox
 
 _TEMPLATES: Final = 1024
-_LOOK: Final = 0.1  # seconds between looks whether a runtime is compiled by now
 _ACTIONS: Final = 1000
 OTHERS: Final = "others"  # counted together once too many actions have been seen
 ENGINE: Final = "edgewhisk"  # what runs native actions
@@ -57,12 +56,17 @@ class Runner:
         self._lock = threading.Lock()
         self._templates: OrderedDict[tuple[object, ...], RecordTemplate] = OrderedDict()
         self._quick: dict[tuple[str, str, int], Action] = {}
-        self._ready = threading.Event()
+        self._compiled = threading.Condition()
 
     def ready(self, bound: Bound) -> bool:
         """Whether the action can run now; its engine may still be compiled."""
         kind = bound.action.exec.kind
         return bound.sequence is not None or kind == NATIVE or self._sandbox.ready(kind)
+
+    def runtime_ready(self) -> None:
+        """An engine was compiled: parts that wait for it may go on."""
+        with self._compiled:
+            self._compiled.notify_all()
 
     def run(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Record]:
         """One record for each message, in order; not stored yet, those of parts are."""
@@ -134,8 +138,8 @@ class Runner:
         answers: dict[int, Outcome | None] = {}
         for places in groups.values():
             bound = steps[places[0]].bound
-            while not self.ready(bound):
-                self._ready.wait(_LOOK)
+            with self._compiled:
+                self._compiled.wait_for(lambda bound=bound: self.ready(bound))  # type: ignore[misc]
             outcomes, records = self._atoms(bound, [steps[at].message for at in places])
             self._store.record(records, _unwatched, urgent=False)
             answers.update(zip(places, outcomes, strict=True))

@@ -53,6 +53,19 @@ def read(parameters: Mapping[str, Any]) -> tuple[str, str, Batch]:
     return str(device), str(epoch), Batch(first, tuple(orjson.dumps(record) for record in records), after)
 
 
+def owned(batch: Batch, namespace: str) -> Batch:
+    """The batch with all records in `namespace`; what is no record is left for the store to refuse."""
+    mark = b'{"namespace":%b,' % orjson.dumps(namespace)
+    records = (
+        text if text.startswith(mark) else _moved(orjson.loads(text), namespace) for text in batch.records
+    )
+    return batch._replace(records=tuple(records))
+
+
+def _moved(record: Any, namespace: str) -> bytes:
+    return orjson.dumps({**record, "namespace": namespace} if isinstance(record, dict) else record)
+
+
 def have(answer: Any) -> int:
     """The number in an ingest action's answer; raises `CloudError`."""
     found = answer.get("have") if isinstance(answer, dict) else None

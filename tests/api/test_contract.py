@@ -95,18 +95,19 @@ def test_rules_and_their_triggers(made: Gateway) -> None:
 
 
 def test_a_fired_trigger_tells_of_all_its_rules(made: Gateway) -> None:
-    made.ok("PUT", "_/actions/fails", {"exec": {**CODE, "code": "function main() { throw 1 }"}})
-    made.ok("PUT", "_/actions/leaves", {"exec": CODE})
+    made.ok("PUT", "_/actions/c-fails", {"exec": {**CODE, "code": "function main() { throw 1 }"}})
+    made.ok("PUT", "_/actions/c-leaves", {"exec": CODE})
     made.ok("PUT", "_/triggers/ft", {})
-    for rule, action in (("fr1", "fails"), ("fr2", "fails"), ("fr3", "leaves")):
+    for rule, action in (("fr1", "c-fails"), ("fr2", "c-fails"), ("fr3", "c-leaves")):
         made.ok("PUT", f"_/rules/{rule}", {"trigger": "/_/ft", "action": f"/_/{action}"})
     made.ok("POST", "_/rules/fr2", {"status": "inactive"})
-    made.ok("DELETE", "_/actions/leaves")
+    made.ok("DELETE", "_/actions/c-leaves")
     record = made.ok("GET", f"_/activations/{made.ok('POST', '_/triggers/ft', {})['activationId']}")
     logs = {entry["rule"]: entry for entry in map(json.loads, record["logs"])}
     assert (logs["guest/fr1"]["statusCode"], logs["guest/fr1"]["success"]) == (0, True)
     assert (
-        logs["guest/fr2"]["error"] == "Rule 'guest/fr2' is inactive, action 'guest/fails' was not activated."
+        logs["guest/fr2"]["error"]
+        == "Rule 'guest/fr2' is inactive, action 'guest/c-fails' was not activated."
     )
     assert logs["guest/fr3"]["error"] == "The requested resource does not exist."
     assert ("end" in record, "duration" in record, record["annotations"]) == (False, False, [])

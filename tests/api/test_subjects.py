@@ -114,6 +114,22 @@ def test_shared_packages(made: Gateway, other: As) -> None:
         made.ok("PUT", "_/packages/shared?overwrite=true", {"publish": True})
 
 
+def test_the_gateways_own_state_is_the_default_subjects(other: As) -> None:
+    assert other("GET", "/edgewhisk/status").status == 403
+
+
+def test_records_of_other_gateways_become_the_callers(made: Gateway, other: As) -> None:
+    run = made.ok("POST", "_/actions/mine?blocking=true", {})
+    record = {**run, "activationId": "e" * 32, "logs": []}
+    record["response"]["statusCode"] = 0
+    batch = {"v": 1, "device": "d" * 32, "epoch": "e" * 32, "first": 1, "records": [record]}
+    path = "whisk.system/actions/edge/ingest?blocking=true&result=true"
+    assert other("POST", path, batch).body["have"] == 1
+    assert made.call("GET", f"_/activations/{'e' * 32}").status == 404
+    assert other("GET", f"_/activations/{'e' * 32}").body["namespace"] == "plant"
+    assert made.ok("POST", path, {**batch, "records": []})["have"] == 0  # a device of the same name
+
+
 def test_names_are_each_namespaces_own(made: Gateway, other: As) -> None:
     assert other("PUT", "_/actions/mine", CODE).status == 200
     assert made.ok("POST", "_/actions/mine?blocking=true&result=true", {}) == {"mine": True}

@@ -153,21 +153,21 @@ def test_errors_of_actions(made: Gateway, call: Call) -> None:
 
 
 def test_who_may_call(made: Gateway, call: Call) -> None:
-    made.action("closed", ECHO)
-    assert call("GET", "closed.json").status == 404
+    made.action("web-closed", ECHO)
+    assert call("GET", "web-closed.json").status == 404
     export(made, "textual", web_export="true")
     assert call("GET", "textual.json").status == 404
     assert call("GET", "missing.json").status == 404
     assert call("GET", "-illegal.json").status == 404
     credentials = "Basic " + base64.b64encode(made.auth.encode()).decode()
-    export(made, "mine", require_whisk_auth=True)
-    refused = call("GET", "mine.json")
+    export(made, "web-mine", require_whisk_auth=True)
+    refused = call("GET", "web-mine.json")
     assert (refused.status, "www-authenticate" in refused.headers) == (401, False)
-    assert call("GET", "mine.json", Authorization="Basic eDp5").status == 401
-    assert call("GET", "mine.json", Authorization=credentials).body["body"]["__ow_user"] == "guest"
-    export(made, "secret", require_whisk_auth="s3cret")
-    assert call("GET", "secret.json").status == 401
-    assert call("GET", "secret.json", **{"X-Require-Whisk-Auth": "s3cret"}).status == 200
+    assert call("GET", "web-mine.json", Authorization="Basic eDp5").status == 401
+    assert call("GET", "web-mine.json", Authorization=credentials).body["body"]["__ow_user"] == "guest"
+    export(made, "web-secret", require_whisk_auth="s3cret")
+    assert call("GET", "web-secret.json").status == 401
+    assert call("GET", "web-secret.json", **{"X-Require-Whisk-Auth": "s3cret"}).status == 200
     export(made, "number", require_whisk_auth=8215307511320898)
     assert call("GET", "number.json", **{"X-Require-Whisk-Auth": "8215307511320898"}).status == 200
     export(made, "odd", require_whisk_auth={"a": 1})
