@@ -75,9 +75,8 @@ class Actions:
 
     def check_rights(self, identity: Identity, name: FullyQualifiedName) -> None:
         """Raise `Forbidden` for what the caller may not run, `NotFound` for a missing package of its own."""
-        package = self._resolver.package_of(name)
-        check_readable(identity.namespace, name, package)
-        if name.package is not None and package is None:
+        found = self._resolver.entitled(name, identity.namespace)
+        if found is None and name.package is not None and self._resolver.package_of(name) is None:
             raise NotFound
 
     def find_web(self, name: FullyQualifiedName) -> Bound:

@@ -180,12 +180,11 @@ class Controller:
             if wait is None:
                 await self._invoker.submit([message], urgent=True)
                 return Answer(message.activation_id, None)
-            answer = await self._wait(message, wait)
-            return answer._replace(composed=bound.sequence is not None or bound.conductor)
+            return await self._wait(message, wait, composed=bound.sequence is not None or bound.conductor)
         finally:
             self._flying.end(identity.namespace)
 
-    async def _wait(self, message: ActivationMessage, wait: float) -> Answer:
+    async def _wait(self, message: ActivationMessage, wait: float, *, composed: bool) -> Answer:
         running = self._invoker.run(message)
         expiry = asyncio.get_running_loop().call_later(wait, _expire, running)
         try:
@@ -194,7 +193,7 @@ class Controller:
             return Answer(message.activation_id, None)
         finally:
             expiry.cancel()
-        return Answer(message.activation_id, record.text)
+        return Answer(message.activation_id, record.text, composed)
 
     def _check_room(self) -> None:
         if self._invoker.full():

@@ -21,6 +21,7 @@ class _Memory(NamedTuple):
     generation: int
     bounds: dict[tuple[FullyQualifiedName, str], Bound | None]
     plans: dict[FullyQualifiedName, Plan | None]
+    entitled: dict[tuple[FullyQualifiedName, str], Bound]
 
 
 class Resolver:
@@ -29,7 +30,7 @@ class Resolver:
     def __init__(self, entities: Entities) -> None:
         """Answers follow `entities`."""
         self._entities = entities
-        self._memory = _Memory(-1, {}, {})
+        self._memory = _Memory(-1, {}, {}, {})
 
     def package_of(self, name: FullyQualifiedName) -> Package | None:
         """The package that `name` is written in, or None."""
@@ -60,12 +61,19 @@ class Resolver:
 
     def entitled(self, name: FullyQualifiedName, namespace: str) -> Bound | None:
         """The action `name` for a caller in `namespace`, or None; raises `Forbidden`."""
-        package = self.package_of(name)
-        check_readable(namespace, name, package)
-        if package and package.binding and not self._usable(package.name.namespace, package.binding):
-            raise Forbidden(package.binding.key)
-        located = self.locate(name)
-        return self.bound(*located) if located else None
+        known = self._current().entitled
+        key = (name, namespace)
+        if key not in known:  # a refusal is not kept
+            package = self.package_of(name)
+            check_readable(namespace, name, package)
+            if package and package.binding and not self._usable(package.name.namespace, package.binding):
+                raise Forbidden(package.binding.key)
+            located = self.locate(name)
+            bound = self.bound(*located) if located else None
+            if bound is None:
+                return None  # names of nothing are not kept: there are endlessly many
+            known[key] = bound
+        return known[key]
 
     def plan(self, trigger: FullyQualifiedName) -> Plan | None:
         """What firing `trigger` starts; None if there is no such trigger."""
@@ -103,5 +111,5 @@ class Resolver:
         """
         memory = self._memory
         if memory.generation != self._entities.generation:
-            memory = self._memory = _Memory(self._entities.generation, {}, {})
+            memory = self._memory = _Memory(self._entities.generation, {}, {}, {})
         return memory
