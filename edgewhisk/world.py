@@ -9,6 +9,7 @@ import orjson
 
 from edgewhisk.controller.controller import Controller
 from edgewhisk.entity.identity import Identity
+from edgewhisk.entity.message import Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError
 from edgewhisk.feed.mqtt import MqttFeed
@@ -40,10 +41,10 @@ class GatewayWorld:
         answer = await self._controller.invoke(self._owner(namespace), name, payload, wait)
         if answer.record is None:
             raise CapabilityError(f"invoke of {name}: no result in time (activation {answer.activation_id})")
-        response = orjson.loads(answer.record)["response"]
-        if not response["success"]:
-            raise CapabilityError(f"invoke of {name}: {response['status']}: {_error(response['result'])}")
-        return response["result"]
+        result = orjson.loads(answer.record.result)
+        if answer.record.status is not Status.SUCCESS:
+            raise CapabilityError(f"invoke of {name}: {answer.record.status}: {_error(result)}")
+        return result
 
     async def fire(self, namespace: str, name: FullyQualifiedName, payload: bytes) -> str | None:
         """See `World`."""

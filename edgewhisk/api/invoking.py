@@ -53,11 +53,10 @@ async def invoke(ask: Ask, verbs: Services, namespace: str, package: str | None,
     headers = ((ACTIVATION_ID, started.activation_id),)
     if started.record is None or not query.blocking:
         return Reply.of({"activationId": started.activation_id}, 202, headers)
-    record = document_of(orjson.loads(started.record))
-    response = record["response"]
-    status = HTTP_STATUS[Status(response["status"])]
-    if query.only_result or isinstance(response["result"], list):
-        return Reply.of(response["result"], status, headers)
+    status = HTTP_STATUS[started.record.status]
+    if query.only_result or started.record.result.startswith(b"["):
+        return Reply(status, started.record.result, headers)
+    record = document_of(orjson.loads(started.record.text))
     if not started.composed:
         record["logs"] = []  # a plain action's are in the stored record only
     return Reply.of(record, status, headers)

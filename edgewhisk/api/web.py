@@ -11,6 +11,7 @@ from edgewhisk.api.asking import ACTIVATION_ID, CORS, Ask, Reply, problem
 from edgewhisk.api.invoking import LONGEST_WAIT
 from edgewhisk.api.reading import asked, sent, services
 from edgewhisk.api.services import Services
+from edgewhisk.entity.activation import Record
 from edgewhisk.entity.message import Status
 from edgewhisk.entity.names import FullyQualifiedName, entity_name, namespace_name
 from edgewhisk.entity.web import WebAccess, WebRequest, arguments, response, split_extension
@@ -71,13 +72,11 @@ async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
         raise
 
 
-def _answer(record: bytes, extension: str, accept: str, headers: tuple[tuple[str, str], ...]) -> Reply:
-    found = orjson.loads(record)["response"]
-    if found["status"] == Status.SUCCESS:
-        result = found["result"]
-    elif found["status"] == Status.APPLICATION_ERROR:
-        result = found["result"]["error"]
-    else:
+def _answer(record: Record, extension: str, accept: str, headers: tuple[tuple[str, str], ...]) -> Reply:
+    result = orjson.loads(record.result)
+    if record.status is Status.APPLICATION_ERROR:
+        result = result["error"]
+    elif record.status is not Status.SUCCESS:
         raise BadRequest("There was an error processing your request.")
     made = response(result, extension, accept)
     return Reply(made.status, made.body, headers + made.headers, made.content_type)

@@ -48,10 +48,10 @@ class Running(Protocol):
 
 
 class Answer(NamedTuple):
-    """What an invoke gave: the id, and the record's text unless it was not waited for."""
+    """What an invoke gave: the id, and the record unless it was not waited for."""
 
     activation_id: str
-    record: bytes | None
+    record: Record | None
     composed: bool = False  # by a sequence or a conductor
 
 
@@ -193,7 +193,7 @@ class Controller:
             return Answer(message.activation_id, None)
         finally:
             expiry.cancel()
-        return Answer(message.activation_id, record.text, composed)
+        return Answer(message.activation_id, record, composed)
 
     def _check_room(self) -> None:
         if self._invoker.full():
@@ -221,7 +221,7 @@ class Controller:
         record = RecordTemplate(bound.action, message, ENGINE).record(message, outcome)
         if system.recorded or outcome.status is not Status.SUCCESS:
             await self._record(record)
-        return Answer(message.activation_id, record.text)
+        return Answer(message.activation_id, record)
 
     async def _record(self, record: Record) -> None:
         loop = asyncio.get_running_loop()

@@ -38,6 +38,8 @@ class Record(NamedTuple):
 
     activation_id: str
     text: bytes  # one JSON object, without line breaks
+    status: Status = Status.SUCCESS  # what stands in `text`, for who answers with it
+    result: bytes = b"{}"
 
 
 class RecordTemplate:
@@ -95,7 +97,7 @@ class RecordTemplate:
             timing,
             b',"cause":"%b"' % message.cause.encode() if message.cause else b"",
         )
-        return Record(message.activation_id, text)
+        return Record(message.activation_id, text, outcome.status, outcome.result)
 
 
 def unrunnable_record(message: ActivationMessage, status: Status, error: str, now: int) -> Record:
@@ -123,7 +125,7 @@ def unrunnable_record(message: ActivationMessage, status: Status, error: str, no
         ],
         "publish": False,
     }
-    return Record(message.activation_id, orjson.dumps(document))
+    return Record(message.activation_id, orjson.dumps(document), status, orjson.dumps({"error": error}))
 
 
 def composite_record(
@@ -176,7 +178,7 @@ def composite_record(
     }
     if message.cause:
         document["cause"] = message.cause
-    return Record(message.activation_id, orjson.dumps(document))
+    return Record(message.activation_id, orjson.dumps(document), outcome.status, outcome.result)
 
 
 def log_lines(lines: Sequence[LogLine]) -> list[str]:
@@ -211,7 +213,7 @@ def trigger_record(message: ActivationMessage, version: str, logs: Sequence[Mapp
         "annotations": [],
         "publish": False,
     }
-    return Record(message.activation_id, orjson.dumps(document))
+    return Record(message.activation_id, orjson.dumps(document), result=message.payload)
 
 
 def document_of(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ dataclass costs three times as much to build.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from edgewhisk.entity.names import FullyQualifiedName
 
@@ -49,7 +49,10 @@ class Status(StrEnum):
     @property
     def code(self) -> int:
         """`statusCode` of the activation list: 0 to 3."""
-        return list(Status).index(self)
+        return _CODES[self]
+
+
+_CODES: Final = {status: code for code, status in enumerate(Status)}
 
 
 class LogLine(NamedTuple):
