@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 Waiter = asyncio.Future[Record]
 RELIEF: Final = 0.005  # seconds that a job may wait before another worker is woken
 HURRY: Final = 10  # ms that runs on the event loop may take together
+_LOADED: Final = 1024
 GONE: Final = "The requested resource does not exist."
 
 
@@ -61,6 +62,7 @@ class Invoker:
         self._awake = 0
         self._closing = False
         self._relief: asyncio.TimerHandle | None = None
+        self._loaded: dict[FullyQualifiedName, tuple[str, str, int]] = {}  # revision a worker last ran
         self._brief: list[Job[Waiter]] = []
         self._writing = 0  # turns of brief jobs whose records are on their way to the disk
         self._held_back: list[Callable[[], None]] = []
@@ -163,10 +165,15 @@ class Invoker:
             bound = self._lookup(*_address(group[0].message))
             with self._lock:
                 busy = self._awake > 0 or len(self._queue) > 0 or self._closing
-            if busy or bound is None or not bound.pure or bound.conductor or not self._runner.ready(bound):
-                self._queue_jobs(group)
-            else:
+            if bound is not None and not busy and self._may_run_here(bound):
                 self._run_here(bound, group)
+            else:
+                self._queue_jobs(group)
+
+    def _may_run_here(self, bound: Bound) -> bool:
+        """Only what a worker has run before: code that is new may take long to load."""
+        known = self._loaded.get(bound.action.name) == bound.action.revision
+        return known and bound.pure and not bound.conductor and self._runner.ready(bound)
 
     def _run_here(self, bound: Bound, jobs: Sequence[Job[Waiter]]) -> None:
         started = self._clock.monotonic()
@@ -300,7 +307,14 @@ class Invoker:
             started = self._clock.monotonic()
             records = self._runner.run(bound, [job.message for job in taken.jobs])
             self._pace.ran(taken.lane.action, len(records), self._clock.monotonic() - started)
+            self._remember(bound)
         self._record(taken, records)
+
+    def _remember(self, bound: Bound) -> None:
+        with self._lock:
+            if len(self._loaded) >= _LOADED:
+                self._loaded.clear()
+            self._loaded[bound.action.name] = bound.action.revision
 
     def _record(self, taken: Taken[Waiter], records: Sequence[Record]) -> None:
         waited = [(job.waiter, record) for job, record in zip(taken.jobs, records, strict=True) if job.waiter]

@@ -120,6 +120,26 @@ def test_fires(made: Gateway, call: Call) -> None:
     assert (fired.status, list(fired.body)) == (202, ["activationId"])
 
 
+def test_new_code_does_not_load_on_the_event_loop(made: Gateway) -> None:
+    """An action that was brief gets code that takes long to load."""
+    made.action("grows", "function main() { return {v: 1} }")
+    for _ in range(20):
+        made.ok("POST", "_/actions/grows?blocking=true", {})
+    loading = "const end = Date.now() + 1000; while (Date.now() < end);"
+    made.action("grows", f"{loading} function main() {{ return {{v: 2}} }}")
+    late: list[Answer] = []
+    slow = threading.Thread(
+        target=lambda: late.append(made.call("POST", "_/actions/grows?blocking=true&result=true", {}))
+    )
+    slow.start()
+    answered = 0
+    while slow.is_alive():
+        assert made.call("GET", "/ping", Authorization="").status == 200
+        answered += 1
+    assert answered > 30
+    assert late[0].body == {"v": 2}
+
+
 def test_an_action_that_turns_slow_does_not_stop_the_others(made: Gateway) -> None:
     """Brief actions run on the event loop; one that is brief no more must leave it."""
     code = "function main(p) { const end = Date.now() + (p.ms || 0); while (Date.now() < end); return p }"
