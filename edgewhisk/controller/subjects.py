@@ -12,12 +12,14 @@ import secrets
 import string
 import uuid
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edgewhisk.entity.identity import KEY_LENGTH, SYSTEM_NAMESPACE, AuthKey, Identity
 from edgewhisk.entity.names import DEFAULT_NAMESPACE, namespace_name
 from edgewhisk.errors import BadRequest, Conflict, NotFound, StorageError, Unauthorized
-from edgewhisk.spi import Clock
+
+if TYPE_CHECKING:  # the command line reads keys without the seams and what they import
+    from edgewhisk.spi import Clock
 
 _log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -238,3 +239,25 @@ def test_actions_get_their_callers_key_only_when_they_ask(made: Gateway) -> None
     host = f"http://127.0.0.1:{made.port}"
     assert invoke(made, "keyless")[1]["response"]["result"] == {"key": None, "host": host}
     assert invoke(made, "keyed")[1]["response"]["result"] == {"key": made.auth, "host": host}
+
+
+def test_a_sequence_survives_a_crash(tmp_path: Path) -> None:
+    """What was accepted runs again, from its first part, and has its record under the promised id."""
+    made = Gateway(tmp_path, '[mqtt]\nurl = "mqtt://127.0.0.1:1"\n').start()
+    try:
+        made.action("first", "function main(p) { return {n: p.n + 1} }")
+        made.action(
+            "slow", "async function main(p) { await new Promise(d => setTimeout(d, 1500)); return p }"
+        )
+        body = {"exec": {"kind": "sequence", "components": ["/_/first", "/_/slow"]}}
+        made.ok("PUT", "_/actions/both", body)
+        started = made.ok("POST", "_/actions/both", {"n": 1})["activationId"]
+        until(lambda: made.count("first") == 1, what="the first part is on disk")
+        made.kill()
+        made.start()
+        until(lambda: made.call("GET", f"_/activations/{started}").status == 200, what="it ran again")
+        record = made.ok("GET", f"_/activations/{started}")
+        assert (record["response"]["result"], len(record["logs"])) == ({"n": 2}, 2)
+        assert (made.count("first"), made.count("slow"), made.count("both")) == (2, 1, 1)
+    finally:
+        made.stop()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import select
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -228,16 +226,3 @@ def test_completion(run: Run) -> None:
     done = subprocess.run(["bash", "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "--result"
     assert "-a 'create update get delete invoke list'" in run("completion", "fish").stdout
-
-
-def test_a_verb_starts_quickly(run: Run) -> None:
-    """At most 150 ms more than an empty Python, where the machine is not busy; medians of several."""
-
-    def took(*command: str) -> float:
-        began = time.perf_counter()
-        subprocess.run(command, capture_output=True, check=True)
-        return time.perf_counter() - began
-
-    more = [took(sys.executable, "-m", "edgewhisk", "auth", "--help") - took(sys.executable, "-c", "pass")
-            for _ in range(7)]  # fmt: skip
-    assert statistics.median(more) < 0.15
