@@ -45,9 +45,8 @@ _STARTS: Final = re.compile(
 )
 _WEB: Final = PREFIX.encode()
 _PLAIN: Final = re.compile(rb"[\w.@&/~-]+", re.ASCII)
-_CORS_LINES: Final = "".join(f"{key.lower()}: {value}\r\n" for key, value in CORS.items())
 WHOLE: Final = "edgewhisk.whole"  # ASGI extension of server.py: a response in one piece
-_CORS: Final = [(key.lower().encode(), value.encode()) for key, value in CORS.items()]
+_CORS: Final = tuple((key.lower(), value) for key, value in CORS.items())
 
 
 class _Start(NamedTuple):
@@ -66,7 +65,6 @@ class Door:
         """`access_log`: one line for each request."""
         self.statuses: Counter[tuple[str, int]] = Counter()  # (method, status) of all requests
         self.latency = Histogram()
-        self.open = 0  # requests being answered
         self._inner = inner
         self._services = services
         self._access_log = access_log
@@ -79,7 +77,6 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = time.perf_counter()
-        self.open += 1
         status, request_id = 500, ""
         try:
             reply = await self._hot(scope, receive)
@@ -88,10 +85,9 @@ class Door:
             else:
                 status, request_id = reply[0].status, reply[1]
                 whole = scope["extensions"].get(WHOLE) if reply[2] and "extensions" in scope else None
-                if whole is None or not whole(reply[0].status, _head(reply[0], request_id), reply[0].body):
+                if whole is None or not whole(reply[0].status, _head(*reply), reply[0].body):
                     await _send(send, *reply)
         finally:
-            self.open -= 1
             took = time.perf_counter() - began
             self.latency.observe(took)
             self.statuses[scope["method"] if scope["method"] in VERBS else "other", status] += 1
@@ -191,29 +187,26 @@ class _Body:
         return data
 
 
-def _head(reply: Reply, request_id: str) -> bytes:
-    """The headers of a REST reply, as they go over the wire."""
-    lines = [_CORS_LINES, f"x-request-id: {request_id}\r\n"]
-    lines += [f"{key}: {value}\r\n" for key, value in reply.headers]
+def _headers(reply: Reply, request_id: str, rest: bool) -> list[tuple[str, str]]:
+    """All headers of a reply; those of the REST API have its CORS."""
+    found = [(REQUEST_ID.lower(), request_id), *(_CORS if rest else ()), *reply.headers]
     if reply.content_type:
-        lines.append(f"content-type: {reply.content_type}\r\n")
+        found.append(("content-type", reply.content_type))
     if reply.status != 204:
-        lines.append(f"content-length: {len(reply.body)}\r\n")
+        found.append(("content-length", str(len(reply.body))))
+    return found
+
+
+def _head(reply: Reply, request_id: str, rest: bool) -> bytes:
+    """The headers as they go over the wire."""
+    lines = [f"{key}: {value}\r\n" for key, value in _headers(reply, request_id, rest)]
     return "".join(lines).encode("latin-1", "replace")
 
 
 async def _send(send: Send, reply: Reply, request_id: str, rest: bool) -> None:
     headers = [
-        (REQUEST_ID.lower().encode(), request_id.encode()),
-        *(_CORS if rest else ()),
-        *(
-            (key.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
-            for key, value in reply.headers
-        ),
+        (key.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+        for key, value in _headers(reply, request_id, rest)
     ]
-    if reply.content_type:
-        headers.append((b"content-type", reply.content_type.encode("latin-1", "replace")))
-    if reply.status != 204:
-        headers.append((b"content-length", b"%d" % len(reply.body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})

@@ -10,11 +10,10 @@ import orjson
 from quart import Blueprint, Response
 
 from edgewhisk.api.asking import ACTIVATION_ID, Ask, Reply
-from edgewhisk.api.reading import asked, boolean, sent, services
+from edgewhisk.api.reading import asked, boolean, full_name, sent, services
 from edgewhisk.api.services import Services
 from edgewhisk.entity.activation import document_of
 from edgewhisk.entity.message import Status
-from edgewhisk.entity.names import DEFAULT_NAMESPACE, FullyQualifiedName, entity_name, namespace_name
 from edgewhisk.errors import BadRequest
 
 invoking = Blueprint("invoking", __name__, url_prefix="/api/v1/namespaces/<namespace>")
@@ -42,7 +41,7 @@ async def invoke(ask: Ask, verbs: Services, namespace: str, package: str | None,
     Checks come in OpenWhisk's order: who, name, rate, rights, size, query, body, existence.
     """
     identity = verbs.subjects.authorize(ask.header(b"authorization"))
-    wanted = _named(namespace, package, name, identity.namespace)
+    wanted = full_name(identity, namespace, name, package)
     verbs.controller.admit(identity)
     verbs.actions.check_rights(identity, wanted)
     ask.check_length(verbs.limits.max_payload_size)
@@ -65,7 +64,7 @@ async def invoke(ask: Ask, verbs: Services, namespace: str, package: str | None,
 async def fire(ask: Ask, verbs: Services, namespace: str, name: str) -> Reply:
     """Fire a trigger: 202, or 204 where no active rule is there to do anything."""
     identity = verbs.subjects.authorize(ask.header(b"authorization"))
-    wanted = _named(namespace, None, name, identity.namespace)
+    wanted = full_name(identity, namespace, name)
     verbs.controller.admit(identity, fire=True)
     verbs.triggers.check_rights(identity, wanted)
     ask.check_length(verbs.limits.max_payload_size)
@@ -79,16 +78,6 @@ async def fire(ask: Ask, verbs: Services, namespace: str, name: str) -> Reply:
     if started is None:
         return Reply(204, b"", content_type="")
     return Reply.of({"activationId": started}, 202, ((ACTIVATION_ID, started),))
-
-
-@lru_cache(maxsize=4096)
-def _named(namespace: str, package: str | None, name: str, own: str) -> FullyQualifiedName:
-    """The entity that a path names for a caller in `own`; raises `BadRequest`."""
-    return FullyQualifiedName(
-        own if namespace == DEFAULT_NAMESPACE else namespace_name(namespace),
-        None if package is None else entity_name(package),
-        entity_name(name),
-    )
 
 
 @lru_cache(maxsize=256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 
 import orjson
@@ -9,9 +10,8 @@ from quart import Response, current_app, request
 
 from edgewhisk.api.asking import JSON, Ask, Reply, check_json, too_large
 from edgewhisk.api.services import Services
-from edgewhisk.controller.entitlement import resolve_namespace
 from edgewhisk.entity.identity import Identity
-from edgewhisk.entity.names import FullyQualifiedName, entity_name
+from edgewhisk.entity.names import DEFAULT_NAMESPACE, FullyQualifiedName, entity_name, namespace_name
 from edgewhisk.errors import BadRequest, MalformedContent
 
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
@@ -43,8 +43,13 @@ def full_name(
     identity: Identity, namespace: str, name: str, package: str | None = None
 ) -> FullyQualifiedName:
     """The entity that the path names; raises `BadRequest` for illegal names."""
+    return _full_name(identity.namespace, namespace, name, package)
+
+
+@lru_cache(maxsize=4096)
+def _full_name(own: str, namespace: str, name: str, package: str | None) -> FullyQualifiedName:
     return FullyQualifiedName(
-        resolve_namespace(namespace, identity),
+        own if namespace == DEFAULT_NAMESPACE else namespace_name(namespace),
         None if package is None else entity_name(package),
         entity_name(name),
     )

@@ -11,6 +11,7 @@ from edgewhisk.api.asking import ACTIVATION_ID, CORS, Ask, Reply, problem
 from edgewhisk.api.invoking import LONGEST_WAIT
 from edgewhisk.api.reading import asked, sent, services
 from edgewhisk.api.services import Services
+from edgewhisk.controller.subjects import NO_CREDENTIALS
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.message import Status
 from edgewhisk.entity.names import FullyQualifiedName, entity_name, namespace_name
@@ -52,7 +53,7 @@ async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
         user = _user(ask, verbs)
         free = ask.method == "OPTIONS"
         if not free and not access.admits(ask.header(b"x-require-whisk-auth"), known=user is not None):
-            raise Unauthorized(_MISSING)
+            raise Unauthorized(NO_CREDENTIALS)
         found = WebRequest(
             ask.method,
             [(key.decode("latin-1"), value.decode("latin-1")) for key, value in ask.headers],
@@ -107,9 +108,6 @@ def _cors(ask: Ask) -> tuple[tuple[str, str], ...]:
         ("Access-Control-Allow-Methods", _METHODS),
         ("Access-Control-Allow-Headers", asked_for or CORS["Access-Control-Allow-Headers"]),
     )
-
-
-_MISSING: Final = "The resource requires authentication, which was not supplied with the request"
 
 
 @web.route("/<path:path>", methods=VERBS, provide_automatic_options=False)

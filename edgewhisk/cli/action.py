@@ -20,6 +20,7 @@ from edgewhisk.cli.given import (
     parameter_options,
     path_of,
     qualified,
+    valued,
 )
 from edgewhisk.cli.noun import Noun, listing, named, perform, shown, tabled, told
 from edgewhisk.cli.output import document, done
@@ -99,7 +100,7 @@ def _body(given: argparse.Namespace, api: Client, old: Mapping[str, Any]) -> dic
     elif given.copy is not None:
         source = api.get(path_of(given.copy or given.file or "", "actions"), code=True)
         body = {key: source[key] for key in ("exec", "parameters", "limits")}
-        annotations = {item["key"]: item["value"] for item in source["annotations"]} | annotations
+        annotations = valued(source["annotations"]) | annotations
     elif given.file is not None:
         body["exec"] = executable(Path(given.file), given.kind, given.main)
     annotations |= _web(given.web, given.web_secure, old)
@@ -129,7 +130,7 @@ def _web(web: str | None, secure: str | None, old: Mapping[str, Any]) -> dict[st
         exported, raw = flags[web.lower()]
         found = {"web-export": exported, "raw-http": raw, "final": exported}
     if secure is not None:
-        known = {item["key"]: item["value"] for item in old.get("annotations", [])}
+        known = valued(old.get("annotations", []))
         if not (found.get("web-export") or (web is None and known.get("web-export"))):
             raise BadRequest("--web-secure needs --web true or raw")
         if secure.lower() == "true":
@@ -158,7 +159,7 @@ def _get(given: argparse.Namespace, api: Client) -> int:
 
 
 def _url(api: Client, found: Mapping[str, Any]) -> str:
-    annotations = {item["key"]: item["value"] for item in found["annotations"]}
+    annotations = valued(found["annotations"])
     namespace, _, package = found["namespace"].partition("/")
     if annotations.get("web-export") is True:
         return f"{api.target.url}/api/v1/web/{namespace}/{package or 'default'}/{found['name']}"
@@ -184,7 +185,7 @@ def _save(given: argparse.Namespace, found: Mapping[str, Any]) -> int:
 
 
 def _summarise(found: Mapping[str, Any]) -> None:
-    annotations = {item["key"]: item["value"] for item in found["annotations"]}
+    annotations = valued(found["annotations"])
     print(f"action /{found['namespace']}/{found['name']}: {annotations.get('description', 'no description')}")
     described = annotations.get("parameters")
     names = [item.get("name", "") for item in described] if isinstance(described, list) else []
@@ -232,7 +233,7 @@ def rows(found: list[dict[str, Any]]) -> list[list[str]]:
         [
             f"/{item['namespace']}/{item['name']}",
             "shared" if item["publish"] else "private",
-            str(next((note["value"] for note in item["annotations"] if note["key"] == "exec"), "")),
+            str(valued(item["annotations"]).get("exec", "")),
         ]
         for item in found
     ]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from edgewhisk.cli.client import Client
-from edgewhisk.cli.given import field_of, page_options
+from edgewhisk.cli.given import field_of, page_options, valued
 from edgewhisk.cli.noun import Noun, named, perform
 from edgewhisk.cli.output import document, done, note, paint, table
 from edgewhisk.errors import BadRequest
@@ -75,7 +75,7 @@ def _list(given: argparse.Namespace, api: Client) -> int:
 def _rows(found: Iterable[Mapping[str, Any]]) -> list[list[str]]:
     rows = [["time", "activation id", "kind", "start", "duration", "status", "entity"]]
     for item in found:
-        notes = {one["key"]: one["value"] for one in item["annotations"]}
+        notes = valued(item["annotations"])
         status = item.get("statusCode")
         rows.append(
             [

@@ -76,6 +76,11 @@ def keyed(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"key": key, "value": given} for key, given in values.items()]
 
 
+def valued(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the API gives as parameters or annotations, by key."""
+    return {item["key"]: item["value"] for item in items}
+
+
 def executable(path: Path, kind: str | None, main: str | None) -> dict[str, Any]:
     """`exec` of an action from a file of code, an archive, or a folder that becomes one."""
     if kind is None:

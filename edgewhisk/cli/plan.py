@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from edgewhisk.cli.client import ApiError, Client
-from edgewhisk.cli.given import path_of
+from edgewhisk.cli.given import path_of, valued
 from edgewhisk.cli.manifest import Entity
 from edgewhisk.cli.trigger import feed_of, lifecycle
 
@@ -80,10 +80,10 @@ def _same(api: Client, entity: Entity, found: Mapping[str, Any]) -> bool:
     if "exec" in body and not _same_exec(body["exec"], found["exec"]):
         return False
     sequence = body.get("exec", {}).get("kind") == "sequence"
-    if "parameters" in body and not sequence and _values(body["parameters"]) != _own(api, entity, found):
+    if "parameters" in body and not sequence and valued(body["parameters"]) != _own(api, entity, found):
         return False
-    own = {key: value for key, value in _values(found["annotations"]).items() if key not in _SYSTEM}
-    wanted = _values(body.get("annotations", []))
+    own = {key: value for key, value in valued(found["annotations"]).items() if key not in _SYSTEM}
+    wanted = valued(body.get("annotations", []))
     if entity.collection == "actions":  # annotations merge there: others may stay
         own = {key: value for key, value in own.items() if key in wanted}
     if own != wanted or any(found["limits"][key] != value for key, value in body.get("limits", {}).items()):
@@ -114,20 +114,16 @@ def _same_exec(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
     return alike and found.get("code") == wanted["code"] and found.get("main") == wanted.get("main")
 
 
-def _values(keyed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {item["key"]: item["value"] for item in keyed}
-
-
 def _own(api: Client, entity: Entity, found: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of an entity, without those that its package lends it."""
-    values = _values(found["parameters"])
+    values = valued(found["parameters"])
     package, slash, _ = entity.name.rpartition("/")
     if entity.collection == "actions" and slash:
-        lent = _values((api.find(path_of(package, "packages")) or {}).get("parameters", []))
-        wanted = _values(entity.body.get("parameters", []))
+        lent = valued((api.find(path_of(package, "packages")) or {}).get("parameters", []))
+        wanted = valued(entity.body.get("parameters", []))
         return {key: value for key, value in values.items() if key in wanted or lent.get(key) != value}
     if found.get("binding"):
-        wanted = _values(entity.body.get("parameters", []))
+        wanted = valued(entity.body.get("parameters", []))
         return {key: value for key, value in values.items() if key in wanted}
     return values
 

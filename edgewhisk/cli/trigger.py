@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgewhisk.cli.client import ApiError, Client
-from edgewhisk.cli.given import keyed, mapping, parameter_options, path_of, qualified
+from edgewhisk.cli.given import keyed, mapping, parameter_options, path_of, qualified, valued
 from edgewhisk.cli.noun import Noun, listing, named, perform, shown, tabled, told
 from edgewhisk.cli.output import document, done
 
@@ -51,7 +51,7 @@ def lifecycle(api: Client, feed: str, trigger: str, event: str, parameters: Mapp
 
 def feed_of(found: Mapping[str, Any]) -> str | None:
     """The feed that a trigger's annotation names."""
-    name = next((item["value"] for item in found["annotations"] if item["key"] == "feed"), None)
+    name = valued(found["annotations"]).get("feed")
     return qualified(name) if isinstance(name, str) and name else None
 
 

@@ -180,7 +180,7 @@ class Controller:
             if wait is None:
                 await self._invoker.submit([message], urgent=True)
                 return Answer(message.activation_id, None)
-            return await self._wait(message, wait, composed=bound.sequence is not None or bound.conductor)
+            return await self._wait(message, wait, composed=bound.composed)
         finally:
             self._flying.end(identity.namespace)
 

@@ -27,7 +27,7 @@ GUEST: Final = "guest"
 _FRESH: Final = 1.0  # seconds that what is known of the files counts as true
 _HEADERS: Final = 256  # remembered ones
 _INVALID: Final = "The supplied authentication is invalid"
-_MISSING: Final = "The resource requires authentication, which was not supplied with the request"
+NO_CREDENTIALS: Final = "The resource requires authentication, which was not supplied with the request"
 _ALPHABET: Final = string.ascii_letters + string.digits
 
 
@@ -145,7 +145,7 @@ class Subjects:
             return known
         scheme, _, credentials = header.partition(" ")
         if scheme.lower() != "basic":
-            raise Unauthorized(_MISSING, challenge=True)
+            raise Unauthorized(NO_CREDENTIALS, challenge=True)
         try:
             uuid_text, _, key = base64.b64decode(credentials, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError, ValueError):

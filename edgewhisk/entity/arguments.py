@@ -37,6 +37,11 @@ class Bound(NamedTuple):
     conductor: bool = False  # directs a composition; a sequence never does
     pure: bool = False  # a run leaves nothing behind but its result, so that it may be begun twice
 
+    @property
+    def composed(self) -> bool:
+        """Whether other actions run for it."""
+        return self.sequence is not None or self.conductor
+
 
 def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedName | None) -> Bound:
     """Merge the parameters of `packages` (provider first, then the binding) and of the action."""

@@ -113,7 +113,7 @@ class Composition:
         """Run one part of `whole`, itself a composition or not."""
         message = self._inside(whole, part, payload)
         tally.ids.append(message.activation_id)
-        if part.sequence is not None or part.conductor:
+        if part.composed:
             found = yield from self._compose(part, message, account)
             yield found.record
             tally.duration += found.duration

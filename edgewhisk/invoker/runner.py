@@ -70,7 +70,7 @@ class Runner:
 
     def run(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Record]:
         """One record for each message, in order; not stored yet, those of parts are."""
-        if bound.sequence is not None or bound.conductor:
+        if bound.composed:
             return self._compose(bound, messages)
         return self._atoms(bound, messages)[1]
 
