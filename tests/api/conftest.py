@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,8 +27,3 @@ def sequence(made: Gateway) -> Callable[..., dict[str, Any]]:
         return found
 
     return make
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path

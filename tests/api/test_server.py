@@ -12,7 +12,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewhisk import server
-from tests.path.gateway import Gateway, gateway, until
+from tests.path.gateway import Gateway, until
 
 
 def exchange(made: Gateway, data: bytes, seconds: float = 10) -> bytes:
@@ -212,7 +211,27 @@ def test_plain_http_beyond_this_machine_must_be_asked_for(tmp_path: Path) -> Non
     command = [sys.executable, "-m", "edgewhisk", "run", "--config", str(made.config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, "api.tls_cert" in done.stderr, "plain_http" in done.stderr) == (2, True, True)
-    started = time.monotonic()
-    with gateway(tmp_path / "asked", '[mqtt]\nurl = "mqtt://127.0.0.1:1"\n') as running:
-        assert running.call("GET", "/ping", Authorization="").body == "pong"
-    assert time.monotonic() > started
+    made.config.write_text(
+        made.config.read_text().replace("[api]\n", "[api]\nplain_http = true\n")
+        + '[mqtt]\nurl = "mqtt://127.0.0.1:1"\n'
+    )
+    try:
+        assert made.start().call("GET", "/ping", Authorization="").body == "pong"
+    finally:
+        made.stop()
+
+
+def test_a_certificate_that_is_none_stops_the_start(tmp_path: Path) -> None:
+    made = Gateway(tmp_path)
+    (tmp_path / "pem").write_text("nonsense")
+    for cert in ("pem", "missing"):
+        keys = f'tls_cert = "{tmp_path}/{cert}"\ntls_key = "{tmp_path}/{cert}"\n'
+        config = tmp_path / f"{cert}.toml"
+        config.write_text(made.config.read_text().replace("[api]\n", f"[api]\n{keys}"))
+        command = [sys.executable, "-m", "edgewhisk", "run", "--config", str(config)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, f"TLS: {tmp_path}/{cert}" in done.stderr, "hint:" in done.stderr) == (
+            1,
+            True,
+            True,
+        )

@@ -61,6 +61,9 @@ def test_every_fault_of_a_configuration_is_named(tmp_path: Path) -> None:
         ("[buffer]\nmax_bytes = 5", "buffer.max_bytes: must be at least"),
         ("[limits]\nmin_action_memory = 400", "limits.default_action_memory: min, default and max"),
         ("[limits]\nmax_queue = 0", "limits.max_queue: must be at least 1"),
+        ("[api]\naccess_log = 5", "api.access_log: must be true or false, not 5"),
+        ("[api]\ntls_cert = '/c.pem'", "api.tls_cert: and api.tls_key are needed together"),
+        ("[api]\nhost = '0.0.0.0'", "keys would cross the network in clear"),
         ("[api", "is not valid TOML"),
         ("api = 5", "api: must be a table"),
         ("serial = 5", "serial: must hold tables"),
@@ -87,6 +90,9 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     assert (config.api.port, config.serial["meter"].port, str(config.state_dir)) == (2, "/dev/b", "/s")
     with pytest.raises(ConfigError, match="EDGEWHISK_API_PORT: must be a whole number, not 'x'"):
         load(None, {"EDGEWHISK_API_PORT": "x"})
+    assert load(None, {"EDGEWHISK_API_ACCESS_LOG": "true"}).api.access_log is True
+    with pytest.raises(ConfigError, match="EDGEWHISK_API_ACCESS_LOG: must be true or false, not 'on'"):
+        load(None, {"EDGEWHISK_API_ACCESS_LOG": "on"})
 
 
 def test_a_missing_file_is_named() -> None:

@@ -212,6 +212,29 @@ def test_the_local_gateway_needs_no_options(run: Run, made: Gateway, tmp_path: P
     assert done.stdout == "namespaces\nguest\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("action create x", "code is missing"),
+        ("action create x nowhere.js", "nowhere.js: No such file"),
+        ("action create x list.json", "the kind of list.json is not clear"),
+        ("action create x list.json --kind nodejs:default --web maybe", "--web must be true, false or raw"),
+        ("action create x list.json --kind nodejs:default --web-secure s", "--web-secure needs --web"),
+        ("action invoke x -P list.json", "list.json must hold a JSON object"),
+        ("action invoke x -P broken.json", "broken.json is no JSON"),
+        ("action invoke x -P nowhere.json", "nowhere.json: No such file"),
+        ("trigger fire /x", "'/x' is no name"),
+        ("activation get", "which activation?"),
+        ("deploy", "there is no manifest.yaml here"),
+        ("tls self-signed --days 0 --out tls", "--days must be at least 1"),
+    ],
+)
+def test_wrong_words_say_what_is_wrong(run: Run, tmp_path: Path, words: str, problem: str) -> None:
+    (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "broken.json").write_text("{")
+    assert problem in run(*words.split(), code=1).stderr
+
+
 def test_completion(run: Run) -> None:
     for shell in ("bash", "zsh"):
         script = run("completion", shell).stdout
