@@ -20,7 +20,6 @@ from quart import Quart
 from edgewhisk.api.asking import (
     CORS,
     DRAINED,
-    REQUEST_ID,
     Ask,
     Reply,
     failure,
@@ -46,7 +45,8 @@ _STARTS: Final = re.compile(
 _WEB: Final = PREFIX.encode()
 _PLAIN: Final = re.compile(rb"[\w.@&/~-]+", re.ASCII)
 WHOLE: Final = "edgewhisk.whole"  # ASGI extension of server.py: a response in one piece
-_CORS: Final = tuple((key.lower(), value) for key, value in CORS.items())
+_CORS: Final = [(key.lower().encode(), value.encode()) for key, value in CORS.items()]
+_CORS_LINES: Final = b"".join(b"%b: %b\r\n" % line for line in _CORS)
 
 
 class _Start(NamedTuple):
@@ -85,7 +85,7 @@ class Door:
             else:
                 status, request_id = reply[0].status, reply[1]
                 whole = scope["extensions"].get(WHOLE) if reply[2] and "extensions" in scope else None
-                if whole is None or not whole(reply[0].status, _head(*reply), reply[0].body):
+                if whole is None or not whole(reply[0].status, _head(reply[0], request_id), reply[0].body):
                     await _send(send, *reply)
         finally:
             took = time.perf_counter() - began
@@ -187,9 +187,9 @@ class _Body:
         return data
 
 
-def _headers(reply: Reply, request_id: str, rest: bool) -> list[tuple[str, str]]:
-    """All headers of a reply; those of the REST API have its CORS."""
-    found = [(REQUEST_ID.lower(), request_id), *(_CORS if rest else ()), *reply.headers]
+def _headers(reply: Reply, request_id: str) -> list[tuple[str, str]]:
+    """The headers of a reply, less those of CORS, which are made once."""
+    found = [("x-request-id", request_id), *reply.headers]
     if reply.content_type:
         found.append(("content-type", reply.content_type))
     if reply.status != 204:
@@ -197,16 +197,18 @@ def _headers(reply: Reply, request_id: str, rest: bool) -> list[tuple[str, str]]
     return found
 
 
-def _head(reply: Reply, request_id: str, rest: bool) -> bytes:
-    """The headers as they go over the wire."""
-    lines = [f"{key}: {value}\r\n" for key, value in _headers(reply, request_id, rest)]
-    return "".join(lines).encode("latin-1", "replace")
+def _head(reply: Reply, request_id: str) -> bytes:
+    """The headers of a REST reply as they go over the wire."""
+    lines = [f"{key}: {value}\r\n" for key, value in _headers(reply, request_id)]
+    return _CORS_LINES + "".join(lines).encode("latin-1", "replace")
 
 
 async def _send(send: Send, reply: Reply, request_id: str, rest: bool) -> None:
     headers = [
         (key.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
-        for key, value in _headers(reply, request_id, rest)
+        for key, value in _headers(reply, request_id)
     ]
+    if rest:
+        headers += _CORS
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
