@@ -12,85 +12,19 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 from edgewhisk.entity.limits import Limits
 from edgewhisk.errors import ConfigError, Fault
+from edgewhisk.settings import Api, Buffer, Cloud, Config, Mqtt, Serial
+from edgewhisk.soundness import check
 
 DEFAULT_FILE: Final = Path("/etc/edgewhisk/edgewhisk.toml")
 ENVIRONMENT_PREFIX: Final = "EDGEWHISK_"
-EMBEDDED: Final = "embedded"
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
-    """`[api]`: the OpenWhisk REST API."""
-
-    host: str = "127.0.0.1"
-    port: int = 3233  # OpenWhisk standalone's; 0 takes a free one
-    access_log: bool = False  # one line for each request
-    tls_cert: Path | None = None  # PEM, with the chain
-    tls_key: Path | None = None
-    plain_http: bool = False  # let others than this machine in without TLS
-
-
-@dataclass(frozen=True, slots=True)
-class Mqtt:
-    """`[mqtt]`: the broker that sensors publish to."""
-
-    url: str = EMBEDDED  # or embedded://HOST:PORT, mqtt://HOST[:PORT]
-    username: str = ""
-    password_file: Path | None = None
-    client_id: str = ""  # default: made at first start, kept in the state directory
-
-
-@dataclass(frozen=True, slots=True)
-class Cloud:
-    """`[cloud]`: the OpenWhisk controller that activations are synced to; absent = none."""
-
-    url: str = ""
-    namespace: str = "_"
-    auth_file: Path | None = None  # holds "uuid:key"
-    ingest: str = "/whisk.system/edge/ingest"  # the action that takes batches
-    interval: float = 2.0  # seconds between batches at least; OpenWhisk allows 60 calls a minute
-    longest_pause: float = 300.0  # seconds between two tries while the cloud is away
-
-
-@dataclass(frozen=True, slots=True)
-class Buffer:
-    """`[buffer]`: activations on disk."""
-
-    max_bytes: int = 256 << 20  # oldest go first when it is full, synced before unsynced
-    commit_window: float = 0.02  # seconds that records nobody waits for may wait for company
-
-
-@dataclass(frozen=True, slots=True)
-class Serial:
-    """`[serial.NAME]`: a serial port and what is connected to it."""
-
-    port: str  # device path; /dev/serial/by-id/... survives renumbering
-    profile: str = ""  # "vendor/model" of devices/
-    baudrate: int = 0  # 0: what the profile says
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """Everything that can be configured."""
-
-    state_dir: Path
-    log_level: str = "info"
-    api: Api = Api()
-    mqtt: Mqtt = Mqtt()
-    cloud: Cloud = Cloud()
-    buffer: Buffer = Buffer()
-    limits: Limits = field(default_factory=Limits)
-    serial: Mapping[str, Serial] = field(default_factory=dict)
-    source: Path | None = None  # the file it was read from
 
 
 SECTIONS: Final[Mapping[str, type]] = {
@@ -103,6 +37,10 @@ SECTIONS: Final[Mapping[str, type]] = {
 _SECTION_LIKE: Final = {"api": "port = 3233", "mqtt": 'url = "mqtt://127.0.0.1:1883"',
                         "cloud": 'url = "https://openwhisk.example.com"', "buffer":
                         "max_bytes = 268435456", "limits": "fires_per_minute = 600"}  # fmt: skip
+NAMED: Final[Mapping[str, tuple[type, str]]] = {
+    "serial": (Serial, '[serial.meter]  port = "/dev/ttyUSB0"'),
+    "brokers": (Mqtt, '[brokers.plant]  url = "mqtts://broker.example.com"'),
+}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -131,20 +69,20 @@ def load(given: Path | None, environment: Mapping[str, str]) -> Config:
     document = _read(path) if path else {}
     faults: list[Fault] = []
     reader = _Reader(str(path or "defaults"), environment, faults)
-    known = {*SECTIONS, "serial", "state_dir", "log_level"}
+    known = {*SECTIONS, *NAMED, "state_dir", "log_level"}
     faults.extend(Fault(reader.where, key, _unknown(key, known)) for key in sorted(set(document) - known))
     top = reader.section("", _Top, {k: document[k] for k in ("state_dir", "log_level") if k in document})
     sections = {name: reader.section(name, kind, document.get(name, {})) for name, kind in SECTIONS.items()}
-    serial = reader.serial(document.get("serial", {}))
+    named: dict[str, Any] = {name: reader.named(name, document.get(name, {})) for name in NAMED}
     if not faults:
         config = Config(
             state_dir=top.state_dir or default_state_dir(environment),
             log_level=top.log_level,
-            serial=serial,
             source=path,
             **sections,
+            **named,
         )
-        faults.extend(_check(config, reader.where))
+        faults.extend(check(config, reader.where))
     if faults:
         raise ConfigError(tuple(faults))
     return config
@@ -198,22 +136,23 @@ class _Reader:
                 values[key] = ""
         return kind(**{key: value for key, value in values.items() if value is not None})
 
-    def serial(self, table: object) -> dict[str, Serial]:
-        """All `[serial.NAME]` tables."""
-        example = '[serial.meter]  port = "/dev/ttyUSB0"'
+    def named(self, section: str, table: object) -> dict[str, Any]:
+        """All `[SECTION.NAME]` tables."""
+        kind, example = NAMED[section]
         if not isinstance(table, dict):
-            self._faults.append(Fault(self.where, "serial", "must hold tables", example))
+            self._faults.append(Fault(self.where, section, "must hold tables", example))
             return {}
-        for name in table:
+        found: dict[str, Any] = {}
+        for name, entry in table.items():
+            key = f"{section}.{name}"
             if not _NAME.fullmatch(name):
-                problem = "a port's name has letters, digits, '-' and '_' only"
-                self._faults.append(Fault(self.where, f"serial.{name}", problem, example))
-        return {name: self.section(f"serial.{name}", Serial, entry) if isinstance(entry, dict)
-                else self._not_a_table(name, example) for name, entry in table.items()}  # fmt: skip
-
-    def _not_a_table(self, name: str, example: str) -> Serial:
-        self._faults.append(Fault(self.where, f"serial.{name}", "must be a table", example))
-        return Serial(port="")
+                problem = "a name has letters, digits, '-' and '_' only"
+                self._faults.append(Fault(self.where, key, problem, example))
+            if isinstance(entry, dict):
+                found[name] = self.section(key, kind, entry)
+            else:
+                self._faults.append(Fault(self.where, key, "must be a table", example))
+        return found
 
     def _from_text(self, variable: str, hint: Any, text: str) -> Any:
         plain = _plain(hint)
@@ -275,110 +214,3 @@ def _unknown(key: str, known: typing.Iterable[str]) -> str:
     names = sorted(known)
     near = get_close_matches(key, names, n=1)
     return f"is not a key; did you mean {near[0]!r}?" if near else f"is not a key; known: {', '.join(names)}"
-
-
-_LEVELS: Final = ("debug", "info", "warning", "error")
-_MAX_PORT: Final = 65535
-_MIN_BUFFER: Final = 8 << 20
-_MAX_WINDOW: Final = 1  # second
-_MAX_INTERVAL: Final = 3600  # seconds
-
-
-class _Rule(NamedTuple):
-    """A fault, if `broken`."""
-
-    broken: bool
-    key: str
-    problem: str
-    example: str = ""
-
-
-def _check(config: Config, where: str) -> list[Fault]:
-    """What types alone do not tell."""
-    rules = [*_general(config), *_cloud(config.cloud), *_limits(config.limits)]
-    rules += [
-        _Rule(not entry.port, f"serial.{name}.port", "must name a device", 'port = "/dev/ttyUSB0"')
-        for name, entry in config.serial.items()
-    ]
-    return [Fault(where, rule.key, rule.problem, rule.example) for rule in rules if rule.broken]
-
-
-def _general(config: Config) -> Iterator[_Rule]:
-    levels = f"must be one of {', '.join(_LEVELS)}"
-    yield _Rule(config.log_level not in _LEVELS, "log_level", levels, 'log_level = "info"')
-    yield _Rule(not config.api.host, "api.host", "must not be empty", 'host = "127.0.0.1"')
-    in_range = 0 <= config.api.port <= _MAX_PORT
-    yield _Rule(not in_range, "api.port", f"must be 0 to {_MAX_PORT}", "port = 3233")
-    yield from _tls(config.api)
-    brokers = "must be embedded, embedded://HOST:PORT or mqtt://HOST[:PORT]"
-    yield _Rule(not _is_broker(config.mqtt.url), "mqtt.url", brokers, 'url = "mqtt://127.0.0.1:1883"')
-    nameless = config.mqtt.password_file is not None and not config.mqtt.username
-    yield _Rule(nameless, "mqtt.username", "is needed with password_file", 'username = "gateway"')
-    small = config.buffer.max_bytes < _MIN_BUFFER
-    yield _Rule(small, "buffer.max_bytes", f"must be at least {_MIN_BUFFER}", "max_bytes = 268435456")
-    long = not 0 <= config.buffer.commit_window <= _MAX_WINDOW
-    window = f"must be 0 to {_MAX_WINDOW} seconds"
-    yield _Rule(long, "buffer.commit_window", window, "commit_window = 0.02")
-
-
-def _tls(api: Api) -> Iterator[_Rule]:
-    half = (api.tls_cert is None) != (api.tls_key is None)
-    both = 'tls_cert = "/etc/edgewhisk/tls/cert.pem"  tls_key = "/etc/edgewhisk/tls/key.pem"'
-    yield _Rule(half, "api.tls_cert", "and api.tls_key are needed together", both)
-    bare = not is_loopback(api.host) and api.tls_cert is None and not api.plain_http
-    problem = (
-        f"{api.host} can be reached by others, and keys would cross the network in clear: set api.tls_cert "
-        "and api.tls_key (edgewhisk tls self-signed makes them), or api.plain_http = true"
-    )
-    yield _Rule(bare, "api.host", problem, 'host = "127.0.0.1"')
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    return host == "localhost" or host == "::1" or host.startswith("127.")
-
-
-def _cloud(cloud: Cloud) -> Iterator[_Rule]:
-    odd = not 0 < cloud.interval <= _MAX_INTERVAL
-    yield _Rule(
-        odd, "cloud.interval", f"must be over 0 and at most {_MAX_INTERVAL} seconds", "interval = 2.0"
-    )
-    odd = not 1 <= cloud.longest_pause <= _MAX_INTERVAL
-    yield _Rule(odd, "cloud.longest_pause", f"must be 1 to {_MAX_INTERVAL} seconds", "longest_pause = 300.0")
-    if not cloud.url:
-        return
-    address = "must be http(s)://HOST[:PORT]"
-    yield _Rule(not _is_http(cloud.url), "cloud.url", address, 'url = "https://ow.example.com"')
-    keyless, key = cloud.auth_file is None, 'auth_file = "/etc/edgewhisk/cloud.key"'
-    yield _Rule(keyless, "cloud.auth_file", "is needed with cloud.url; it holds uuid:key", key)
-
-
-def _limits(limits: Limits) -> Iterator[_Rule]:
-    for entry in fields(Limits):
-        least = 0 if "logs" in entry.name else 1
-        problem = f"must be at least {least}"
-        example = f"{entry.name} = {entry.default}"
-        yield _Rule(getattr(limits, entry.name) < least, f"limits.{entry.name}", problem, example)
-    for noun in ("duration", "memory", "logs"):
-        low, usual, high = (getattr(limits, f"{edge}_action_{noun}") for edge in ("min", "default", "max"))
-        problem = f"min, default and max must be in this order, not {low}, {usual}, {high}"
-        yield _Rule(not low <= usual <= high, f"limits.default_action_{noun}", problem)
-
-
-def _is_broker(url: str) -> bool:
-    if url == EMBEDDED:
-        return True
-    parts = urlsplit(url)
-    return parts.scheme in (EMBEDDED, "mqtt") and _has_host(url)
-
-
-def _is_http(url: str) -> bool:
-    return urlsplit(url).scheme in ("http", "https") and _has_host(url)
-
-
-def _has_host(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and (parts.port is None or 0 <= parts.port <= _MAX_PORT)
-    except ValueError:  # the port is no number
-        return False

@@ -27,7 +27,6 @@ from edgewhisk.capability.fetch import Fetch
 from edgewhisk.capability.outward import Outward
 from edgewhisk.capability.state import State
 from edgewhisk.clock import SystemClock
-from edgewhisk.config import EMBEDDED, Api, Config
 from edgewhisk.controller import system
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
@@ -54,6 +53,7 @@ from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.server import Certificate, HttpServer, bind
+from edgewhisk.settings import EMBEDDED, Api, Config
 from edgewhisk.spi import Feed
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.ingest import Ingest

@@ -34,7 +34,7 @@ class GatewayWorld:
 
     async def write(self, port: str, data: bytes) -> None:
         """See `World`."""
-        self._serial.write(port, data)
+        await self._serial.write(port, data)
 
     async def invoke(self, namespace: str, name: FullyQualifiedName, payload: bytes, wait: float) -> Any:
         """See `World`."""

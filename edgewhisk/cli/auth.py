@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from edgewhisk.config import Config, load
+from edgewhisk.config import load
 from edgewhisk.controller.subjects import key_file, read_key
 from edgewhisk.errors import StorageError
+from edgewhisk.settings import Config
 
 
 def options(_parser: argparse.ArgumentParser) -> None:

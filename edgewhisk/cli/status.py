@@ -18,7 +18,8 @@ from edgewhisk.cli import NOT_RUNNING
 from edgewhisk.cli.auth import guest_key
 from edgewhisk.cli.output import complain
 from edgewhisk.cli.wskprops import api_url
-from edgewhisk.config import Config, load
+from edgewhisk.config import load
+from edgewhisk.settings import Config
 
 _PATIENCE = 5.0  # seconds
 

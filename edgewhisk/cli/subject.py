@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgewhisk.cli.output import document, done
-from edgewhisk.config import Config, load
+from edgewhisk.config import load
 from edgewhisk.controller.subjects import (
     add_subject,
     check_subject,
@@ -24,6 +24,7 @@ from edgewhisk.controller.subjects import (
 )
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.errors import NotFound, StorageError
+from edgewhisk.settings import Config
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,8 @@ import argparse
 from collections.abc import Mapping
 
 from edgewhisk.cli.auth import guest_key
-from edgewhisk.config import Config, load
+from edgewhisk.config import load
+from edgewhisk.settings import Config
 
 
 def options(_parser: argparse.ArgumentParser) -> None:

@@ -1,49 +1,281 @@
-"""From a frame to readings, as the profile says. Pure."""
+"""From a frame to readings, as the profile says. Pure.
+
+A decoder raises `Undecodable` for a frame that is not what the profile describes; no readings and no
+error means that the frame is fine but none of the points is in it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
+import cbor2
 import orjson
 
 from edgewhisk.device.profile import Point, Profile
+from edgewhisk.device.sparkplug import NotSparkplug, Sparkplug
 from edgewhisk.entity.reading import Quality, Reading
+
+Parts = Mapping[str, str]  # named levels of the topic
+Decode = Callable[[bytes, Parts], tuple[Reading, ...]]
+_NOTHING: Final[Parts] = {}
+_ABSENT: Final = object()
+_FORMATS: Final = {"u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q",
+                   "i64": "q", "f32": "f", "f64": "d"}  # fmt: skip
+_SWITCHES: Final = {"on": True, "off": False, "true": True, "false": False, "1": True, "0": False,
+                    "open": True, "closed": False, "online": True, "offline": False}  # fmt: skip
+_OTHERS: Final = 256  # values of one frame without a point that are passed on
 
 
 class Undecodable(ValueError):
     """The frame is not what the profile describes; the text says why."""
 
 
-def decode(profile: Profile, frame: bytes) -> tuple[Reading, ...]:
-    """The readings of one frame. Raises `Undecodable`."""
+def decoder(profile: Profile) -> Decode:
+    """What decodes the frames of one device, in order: some remember what earlier frames said."""
+    if profile.decoding == "sparkplug":
+        births = Sparkplug()
+        return lambda frame, parts: _metrics(profile, births, frame, parts)
+    raw = _RAW[profile.decoding]
+    return lambda frame, parts: _readings(profile, frame, raw(profile, frame, parts))
+
+
+def decode(profile: Profile, frame: bytes, parts: Parts = _NOTHING) -> tuple[Reading, ...]:
+    """The readings of a single frame. Raises `Undecodable`."""
+    return decoder(profile)(frame, parts)
+
+
+def read_struct(point: Point, data: bytes, at: int) -> Any:
+    """The raw value of a point at byte `at`; raises `Undecodable` when there are too few bytes."""
+    form = (">" if point.order == "big" else "<") + _FORMATS[point.type]
     try:
-        found = orjson.loads(frame)
-    except orjson.JSONDecodeError:
-        raise Undecodable("not JSON") from None
-    if not isinstance(found, dict):
-        raise Undecodable("not a JSON object")
-    readings = [
-        _reading(point, found) for point in profile.points if point.name in found or not point.optional
-    ]
-    return tuple(readings)
+        value = struct.unpack_from(form, data, at)[0]
+    except struct.error:
+        raise Undecodable(f"{point.name} is missing: the frame has {len(data)} bytes only") from None
+    if point.bits is not None and isinstance(value, int):
+        first, count = point.bits
+        return value >> first & ((1 << count) - 1)
+    return float(f"{value:.7g}") if point.type == "f32" else value  # the digits that 32 bits hold
 
 
-def _reading(point: Point, found: dict[str, Any]) -> Reading:
-    if point.name not in found:
-        raise Undecodable(f"{point.name} is missing")
-    value = found[point.name]
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def reading(point: Point, value: Any) -> Reading:
+    """A raw value as the point describes it; raises `Undecodable`."""
+    if point.values:
+        value = point.values.get(_text(value), _ABSENT)
+        if value is _ABSENT:
+            raise Undecodable(f"{point.name} has an unknown value")
+        return Reading(point.name, value, point.unit)
+    if point.kind == "text":
+        return Reading(point.name, _text(value), point.unit)
+    if point.kind == "boolean":
+        found = _SWITCHES.get(_text(value).lower())
+        if found is None:
+            raise Undecodable(f"{point.name} is neither on nor off")
+        return Reading(point.name, found, point.unit)
+    if isinstance(value, str):
+        value = _number(value)
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise Undecodable(f"{point.name} is no number")
-    value = value * point.scale + point.offset if (point.scale, point.offset) != (1.0, 0.0) else value
+    if (point.scale, point.offset) != (1.0, 0.0):
+        # 12 digits: 215 * 0.1 is 21.5, not 21.500000000000004
+        value = float(f"{value * point.scale + point.offset:.12g}")
     good = point.low <= value <= point.high
     return Reading(point.name, value, point.unit, Quality.GOOD if good else Quality.OUT_OF_RANGE)
 
 
-def payload(profile: Profile, port: str, at: int, readings: Sequence[Reading]) -> bytes:
-    """The parameters of an event: the values by their points, and which of them are out of range."""
-    document: dict[str, Any] = {"device": profile.name, "port": port, "taken_at": at}
+def _readings(profile: Profile, frame: bytes, raw: Callable[[Point], Any]) -> tuple[Reading, ...]:
+    readings = []
+    for point in profile.points:
+        if point.when is not None and not point.when.search(frame.decode("latin-1")):
+            continue
+        value = raw(point)
+        if value is _ABSENT:
+            if not point.optional:
+                raise Undecodable(f"{point.name} is missing")
+            continue
+        readings.append(reading(point, value))
+    if profile.others:
+        readings += _others(profile, raw(_EVERYTHING))
+    return tuple(readings)
+
+
+_EVERYTHING: Final = Point("", "")
+
+
+def _others(profile: Profile, document: Any) -> Iterator[Reading]:
+    """Values of a document that no point asks for."""
+    if not isinstance(document, dict):
+        return
+    known = {point.path[0] for point in profile.points} | {point.name for point in profile.points}
+    for key, value in list(document.items())[:_OTHERS]:
+        if isinstance(key, str) and key not in known and isinstance(value, str | int | float | bool):
+            yield Reading(key, value, "")
+
+
+# -- how each kind finds the raw value of a point -----------------------------------------------
+
+
+def _json(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
+    try:
+        document = orjson.loads(frame)
+    except orjson.JSONDecodeError:
+        raise Undecodable("not JSON") from None
+    return _document(document, "JSON")
+
+
+def _cbor(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
+    try:
+        document = cbor2.loads(frame)
+    except (cbor2.CBORDecodeError, ValueError, TypeError, RecursionError):
+        raise Undecodable("not CBOR") from None
+    return _document(document, "CBOR")
+
+
+def _document(document: Any, kind: str) -> Callable[[Point], Any]:
+    if not isinstance(document, dict):
+        raise Undecodable(f"not a {kind} object")
+
+    def raw(point: Point) -> Any:
+        found: Any = document
+        for key in point.path:
+            if isinstance(found, list) and key.isdigit() and int(key) < len(found):
+                found = found[int(key)]
+            elif isinstance(found, dict) and key in found:
+                found = found[key]
+            else:
+                return _ABSENT
+        return found
+
+    return raw
+
+
+def _csv(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
+    text = _decoded(frame)
+    if profile.framing.kind == "nmea":
+        text = text.rpartition("*")[0]
+    columns = [column.strip() for column in text.split(profile.separator)]
+
+    def raw(point: Point) -> Any:
+        if point.column >= len(columns) or not columns[point.column]:
+            return _ABSENT
+        value = columns[point.column]
+        if not point.hemisphere:
+            return value
+        side = columns[point.hemisphere] if point.hemisphere < len(columns) else ""
+        return _degrees(point, value, side)
+
+    return raw
+
+
+def _degrees(point: Point, text: str, side: str) -> float:
+    """NMEA 0183 writes 4807.038,N for 48 degrees and 7.038 minutes north."""
+    value = _number(text)
+    if value is None or side not in ("N", "S", "E", "W"):
+        raise Undecodable(f"{point.name} is no coordinate")
+    degrees = int(value // 100)
+    return round((degrees + (value - 100 * degrees) / 60) * (-1 if side in "SW" else 1), 7)
+
+
+def _regex(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
+    text = _decoded(frame)
+
+    def raw(point: Point) -> Any:
+        match = point.pattern.search(text) if point.pattern else None
+        if match is None:
+            return _ABSENT
+        return match.group(1) if match.groups() else match.group()
+
+    return raw
+
+
+def _struct(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
+    return lambda point: read_struct(point, frame, point.at)
+
+
+def _whole(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
+    text = _decoded(frame).strip()
+    return lambda _point: text
+
+
+def _value(profile: Profile, frame: bytes, parts: Parts) -> Callable[[Point], Any]:
+    """The whole message is the value of the point that the topic names."""
+    text = _decoded(frame).strip()
+    name = parts.get("point", "")
+
+    def raw(point: Point) -> Any:
+        if point is not _EVERYTHING:
+            return text if point.name == name or (not name and len(profile.points) == 1) else _ABSENT
+        number = _number(text)
+        return {name or "value": _SWITCHES.get(text.lower(), text) if number is None else number}
+
+    return raw
+
+
+_RAW: Final[Mapping[str, Callable[[Profile, bytes, Parts], Callable[[Point], Any]]]] = {
+    "json": _json,
+    "cbor": _cbor,
+    "csv": _csv,
+    "regex": _regex,
+    "struct": _struct,
+    "text": _whole,
+    "value": _value,
+}
+
+
+def _metrics(profile: Profile, births: Sparkplug, frame: bytes, parts: Parts) -> tuple[Reading, ...]:
+    try:
+        metrics = births.metrics(frame, parts)
+    except NotSparkplug as error:
+        raise Undecodable(str(error)) from None
+    wanted = {point.path[0]: point for point in profile.points}
+    found = [reading(wanted[name], value) for name, value in metrics.items() if name in wanted]
+    if profile.others:
+        rest = [(name, value) for name, value in metrics.items() if name not in wanted and value is not None]
+        found += [Reading(name, value, "") for name, value in rest[:_OTHERS]]
+    return tuple(found)
+
+
+def _decoded(frame: bytes) -> str:
+    try:
+        return frame.decode()
+    except UnicodeDecodeError:
+        raise Undecodable("not UTF-8 text") from None
+
+
+def _number(text: str) -> int | float | None:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else str(value)
+
+
+# -- events ---------------------------------------------------------------------------------------
+
+
+def payload(
+    profile: Profile, port: str, at: int, readings: Sequence[Reading], parts: Parts = _NOTHING
+) -> bytes:
+    """The parameters of an event: the values by their points, and which of them cannot be trusted.
+
+    `port` is where it came from: a port's name or a topic.
+    """
+    origin = "topic" if profile.transport == "mqtt" else "port"
+    document: dict[str, Any] = {**parts, "device": profile.name, origin: port, "taken_at": at}
     document.update((reading.point, reading.value) for reading in readings)
-    if suspect := [reading.point for reading in readings if reading.quality is not Quality.GOOD]:
+    if suspect := [reading.point for reading in readings if reading.quality is Quality.OUT_OF_RANGE]:
         document["suspect"] = suspect
-    return orjson.dumps(document)
+    if failed := {reading.point: reading.reason for reading in readings if reading.quality is Quality.FAILED}:
+        document["errors"] = failed
+    return orjson.dumps(document, default=_text)

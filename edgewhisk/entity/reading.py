@@ -13,6 +13,7 @@ class Quality(StrEnum):
 
     GOOD = "good"
     OUT_OF_RANGE = "out-of-range"  # decoded, but outside what the device can measure
+    FAILED = "failed"  # could not be read; the value is None
 
 
 class Reading(NamedTuple):
@@ -22,3 +23,4 @@ class Reading(NamedTuple):
     value: JsonValue
     unit: str  # "Cel": UCUM codes, as in SenML (RFC 8428)
     quality: Quality = Quality.GOOD
+    reason: str = ""  # why it failed

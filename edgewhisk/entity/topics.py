@@ -14,6 +14,8 @@ def check_filter(text: object) -> str:
     if "\0" in text or len(text.encode()) > _LONGEST:
         raise FeedError("topic must not hold NUL and must not be longer than 65535 bytes")
     levels = text.split("/")
+    if levels[0] == "$share" and (len(levels) < 3 or not levels[1] or set(levels[1]) & set("+#")):
+        raise FeedError(f"topic {text!r}: a shared one is $share/GROUP/FILTER")
     for at, level in enumerate(levels):
         if "#" in level and (level != "#" or at != len(levels) - 1):
             raise FeedError(f"topic {text!r}: '#' must be alone in the last level")

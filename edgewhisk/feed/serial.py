@@ -1,8 +1,8 @@
-"""The serial feed: the only door to pyserial.
+"""The serial feed.
 
 The port's descriptor is on the event loop; there is no thread and no polling while it is open. A
-port that is unplugged is looked for once a second by its path: with a /dev/serial/by-id name it is
-found again whatever number the kernel gave it.
+port that is unplugged is found again when its file appears, whatever number the kernel gave it, if
+it is named by /dev/serial/by-id or by its USB identity.
 """
 
 from __future__ import annotations
@@ -16,21 +16,26 @@ from typing import Any, ClassVar, Final
 
 import serial
 
-from edgewhisk.config import Serial
 from edgewhisk.device import profile as profiles
-from edgewhisk.device.decode import Undecodable, decode, payload
-from edgewhisk.device.framing import LineFramer
-from edgewhisk.device.profile import Profile
+from edgewhisk.device.decode import Decode, Undecodable, decoder, payload
+from edgewhisk.device.framing import Framer, framer
+from edgewhisk.device.profile import Ask, Line, Profile
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError
+from edgewhisk.feed import ports
 from edgewhisk.feed.garbage import Garbage
+from edgewhisk.settings import Serial
 from edgewhisk.spi import Clock, FeedAction, Fire
 
 _log = logging.getLogger(__name__)
 
 CHUNK: Final = 16_384  # bytes read in one go
 LOOK_AGAIN: Final = 1.0  # seconds between looks for a port that is away
+IDLE: Final = 0.25  # seconds of silence after which an unfinished binary frame is none
+_BYTES: Final = 1 << 18  # a second from one port; more is a device gone mad
+_RATE: Final = 1000  # frames a second of a port without a section
+_NO_PARTS: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,9 @@ class PortSettings:
 
     name: str  # as events carry it
     path: str
-    baudrate: int
-    profile: Profile
+    line: Line
+    rate: int  # frames a second
+    profile: Profile | None  # None: only written to
 
 
 @dataclass(slots=True)
@@ -48,7 +54,8 @@ class Port:
     """One open or missing port, and the triggers it feeds."""
 
     settings: PortSettings
-    framer: LineFramer
+    framer: Framer | None = None
+    decode: Decode | None = None
     triggers: list[FullyQualifiedName] = field(default_factory=list)
     device: serial.Serial | None = None
     state: str = "waiting"
@@ -56,8 +63,15 @@ class Port:
     garbage: Garbage = field(default_factory=Garbage)
     readings: int = 0
     opened: int = 0
-    torn: int = 0  # lines that an unplugging cut
+    torn: int = 0  # frames that an unplugging cut
     pauses: int = 0
+    floods: int = 0  # seconds in which more came than may
+    second: float = 0.0  # monotonic, when the current second began
+    frames: int = 0  # in the current second
+    octets: int = 0
+    heard: float = 0.0  # monotonic, last bytes
+    asking: dict[bytes, asyncio.TimerHandle] = field(default_factory=dict)  # question -> when it is next
+    listening: asyncio.TimerHandle | None = None  # for the silence behind an unfinished frame
 
 
 class SerialFeed:
@@ -69,7 +83,7 @@ class SerialFeed:
             "reading",
             "Fires the trigger with each reading of a device on a serial port.",
             {
-                "port": "name of a [serial.NAME] section, or a path below /dev",
+                "port": "name of a [serial.NAME] section, a path below /dev, or usb:VENDOR:PRODUCT[:SERIAL]",
                 "profile": "vendor/model of the device; default: what the section says",
             },
         ),
@@ -91,74 +105,95 @@ class SerialFeed:
         port, kind = parameters.get("port"), parameters.get("profile", "")
         if not isinstance(port, str) or not isinstance(kind, str):
             raise FeedError("port and profile must be text")
-        settings = self._settings(port, kind)
-        return {"port": port, "profile": settings.profile.name}
+        profile = self._profile(port, kind)
+        self._settings(port, profile)
+        return {"port": port, "profile": profile.name}
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`."""
         del action
-        settings = self._settings(parameters["port"], parameters["profile"])
+        profile = self._profile(parameters["port"], parameters["profile"])
+        settings = self._settings(parameters["port"], profile)
         await self.remove(trigger)
         port = self._ports.get(settings.path)
+        if port is not None and port.settings.profile is None:
+            self._drop(port)  # it was only written to
+            port = None
         if port is None:
-            port = Port(settings, LineFramer(settings.profile.longest))
+            port = Port(settings, framer(profile.framing), decoder(profile))
             self._ports[settings.path] = port
-        elif port.settings.profile != settings.profile:
+        elif port.settings.profile is not None and port.settings.profile.name != profile.name:
             raise FeedError(f"{settings.path} is read as {port.settings.profile.name} already")
         port.triggers.append(trigger)
         self._wake.set()
 
     async def remove(self, trigger: FullyQualifiedName) -> None:
         """See `spi.Feed`."""
-        for path, port in list(self._ports.items()):
+        for port in list(self._ports.values()):
             if trigger in port.triggers:
                 port.triggers.remove(trigger)
-            if not port.triggers:
-                self._close(port)
-                del self._ports[path]
+                if not port.triggers:
+                    self._drop(port)
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write to a port for an action; raises `CapabilityError` if not all of it went."""
-        port = next((one for one in self._ports.values() if one.settings.name == name), None)
+    async def write(self, name: str, data: bytes) -> None:
+        """Write to a port, all of it; opens it if nobody reads it. Raises `CapabilityError`."""
+        path = self._path(name)
+        port = self._ports.get(path)
         if port is None:
-            raise CapabilityError(f"serial.write: no trigger reads the port {name!r}, so it is not open")
+            section = self._sections.get(name)
+            profile = profiles.load(section.profile) if section and section.profile else None
+            line = ports.line_of(profile.line if profile else Line(), section)
+            port = self._ports[path] = Port(PortSettings(name, path, line, _RATE, None))
         if port.device is None:
-            raise CapabilityError(f"serial.write: {port.settings.path}: {port.last_error or 'not open yet'}")
+            await self._open(port)
+        if port.device is None:
+            raise CapabilityError(f"serial.write: {path}: {port.last_error or 'it is not open'}")
         try:
             sent = os.write(port.device.fileno(), data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            raise CapabilityError(f"serial.write: {port.settings.path}: {_problem(error)}") from error
+            raise CapabilityError(f"serial.write: {path}: {ports.problem(error)}") from error
         if sent < len(data):
-            raise CapabilityError(f"serial.write: {port.settings.path} took {sent} of {len(data)} bytes")
+            raise CapabilityError(f"serial.write: {path} took {sent} of {len(data)} bytes")
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""
-        for port in self._ports.values():
-            if trigger in port.triggers:
-                return {
-                    "state": port.state,
-                    "port": port.settings.path,
-                    "profile": port.settings.profile.name,
-                    "readings": port.readings,
-                    "opened": port.opened,
-                    "overlong": port.framer.overlong,
-                    "torn": port.torn,
-                    "pauses": port.pauses,
-                    "last_error": port.last_error,
-                    **port.garbage.describe(),
-                }
-        return {}
+        port = next((port for port in self._ports.values() if trigger in port.triggers), None)
+        if port is None or port.settings.profile is None or port.framer is None:
+            return {}
+        return {
+            "state": self._state(port, port.settings.profile.line.quiet),
+            "port": port.settings.path,
+            "profile": port.settings.profile.name,
+            "readings": port.readings,
+            "opened": port.opened,
+            "overlong": port.framer.overlong,
+            "corrupt": port.framer.corrupt,
+            "torn": port.torn,
+            "pauses": port.pauses,
+            "floods": port.floods,
+            "last_error": port.last_error,
+            **port.garbage.describe(),
+        }
 
     async def run(self) -> None:
         """See `spi.Feed`."""
+        watch = ports.Watch()
+        loop = asyncio.get_running_loop()
+
+        def appeared() -> None:
+            watch.changed()
+            self._wake.set()
+
+        loop.add_reader(watch.fileno(), appeared)
         try:
             while True:
+                self._wake.clear()
                 missing = [port for port in self._ports.values() if port.device is None]
+                watch.follow(port.settings.path for port in missing)
                 for port in missing:
                     await self._open(port)
-                self._wake.clear()
                 away = any(port.device is None for port in self._ports.values())
                 try:
                     async with asyncio.timeout(LOOK_AGAIN if away else None):
@@ -166,17 +201,27 @@ class SerialFeed:
                 except TimeoutError:
                     continue
         finally:
+            loop.remove_reader(watch.fileno())
+            watch.close()
             for port in self._ports.values():
                 self._close(port)
 
-    def _settings(self, name: str, kind: str) -> PortSettings:
+    def _state(self, port: Port, quiet: float) -> str:
+        silent = quiet and port.device is not None and self._clock.monotonic() - port.heard > quiet
+        return "silent" if silent else port.state
+
+    def _path(self, name: str) -> str:
         section = self._sections.get(name)
-        if section is None and not os.path.normpath(name).startswith("/dev/"):
+        if section is not None:
+            return section.port
+        try:
+            return ports.check_name(name)
+        except FeedError as error:
             known = ", ".join(self._sections) or "none"
-            raise FeedError(
-                f"port {name!r} is neither a [serial.NAME] section (there are: {known}) nor a path below /dev"
-            )
-        path = section.port if section else os.path.normpath(name)
+            raise FeedError(f"{error} (sections: {known})") from error
+
+    def _profile(self, name: str, kind: str) -> Profile:
+        section = self._sections.get(name)
         kind = kind or (section.profile if section else "")
         if not kind:
             raise FeedError(f"profile is missing; there are: {', '.join(profiles.names())}")
@@ -184,24 +229,44 @@ class SerialFeed:
             profile = profiles.load(kind)
         except ConfigError as error:
             raise FeedError(str(error)) from error
-        baudrate = (section.baudrate if section else 0) or profile.baudrate
-        return PortSettings(name, path, baudrate, profile)
+        if profile.transport != "serial":
+            raise FeedError(f"{kind} is no device of a serial port: use the {profile.transport} feed")
+        return profile
+
+    def _settings(self, name: str, profile: Profile) -> PortSettings:
+        section = self._sections.get(name)
+        line = ports.line_of(profile.line, section)
+        return PortSettings(name, self._path(name), line, section.rate if section else _RATE, profile)
 
     async def _open(self, port: Port) -> None:
         try:
-            device = await asyncio.to_thread(_connect, port.settings)
-        except (OSError, serial.SerialException) as error:
-            port.state, problem = "waiting", _problem(error)
-            if problem != port.last_error:
-                _log.warning("serial port %s: %s", port.settings.path, problem)
-            port.last_error = problem
+            device = await asyncio.to_thread(ports.connect, port.settings.path, port.settings.line)
+        except (OSError, serial.SerialException, ValueError) as error:
+            port.state, trouble = "waiting", ports.problem(error)
+            if trouble != port.last_error:
+                _log.warning("serial port %s: %s", port.settings.path, trouble)
+            port.last_error = trouble
             return
-        if port.settings.path not in self._ports:  # removed while it was being opened
-            device.close()
+        if self._ports.get(port.settings.path) is not port or port.device is not None:
+            device.close()  # removed or opened meanwhile
             return
         port.device, port.state, port.last_error = device, "running", ""
         port.opened += 1
+        port.heard = self._clock.monotonic()
         asyncio.get_running_loop().add_reader(device.fileno(), self._readable, port)
+        for ask in port.settings.profile.asks if port.settings.profile else ():
+            self._ask(port, device, ask)
+
+    def _ask(self, port: Port, device: serial.Serial, ask: Ask) -> None:
+        """Send a question, now and every so often as long as the port is open."""
+        if port.device is not device:
+            return
+        try:
+            os.write(device.fileno(), ask.send)
+        except OSError as error:  # reading tells when the device is gone
+            port.last_error = ports.problem(error)
+        loop = asyncio.get_running_loop()
+        port.asking[ask.send] = loop.call_later(ask.every, self._ask, port, device, ask)
 
     def _readable(self, port: Port) -> None:
         device = port.device
@@ -212,28 +277,70 @@ class SerialFeed:
         except BlockingIOError:
             return
         except OSError as error:
-            data, port.last_error = b"", _problem(error)
+            data, port.last_error = b"", ports.problem(error)
         if not data:  # a terminal has no end of file: the device is gone
             port.last_error = port.last_error or "the device was unplugged"
             _log.warning("serial port %s: %s", port.settings.path, port.last_error)
             self._close(port)
             self._wake.set()
             return
-        self._deliver(port, port.framer.feed(data))
+        port.heard = self._clock.monotonic()
+        if port.framer is None:
+            return
+        frames = port.framer.feed(data)
+        self._deliver(port, frames)
+        self._restrain(port, device, len(data), len(frames))
+        if port.listening is None:
+            self._listen(port, device)
+
+    def _listen(self, port: Port, device: serial.Serial) -> None:
+        """Once the line is quiet, let frames out that hid behind the false start of another."""
+
+        def look() -> None:
+            port.listening = None
+            if port.device is not device or port.framer is None:
+                return
+            if self._clock.monotonic() - port.heard < IDLE:
+                self._listen(port, device)
+            else:
+                self._deliver(port, port.framer.idle())
+
+        port.listening = asyncio.get_running_loop().call_later(IDLE, look)
+
+    def _restrain(self, port: Port, device: serial.Serial, octets: int, frames: int) -> None:
+        """Do not read a port until the next second if more comes than may: the kernel holds it back."""
+        if port.heard - port.second >= 1.0:
+            port.second, port.frames, port.octets = port.heard, 0, 0
+        port.frames += frames
+        port.octets += octets
+        if (port.frames > port.settings.rate or port.octets > _BYTES) and port.device is device:
+            if not port.floods:
+                _log.warning(
+                    "serial port %s: more than %d frames a second", port.settings.path, port.settings.rate
+                )
+            port.floods += 1
+            asyncio.get_running_loop().remove_reader(device.fileno())
+            wait = max(0.0, port.second + 1.0 - port.heard)
+            asyncio.get_running_loop().call_later(wait, self._read_on, port, device)
 
     def _deliver(self, port: Port, frames: Sequence[bytes]) -> None:
+        profile, decode = port.settings.profile, port.decode
+        if profile is None or decode is None:
+            return
         now = self._clock.now()
         events: list[TriggerEvent] = []
         for frame in frames:
             try:
-                readings = decode(port.settings.profile, frame)
+                readings = decode(frame, _NO_PARTS)
             except Undecodable as error:
                 line = port.garbage.add(str(error), frame, self._clock.monotonic())
                 if line is not None:
                     _log.warning("serial port %s: %s", port.settings.path, line)
                 continue
+            if not readings:
+                continue
             port.readings += 1
-            text = payload(port.settings.profile, port.settings.name, now, readings)
+            text = payload(profile, port.settings.name, now, readings)
             events += (TriggerEvent(trigger, text, now) for trigger in port.triggers)
         if not events:
             return
@@ -248,21 +355,16 @@ class SerialFeed:
         if port.device is device:
             asyncio.get_running_loop().add_reader(device.fileno(), self._readable, port)
 
+    def _drop(self, port: Port) -> None:
+        self._close(port)
+        del self._ports[port.settings.path]
+
     def _close(self, port: Port) -> None:
         device, port.device, port.state = port.device, None, "waiting"
-        port.torn += port.framer.reset()
+        port.torn += port.framer.reset() if port.framer is not None else 0
+        for timer in port.asking.values():
+            timer.cancel()
+        port.asking.clear()
         if device is not None:
             asyncio.get_running_loop().remove_reader(device.fileno())
             device.close()
-
-
-def _connect(settings: PortSettings) -> serial.Serial:
-    """Open a port for us alone; may block for a while on odd devices."""
-    return serial.Serial(settings.path, settings.baudrate, timeout=0, exclusive=True)
-
-
-def _problem(error: OSError) -> str:
-    text = error.strerror or str(error)
-    if isinstance(error, PermissionError) or error.errno == 13:
-        return f"{text}: the service's user must be in the group dialout"
-    return text

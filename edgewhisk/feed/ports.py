@@ -1,0 +1,207 @@
+"""Serial ports: which there are, which one a name means, when one comes or goes."""
+
+from __future__ import annotations
+
+import os
+import termios
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import inotify_simple
+import serial
+from serial import rs485
+from serial.tools import list_ports
+
+from edgewhisk.device import profile as profiles
+from edgewhisk.device.profile import Line
+from edgewhisk.errors import ConfigError, FeedError
+from edgewhisk.settings import Serial
+
+BY_ID: Final = Path("/dev/serial/by-id")
+USB: Final = "usb:"
+_PARITIES: Final = {"none": "N", "even": "E", "odd": "O", "mark": "M", "space": "S"}
+
+
+class Found(NamedTuple):
+    """One port of this machine."""
+
+    path: str
+    by_id: str  # the lasting name below /dev/serial/by-id, if it has one
+    usb: str  # "1a86:7523", or "" if it is no USB device
+    serial_number: str
+    product: str
+
+    @property
+    def lasting(self) -> str:
+        """The name to configure: one that survives renumbering, if there is one."""
+        return self.by_id or self.path
+
+
+def found() -> list[Found]:
+    """All ports of this machine. Reads files of the kernel: not for the event loop."""
+    links = {}
+    if BY_ID.is_dir():
+        links = {str(link.resolve()): str(link) for link in BY_ID.iterdir()}
+    return [
+        Found(
+            port.device,
+            links.get(os.path.realpath(port.device), ""),
+            f"{port.vid:04x}:{port.pid:04x}" if port.vid is not None else "",
+            port.serial_number or "",
+            port.product or "",
+        )
+        for port in sorted(list_ports.comports())
+        if port.vid is not None or not port.device.startswith("/dev/ttyS")
+    ]
+
+
+def guesses(port: Found) -> list[str]:
+    """The profiles whose `[match]` fits a port: a chip's number alone says little, so there may be many."""
+    fitting = []
+    for name in profiles.names():
+        try:
+            match = profiles.load(name).match
+        except ConfigError:
+            continue  # `device list` tells
+        known = match.product is not None and match.product.search(port.product)
+        if known or (port.usb and port.usb in match.usb):
+            fitting.append(name)
+    return fitting
+
+
+def check_name(path: str) -> str:
+    """A path below /dev or `usb:VENDOR:PRODUCT[:SERIAL]`; raises `FeedError`."""
+    if path.startswith(USB):
+        parts = path.split(":")
+        if len(parts) in (3, 4) and all(len(part) == 4 for part in parts[1:3]):
+            return path
+        raise FeedError(f"port {path!r}: write usb:VENDOR:PRODUCT[:SERIAL], for example usb:1a86:7523")
+    normal = os.path.normpath(path)
+    if not normal.startswith("/dev/"):
+        raise FeedError(f"port {path!r} is neither a [serial.NAME] section, nor usb:..., nor below /dev")
+    return normal
+
+
+def locate(path: str) -> str:
+    """The device file of a port now; raises `FileNotFoundError`. Not for the event loop."""
+    if not path.startswith(USB):
+        return path
+    _, vendor, product, *number = path.split(":", 3)
+    wanted = f"{vendor}:{product}".lower()
+    fitting = [
+        port for port in found() if port.usb == wanted and (not number or port.serial_number == number[0])
+    ]
+    if not fitting:
+        raise FileNotFoundError(2, "no such USB device", path)
+    if len(fitting) > 1:
+        names = ", ".join(port.lasting for port in fitting)
+        raise FileNotFoundError(2, f"several devices fit ({names}): add the serial number", path)
+    return fitting[0].path
+
+
+def line_of(line: Line, section: Serial | None) -> Line:
+    """What the profile says, or the section where it says otherwise."""
+    if section is None:
+        return line
+    return Line(
+        section.baudrate or line.baudrate,
+        section.bytesize or line.bytesize,
+        section.parity or line.parity,
+        section.stopbits or line.stopbits,
+        section.flow or line.flow,
+        section.rs485 or line.rs485,
+        line.quiet,
+    )
+
+
+def connect(path: str, line: Line) -> serial.Serial:
+    """Open a port for us alone; may block for a while on odd devices. Raises `OSError`."""
+    device = serial.Serial(
+        locate(path),
+        line.baudrate,
+        bytesize=line.bytesize,
+        parity=_PARITIES[line.parity],
+        stopbits=line.stopbits,
+        rtscts=line.flow == "rtscts",
+        xonxoff=line.flow == "xonxoff",
+        timeout=0,
+        exclusive=True,
+    )
+    try:
+        if line.rs485:
+            device.rs485_mode = rs485.RS485Settings()
+    except (ValueError, OSError, termios.error) as error:
+        device.close()
+        raise OSError(22, f"the driver has no RS-485 mode ({error})") from error
+    return device
+
+
+def problem(error: Exception) -> str:
+    """What went wrong with a port, and what to do."""
+    number = getattr(error, "errno", None)
+    text = getattr(error, "strerror", None) or str(error)
+    if number == 13:
+        return f"{text}: the service's user must be in the group dialout"
+    if number in (11, 16) or "exclusively" in str(error):
+        return "another program has the port open (fuser shows which)"
+    return text
+
+
+class Watch:
+    """Tells when files come or go where ports appear, without polling.
+
+    Where the kernel has no more watches to give, nothing is told; the feed looks for missing ports
+    once a second anyway.
+    """
+
+    _CHANGES: Final = (
+        inotify_simple.flags.CREATE
+        | inotify_simple.flags.MOVED_TO
+        | inotify_simple.flags.ATTRIB  # udev sets the owner after the file is there
+        | inotify_simple.flags.DELETE
+    )
+
+    def __init__(self) -> None:
+        """Watches nothing yet."""
+        self._inotify = inotify_simple.INotify(nonblocking=True)
+        self._watched: dict[str, int] = {}
+
+    def fileno(self) -> int:
+        """Readable when something changed."""
+        return int(self._inotify.fileno())
+
+    def follow(self, paths: Iterable[str]) -> None:
+        """Watch the folders of `paths`: the nearest one that exists."""
+        folders = {_folder(path) for path in paths}
+        for gone in set(self._watched) - folders:
+            self._forget(gone)
+        for folder in folders - set(self._watched):
+            try:
+                self._watched[folder] = self._inotify.add_watch(folder, self._CHANGES)
+            except OSError:
+                continue  # removed meanwhile, or no watches left
+
+    def changed(self) -> Sequence[str]:
+        """Names that came or went since the last call."""
+        return [event.name for event in self._inotify.read(timeout=0)]
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._inotify.close()
+
+    def _forget(self, folder: str) -> None:
+        watch = self._watched.pop(folder)
+        try:
+            self._inotify.rm_watch(watch)
+        except OSError:
+            return  # the folder itself went
+
+
+def _folder(path: str) -> str:
+    if path.startswith(USB):
+        return "/dev"
+    folder = Path(path).parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return str(folder)

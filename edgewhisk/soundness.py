@@ -1,0 +1,164 @@
+"""What is wrong with a configuration beyond the types of its values. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from edgewhisk.entity.limits import Limits
+from edgewhisk.errors import Fault
+from edgewhisk.settings import EMBEDDED, Api, Cloud, Config, Mqtt, Serial
+
+_LEVELS: Final = ("debug", "info", "warning", "error")
+_MAX_PORT: Final = 65535
+_MAX_BAUD: Final = 4_000_000
+PARITIES: Final = ("none", "even", "odd", "mark", "space")
+FLOWS: Final = ("none", "rtscts", "xonxoff")
+_MIN_BUFFER: Final = 8 << 20
+_MAX_WINDOW: Final = 1  # second
+_MAX_INTERVAL: Final = 3600  # seconds
+
+
+class _Rule(NamedTuple):
+    """A fault, if `broken`."""
+
+    broken: bool
+    key: str
+    problem: str
+    example: str = ""
+
+
+def check(config: Config, where: str) -> list[Fault]:
+    """What types alone do not tell."""
+    rules = [*_general(config), *_cloud(config.cloud), *_limits(config.limits)]
+    for name, port in config.serial.items():
+        rules += _serial(f"serial.{name}", port)
+    rules += _broker("mqtt", config.mqtt)
+    for name, broker in config.brokers.items():
+        rules += _broker(f"brokers.{name}", broker)
+    return [Fault(where, rule.key, rule.problem, rule.example) for rule in rules if rule.broken]
+
+
+def _general(config: Config) -> Iterator[_Rule]:
+    levels = f"must be one of {', '.join(_LEVELS)}"
+    yield _Rule(config.log_level not in _LEVELS, "log_level", levels, 'log_level = "info"')
+    yield _Rule(not config.api.host, "api.host", "must not be empty", 'host = "127.0.0.1"')
+    in_range = 0 <= config.api.port <= _MAX_PORT
+    yield _Rule(not in_range, "api.port", f"must be 0 to {_MAX_PORT}", "port = 3233")
+    yield from _tls(config.api)
+    small = config.buffer.max_bytes < _MIN_BUFFER
+    yield _Rule(small, "buffer.max_bytes", f"must be at least {_MIN_BUFFER}", "max_bytes = 268435456")
+    long = not 0 <= config.buffer.commit_window <= _MAX_WINDOW
+    window = f"must be 0 to {_MAX_WINDOW} seconds"
+    yield _Rule(long, "buffer.commit_window", window, "commit_window = 0.02")
+
+
+def _serial(section: str, port: Serial) -> Iterator[_Rule]:
+    yield _Rule(not port.port, f"{section}.port", "must name a device", 'port = "/dev/ttyUSB0"')
+    odd = not 0 <= port.baudrate <= _MAX_BAUD
+    yield _Rule(odd, f"{section}.baudrate", f"must be 0 to {_MAX_BAUD}", "baudrate = 9600")
+    yield _Rule(port.bytesize not in (0, 5, 6, 7, 8), f"{section}.bytesize", "must be 5 to 8", "bytesize = 8")
+    yield _Rule(
+        port.stopbits not in (0, 1, 1.5, 2), f"{section}.stopbits", "must be 1, 1.5 or 2", "stopbits = 1"
+    )
+    for key, choices in (("parity", PARITIES), ("flow", FLOWS)):
+        wrong = getattr(port, key) not in ("", *choices)
+        yield _Rule(wrong, f"{section}.{key}", f"must be one of {', '.join(choices)}", f'{key} = "none"')
+    yield _Rule(port.rate < 1, f"{section}.rate", "must be at least 1", "rate = 1000")
+
+
+def _broker(section: str, broker: Mqtt) -> Iterator[_Rule]:
+    brokers = "must be embedded, embedded://HOST:PORT, mqtt://HOST[:PORT] or mqtts://HOST[:PORT]"
+    yield _Rule(not _is_broker(broker.url), f"{section}.url", brokers, 'url = "mqtt://127.0.0.1:1883"')
+    second = section != "mqtt" and broker.url.startswith(EMBEDDED)
+    yield _Rule(
+        second, f"{section}.url", "must not be embedded: only [mqtt] can be", 'url = "mqtt://10.0.0.5"'
+    )
+    nameless = broker.password_file is not None and not broker.username
+    yield _Rule(nameless, f"{section}.username", "is needed with password_file", 'username = "gateway"')
+    half = (broker.cert_file is None) != (broker.key_file is None)
+    both = 'cert_file = "/etc/edgewhisk/gateway.pem"  key_file = "/etc/edgewhisk/gateway.key"'
+    yield _Rule(half, f"{section}.cert_file", "and key_file are needed together", both)
+    secure = broker.ca_file is not None or broker.cert_file is not None
+    plain = secure and not broker.url.startswith("mqtts:")
+    yield _Rule(
+        plain, f"{section}.url", "must begin with mqtts:// to use certificates", 'url = "mqtts://10.0.0.5"'
+    )
+    yield _Rule(
+        broker.version not in ("3.1.1", "5"), f"{section}.version", "must be 3.1.1 or 5", 'version = "5"'
+    )
+    few = not 1 <= broker.receive_maximum <= _MAX_PORT
+    yield _Rule(few, f"{section}.receive_maximum", f"must be 1 to {_MAX_PORT}", "receive_maximum = 200")
+    short = not 0 <= broker.session_expiry < 1 << 32
+    yield _Rule(
+        short, f"{section}.session_expiry", "must be 0 to 4294967295 seconds", "session_expiry = 604800"
+    )
+    odd = bool(set(broker.status_topic) & set("+#\0"))
+    yield _Rule(
+        odd, f"{section}.status_topic", "must be a topic without + and #", 'status_topic = "gateways/a"'
+    )
+
+
+def _tls(api: Api) -> Iterator[_Rule]:
+    half = (api.tls_cert is None) != (api.tls_key is None)
+    both = 'tls_cert = "/etc/edgewhisk/tls/cert.pem"  tls_key = "/etc/edgewhisk/tls/key.pem"'
+    yield _Rule(half, "api.tls_cert", "and api.tls_key are needed together", both)
+    bare = not is_loopback(api.host) and api.tls_cert is None and not api.plain_http
+    problem = (
+        f"{api.host} can be reached by others, and keys would cross the network in clear: set api.tls_cert "
+        "and api.tls_key (edgewhisk tls self-signed makes them), or api.plain_http = true"
+    )
+    yield _Rule(bare, "api.host", problem, 'host = "127.0.0.1"')
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    return host == "localhost" or host == "::1" or host.startswith("127.")
+
+
+def _cloud(cloud: Cloud) -> Iterator[_Rule]:
+    odd = not 0 < cloud.interval <= _MAX_INTERVAL
+    yield _Rule(
+        odd, "cloud.interval", f"must be over 0 and at most {_MAX_INTERVAL} seconds", "interval = 2.0"
+    )
+    odd = not 1 <= cloud.longest_pause <= _MAX_INTERVAL
+    yield _Rule(odd, "cloud.longest_pause", f"must be 1 to {_MAX_INTERVAL} seconds", "longest_pause = 300.0")
+    if not cloud.url:
+        return
+    address = "must be http(s)://HOST[:PORT]"
+    yield _Rule(not _is_http(cloud.url), "cloud.url", address, 'url = "https://ow.example.com"')
+    keyless, key = cloud.auth_file is None, 'auth_file = "/etc/edgewhisk/cloud.key"'
+    yield _Rule(keyless, "cloud.auth_file", "is needed with cloud.url; it holds uuid:key", key)
+
+
+def _limits(limits: Limits) -> Iterator[_Rule]:
+    for entry in fields(Limits):
+        least = 0 if "logs" in entry.name else 1
+        problem = f"must be at least {least}"
+        example = f"{entry.name} = {entry.default}"
+        yield _Rule(getattr(limits, entry.name) < least, f"limits.{entry.name}", problem, example)
+    for noun in ("duration", "memory", "logs"):
+        low, usual, high = (getattr(limits, f"{edge}_action_{noun}") for edge in ("min", "default", "max"))
+        problem = f"min, default and max must be in this order, not {low}, {usual}, {high}"
+        yield _Rule(not low <= usual <= high, f"limits.default_action_{noun}", problem)
+
+
+def _is_broker(url: str) -> bool:
+    if url == EMBEDDED:
+        return True
+    parts = urlsplit(url)
+    return parts.scheme in (EMBEDDED, "mqtt", "mqtts") and _has_host(url)
+
+
+def _is_http(url: str) -> bool:
+    return urlsplit(url).scheme in ("http", "https") and _has_host(url)
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and (parts.port is None or 0 <= parts.port <= _MAX_PORT)
+    except ValueError:  # the port is no number
+        return False
