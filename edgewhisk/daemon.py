@@ -12,9 +12,8 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from edgewhisk import __version__
 from edgewhisk.api.app import create_app
@@ -22,6 +21,7 @@ from edgewhisk.api.hot import Door
 from edgewhisk.api.services import Measures, Services
 from edgewhisk.buffer.activations import Activations as ActivationLog
 from edgewhisk.buffer.artifacts import Artifacts
+from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.capability.capabilities import Doors
 from edgewhisk.capability.fetch import Fetch
 from edgewhisk.capability.outward import Outward
@@ -41,9 +41,10 @@ from edgewhisk.controller.triggers import Triggers
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.message import ActivationMessage, Outcome
-from edgewhisk.errors import InstanceError, StorageError
+from edgewhisk.errors import InstanceError
 from edgewhisk.feed.broker import EmbeddedBroker
 from edgewhisk.feed.cron import AlarmsFeed
+from edgewhisk.feed.dead_letters import DeadLetters
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.feed.serial import SerialFeed
@@ -51,6 +52,7 @@ from edgewhisk.instance import lasting_name, notify, process, state_directory, t
 from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
+from edgewhisk.links import mqtt_link
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.server import Certificate, HttpServer, bind
 from edgewhisk.settings import EMBEDDED, Api, Config
@@ -66,7 +68,6 @@ Run = Callable[[], Awaitable[None]]
 DRAIN: Final = 10.0  # seconds that queued work gets when the gateway stops; the journal keeps the rest
 SLOTS: Final = 8  # live sandboxes of a runtime; each holds about 0.4 MB
 _RESTART: Final = (1.0, 30.0)  # seconds before a failed task is started again: first, most
-MQTT_PORT: Final = 1883
 
 
 class Daemon:
@@ -164,6 +165,11 @@ class Daemon:
             "invoker": self._invoker.describe(),
             "sandboxes": {**self._sandboxes.describe(), "refused": self._doors.refused},
             "unruled": self._controller.unruled,
+            "dead_letters": {
+                "kept": len(self._dead),
+                "unlisted": self._dead.unlisted,
+                "evicted": self._dead.evicted,
+            },
             "feeds": list(self._feeds.describe()),
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
             "incidents": self._told(),
@@ -199,6 +205,9 @@ class Daemon:
         stack.callback(kept.close)
         self.incidents += kept.incidents
         self._state = State(kept)
+        self._shelf = await asyncio.to_thread(Shelf.open, config.state_dir / "shelf")
+        stack.push_async_callback(self._shelf.close)
+        self.incidents += self._shelf.incidents
         self._doors = Doors(dict(self._state.operations), self._state.settle)
         sandboxes = Sandboxes(config.state_dir / "cache", self._clock, self._doors, slots=SLOTS)
         stack.callback(sandboxes.close)
@@ -221,29 +230,30 @@ class Daemon:
 
     async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:
         config = self._config
-        link = await self._mqtt_link(stack)
+        links = await self._mqtt_links(stack)
         origins = await asyncio.to_thread(self._log.origins)
+        self._dead = DeadLetters(self._shelf, self._clock)
         return [
-            MqttFeed(link, self._controller, self._clock, origins),
+            MqttFeed(links, self._controller, self._clock, self._dead, origins),
             SerialFeed(config.serial, self._controller, self._clock),
             AlarmsFeed(self._controller, self._clock),
         ]
 
-    async def _mqtt_link(self, stack: contextlib.AsyncExitStack) -> MqttLink:
-        """Where the broker is; starts the embedded one."""
-        settings = self._config.mqtt
-        password = _password(settings.password_file)
-        parts = urlsplit(settings.url if "//" in settings.url else f"{settings.url}://127.0.0.1")
-        host, port = parts.hostname or "127.0.0.1", MQTT_PORT if parts.port is None else parts.port
-        if parts.scheme == EMBEDDED:
-            broker = EmbeddedBroker(host, port)
+    async def _mqtt_links(self, stack: contextlib.AsyncExitStack) -> dict[str, MqttLink]:
+        """Where the brokers are; starts the embedded one."""
+        config = self._config
+        client_id = lasting_name(config.state_dir / "client_id")
+        links = {"": mqtt_link("mqtt", config.mqtt, client_id)}
+        for name, settings in config.brokers.items():
+            links[name] = mqtt_link(f"brokers.{name}", settings, client_id)
+        if config.mqtt.url.startswith(EMBEDDED):
+            broker = EmbeddedBroker(links[""].host, links[""].port)
             try:
-                port = await broker.start()
+                links[""] = replace(links[""], port=await broker.start())
                 stack.push_async_callback(broker.stop)
             except InstanceError as error:
                 self.incidents.append(f"{error}; using the broker that runs there ({error.hint})")
-        client_id = settings.client_id or lasting_name(self._config.state_dir / "client_id")
-        return MqttLink(host, port, client_id, settings.username, password)
+        return links
 
     def _open_doors(self, sources: list[Feed]) -> None:
         """Let actions reach what is granted to them beyond their state."""
@@ -353,12 +363,3 @@ def _url(listener: socket.socket, *, tls: bool) -> str:
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - an address to call
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _password(path: Path | None) -> str:
-    if path is None:
-        return ""
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(f"[mqtt] password_file {path} cannot be read: {error}") from error

@@ -233,6 +233,18 @@ class ArtifactStore(Protocol):
         ...
 
 
+class Shelf(Protocol):
+    """Keeps small documents that must survive. Called on the event loop."""
+
+    def read(self, collection: str) -> dict[str, dict[str, Any]]:
+        """All documents of a collection by key; from memory."""
+        ...
+
+    def write(self, changes: Sequence[Change]) -> asyncio.Future[None]:
+        """Make all changes or none; done when they are on disk, fails with `StorageError`."""
+        ...
+
+
 class Lookup(Protocol):
     """Finds the action a message asks for, with everything bound to it, as it is now. Thread-safe."""
 

@@ -13,6 +13,7 @@ from edgewhisk.entity.message import Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError
 from edgewhisk.feed.mqtt import MqttFeed
+from edgewhisk.feed.mqtt_packets import Message
 from edgewhisk.feed.serial import SerialFeed
 
 
@@ -30,7 +31,7 @@ class GatewayWorld:
 
     async def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
         """See `World`."""
-        self._mqtt.publish(topic, payload, qos, retain)
+        await self._mqtt.publish("", Message(topic, payload, qos, retain))
 
     async def write(self, port: str, data: bytes) -> None:
         """See `World`."""

@@ -25,7 +25,10 @@ PURE = [
         PACKAGE / "device" / f"{name}.py"
         for name in ("table", "checksum", "framing", "decode", "sparkplug", "registers", "capture", "topics")
     ),
-    *(PACKAGE / "feed" / f"{name}.py" for name in ("payload", "backoff", "garbage", "schedule")),
+    *(
+        PACKAGE / "feed" / f"{name}.py"
+        for name in ("payload", "backoff", "garbage", "schedule", "mqtt_packets")
+    ),
     *(PACKAGE / "controller" / f"{name}.py" for name in ("firing", "entitlement")),
     *(PACKAGE / "invoker" / f"{name}.py" for name in ("queue", "pace", "composition")),
     *(PACKAGE / "sandbox" / f"{name}.py" for name in ("abi", "outcome", "archive", "streams", "image")),

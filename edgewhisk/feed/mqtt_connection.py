@@ -9,72 +9,84 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import gmqtt
-from gmqtt.mqtt.constants import MQTTv311
+from gmqtt.mqtt.constants import MQTTv50, MQTTv311
 from gmqtt.mqtt.handler import MQTTConnectError
 
+from edgewhisk.feed import mqtt_packets as packets
+from edgewhisk.feed.mqtt_packets import Delivery, Message
+
 _KEEP_ALIVE: Final = 60  # seconds
+_WINDOW: Final = 1000  # QoS 1 messages of ours under way at once, if the broker does not say
 _REFUSALS: Final = {
-    1: "the broker does not speak MQTT 3.1.1",
-    2: "the broker refuses the client id: set [mqtt] client_id",
+    1: "the broker does not speak this version of MQTT: set version",
+    2: "the broker refuses the client id: set client_id",
     3: "the broker is not available",
-    4: "wrong username or password: see [mqtt] username and password_file",
-    5: "the broker does not authorize this client: see [mqtt] username and password_file",
+    4: "wrong username or password: see username and password_file",
+    5: "the broker does not authorize this client: see username and password_file",
+    132: "the broker does not speak MQTT 5: set version",
+    133: "the broker refuses the client id: set client_id",
+    134: "wrong username or password: see username and password_file",
+    135: "the broker does not authorize this client: see username and password_file",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class MqttLink:
-    """How to reach the broker."""
+    """How to reach a broker."""
 
     host: str
     port: int
     client_id: str
     username: str = ""
     password: str = field(default="", repr=False)
-
-
-class Delivery(NamedTuple):
-    """One PUBLISH from the broker."""
-
-    topic: str
-    payload: bytes
-    packet_id: int | None  # None at QoS 0
-    again: bool  # the broker's DUP flag
+    tls: ssl.SSLContext | None = None
+    version: int = 4  # 4 is MQTT 3.1.1
+    receive_maximum: int = 200
+    session_expiry: int = 604_800  # seconds
+    status_topic: str = ""
 
 
 class Connection:
     """One gmqtt client for the life of one connection."""
 
     def __init__(self, link: MqttLink, take: Callable[[Connection, Sequence[Delivery]], None]) -> None:
+        """`take` gets what each chunk from the network brought."""
         self._link = link
         self._take = take
         self._collected: list[Delivery] = []
         self._lost = asyncio.Event()
         self._error: BaseException | None = None
         self._paused = False
-        loop = asyncio.get_running_loop()
-        self._soon = loop.call_soon
-        client = gmqtt.Client(link.client_id, clean_session=False, optimistic_acknowledgement=False)
-        client.set_config({"reconnect_retries": -2, "reconnect_delay": 0})  # -1 is for ever, 0 is once
-        if link.username:
-            client.set_auth_credentials(link.username, link.password)
-        client.on_disconnect = lambda *_: self._lost.set()
-        client._package_handler._handle_publish_packet = self._publish
-        self._client: Any = client
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[tuple[Message, asyncio.Future[None]]] = deque()
+        self._flying: dict[int, asyncio.Future[None]] = {}
+        self._window = _WINDOW
+        self._client = self._make()
 
     async def open(self) -> None:
         """Connect; raises `OSError`."""
+        link = self._link
+        version = MQTTv50 if link.version >= 5 else MQTTv311
+        secure = link.tls if link.tls is not None else False
         try:
             await self._client.connect(
-                self._link.host, self._link.port, keepalive=_KEEP_ALIVE, version=MQTTv311
+                link.host, link.port, ssl=secure, keepalive=_KEEP_ALIVE, version=version
             )
         except MQTTConnectError as error:
             raise ConnectionRefusedError(_REFUSALS.get(error._code, str(error))) from error
+        if link.version >= 5:
+            # gmqtt hands out no more identifiers than the broker takes, also for subscriptions.
+            most = self._client._package_handler._connack_properties.get("receive_maximum", [_WINDOW])
+            self._window = max(1, min(_WINDOW, int(most[0]) - 4))
+        if link.status_topic:
+            self.publish([Message(link.status_topic, b"online", 1, retain=True)])
 
     async def lost(self) -> None:
         """Wait until the connection is gone; raises what made us give it up."""
@@ -84,12 +96,30 @@ class Connection:
 
     async def close(self) -> None:
         """Say good-bye if there is somebody to hear it."""
+        link = self._link
         if self._client._connection is not None:
+            if link.status_topic and not self._lost.is_set():
+                # A clean good-bye makes the broker forget the will.
+                self._send(
+                    packets.write(Message(link.status_topic, b"offline", 0, retain=True), 0, link.version)
+                )
             await self._client.disconnect()
+        self._abandon()
 
-    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
-        """Send a message; of QoS 1 the broker's acknowledgement is not waited for."""
-        self._client.publish(topic, payload, qos=qos, retain=retain)
+    def publish(self, messages: Sequence[Message]) -> list[asyncio.Future[None]]:
+        """Send messages in order, in one write; each future is done when the broker has its message.
+
+        At QoS 0 that is when it is written. A future fails with `ConnectionError` when the connection
+        is lost before.
+        """
+        futures = []
+        for message in messages:
+            future: asyncio.Future[None] = self._loop.create_future()
+            future.add_done_callback(_seen)
+            futures.append(future)
+            self._waiting.append((message, future))
+        self._flush()
+        return futures
 
     def subscribe(self, pattern: str, qos: int) -> None:
         """Ask for a filter."""
@@ -103,9 +133,7 @@ class Connection:
         """PUBACKs of QoS 1 messages, in one write."""
         if deliveries and not self._lost.is_set():
             ids = (one.packet_id for one in deliveries if one.packet_id is not None)
-            self._client._connection.send_package(
-                b"".join(b"\x40\x02" + mid.to_bytes(2, "big") for mid in ids)
-            )
+            self._send(b"".join(b"\x40\x02" + mid.to_bytes(2, "big") for mid in ids))
 
     def give_up(self, error: BaseException) -> None:
         """Drop the connection, so that the broker delivers again what was not acknowledged."""
@@ -128,6 +156,76 @@ class Connection:
         if not transport.is_closing():
             transport.resume_reading()
 
+    def _make(self) -> Any:
+        link = self._link
+        properties: dict[str, Any] = {}
+        if link.version >= 5:
+            properties = {
+                "receive_maximum": link.receive_maximum,
+                "session_expiry_interval": link.session_expiry,
+            }
+        will = gmqtt.Message(link.status_topic, b"offline", qos=1, retain=True) if link.status_topic else None
+        client = gmqtt.Client(
+            link.client_id,
+            clean_session=False,
+            optimistic_acknowledgement=False,
+            will_message=will,
+            **properties,
+        )
+        client.set_config({"reconnect_retries": -2, "reconnect_delay": 0})  # -1 is for ever, 0 is once
+        if link.username:
+            client.set_auth_credentials(link.username, link.password)
+        client.on_disconnect = lambda *_: self._lost.set()
+        client._package_handler._handle_publish_packet = self._publish
+        client._package_handler._handle_puback_packet = self._puback
+        return client
+
+    def _send(self, data: bytes) -> None:
+        self._client._connection.send_package(data)
+
+    def _flush(self) -> None:
+        """Write what the window lets through, in order."""
+        if self._lost.is_set():
+            self._abandon()
+            return
+        written = bytearray()
+        ids = self._client._package_handler.id_generator
+        while self._waiting:
+            message, future = self._waiting[0]
+            if message.qos and len(self._flying) >= self._window:
+                break
+            self._waiting.popleft()
+            number = ids._mid_generate() if message.qos else 0
+            written += packets.write(message, number, self._link.version)
+            if message.qos:
+                self._flying[number] = future
+            else:
+                future.set_result(None)
+        if written:
+            self._send(bytes(written))
+
+    def _puback(self, _header: int, packet: bytes) -> None:
+        number = int.from_bytes(packet[:2], "big")
+        future = self._flying.pop(number, None)
+        self._client._package_handler.id_generator.free_id(number)
+        if future is not None and not future.done():
+            refused = packet[2] if len(packet) > 2 else 0  # MQTT 5, 3.4.2.1: 0x80 and more are errors
+            if refused >= 0x80:
+                future.set_exception(ConnectionRefusedError(f"the broker refused it with code {refused:#x}"))
+            else:
+                future.set_result(None)
+        if self._waiting:
+            self._flush()
+
+    def _abandon(self) -> None:
+        """Nobody will acknowledge what is under way."""
+        left = [*self._flying.values(), *(future for _, future in self._waiting)]
+        self._flying.clear()
+        self._waiting.clear()
+        for future in left:
+            if not future.done():
+                future.set_exception(ConnectionResetError("the connection to the broker was lost"))
+
     def _tell_received(self) -> None:
         """Let the kernel acknowledge the segment now.
 
@@ -141,16 +239,14 @@ class Connection:
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _publish(self, header: int, packet: bytes) -> None:
-        """A PUBLISH of MQTT 3.1.1 (section 3.3): topic, packet identifier if QoS > 0, payload."""
-        end = 2 + int.from_bytes(packet[:2], "big")
-        topic = packet[2:end].decode(errors="replace")
-        packet_id = None
-        if header & 0x06:
-            packet_id = int.from_bytes(packet[end : end + 2], "big")
-            end += 2
+        try:
+            delivery = packets.read(header, packet, self._link.version)
+        except ValueError as error:
+            self.give_up(ConnectionAbortedError(f"the broker sent a malformed packet: {error}"))
+            return
         if not self._collected:
-            self._soon(self._hand_over)
-        self._collected.append(Delivery(topic, packet[end:], packet_id, bool(header & 0x08)))
+            self._loop.call_soon(self._hand_over)
+        self._collected.append(delivery)
 
     def _hand_over(self) -> None:
         collected, self._collected = self._collected, []
@@ -160,3 +256,9 @@ class Connection:
                 self._take(self, collected)
             except Exception as error:  # noqa: BLE001 - a fault of ours must reach the supervisor
                 self.give_up(error)
+
+
+def _seen(future: asyncio.Future[None]) -> None:
+    """Whoever published need not wait; asyncio shall not complain then."""
+    if not future.cancelled():
+        future.exception()

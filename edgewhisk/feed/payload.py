@@ -1,11 +1,16 @@
-"""From the bytes of a message to the parameters of an event. Pure."""
+"""From the bytes of a message to the parameters of an event. Pure.
+
+`head` is what the gateway adds, JSON text of members without braces: `"topic":"a/b"`. It comes first,
+so keys of the message of the same name win.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
+import cbor2
 import orjson
 
 
@@ -13,46 +18,60 @@ class MalformedPayload(ValueError):
     """The bytes are not what the feed was told to expect."""
 
 
-def of_json(topic: bytes, data: bytes) -> bytes:
-    """The keys of a JSON object with `topic` under them; any other value as `payload`.
+def of_json(head: bytes, data: bytes) -> bytes:
+    """The keys of a JSON object with `head` before them; any other value as `payload`.
 
-    The object's text is not built anew: it is checked and put behind the topic, and a key `topic`
-    of its own, coming later, wins.
+    The object's text is not built anew: it is checked and put behind the head.
     """
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise MalformedPayload(f"not JSON: {error}") from None
     if not isinstance(value, dict):
-        return b'{"topic":%b,"payload":%b}' % (topic, orjson.dumps(value))
+        return b'{%b,"payload":%b}' % (head, orjson.dumps(value))
     if not value:
-        return b'{"topic":%b}' % topic
+        return b"{%b}" % head
     text = data.strip(b" \t\r\n")
     if b"\n" in text or b"\r" in text:  # white space only: JSON has no raw line break inside a string
         text = text.replace(b"\n", b" ").replace(b"\r", b" ")
-    return b'{"topic":%b,%b' % (topic, text[1:])
+    return b"{%b,%b" % (head, text[1:])
 
 
-def of_text(topic: bytes, data: bytes) -> bytes:
+def of_text(head: bytes, data: bytes) -> bytes:
     """The bytes as UTF-8 text in `payload`."""
     try:
-        return b'{"topic":%b,"payload":%b}' % (topic, orjson.dumps(data.decode()))
+        return b'{%b,"payload":%b}' % (head, orjson.dumps(data.decode()))
     except UnicodeDecodeError as error:
         raise MalformedPayload(f"not UTF-8 text: {error.reason}") from None
 
 
-def of_bytes(topic: bytes, data: bytes) -> bytes:
+def of_bytes(head: bytes, data: bytes) -> bytes:
     """The bytes as base64 in `payload`."""
-    return b'{"topic":%b,"payload":"%b"}' % (topic, base64.b64encode(data))
+    return b'{%b,"payload":"%b"}' % (head, base64.b64encode(data))
+
+
+def of_cbor(head: bytes, data: bytes) -> bytes:
+    """As JSON, of a CBOR item (RFC 8949); byte strings become base64."""
+    try:
+        return of_json(head, orjson.dumps(cbor2.loads(data), default=_plain, option=orjson.OPT_NON_STR_KEYS))
+    except (cbor2.CBORDecodeError, orjson.JSONEncodeError, ValueError, TypeError, RecursionError) as error:
+        raise MalformedPayload(f"not CBOR that JSON can say: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return str(value)
 
 
 FORMATS: Final[Mapping[str, Callable[[bytes, bytes], bytes]]] = {
     "json": of_json,
     "text": of_text,
     "base64": of_bytes,
+    "cbor": of_cbor,
 }
 
 
-def topic_text(topic: str) -> bytes:
-    """A topic as JSON text."""
-    return orjson.dumps(topic)
+def members(values: Mapping[str, Any]) -> bytes:
+    """Values as the members of a JSON object, without its braces."""
+    return orjson.dumps(values)[1:-1]

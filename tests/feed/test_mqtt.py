@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import cbor2
+import gmqtt
+import orjson
 import pytest
+from gmqtt.mqtt.constants import MQTTv50
+from hypothesis import given
+from hypothesis import strategies as st
 
+from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.names import parse_name
-from edgewhisk.errors import FeedError
+from edgewhisk.errors import CapabilityError, FeedError
+from edgewhisk.feed import mqtt_packets as packets
 from edgewhisk.feed.broker import EmbeddedBroker
+from edgewhisk.feed.dead_letters import DeadLetters
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import MqttLink
+from edgewhisk.feed.mqtt_packets import Message
+from edgewhisk.feed.mqtt_session import Session
 from tests.fakes.fire import RecordingFire
+from tests.feed.certificates import Authority
 from tests.path.gateway import MOSQUITTO, mosquitto
 from tests.path.publisher import publish
 
@@ -28,25 +42,52 @@ needs_mosquitto = pytest.mark.skipif(
 
 
 @asynccontextmanager
-async def feed(port: int, fire: RecordingFire, origins: Sequence[str] = ()) -> AsyncIterator[MqttFeed]:
-    made = MqttFeed(MqttLink("127.0.0.1", port, "edge-under-test"), fire, SystemClock(), origins)
-    await made.add(TRIGGER, "mqtt/message", made.check("mqtt/message", {"topic": "t/+"}))
-    task = asyncio.create_task(made.run())
-    try:
-        await state(made, "running")
-        yield made
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+async def feed(
+    port: int, fire: RecordingFire, origins: Sequence[str] = (), *, subscribe: str = "t/+", **link: Any
+) -> AsyncIterator[Made]:
+    with tempfile.TemporaryDirectory() as folder:
+        shelf = Shelf.open(Path(folder))
+        links = {"": MqttLink("127.0.0.1", port, link.pop("client_id", "edge-under-test"), **link)}
+        made = MqttFeed(links, fire, SystemClock(), DeadLetters(shelf, SystemClock()), origins)
+        if subscribe:
+            kind = "text" if subscribe.startswith("gateways") else "json"
+            checked = made.check("mqtt/message", {"topic": subscribe, "format": kind})
+            await made.add(TRIGGER, "mqtt/message", checked)
+        task = asyncio.create_task(made.run())
+        try:
+            await state(made.sessions[""], "running")
+            yield Made(made, made.sessions[""])
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await shelf.close()
 
 
-async def state(made: MqttFeed, wanted: str, connects: int = 1) -> None:
+class Made(NamedTuple):
+    """A running feed and its only session."""
+
+    feed: MqttFeed
+    session: Session
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return self.session.counts
+
+
+def unconnected(**more: Any) -> MqttFeed:
+    with tempfile.TemporaryDirectory() as folder:
+        dead = DeadLetters(Shelf.open(Path(folder)), SystemClock())
+    links = {"": MqttLink("127.0.0.1", 1, "x"), **more}
+    return MqttFeed(links, RecordingFire(), SystemClock(), dead, [])
+
+
+async def state(made: Session, wanted: str, connects: int = 1) -> None:
     async with asyncio.timeout(20):
         while made.state != wanted or made.counts["connects"] < connects:  # noqa: ASYNC110 - a real broker
             await asyncio.sleep(0.01)
 
 
-async def counted(made: MqttFeed, name: str, least: int) -> None:
+async def counted(made: Made, name: str, least: int) -> None:
     async with asyncio.timeout(20):
         while made.counts[name] < least:  # noqa: ASYNC110 - a real broker
             await asyncio.sleep(0.01)
@@ -86,7 +127,7 @@ def test_what_the_disk_refused_is_delivered_again(tmp_path: Path) -> None:
             await counted(made, "refused", 1)
             fire.refuse(on=False)
             fire.calls.clear()
-            await state(made, "running", 2)
+            await state(made.session, "running", 2)
             await fire.count(3)
             assert sorted({event.payload for event in fire.events}) == [
                 b'{"topic":"t/a","seq":%d}' % seq for seq in (1, 2, 3)
@@ -122,8 +163,8 @@ def test_overlapping_filters_fire_each_trigger_once_on_the_embedded_broker() -> 
             async with feed(port, fire) as made:
                 await publish(port, "t/a", 20, 0)
                 await fire.count(20)
-                await made.add(OTHER, "mqtt/message", {"topic": "t/a", "qos": 1, "format": "base64"})
-                await made.remove(TRIGGER)
+                await made.feed.add(OTHER, "mqtt/message", {"topic": "t/a", "qos": 1, "format": "base64"})
+                await made.feed.remove(TRIGGER)
                 await publish(port, "t/a", 20, 0)
                 await fire.wait_for(lambda seen: sum(one.trigger == OTHER for one in seen.events) >= 20)
                 assert sum(one.trigger == TRIGGER for one in fire.events) == 20
@@ -140,7 +181,6 @@ def test_garbage_is_counted_and_does_not_come_round(tmp_path: Path) -> None:
         fire = RecordingFire()
         try:
             async with feed(port, fire) as made:
-                made._subscriptions[TRIGGER].format = "json"
                 import gmqtt
                 from gmqtt.mqtt.constants import MQTTv311
 
@@ -150,8 +190,11 @@ def test_garbage_is_counted_and_does_not_come_round(tmp_path: Path) -> None:
                     client.publish("t/x", data, qos=1)
                 await fire.count(1)
                 await client.disconnect()
-                told = made.describe(TRIGGER)
+                told = made.feed.describe(TRIGGER)
                 assert (told["garbage"], told["delivered"], told["state"]) == (2, 1, "running")
+                letters = made.feed.dead.list()
+                assert [letter["topic"] for letter in letters] == ["t/x", "t/x"]
+                assert "not JSON" in letters[0]["reason"]
         finally:
             await broker.stop()
 
@@ -167,11 +210,18 @@ def test_garbage_is_counted_and_does_not_come_round(tmp_path: Path) -> None:
         ({"topic": "a", "qos": True}, "qos must be"),
         ({"topic": "a", "format": "xml"}, "format must be one of json, text, base64"),
         ({"topic": "a", "topik": 1}, "unknown parameter 'topik'"),
+        ({"topic": "a", "broker": "b"}, "broker 'b' is no"),
+        ({"topic": "a", "retained": "no"}, "retained must be true or false"),
+        ({"topic": "a", "properties": 1}, "properties must be true or false"),
+        ({"topic": "$share/a"}, "a shared one is"),
+        ({"topic": "$share/+/a"}, "a shared one is"),
+        ({"profile": "no/thing"}, "there is no profile 'no/thing'"),
+        ({"profile": "nova/sds011"}, "use the serial feed"),
     ],
 )
 def test_wrong_parameters_are_named(parameters: dict[str, Any], text: str) -> None:
     async def play() -> None:
-        made = MqttFeed(MqttLink("127.0.0.1", 1, "x"), RecordingFire(), SystemClock(), [])
+        made = unconnected()
         with pytest.raises(FeedError, match=text):
             made.check("mqtt/message", parameters)
 
@@ -180,14 +230,203 @@ def test_wrong_parameters_are_named(parameters: dict[str, Any], text: str) -> No
 
 def test_an_absent_broker_is_told_and_waited_for() -> None:
     async def play() -> None:
-        made = MqttFeed(MqttLink("127.0.0.1", 1, "x"), RecordingFire(), SystemClock(), [])
+        made = unconnected()
         await made.add(TRIGGER, "mqtt/message", {"topic": "a", "qos": 1, "format": "json"})
         task = asyncio.create_task(made.run())
         async with asyncio.timeout(20):
-            while made.state != "waiting":  # noqa: ASYNC110 - a real socket
+            while made.sessions[""].state != "waiting":  # noqa: ASYNC110 - a real socket
                 await asyncio.sleep(0.01)
-        assert "refused" in made.describe(TRIGGER)["last_error"].lower() or made.last_error
+        assert "refused" in made.describe(TRIGGER)["last_error"].lower() or made.sessions[""].last_error
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(play())
+
+
+async def send(port: int, *messages: gmqtt.Message, version: int = MQTTv50) -> None:
+    """Publish at QoS 1 and wait until the broker has all."""
+    client = gmqtt.Client("sender")
+    await client.connect("127.0.0.1", port, version=version)
+    for message in messages:
+        client.publish(message)
+    await asyncio.wait_for(client._persistent_storage.wait_empty(), 10)
+    await client.disconnect()
+
+
+def told(fire: RecordingFire) -> list[dict[str, Any]]:
+    return [orjson.loads(payload) for payload in fire.payloads]
+
+
+@needs_mosquitto
+def test_client_certificates_and_what_is_told_without_them(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("broker")
+    mine, my_key = authority.issue("gateway")
+    settings = (
+        f"cafile {authority.file}\ncertfile {certificate}\nkeyfile {key}\n"
+        "require_certificate true\nuse_identity_as_username true\nallow_anonymous false"
+    )
+
+    async def play(port: int) -> None:
+        trusting = ssl.create_default_context(cafile=str(authority.file))
+        trusting.load_cert_chain(mine, my_key)
+        fire = RecordingFire()
+        async with feed(port, fire, tls=trusting) as made:
+            await made.feed.publish("", Message("t/self", b'{"over":"tls"}', 1))
+            await fire.count(1)
+            assert told(fire) == [{"topic": "t/self", "over": "tls"}]
+        for wrong in (ssl.create_default_context(), ssl.create_default_context(cafile=str(authority.file))):
+            stranger = unconnected()
+            stranger.sessions[""].link = MqttLink("127.0.0.1", port, "x", tls=wrong)
+            task = asyncio.create_task(stranger.run())
+            async with asyncio.timeout(20):
+                while stranger.sessions[""].state != "waiting":  # noqa: ASYNC110 - a real socket
+                    await asyncio.sleep(0.01)
+            assert stranger.sessions[""].last_error
+            assert stranger.sessions[""].counts["connects"] == 0
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    with mosquitto(tmp_path, settings) as port:
+        asyncio.run(play(port))
+
+
+@needs_mosquitto
+def test_mqtt_5_properties_formats_named_levels_and_retained_messages(tmp_path: Path) -> None:
+    async def play(port: int) -> None:
+        await send(port, gmqtt.Message("t/old", b'{"kept":1}', qos=1, retain=True))
+        fire = RecordingFire()
+        async with feed(port, fire, subscribe="t/{line}", version=5, receive_maximum=10) as made:
+            await fire.count(1)
+            assert told(fire) == [{"topic": "t/old", "line": "old", "retained": True, "kept": 1}]
+            wanted = {"topic": "u/{line}", "format": "cbor", "properties": True, "retained": False}
+            await made.feed.add(OTHER, "mqtt/message", made.feed.check("mqtt/message", wanted))
+            await send(port, gmqtt.Message("u/a", b'{"no":1}', qos=1, retain=True))
+            message = gmqtt.Message(
+                "u/b",
+                cbor2.dumps({"c": 21.5, "raw": b"x"}),
+                qos=1,
+                content_type="application/cbor",
+                message_expiry_interval=60,
+                user_property=("site", "north"),
+            )
+            await send(port, message)
+            await fire.wait_for(lambda seen: any(b'"c":21.5' in text for text in seen.payloads))
+            found = next(one for one in told(fire) if one.get("c"))
+            assert (found["line"], found["raw"]) == ("b", "eA==")
+            assert found["mqtt"]["content_type"] == "application/cbor"
+            assert 0 < found["mqtt"]["expiry"] <= 60
+            assert found["mqtt"]["user"] == {"site": "north"}
+            await publish(port, "t/many", 300, 0)  # thirty times the receive maximum
+            await fire.wait_for(lambda seen: sum(b'"seq"' in text for text in seen.payloads) == 300)
+
+    with_mosquitto(tmp_path, play)
+
+
+@needs_mosquitto
+def test_gateways_share_a_subscription_and_a_broker_sees_them_come_and_go(tmp_path: Path) -> None:
+    async def play(port: int) -> None:
+        one, other, watching = RecordingFire(), RecordingFire(), RecordingFire()
+        shared = "$share/plant/s/#"
+        async with feed(port, watching, subscribe="gateways/+", client_id="watcher"):
+            async with (
+                feed(port, one, subscribe=shared, version=5, client_id="one"),
+                feed(port, other, subscribe=shared, version=5, status_topic="gateways/two"),
+            ):
+                await publish(port, "s/x", 100, 0)
+                async with asyncio.timeout(20):
+                    while len(one.events) + len(other.events) < 100:  # noqa: ASYNC110 - a real broker
+                        await asyncio.sleep(0.01)
+                assert one.events
+                assert other.events
+                assert len(one.events) + len(other.events) == 100
+            await watching.wait_for(lambda seen: len(seen.events) >= 2)
+            assert [found["payload"] for found in told(watching)] == ["online", "offline"]
+
+    with_mosquitto(tmp_path, play)
+
+
+@needs_mosquitto
+def test_a_profile_tells_topics_and_readings_and_a_dead_letter_is_retried(tmp_path: Path) -> None:
+    async def play(port: int) -> None:
+        fire = RecordingFire()
+        async with feed(port, fire, subscribe="") as made:
+            checked = made.feed.check("mqtt/message", {"profile": "tasmota/energy"})
+            await made.feed.add(TRIGGER, "mqtt/message", checked)
+            good = b'{"ENERGY":{"Power":5,"Total":1.5}}'
+            await send(
+                port,
+                gmqtt.Message("tele/plug/SENSOR", b"{", qos=1),
+                gmqtt.Message("tele/plug/SENSOR", good, qos=1),
+            )
+            await fire.count(1)
+            event = told(fire)[0]
+            assert (event["id"], event["device"], event["power"]) == ("plug", "tasmota/energy", 5)
+            (letter,) = made.feed.dead.list()
+            assert (letter["trigger"], letter["reason"]) == ("/guest/t", "not JSON")
+            kept = made.feed.dead.find(letter["id"])
+            assert kept is not None
+            with pytest.raises(FeedError, match="not JSON"):
+                await made.feed.retry(kept)
+            await made.feed.add(
+                TRIGGER,
+                "mqtt/message",
+                made.feed.check("mqtt/message", {"topic": "tele/#", "format": "text"}),
+            )
+            await made.feed.retry(kept)
+            assert told(fire)[-1]["payload"] == "{"
+            assert await made.feed.dead.drop([letter["id"]]) == 1
+            assert not len(made.feed.dead)
+            with pytest.raises(FeedError, match="nothing feeds"):
+                await made.feed.retry(kept._replace(trigger="/guest/none"))
+
+    with_mosquitto(tmp_path, play)
+
+
+@needs_mosquitto
+def test_published_is_what_the_broker_has_and_nothing_is_while_it_is_away(tmp_path: Path) -> None:
+    async def play(port: int) -> None:
+        fire = RecordingFire()
+        async with feed(port, fire, version=5) as made:
+            sent = made.session.publish([Message("t/p", b'{"n":%d}' % n, 1) for n in range(500)])
+            await asyncio.wait_for(asyncio.gather(*sent), 20)
+            await fire.count(500)
+            assert [one["n"] for one in told(fire)] == list(range(500))
+        with pytest.raises(ConnectionError, match="no connection"):
+            made.session.publish([Message("t/p", b"{}", 1)])
+        with pytest.raises(CapabilityError, match=r"brokers\.other"):
+            await made.feed.publish("other", Message("t/p", b"{}"))
+
+    with_mosquitto(tmp_path, play)
+
+
+@given(st.binary(max_size=40), st.sampled_from([4, 5]), st.integers(0, 15))
+def test_any_packet_is_read_or_refused(data: bytes, version: int, flags: int) -> None:
+    try:
+        found = packets.read(0x30 | flags, data, version)
+        packets.properties(found.properties)
+    except ValueError:
+        return
+    assert isinstance(found.topic, str)
+
+
+@given(
+    st.text(alphabet="abc/é", min_size=1, max_size=10),
+    st.binary(max_size=300),
+    st.sampled_from([0, 1]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([4, 5]),
+)
+def test_what_is_written_is_what_is_read(
+    topic: str, payload: bytes, qos: int, retain: bool, expiry: int, version: int
+) -> None:
+    packet = packets.write(Message(topic, payload, qos, retain, expiry), 77, version)
+    at = 1
+    while packet[at] & 0x80:
+        at += 1
+    found = packets.read(packet[0], packet[at + 1 :], version)
+    assert (found.topic, found.payload, found.retained) == (topic, payload, retain)
+    assert found.packet_id == (77 if qos else None)
+    if version == 5 and expiry:
+        assert packets.properties(found.properties) == {"expiry": expiry}

@@ -16,7 +16,7 @@ from edgewhisk.errors import FeedError
 from edgewhisk.feed import schedule
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import QUIET, Garbage
-from edgewhisk.feed.payload import FORMATS, MalformedPayload, of_json, topic_text
+from edgewhisk.feed.payload import FORMATS, MalformedPayload, members, of_json
 
 LEVEL = st.sampled_from(["a", "b", "", "$x"])
 TOPIC = st.lists(LEVEL, min_size=1, max_size=4).map("/".join)
@@ -49,7 +49,7 @@ def test_wrong_filters(wrong: object) -> None:
 @given(st.binary(max_size=200), st.sampled_from(sorted(FORMATS)))
 def test_any_bytes_are_one_line_of_json_or_refused(data: bytes, kind: str) -> None:
     try:
-        text = FORMATS[kind](topic_text("a/b"), data)
+        text = FORMATS[kind](members({"topic": "a/b"}), data)
     except MalformedPayload:
         return
     assert b"\n" not in text
@@ -57,7 +57,7 @@ def test_any_bytes_are_one_line_of_json_or_refused(data: bytes, kind: str) -> No
 
 
 def test_json_payloads() -> None:
-    topic = topic_text('x"y')
+    topic = members({"topic": 'x"y'})
     assert orjson.loads(of_json(topic, b' {"a":\n1, "b": "\\n"}\r\n')) == {"topic": 'x"y', "a": 1, "b": "\n"}
     assert orjson.loads(of_json(topic, b'{"topic":"mine"}'))["topic"] == "mine"
     assert orjson.loads(of_json(topic, b"[1]")) == {"topic": 'x"y', "payload": [1]}

@@ -166,12 +166,12 @@ def gateway(folder: Path, settings: str = "", port: int | None = None) -> Iterat
 
 
 @contextlib.contextmanager
-def mosquitto(folder: Path) -> Iterator[int]:
+def mosquitto(folder: Path, settings: str = "allow_anonymous true", port: int = 0) -> Iterator[int]:
     """A private mosquitto; its port."""
     assert MOSQUITTO is not None
-    port = free_port()
+    port = port or free_port()
     config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 100000\n")
+    config.write_text(f"user root\nlistener {port} 127.0.0.1\nmax_queued_messages 100000\n{settings}\n")
     process = subprocess.Popen([MOSQUITTO, "-c", str(config)], stderr=subprocess.DEVNULL)
 
     def listens() -> bool:
