@@ -45,6 +45,7 @@ from edgewhisk.errors import InstanceError
 from edgewhisk.feed.broker import EmbeddedBroker
 from edgewhisk.feed.cron import AlarmsFeed
 from edgewhisk.feed.dead_letters import DeadLetters
+from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.feed.serial import SerialFeed
@@ -236,6 +237,7 @@ class Daemon:
         return [
             MqttFeed(links, self._controller, self._clock, self._dead, origins),
             SerialFeed(config.serial, self._controller, self._clock),
+            ModbusFeed(config.serial, self._controller, self._clock),
             AlarmsFeed(self._controller, self._clock),
         ]
 

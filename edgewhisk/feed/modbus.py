@@ -1,0 +1,174 @@
+"""The Modbus feed: polls devices over RTU and TCP as their profiles say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from edgewhisk.device import profile as profiles
+from edgewhisk.device.decode import payload
+from edgewhisk.device.profile import Line, Profile
+from edgewhisk.entity.message import TriggerEvent
+from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.reading import Reading
+from edgewhisk.errors import CapabilityError, ConfigError, FeedError
+from edgewhisk.feed import ports
+from edgewhisk.feed.modbus_bus import Address, Bus, Device, Silence
+from edgewhisk.settings import Serial
+from edgewhisk.spi import Clock, FeedAction, Fire
+
+_TCP_PORT: Final = 502
+_KNOWN: Final = {
+    "profile": "vendor/model of the device",
+    "port": "of an RTU line: name of a [serial.NAME], a path below /dev, or usb:VENDOR:PRODUCT[:SERIAL]",
+    "host": "of Modbus TCP: HOST or HOST:PORT",
+    "unit": "address of the device, 0 to 247 (default: the profile's)",
+    "every": "seconds between two readings (default: the profile's)",
+    "timeout": "seconds for an answer (default: the profile's)",
+}
+
+
+class ModbusFeed:
+    """`spi.Feed` over buses."""
+
+    actions: ClassVar[Sequence[FeedAction]] = (
+        FeedAction("modbus", "reading", "Fires the trigger with each reading of a Modbus device.", _KNOWN),
+    )
+
+    def __init__(self, sections: Mapping[str, Serial], fire: Fire, clock: Clock) -> None:
+        """`sections`: the ports of the configuration."""
+        self._sections = sections
+        self._fire = fire
+        self._clock = clock
+        self._buses: dict[Address, Bus] = {}
+        self._tasks: dict[Address, asyncio.Task[None]] = {}
+        self._running = False
+
+    def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """See `spi.Feed`."""
+        del action
+        if unknown := sorted(set(parameters) - set(_KNOWN)):
+            raise FeedError(f"unknown parameter {unknown[0]!r}; known are {', '.join(_KNOWN)}")
+        profile = _profile(parameters.get("profile"))
+        where = {key: parameters[key] for key in ("port", "host") if key in parameters}
+        self.address(where)
+        unit = parameters.get("unit", profile.modbus.unit)
+        if not isinstance(unit, int) or isinstance(unit, bool) or not 0 <= unit <= 247:
+            raise FeedError(f"unit must be a whole number from 0 to 247, not {unit!r}")
+        times = {"every": profile.modbus.every, "timeout": profile.modbus.timeout}
+        for key, usual in times.items():
+            times[key] = value = parameters.get(key, usual)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.05 <= value <= 86_400:
+                raise FeedError(f"{key} must be 0.05 to 86400 seconds, not {value!r}")
+        return {"profile": profile.name, "unit": unit, **times, **where}
+
+    async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
+        """See `spi.Feed`."""
+        del action
+        await self.remove(trigger)
+        profile = _profile(parameters["profile"])
+        bus = self.bus(parameters, profile)
+        bus.devices.append(
+            Device(trigger, parameters["unit"], profile, parameters["every"], parameters["timeout"])
+        )
+        bus.changed.set()
+
+    async def remove(self, trigger: FullyQualifiedName) -> None:
+        """See `spi.Feed`."""
+        for bus in self._buses.values():
+            bus.devices = [device for device in bus.devices if device.trigger != trigger]
+            bus.changed.set()
+
+    async def write(
+        self, where: Mapping[str, Any], unit: int, table: str, address: int, values: Sequence[int]
+    ) -> None:
+        """Write for an action; raises `CapabilityError`."""
+        try:
+            await self.bus(where, None).write(unit, table, address, values)
+        except Silence as error:
+            raise CapabilityError(f"modbus.write: unit {unit} at {self.address(where)}: {error}") from error
+
+    def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
+        """See `spi.Feed`."""
+        for bus in self._buses.values():
+            for device in bus.devices:
+                if device.trigger == trigger:
+                    return {
+                        "state": "silent" if device.failed and bus.state == "running" else bus.state,
+                        "bus": str(bus.address),
+                        "unit": device.unit,
+                        "profile": device.profile.name,
+                        "polls": device.polls,
+                        "errors": device.errors,
+                        "connects": bus.connects,
+                        "last_error": device.last_error or bus.last_error,
+                    }
+        return {}
+
+    async def run(self) -> None:
+        """See `spi.Feed`."""
+        self._running = True
+        try:
+            for address in self._buses:
+                self._start(address)
+            await asyncio.Event().wait()
+        finally:
+            self._running = False
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            self._tasks.clear()
+
+    def address(self, where: Mapping[str, Any]) -> Address:
+        """Where `port` or `host` is; raises `FeedError`."""
+        port, host = where.get("port"), where.get("host")
+        if (port is None) == (host is None):
+            raise FeedError("either port (an RTU line) or host (Modbus TCP) is needed")
+        if host is not None:
+            name, _, number = str(host).partition(":")
+            if not name or (number and not (number.isdigit() and 0 < int(number) < 65_536)):
+                raise FeedError(f"host must be HOST or HOST:PORT, not {host!r}")
+            return Address(host=name, tcp_port=int(number or _TCP_PORT))
+        if not isinstance(port, str):
+            raise FeedError("port must be text")
+        section = self._sections.get(port)
+        return Address(port=section.port if section else ports.check_name(port))
+
+    def bus(self, where: Mapping[str, Any], profile: Profile | None) -> Bus:
+        """The bus at an address; begins to serve it."""
+        address = self.address(where)
+        bus = self._buses.get(address)
+        if bus is None:
+            section = self._sections.get(where.get("port", ""))
+            line = ports.line_of(profile.line if profile else Line(), section)
+            bus = self._buses[address] = Bus(address, line, self._clock, self._take)
+            if self._running:
+                self._start(address)
+        return bus
+
+    def _start(self, address: Address) -> None:
+        self._tasks[address] = asyncio.create_task(self._buses[address].run(), name=f"modbus {address}")
+
+    def _take(self, device: Device, readings: Sequence[Reading]) -> None:
+        bus = next((bus for bus in self._buses.values() if device in bus.devices), None)
+        if bus is None or not readings:
+            return  # removed while it was being asked
+        now = self._clock.now()
+        text = payload(device.profile, str(bus.address), now, readings, {"unit": str(device.unit)})
+        self._fire([TriggerEvent(device.trigger, text, now)])
+        if self._fire.full():
+            bus.held.clear()
+            self._fire.on_room(bus.held.set)
+
+
+def _profile(name: object) -> Profile:
+    if not isinstance(name, str):
+        raise FeedError("profile must name the device, for example eastron/sdm120")
+    try:
+        profile = profiles.load(name)
+    except ConfigError as error:
+        raise FeedError(str(error)) from error
+    if profile.transport != "modbus":
+        raise FeedError(f"{name} does not speak Modbus: use the {profile.transport} feed")
+    return profile
