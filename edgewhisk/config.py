@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from edgewhisk.entity.limits import Limits
 from edgewhisk.errors import ConfigError, Fault
-from edgewhisk.settings import Api, Buffer, Cloud, Config, Mqtt, Serial
+from edgewhisk.settings import Api, Buffer, Cloud, Config, Grants, Mqtt, Serial
 from edgewhisk.soundness import check
 
 DEFAULT_FILE: Final = Path("/etc/edgewhisk/edgewhisk.toml")
@@ -39,6 +39,7 @@ _SECTION_LIKE: Final = {"api": "port = 3233", "mqtt": 'url = "mqtt://127.0.0.1:1
                         "max_bytes = 268435456", "limits": "fires_per_minute = 600"}  # fmt: skip
 NAMED: Final[Mapping[str, tuple[type, str]]] = {
     "serial": (Serial, '[serial.meter]  port = "/dev/ttyUSB0"'),
+    "grants": (Grants, '[grants.plant-b]  mqtt = ["plant-b/#"]'),
     "brokers": (Mqtt, '[brokers.plant]  url = "mqtts://broker.example.com"'),
 }
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -167,6 +168,8 @@ class _Reader:
         plain = _plain(hint)
         if plain is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
+        if plain is tuple and isinstance(value, list) and all(isinstance(part, str) for part in value):
+            return tuple(value)
         if plain is Path and isinstance(value, str):
             return Path(value).expanduser()
         if isinstance(value, plain) and not (plain is int and isinstance(value, bool)):
@@ -176,11 +179,19 @@ class _Reader:
         return None
 
 
-_WORDS: Final = {str: "text", int: "a whole number", float: "a number", Path: "a path", bool: "true or false"}
+_WORDS: Final = {
+    tuple: "a list of texts",
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    Path: "a path",
+    bool: "true or false",
+}
 _CONVERT: Final[Mapping[type, Callable[[str], Any]]] = {
     str: str,
     int: int,
     float: float,
+    tuple: lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
     Path: lambda text: Path(text).expanduser(),
     bool: lambda text: _boolean(text),
 }
@@ -193,7 +204,9 @@ def _boolean(text: str) -> bool:
 
 
 def _plain(hint: Any) -> type:
-    """`Path` of `Path | None`."""
+    """`Path` of `Path | None`, `tuple` of `tuple[str, ...]`."""
+    if typing.get_origin(hint) is tuple:
+        return tuple
     if isinstance(hint, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     return typing.cast("type", hint)
@@ -202,6 +215,8 @@ def _plain(hint: Any) -> type:
 def _example(entry: Field[Any], plain: type) -> str:
     if plain is Path:
         return '"/etc/edgewhisk/cloud.key"'
+    if plain is tuple:
+        return '["..."]'
     default = "" if entry.default in (MISSING, None) else entry.default
     return f'"{default}"' if plain is str else str(default).lower()
 

@@ -11,11 +11,15 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from edgewhisk import __version__
+from edgewhisk.actuator.http import HttpRequests
+from edgewhisk.actuator.outbox import Outbox
+from edgewhisk.actuators import actuators
 from edgewhisk.api.app import create_app
 from edgewhisk.api.hot import Door
 from edgewhisk.api.services import Measures, Services
@@ -61,7 +65,7 @@ from edgewhisk.spi import Feed
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.ingest import Ingest
 from edgewhisk.sync.sync import Sync
-from edgewhisk.world import GatewayWorld
+from edgewhisk.world import Deliveries, GatewayWorld
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +120,7 @@ class Daemon:
             )
             sources = await self._sources(stack)
             self._feeds = Feeds(entities, sources)
-            self._open_doors(sources)
+            self._open_doors(sources, stack)
             self._provide(entities)
             threading.Thread(
                 target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
@@ -126,6 +130,7 @@ class Daemon:
             self.incidents += await self._feeds.restore()
             self._sync = self._uplink(stack)
             tasks: list[tuple[str, Run]] = [(type(feed).__name__, feed.run) for feed in sources]
+            tasks.append(("Outbox", self._outbox.run))
             if self._sync is not None:
                 tasks.append(("Sync", self._sync.run))
             if self._certificate is not None:
@@ -166,6 +171,7 @@ class Daemon:
             "invoker": self._invoker.describe(),
             "sandboxes": {**self._sandboxes.describe(), "refused": self._doors.refused},
             "unruled": self._controller.unruled,
+            "outbox": self._outbox.describe(),
             "dead_letters": {
                 "kept": len(self._dead),
                 "unlisted": self._dead.unlisted,
@@ -219,8 +225,8 @@ class Daemon:
         """What runs actions; those of the gateway itself on the event loop."""
         loop = asyncio.get_running_loop()
 
-        def native(bound: Bound, message: ActivationMessage) -> Outcome:
-            return asyncio.run_coroutine_threadsafe(self._controller.native(bound, message), loop).result()
+        def native(bound: Bound, messages: Sequence[ActivationMessage]) -> list[Outcome]:
+            return asyncio.run_coroutine_threadsafe(self._controller.native(bound, messages), loop).result()
 
         def key_of(namespace: str) -> str:
             return self._subjects.of(namespace).auth.compact
@@ -257,13 +263,20 @@ class Daemon:
                 self.incidents.append(f"{error}; using the broker that runs there ({error.hint})")
         return links
 
-    def _open_doors(self, sources: list[Feed]) -> None:
+    def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack) -> None:
         """Let actions reach what is granted to them beyond their state."""
         mqtt = next(feed for feed in sources if isinstance(feed, MqttFeed))
         serial = next(feed for feed in sources if isinstance(feed, SerialFeed))
+        modbus = next(feed for feed in sources if isinstance(feed, ModbusFeed))
         world = GatewayWorld(mqtt, serial, self._controller, self._subjects.of)
         outward = Outward(world, asyncio.get_running_loop())
         self._doors.operations.update({"http.fetch": Fetch(), **outward.operations})
+        http = HttpRequests()
+        stack.push_async_callback(http.close)
+        deliveries = Deliveries(mqtt, serial, modbus, http)
+        self._outbox = Outbox(self._shelf, self._clock, deliveries.by_kind)
+        for name, session in mqtt.sessions.items():
+            session.connected = partial(self._outbox.wake, f"mqtt:{name}")
 
     def _provide(self, entities: Entities) -> None:
         """List the gateway's own actions."""
@@ -271,6 +284,7 @@ class Daemon:
             system.SystemAction.of_feed(action, self._feeds.performer(name))
             for name, (_, action) in self._feeds.feeds.items()
         ]
+        offered += actuators(self._outbox, self._config.grants)
         ingest = Ingest(self._log)
 
         async def take(caller: Identity, parameters: Any) -> dict[str, Any]:

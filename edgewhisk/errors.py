@@ -192,3 +192,9 @@ class CapabilityError(EdgeWhiskError):
 
 class NotGranted(CapabilityError):
     """The action's annotation does not allow what it asked for."""
+
+
+class Undelivered(CapabilityError):
+    """It could not be delivered now, and may be later."""
+
+    retryable = True

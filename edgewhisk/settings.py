@@ -77,6 +77,16 @@ class Serial:
 
 
 @dataclass(frozen=True, slots=True)
+class Grants:
+    """`[grants.SUBJECT]`: what a subject's actuator actions may reach. Only guest may without one."""
+
+    mqtt: tuple[str, ...] = ()  # topic filters
+    serial: tuple[str, ...] = ()  # names of ports
+    modbus: tuple[str, ...] = ()  # names of ports, hosts
+    http: tuple[str, ...] = ()  # hosts
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that can be configured."""
 
@@ -89,4 +99,5 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     serial: Mapping[str, Serial] = field(default_factory=dict)
     brokers: Mapping[str, Mqtt] = field(default_factory=dict)
+    grants: Mapping[str, Grants] = field(default_factory=dict)
     source: Path | None = None  # the file it was read from

@@ -1,17 +1,24 @@
-"""What actions can reach on this gateway: the broker, serial ports, other actions, triggers."""
+"""What actions can reach on this gateway: brokers, serial ports, Modbus, other actions, triggers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import orjson
 
+from edgewhisk.actuator.http import HttpRequests
+from edgewhisk.actuator.outbox import Deliver, one_by_one
+from edgewhisk.actuator.request import Command
 from edgewhisk.controller.controller import Controller
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.message import Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError
+from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_packets import Message
 from edgewhisk.feed.serial import SerialFeed
@@ -31,7 +38,10 @@ class GatewayWorld:
 
     async def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
         """See `World`."""
-        await self._mqtt.publish("", Message(topic, payload, qos, retain))
+        try:
+            await self._mqtt.publish("", [Message(topic, payload, qos, retain)])[0]
+        except ConnectionError as error:
+            raise CapabilityError(f"mqtt.publish: {error}") from error
 
     async def write(self, port: str, data: bytes) -> None:
         """See `World`."""
@@ -50,6 +60,53 @@ class GatewayWorld:
     async def fire(self, namespace: str, name: FullyQualifiedName, payload: bytes) -> str | None:
         """See `World`."""
         return await self._controller.fire(self._owner(namespace), name, payload, {})
+
+
+class Deliveries:
+    """How commands of each kind reach their target: what `actuator.outbox.Outbox` delivers with."""
+
+    def __init__(self, mqtt: MqttFeed, serial: SerialFeed, modbus: ModbusFeed, http: HttpRequests) -> None:
+        """Over the feeds' own connections."""
+        self._mqtt = mqtt
+        self._serial = serial
+        self._modbus = modbus
+        self.by_kind: Mapping[str, Deliver] = {
+            "mqtt": self._publish,
+            "serial": one_by_one(self._write),
+            "modbus": one_by_one(self._set),
+            "http": one_by_one(http.send),
+        }
+
+    def _publish(self, commands: Sequence[Command]) -> list[asyncio.Future[Any]]:
+        """In one write for each run of commands to the same broker."""
+        futures: list[asyncio.Future[Any]] = []
+        for broker, run in groupby(commands, key=lambda command: command.body["broker"]):
+            messages = [_message(command.body) for command in run]
+            try:
+                futures += self._mqtt.publish(broker, messages)
+            except CapabilityError as error:
+                for _ in messages:
+                    failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                    failed.set_exception(error)
+                    futures.append(failed)
+        return futures
+
+    async def _write(self, command: Command) -> None:
+        body = command.body
+        if "command" in body:
+            data = self._serial.command(body["port"], body["command"])
+        else:
+            data = base64.b64decode(body["data"])
+        await self._serial.write(body["port"], data)
+
+    async def _set(self, command: Command) -> None:
+        body = command.body
+        await self._modbus.write(body["where"], body["unit"], body["table"], body["address"], body["values"])
+
+
+def _message(body: Mapping[str, Any]) -> Message:
+    payload = base64.b64decode(body["payload"])
+    return Message(body["topic"], payload, body["qos"], body["retain"], body["expiry"])
 
 
 def _error(result: Any) -> str:

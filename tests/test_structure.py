@@ -29,6 +29,7 @@ PURE = [
         PACKAGE / "feed" / f"{name}.py"
         for name in ("payload", "backoff", "garbage", "schedule", "mqtt_packets")
     ),
+    PACKAGE / "actuator" / "request.py",
     *(PACKAGE / "controller" / f"{name}.py" for name in ("firing", "entitlement")),
     *(PACKAGE / "invoker" / f"{name}.py" for name in ("queue", "pace", "composition")),
     *(PACKAGE / "sandbox" / f"{name}.py" for name in ("abi", "outcome", "archive", "streams", "image")),
@@ -65,7 +66,13 @@ def test_each_library_has_one_door() -> None:
         "pymodbus": {"feed/modbus_bus.py"},
         "apscheduler": {"feed/cron.py"},
         "tinydb": {"buffer/storage.py"},
-        "httpx": {"sync/client.py", "capability/fetch.py", "demo/client.py", "demo/story.py"},
+        "httpx": {
+            "sync/client.py",
+            "capability/fetch.py",
+            "actuator/http.py",
+            "demo/client.py",
+            "demo/story.py",
+        },
         "uvicorn": {"server.py"},
         "prometheus_client": {"api/metrics.py"},
         "cryptography": {"cli/tls.py"},
@@ -83,6 +90,7 @@ def test_readme_documents_every_configuration_key() -> None:
     keys = ["state_dir", "log_level"]
     keys += [f"{name}.{entry.name}" for name, section in SECTIONS.items() for entry in fields(section)]
     keys += [f"serial.NAME.{entry.name}" for entry in fields(NAMED["serial"][0])]
+    keys += [f"grants.SUBJECT.{entry.name}" for entry in fields(NAMED["grants"][0])]
     assert {entry.name for entry in fields(Config)} == {
         "state_dir",
         "log_level",

@@ -201,23 +201,32 @@ class Controller:
                 "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"
             )
 
-    async def native(self, bound: Bound, message: ActivationMessage) -> Outcome:
-        """Run an action whose code is this program, on behalf of the message's namespace."""
+    async def native(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Outcome]:
+        """Run an action whose code is this program, on behalf of the messages' namespace."""
         start = self._clock.now()
-        try:
-            perform = self.system[bound.action.name].perform
-            given = orjson.loads(over(bound.text, message.payload))
-            if not isinstance(given, dict):
-                raise BadRequest("the action takes an object, not an array")
-            result = await perform(self._subjects.of(message.namespace), given)
-            status = Status.SUCCESS
-        except EdgeWhiskError as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            result, status = {"error": f"{error}{hint}"}, Status.APPLICATION_ERROR
-        return Outcome(status, orjson.dumps(result), (), start, self._clock.now())
+        given = [orjson.loads(over(bound.text, message.payload)) for message in messages]
+        results = await self._results(self.system[bound.action.name], messages, given)
+        end = self._clock.now()
+        return [_outcome(result, start, end) for result in results]
+
+    async def _results(
+        self, system: SystemAction, messages: Sequence[ActivationMessage], given: Sequence[Any]
+    ) -> Sequence[dict[str, Any] | EdgeWhiskError]:
+        identity = self._subjects.of(messages[0].namespace)
+        if system.many is not None and all(isinstance(one, dict) for one in given):
+            return await system.many(identity, given)
+        results: list[dict[str, Any] | EdgeWhiskError] = []
+        for one in given:
+            try:
+                if not isinstance(one, dict):
+                    raise BadRequest("the action takes an object, not an array")
+                results.append(await system.perform(identity, one))
+            except EdgeWhiskError as error:
+                results.append(error)
+        return results
 
     async def _perform(self, system: SystemAction, bound: Bound, message: ActivationMessage) -> Answer:
-        outcome = await self.native(bound, message)
+        (outcome,) = await self.native(bound, [message])
         record = RecordTemplate(bound.action, message, ENGINE).record(message, outcome)
         if system.recorded or outcome.status is not Status.SUCCESS:
             await self._record(record)
@@ -232,6 +241,14 @@ class Controller:
 
         self._store.record([record], done, urgent=True)
         await stored
+
+
+def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> Outcome:
+    if isinstance(result, EdgeWhiskError):
+        hint = f" ({result.hint})" if result.hint else ""
+        text = orjson.dumps({"error": f"{result}{hint}"})
+        return Outcome(Status.APPLICATION_ERROR, text, (), start, end)
+    return Outcome(Status.SUCCESS, orjson.dumps(result), (), start, end)
 
 
 def _expire(running: asyncio.Future[Record]) -> None:

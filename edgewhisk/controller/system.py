@@ -17,20 +17,26 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.package import Package
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.version import SemVer
+from edgewhisk.errors import EdgeWhiskError
 from edgewhisk.spi import FeedAction
 
 Perform = Callable[[Identity, Mapping[str, Any]], Awaitable[dict[str, Any]]]
+Many = Callable[[Identity, Sequence[Mapping[str, Any]]], Awaitable[Sequence[dict[str, Any] | EdgeWhiskError]]]
 
 
 @dataclass(frozen=True, slots=True)
 class SystemAction:
-    """One action of the gateway itself. `perform` raises `EdgeWhiskError` for an application error."""
+    """One action of the gateway itself. `perform` raises `EdgeWhiskError` for an application error.
+
+    `many`, if there is one, performs it for several calls at once, and gives errors as values.
+    """
 
     package: str
     name: str
     description: str
     parameters: Mapping[str, str]
     perform: Perform
+    many: Many | None = None
     feed: bool = False
     recorded: bool = True  # whether a successful run is kept as an activation
 

@@ -12,7 +12,7 @@ from edgewhisk.device.profile import Line, Profile
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.reading import Reading
-from edgewhisk.errors import CapabilityError, ConfigError, FeedError
+from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed import ports
 from edgewhisk.feed.modbus_bus import Address, Bus, Device, Silence
 from edgewhisk.settings import Serial
@@ -87,7 +87,8 @@ class ModbusFeed:
         try:
             await self.bus(where, None).write(unit, table, address, values)
         except Silence as error:
-            raise CapabilityError(f"modbus.write: unit {unit} at {self.address(where)}: {error}") from error
+            kind = CapabilityError if error.answered else Undelivered
+            raise kind(f"modbus.write: unit {unit} at {self.address(where)}: {error}") from error
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""

@@ -36,6 +36,14 @@ _PARITIES: Final = {"none": "N", "even": "E", "odd": "O", "mark": "M", "space": 
 class Silence(Exception):
     """A question without a usable answer; the text says why."""
 
+    answered = False
+
+
+class Refusal(Silence):
+    """The device answered that it will not."""
+
+    answered = True
+
 
 class Address(NamedTuple):
     """Where a bus is: a serial port or a host."""
@@ -175,7 +183,7 @@ class Bus:
                 )
                 return [int(bit) for bit in answer.bits] if answer.bits else list(answer.registers)
             except Silence as error:
-                if not left or "answers" in str(error):
+                if not left or error.answered:
                     raise
         raise AssertionError("unreachable")
 
@@ -192,7 +200,7 @@ class Bus:
             raise Silence(ports.problem(error)) from error
         if answer.isError():
             code = getattr(answer, "exception_code", 0)
-            raise Silence(f"the device answers: {CODES.get(code, f'exception {code}')}")
+            raise Refusal(f"the device answers: {CODES.get(code, f'exception {code}')}")
         return answer
 
     async def _connect(self) -> None:

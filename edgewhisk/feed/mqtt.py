@@ -11,7 +11,7 @@ from edgewhisk.device.decode import decoder
 from edgewhisk.device.profile import Profile
 from edgewhisk.device.topics import pattern
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
-from edgewhisk.errors import CapabilityError, ConfigError, FeedError
+from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed.dead_letters import DeadLetters, Letter
 from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.feed.mqtt_packets import Message
@@ -97,15 +97,19 @@ class MqttFeed:
         for session in self.sessions.values():
             session.remove(trigger)
 
-    async def publish(self, broker: str, message: Message) -> None:
-        """Publish a message for an action, and wait until the broker has it; raises `CapabilityError`."""
+    def publish(self, broker: str, messages: Sequence[Message]) -> list[asyncio.Future[None]]:
+        """Publish in order; each future is done when the broker has its message.
+
+        Raises `Undelivered` while the broker is away, `CapabilityError` when there is none of the name;
+        the futures fail with `ConnectionError`.
+        """
         session = self.sessions.get(broker)
         if session is None:
             raise CapabilityError(f"mqtt.publish: there is no [brokers.{broker}]")
         try:
-            await session.publish([message])[0]
+            return session.publish(messages)
         except ConnectionError as error:
-            raise CapabilityError(f"mqtt.publish: {error}") from error
+            raise Undelivered(f"mqtt.publish: {error}") from error
 
     async def retry(self, letter: Letter) -> None:
         """Take a dead letter once more; raises `FeedError` if it still is none of the feed's."""

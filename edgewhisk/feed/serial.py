@@ -22,7 +22,7 @@ from edgewhisk.device.framing import Framer, framer
 from edgewhisk.device.profile import Ask, Line, Profile
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import CapabilityError, ConfigError, FeedError
+from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed import ports
 from edgewhisk.feed.garbage import Garbage
 from edgewhisk.settings import Serial
@@ -147,15 +147,29 @@ class SerialFeed:
         if port.device is None:
             await self._open(port)
         if port.device is None:
-            raise CapabilityError(f"serial.write: {path}: {port.last_error or 'it is not open'}")
+            raise Undelivered(f"serial.write: {path}: {port.last_error or 'it is not open'}")
         try:
             sent = os.write(port.device.fileno(), data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            raise CapabilityError(f"serial.write: {path}: {ports.problem(error)}") from error
+            raise Undelivered(f"serial.write: {path}: {ports.problem(error)}") from error
         if sent < len(data):
             raise CapabilityError(f"serial.write: {path} took {sent} of {len(data)} bytes")
+
+    def command(self, name: str, command: str) -> bytes:
+        """The bytes of a command that the profile of a port has; raises `CapabilityError`."""
+        section = self._sections.get(name)
+        port = self._ports.get(section.port if section else name)
+        profile = port.settings.profile if port else None
+        if profile is None and section is not None and section.profile:
+            profile = profiles.load(section.profile)
+        known = profile.writes if profile else {}
+        if command not in known:
+            raise CapabilityError(
+                f"serial.write: {name} has no command {command!r}; known: {', '.join(known)}"
+            )
+        return known[command]
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""

@@ -27,7 +27,7 @@ _ACTIONS: Final = 1000
 OTHERS: Final = "others"  # counted together once too many actions have been seen
 ENGINE: Final = "edgewhisk"  # what runs native actions
 
-Native = Callable[[Bound, ActivationMessage], Outcome]
+Native = Callable[[Bound, Sequence[ActivationMessage]], list[Outcome]]
 
 
 class Runner:
@@ -149,7 +149,7 @@ class Runner:
         self, bound: Bound, messages: Sequence[ActivationMessage]
     ) -> tuple[Sequence[Outcome], list[Record]]:
         if bound.action.exec.kind == NATIVE:
-            outcomes = [self._native(bound, message) for message in messages]
+            outcomes = self._native(bound, messages)
         else:
             outcomes = self._sandbox.run(bound.action, [self._call(bound, message) for message in messages])
         template = self._template(bound, messages[0])

@@ -272,7 +272,7 @@ def test_client_certificates_and_what_is_told_without_them(tmp_path: Path) -> No
         trusting.load_cert_chain(mine, my_key)
         fire = RecordingFire()
         async with feed(port, fire, tls=trusting) as made:
-            await made.feed.publish("", Message("t/self", b'{"over":"tls"}', 1))
+            await made.feed.publish("", [Message("t/self", b'{"over":"tls"}', 1)])[0]
             await fire.count(1)
             assert told(fire) == [{"topic": "t/self", "over": "tls"}]
         for wrong in (ssl.create_default_context(), ssl.create_default_context(cafile=str(authority.file))):
@@ -395,7 +395,7 @@ def test_published_is_what_the_broker_has_and_nothing_is_while_it_is_away(tmp_pa
         with pytest.raises(ConnectionError, match="no connection"):
             made.session.publish([Message("t/p", b"{}", 1)])
         with pytest.raises(CapabilityError, match=r"brokers\.other"):
-            await made.feed.publish("other", Message("t/p", b"{}"))
+            made.feed.publish("other", [Message("t/p", b"{}")])
 
     with_mosquitto(tmp_path, play)
 

@@ -1,0 +1,228 @@
+"""What the actuator actions are asked for. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+import orjson
+
+from edgewhisk.errors import BadRequest
+
+DAY: Final = 86_400.0  # seconds for which a command is tried by default
+_LONGEST: Final = 30 * DAY
+_LARGEST: Final = 1 << 20  # bytes of one command
+_COMMON: Final = {"expires": "seconds for which it is tried (default 86400; 0: now or never)"}
+Body = dict[str, Any]
+
+
+class Command(NamedTuple):
+    """One thing to be delivered. The body is JSON, bytes in it base64."""
+
+    kind: str  # mqtt, serial, modbus, http
+    target: str  # order is kept for each target: "mqtt:", "serial:relay", "http:api.example.com"
+    name: str  # what must be granted: a topic, a port, a host
+    body: Body
+    expires: float = DAY  # seconds
+
+
+class Kind(NamedTuple):
+    """One actuator action: `/whisk.system/PACKAGE/NAME`."""
+
+    package: str
+    name: str
+    description: str
+    parameters: Mapping[str, str]
+    read: Callable[[Mapping[str, Any]], Command]
+
+
+def _mqtt(given: Mapping[str, Any]) -> Command:
+    topic, qos, broker = given.get("topic"), given.get("qos", 1), given.get("broker", "")
+    if not isinstance(topic, str) or not topic or set(topic) & set("+#\0"):
+        raise BadRequest(f"topic must be a topic without + and #, not {topic!r}")
+    if qos not in (0, 1) or isinstance(qos, bool):
+        raise BadRequest(f"qos must be 0 or 1, not {qos!r}")
+    if not isinstance(broker, str):
+        raise BadRequest("broker must be the name of a [brokers.NAME] section")
+    body = {"broker": broker, "topic": topic, "qos": qos, "retain": given.get("retain") is True}
+    expiry = given.get("expiry", 0)
+    if not isinstance(expiry, int) or isinstance(expiry, bool) or not 0 <= expiry < 1 << 32:
+        raise BadRequest("expiry must be a whole number of seconds")
+    body["payload"] = _payload(given, {"topic", "qos", "broker", "retain", "expiry", "expires"})
+    return Command("mqtt", f"mqtt:{broker}", topic, {**body, "expiry": expiry}, _expires(given))
+
+
+def _payload(given: Mapping[str, Any], options: set[str]) -> str:
+    """`payload` (text as it is, anything else as JSON), `payload64`, or all other parameters as JSON."""
+    if "payload64" in given:
+        return base64.b64encode(_base64("payload64", given["payload64"])).decode()
+    if "payload" in given:
+        value = given["payload"]
+    else:  # what the action before in a sequence returned
+        value = {key: value for key, value in given.items() if key not in options}
+    data = value.encode() if isinstance(value, str) else orjson.dumps(value)
+    return base64.b64encode(data).decode()
+
+
+def _serial(given: Mapping[str, Any]) -> Command:
+    port = given.get("port")
+    if not isinstance(port, str) or not port:
+        raise BadRequest("port must be the name of a [serial.NAME] section, or a path below /dev")
+    ways = [key for key in ("data", "data64", "hex", "command") if key in given]
+    if len(ways) != 1:
+        raise BadRequest("one of data (text), data64, hex and command (of the port's profile) is needed")
+    value = given[ways[0]]
+    if not isinstance(value, str):
+        raise BadRequest(f"{ways[0]} must be text, not {value!r}")
+    body: Body = {"port": port}
+    if ways[0] == "command":
+        body["command"] = value
+    else:
+        data = value.encode() if ways[0] == "data" else _octets(ways[0], value)
+        body["data"] = base64.b64encode(data).decode()
+    return Command("serial", f"serial:{port}", port, body, _expires(given))
+
+
+def _modbus(given: Mapping[str, Any]) -> Command:
+    where = {key: given[key] for key in ("port", "host") if key in given}
+    if len(where) != 1 or not all(isinstance(value, str) and value for value in where.values()):
+        raise BadRequest("either port (an RTU line) or host (Modbus TCP) is needed, as text")
+    tables = [key for key in ("register", "coil") if key in given]
+    if len(tables) != 1:
+        raise BadRequest("either register or coil (its address) is needed")
+    unit, address = _whole("unit", given.get("unit", 1), 247), _whole(tables[0], given[tables[0]], 65_535)
+    values = given.get("values", [given["value"]] if "value" in given else None)
+    if not isinstance(values, list) or not 0 < len(values) <= 120:
+        raise BadRequest("value, or values (a list of at most 120), is needed")
+    if tables[0] == "coil":
+        if not all(value in (0, 1) for value in values):
+            raise BadRequest("values of coils must be true or false")
+        numbers = [int(value) for value in values]
+    else:
+        numbers = [_whole("values", value, 65_535) for value in values]
+    name = next(iter(where.values()))
+    table = "coil" if tables[0] == "coil" else "holding"
+    body = {"where": where, "unit": unit, "table": table, "address": address, "values": numbers}
+    return Command("modbus", f"modbus:{name}", name, body, _expires(given))
+
+
+def _http(given: Mapping[str, Any]) -> Command:
+    url, method, headers = given.get("url"), given.get("method", "POST"), given.get("headers", {})
+    parts = urlsplit(url) if isinstance(url, str) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadRequest(f"url must be http(s)://HOST/..., not {url!r}")
+    if method not in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        raise BadRequest(f"method must be GET, POST, PUT, PATCH or DELETE, not {method!r}")
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise BadRequest("headers must be an object of texts")
+    payload = _payload(given, {"url", "method", "headers", "expires"}) if method != "GET" else ""
+    if not any(key.lower() == "content-type" for key in headers) and "payload64" not in given:
+        plain = isinstance(given.get("payload"), str)
+        headers = {**headers, "Content-Type": "text/plain" if plain else "application/json"}
+    body = {"url": url, "method": method, "headers": headers, "payload": payload}
+    return Command("http", f"http:{parts.hostname}", parts.hostname, body, _expires(given))
+
+
+def _expires(given: Mapping[str, Any]) -> float:
+    value = given.get("expires", DAY)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LONGEST:
+        raise BadRequest(f"expires must be 0 to {_LONGEST:g} seconds, not {value!r}")
+    return value
+
+
+def _whole(key: str, value: Any, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise BadRequest(f"{key} must be a whole number from 0 to {most}, not {value!r}")
+    return value
+
+
+def _octets(key: str, value: str) -> bytes:
+    if key == "data64":
+        return _base64(key, value)
+    try:
+        return bytes.fromhex(value)
+    except ValueError:
+        raise BadRequest(f"hex must be bytes in hexadecimal, not {value!r}") from None
+
+
+def _base64(key: str, value: Any) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        raise BadRequest(f"{key} is not base64") from None
+
+
+def read(kind: Kind, given: Mapping[str, Any]) -> Command:
+    """The command; raises `BadRequest` naming what is wrong."""
+    command = kind.read(given)
+    size = len(str(command.body))
+    if size > _LARGEST:
+        raise BadRequest(f"the command has {size} bytes; at most {_LARGEST} can be kept")
+    return command
+
+
+KINDS: Final = (
+    Kind(
+        "mqtt",
+        "publish",
+        "Publishes a message; without payload, the other parameters as JSON.",
+        {
+            "topic": "where to",
+            "payload": "text, or anything as JSON",
+            "payload64": "bytes as base64 instead",
+            "qos": "0 or 1 (default 1)",
+            "retain": "keep it at the broker (default false)",
+            "expiry": "seconds after which the broker forgets it (MQTT 5)",
+            "broker": "name of a [brokers.NAME] section (default: [mqtt])",
+            **_COMMON,
+        },
+        _mqtt,
+    ),
+    Kind(
+        "serial",
+        "write",
+        "Writes bytes to a serial port.",
+        {
+            "port": "name of a [serial.NAME] section, a path below /dev, or usb:VENDOR:PRODUCT[:SERIAL]",
+            "command": "name of a command in the profile of the port",
+            "data": "text instead",
+            "hex": "or bytes in hexadecimal",
+            "data64": "or as base64",
+            **_COMMON,
+        },
+        _serial,
+    ),
+    Kind(
+        "modbus",
+        "write",
+        "Writes holding registers or coils of a Modbus device.",
+        {
+            "port": "of an RTU line",
+            "host": "of Modbus TCP: HOST or HOST:PORT",
+            "unit": "address of the device (default 1)",
+            "register": "first holding register",
+            "coil": "or first coil",
+            "value": "what to write",
+            "values": "or several",
+            **_COMMON,
+        },
+        _modbus,
+    ),
+    Kind(
+        "http",
+        "request",
+        "Sends an HTTP request; without payload, the other parameters as JSON.",
+        {
+            "url": "http(s)://HOST/...",
+            "method": "default POST",
+            "headers": "an object",
+            "payload": "text, or anything as JSON",
+            "payload64": "bytes as base64 instead",
+            **_COMMON,
+        },
+        _http,
+    ),
+)
