@@ -53,6 +53,7 @@ from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.feed.serial import SerialFeed
+from edgewhisk.feed.shaped import ShapedFire
 from edgewhisk.instance import lasting_name, notify, process, state_directory, told
 from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.invoker import Invoker
@@ -119,7 +120,7 @@ class Daemon:
                 self._clock,
             )
             sources = await self._sources(stack)
-            self._feeds = Feeds(entities, sources)
+            self._feeds = Feeds(entities, sources, self._shaped)
             self._open_doors(sources, stack)
             self._provide(entities)
             threading.Thread(
@@ -240,11 +241,13 @@ class Daemon:
         links = await self._mqtt_links(stack)
         origins = await asyncio.to_thread(self._log.origins)
         self._dead = DeadLetters(self._shelf, self._clock)
+        self._shaped = ShapedFire(self._controller, self._clock, self._shelf)
+        fire, clock = self._shaped, self._clock
         return [
-            MqttFeed(links, self._controller, self._clock, self._dead, origins),
-            SerialFeed(config.serial, self._controller, self._clock),
-            ModbusFeed(config.serial, self._controller, self._clock),
-            AlarmsFeed(self._controller, self._clock),
+            MqttFeed(links, fire, clock, self._dead, origins),
+            SerialFeed(config.serial, fire, clock),
+            ModbusFeed(config.serial, fire, clock),
+            AlarmsFeed(fire, clock, self._shelf),
         ]
 
     async def _mqtt_links(self, stack: contextlib.AsyncExitStack) -> dict[str, MqttLink]:

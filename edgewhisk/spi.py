@@ -104,6 +104,22 @@ class Feed(Protocol):
         ...
 
 
+class Shaping(Protocol):
+    """Filters, windows and batches before a trigger fires."""
+
+    def check(self, shape: object) -> None:
+        """Raises `FeedError` naming what is wrong with a `shape` parameter."""
+        ...
+
+    def shape(self, trigger: FullyQualifiedName, shape: object) -> None:
+        """Shape the events of a trigger from now on; None: no more, what is held is fired."""
+        ...
+
+    def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
+        """Counters for `READ` and `status`; `{}` without a shape."""
+        ...
+
+
 Committed = Callable[[StorageError | None], None]
 
 

@@ -27,7 +27,7 @@ PURE = [
     ),
     *(
         PACKAGE / "feed" / f"{name}.py"
-        for name in ("payload", "backoff", "garbage", "schedule", "mqtt_packets")
+        for name in ("payload", "backoff", "garbage", "schedule", "mqtt_packets", "alarm", "shaping")
     ),
     PACKAGE / "actuator" / "request.py",
     *(PACKAGE / "controller" / f"{name}.py" for name in ("firing", "entitlement")),

@@ -14,17 +14,19 @@ from edgewhisk.controller.entities import FEEDS, Entities
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import EdgeWhiskError, FeedError
-from edgewhisk.spi import Feed
+from edgewhisk.spi import Feed, Shaping
 
+SHAPE: Final = "shape"  # a parameter that every feed takes
 _ENVELOPE: Final = frozenset({"lifecycleEvent", "triggerName", "authKey"})
 
 
 class Feeds:
     """The feed actions of all sources."""
 
-    def __init__(self, entities: Entities, feeds: Sequence[Feed]) -> None:
-        """Serve `feeds`, whose definitions are kept in `entities`."""
+    def __init__(self, entities: Entities, feeds: Sequence[Feed], shaping: Shaping) -> None:
+        """Serve `feeds`, whose definitions are kept in `entities`; `shaping` is between them and us."""
         self._entities = entities
+        self._shaping = shaping
         self.feeds = {
             f"{action.package}/{action.name}": (feed, action) for feed in feeds for action in feed.actions
         }
@@ -71,6 +73,7 @@ class Feeds:
         """Stop whatever feeds `trigger`."""
         for feed, _ in self.feeds.values():
             await feed.remove(trigger)
+        self._shaping.shape(trigger, None)
 
     def describe(self) -> Iterator[dict[str, Any]]:
         """State of every stored feed, for `status`."""
@@ -119,6 +122,7 @@ class Feeds:
         self._find(trigger, feed)
         await self._entities.write((FEEDS, trigger.key, None))
         await self._of(feed).remove(trigger)
+        self._shaping.shape(trigger, None)
         return {"triggerName": str(trigger), "status": "deleted"}
 
     async def _pause(
@@ -146,17 +150,28 @@ class Feeds:
         feed = self._of(stored["feed"])
         if stored.get("paused"):
             await feed.remove(trigger)
-        else:
-            await feed.add(trigger, stored["feed"], stored["parameters"])
+            return
+        parameters = dict(stored["parameters"])
+        self._shaping.shape(trigger, parameters.pop(SHAPE, None))
+        await feed.add(trigger, stored["feed"], parameters)
 
     def _state(self, trigger: FullyQualifiedName, stored: Mapping[str, Any]) -> dict[str, Any]:
         if stored.get("paused"):
             return {"state": "paused"}
         found = self.feeds.get(stored["feed"])
-        return found[0].describe(trigger) if found else {"state": "failed"}
+        if found is None:
+            return {"state": "failed"}
+        shaped = self._shaping.describe(trigger)
+        return {**found[0].describe(trigger), **({SHAPE: shaped} if shaped else {})}
 
     def _check(self, feed: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        return self._of(feed).check(feed, parameters)
+        given = dict(parameters)
+        shape = given.pop(SHAPE, None)
+        checked = self._of(feed).check(feed, given)
+        if shape is not None:
+            self._shaping.check(shape)
+            checked[SHAPE] = shape
+        return checked
 
     def _find(self, trigger: FullyQualifiedName, feed: str) -> dict[str, Any]:
         stored = self._entities.feeds.get(trigger.key)

@@ -1,48 +1,46 @@
 """The alarms feeds: the only door to apscheduler.
 
-Jobs live in memory; the controller keeps the feeds' definitions and adds them again at start. A run
-that was missed (the gateway was busy, the clock jumped) is made up for once if it is less than
-`GRACE` late, and counted as missed otherwise: a clock that jumps by years makes no storm.
+The controller keeps the feeds' definitions; how often an alarm fired is kept beside them where it
+matters (`maxTriggers`, `once`, missed times that are made up for). Until the clock has been set (a
+gateway without a battery starts in 1970), intervals go on and everything that names a time waits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import orjson
-from apscheduler.events import EVENT_JOB_MISSED
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import FeedError
+from edgewhisk.errors import FeedError, StorageError
+from edgewhisk.feed import alarm as alarms
 from edgewhisk.feed import schedule
-from edgewhisk.spi import Clock, FeedAction, Fire
+from edgewhisk.feed.alarm import KNOWN, Alarm, Missed
+from edgewhisk.spi import Change, Clock, FeedAction, Fire, Shelf
 
-GRACE: Final = 60  # seconds that a run may be late
+_log = logging.getLogger(__name__)
+
+COLLECTION: Final = "alarms"
+LOOK: Final = 2.0  # seconds between looks at the clock: it may have been set
+JUMP: Final = 2.0  # seconds by which wall and monotonic clock may drift apart between two looks
 _PAYLOAD: Final = {"trigger_payload": "parameters of the event"}
 _SPAN: Final = {
     "startDate": "not before this date",
     "stopDate": "not after this date",
-    "maxTriggers": "stop after so many, counted since the feed was added or the gateway started",
+    "maxTriggers": "stop after so many, counted over restarts",
 }
-
-
-@dataclass(slots=True)
-class Alarm:
-    """One trigger that is fired by the clock."""
-
-    payload: bytes
-    most: int | None
-    fired: int = 0
-    missed: int = 0
+_MISSED: Final = {
+    "missed": "skip (default) times that went by while the gateway was off, or fire once for all"
+}
 
 
 class AlarmsFeed:
@@ -58,6 +56,7 @@ class AlarmsFeed:
                 "timezone": "default UTC",
                 **_PAYLOAD,
                 **_SPAN,
+                **_MISSED,
             },
         ),
         FeedAction(
@@ -69,15 +68,16 @@ class AlarmsFeed:
         FeedAction("alarms", "once", "Fires the trigger once.", {"date": "when", **_PAYLOAD}),
     )
 
-    def __init__(self, fire: Fire, clock: Clock) -> None:
+    def __init__(self, fire: Fire, clock: Clock, shelf: Shelf) -> None:
         """Nothing is due before `run`."""
         self._fire = fire
         self._clock = clock
+        self._shelf = shelf
         self._alarms: dict[FullyQualifiedName, Alarm] = {}
-        self._scheduler = AsyncIOScheduler(
-            timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": GRACE, "max_instances": 1}
-        )
-        self._scheduler.add_listener(self._missed, EVENT_JOB_MISSED)
+        self._offset = self._drift()  # at the last look
+        self._changed = asyncio.Event()
+        self.jumps = 0
+        self.last_error = ""
 
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -90,55 +90,118 @@ class AlarmsFeed:
         return checked
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
-        """See `spi.Feed`."""
-        await self.remove(trigger)
-        text = orjson.dumps(parameters["trigger_payload"])
-        self._alarms[trigger] = Alarm(text, parameters.get("maxTriggers"))
-        self._scheduler.add_job(self._due, _trigger(action, parameters), [trigger], id=trigger.key)
+        """See `spi.Feed`. Counts go on when the same alarm is added again, at a start."""
+        calendar = _trigger(action, parameters)
+        made = Alarm(
+            orjson.dumps(parameters["trigger_payload"]),
+            partial(_next, calendar, once_a_day=_has_hour(parameters.get("cron", ""))),
+            float(parameters["seconds"]) if action == "alarms/interval" else 0.0,
+            parameters.get("maxTriggers"),
+            Missed(parameters.get("missed", "skip")),
+            action == "alarms/once",
+        )
+        known = self._shelf.read(COLLECTION).get(trigger.key)
+        if known is not None and known["asked"] == [action, dict(parameters)]:
+            alarms.restore(made, known)
+        self._alarms[trigger] = made
+        made.begin(self._clock.now() / 1000, self._clock.monotonic())
+        if made.keeps:
+            asked = {"asked": [action, dict(parameters)]}
+            await self._shelf.write([Change(COLLECTION, trigger.key, {**asked, **alarms.document(made)})])
+        self._changed.set()
 
     async def remove(self, trigger: FullyQualifiedName) -> None:
         """See `spi.Feed`."""
-        if self._alarms.pop(trigger, None) is not None and self._scheduler.get_job(trigger.key):
-            self._scheduler.remove_job(trigger.key)
+        if self._alarms.pop(trigger, None) is not None and trigger.key in self._shelf.read(COLLECTION):
+            await self._shelf.write([Change(COLLECTION, trigger.key, None)])
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""
         alarm = self._alarms.get(trigger)
         if alarm is None:
             return {}
-        job = self._scheduler.get_job(trigger.key)
-        due = getattr(job, "next_run_time", None)
+        wall = self._clock.now() / 1000
+        waiting = not alarm.period and wall < KNOWN
+        due = alarm.due
+        if due is not None and alarm.period:
+            due = wall + due - self._clock.monotonic()
         return {
-            "state": "running" if job else "finished",
-            "next": due.isoformat() if due else None,
+            "state": "finished"
+            if due is None
+            else "waiting for the clock to be set"
+            if waiting
+            else "running",
+            "next": datetime.fromtimestamp(due, UTC).isoformat() if due is not None else None,
             "fired": alarm.fired,
             "missed": alarm.missed,
+            "clock_jumps": self.jumps,
+            "last_error": self.last_error,
         }
 
     async def run(self) -> None:
         """See `spi.Feed`."""
-        if self._scheduler.running:
-            self._scheduler.resume()
-        else:
-            self._scheduler.start()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self._scheduler.pause()
+        while True:
+            pause = await self.look()
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
 
-    async def _due(self, trigger: FullyQualifiedName) -> None:
-        alarm = self._alarms.get(trigger)
-        if alarm is None:
-            return
-        alarm.fired += 1
-        if alarm.most is not None and alarm.fired >= alarm.most and self._scheduler.get_job(trigger.key):
-            self._scheduler.remove_job(trigger.key)
-        await self._fire([TriggerEvent(trigger, alarm.payload, self._clock.now(), durable=True)])
-
-    def _missed(self, event: Any) -> None:
+    async def look(self) -> float | None:
+        """Fire what is due; the seconds until it is worth looking again, None if there are no alarms."""
+        wall, monotonic = self._clock.now() / 1000, self._clock.monotonic()
+        before, self._offset = self._offset, self._drift()
+        by = self._offset - before
+        if abs(by) > JUMP:
+            self.jumps += 1
+            _log.warning("the clock was set by %+.0f s", by)
+            for alarm in self._alarms.values():
+                alarm.jumped(by, wall)
+        events: list[TriggerEvent] = []
+        kept: list[Change] = []
         for trigger, alarm in self._alarms.items():
-            if trigger.key == event.job_id:
-                alarm.missed += 1
+            if alarm.turn(wall, monotonic):
+                events.append(TriggerEvent(trigger, alarm.payload, int(wall * 1000), durable=True))
+                if alarm.keeps:
+                    asked = self._shelf.read(COLLECTION)[trigger.key]["asked"]
+                    kept.append(Change(COLLECTION, trigger.key, {"asked": asked, **alarms.document(alarm)}))
+        await self._accept(events, kept)
+        waits = [
+            alarm.due - (monotonic if alarm.period else wall)
+            for alarm in self._alarms.values()
+            if alarm.due is not None
+        ]
+        return min(LOOK, max(0.001, min(waits))) if waits else LOOK if self._alarms else None
+
+    def _drift(self) -> float:
+        """Wall clock minus monotonic clock: changes when the clock is set."""
+        return self._clock.now() / 1000 - self._clock.monotonic()
+
+    async def _accept(self, events: Sequence[TriggerEvent], kept: Sequence[Change]) -> None:
+        if not events:
+            return
+        try:
+            await self._fire(events)
+            if kept:
+                await self._shelf.write(kept)
+        except StorageError as error:
+            self.last_error = str(error)
+            _log.error("%d scheduled events could not be stored: %s", len(events), error)
+
+
+def _next(calendar: Any, after: datetime, *, once_a_day: bool) -> datetime | None:
+    """The first time at or after; where summer time ends, 02:30 is once a day, not twice."""
+    found: datetime | None = calendar.get_next_fire_time(None, after)
+    while found is not None and found.fold and once_a_day:
+        found = calendar.get_next_fire_time(None, found.astimezone(UTC) + timedelta(seconds=1))
+    return found
+
+
+def _has_hour(cron: str) -> bool:
+    """Whether a cron line names hours: what runs every hour also runs in the repeated one."""
+    return bool(cron) and "*" not in schedule.cron_line(cron).hour
 
 
 def _trigger(action: str, parameters: Mapping[str, Any]) -> Any:
@@ -148,7 +211,8 @@ def _trigger(action: str, parameters: Mapping[str, Any]) -> Any:
         for key in ("startDate", "stopDate")
     )
     if action == "alarms/interval":
-        return IntervalTrigger(seconds=parameters["seconds"], start_date=start, end_date=stop, timezone="UTC")
+        begin = start or datetime.fromtimestamp(0, UTC)
+        return IntervalTrigger(seconds=parameters["seconds"], start_date=begin, end_date=stop, timezone="UTC")
     if action == "alarms/once":
         return DateTrigger(datetime.fromisoformat(parameters["date"]))
     line = schedule.cron_line(parameters["cron"])._asdict()

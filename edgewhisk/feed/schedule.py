@@ -15,7 +15,7 @@ from edgewhisk.errors import FeedError
 _DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _COMMON: Final = {"trigger_payload", "startDate", "stopDate", "maxTriggers"}
 _KNOWN: Final[Mapping[str, set[str]]] = {
-    "alarms/alarm": {*_COMMON, "cron", "timezone"},
+    "alarms/alarm": {*_COMMON, "cron", "timezone", "missed"},
     "alarms/interval": {*_COMMON, "minutes", "seconds"},
     "alarms/once": {"trigger_payload", "date", "deleteAfterFire"},
 }
@@ -43,6 +43,9 @@ def check(action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         checked["cron"] = parameters.get("cron")
         cron_line(checked["cron"])
         checked["timezone"] = zone(parameters.get("timezone", "UTC")).key
+        checked["missed"] = parameters.get("missed", "skip")
+        if checked["missed"] not in ("skip", "once"):
+            raise FeedError(f"missed must be skip or once, not {checked['missed']!r}")
     elif action == "alarms/interval":
         checked["seconds"] = _seconds(parameters)
     else:

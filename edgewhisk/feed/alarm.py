@@ -1,0 +1,127 @@
+"""One alarm: when it is due, what a clock that jumps does to it. Pure.
+
+Times are wall-clock seconds since the epoch and monotonic seconds. Of apscheduler this uses the
+triggers, which know cron, time zones and daylight saving: they tell the next time in one step, so a
+clock that jumps by years costs nothing. Its scheduler lists every run missed in between, one by one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+GRACE: Final = 60.0  # seconds that a run may be late before it counts as missed
+KNOWN: Final = datetime(2025, 1, 1, tzinfo=UTC).timestamp()  # before, the clock was never set
+Next = Callable[[datetime], datetime | None]  # the first time at or after
+
+
+class Missed(StrEnum):
+    """What to do about times that went by unnoticed."""
+
+    SKIP = "skip"
+    ONCE = "once"  # fire once for all of them
+
+
+@dataclass(slots=True)
+class Alarm:
+    """One trigger that is fired by the clock."""
+
+    payload: bytes
+    next: Next
+    period: float = 0.0  # seconds, of an interval: it goes by the monotonic clock
+    most: int | None = None
+    missed_policy: Missed = Missed.SKIP
+    single: bool = False  # fires once, late rather than never
+    fired: int = 0
+    missed: int = 0
+    last: float = 0.0  # wall, of the last run
+    due: float | None = None  # wall; of an interval monotonic; None: never again
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what it did must survive a restart."""
+        return self.most is not None or self.single or self.missed_policy is Missed.ONCE
+
+    def begin(self, wall: float, monotonic: float) -> None:
+        """Plan the first run of this life; what went by since `last` is missed."""
+        if self.most is not None and self.fired >= self.most:
+            self.due = None
+        elif self.single:
+            self.due = None if self.fired else _stamp(self.next(_moment(0)))
+        elif self.period:
+            self.due = monotonic + self._first_interval(wall)
+        else:
+            catching_up = self.last and self.missed_policy is Missed.ONCE and wall >= KNOWN
+            self.due = _stamp(
+                self.next(_moment(math.nextafter(self.last, math.inf)) if catching_up else _moment(wall))
+            )
+
+    def jumped(self, by: float, wall: float) -> None:
+        """The wall clock was set, `by` seconds forward or (negative) back."""
+        if self.period or self.single or self.due is None:
+            return
+        if by > 0 and self.due <= wall and self.missed_policy is Missed.ONCE:
+            return  # it is due now, once
+        if by > 0 and self.due <= wall:
+            self.missed += 1
+        # Back: what was run already is run again when its time comes again, like any cron.
+        self.due = _stamp(self.next(_moment(wall)))
+
+    def turn(self, wall: float, monotonic: float) -> bool:
+        """Whether it is to be fired now; plans the next run."""
+        if self.due is None or (not self.period and wall < KNOWN):
+            return False
+        now = monotonic if self.period else wall
+        if now < self.due:
+            return False
+        late = now - self.due > GRACE and not self.single and self.missed_policy is Missed.SKIP
+        self._plan(wall, now)
+        if late:
+            self.missed += 1
+            return False
+        self.fired += 1
+        self.last = wall
+        if self.single or (self.most is not None and self.fired >= self.most):
+            self.due = None
+        return True
+
+    def _plan(self, wall: float, now: float) -> None:
+        if self.due is None:
+            return
+        if self.period:
+            ahead = self.due + self.period * (math.floor((now - self.due) / self.period) + 1)
+            ends = self.next(_moment(wall + ahead - now)) is None  # behind the stop date
+            self.due = None if ends and wall >= KNOWN else ahead
+        else:
+            self.due = _stamp(self.next(_moment(math.floor(wall) + 1)))
+
+    def _first_interval(self, wall: float) -> float:
+        """Seconds until the first run: at once, or in its old rhythm, or at its start date."""
+        if wall < KNOWN:
+            return 0.0
+        first = _stamp(self.next(_moment(wall)))
+        return 0.0 if first is None else max(0.0, first - wall)
+
+
+def _moment(stamp: float) -> datetime:
+    return datetime.fromtimestamp(max(0.0, stamp), UTC)
+
+
+def _stamp(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
+
+
+def restore(alarm: Alarm, document: dict[str, Any] | None) -> None:
+    """Take over what an earlier life did."""
+    if document:
+        alarm.fired, alarm.missed = document["fired"], document["missed"]
+        alarm.last = document["last"]
+
+
+def document(alarm: Alarm) -> dict[str, Any]:
+    """What must survive."""
+    return {"fired": alarm.fired, "missed": alarm.missed, "last": alarm.last}
