@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from edgewhisk import __version__
 from edgewhisk.actuator.http import HttpRequests
@@ -41,6 +41,7 @@ from edgewhisk.controller.packages import Packages
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.rules import Rules
 from edgewhisk.controller.subjects import Subjects, ensure_key, read_key
+from edgewhisk.controller.tokens import DeviceTokens
 from edgewhisk.controller.triggers import Triggers
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.identity import Identity
@@ -49,6 +50,7 @@ from edgewhisk.errors import InstanceError
 from edgewhisk.feed.broker import EmbeddedBroker
 from edgewhisk.feed.cron import AlarmsFeed
 from edgewhisk.feed.dead_letters import DeadLetters
+from edgewhisk.feed.http import HttpFeed
 from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import MqttLink
@@ -71,6 +73,7 @@ from edgewhisk.world import Deliveries, GatewayWorld
 _log = logging.getLogger(__name__)
 
 Run = Callable[[], Awaitable[None]]
+Source = TypeVar("Source")
 DRAIN: Final = 10.0  # seconds that queued work gets when the gateway stops; the journal keeps the rest
 SLOTS: Final = 8  # live sandboxes of a runtime; each holds about 0.4 MB
 _RESTART: Final = (1.0, 30.0)  # seconds before a failed task is started again: first, most
@@ -145,6 +148,9 @@ class Daemon:
                 Triggers(entities, config.limits, self._clock, self._feeds.stop),
                 Rules(entities, resolver, config.limits, self._clock),
                 Activations(self._log),
+                _one(sources, HttpFeed),
+                DeviceTokens(config.state_dir, self._clock),
+                _one(sources, MqttFeed),
                 config.limits,
                 self._sandboxes.families(),
                 lambda: self._clock.activation_ids(1)[0],
@@ -248,6 +254,7 @@ class Daemon:
             SerialFeed(config.serial, fire, clock),
             ModbusFeed(config.serial, fire, clock),
             AlarmsFeed(fire, clock, self._shelf),
+            HttpFeed(fire, clock),
         ]
 
     async def _mqtt_links(self, stack: contextlib.AsyncExitStack) -> dict[str, MqttLink]:
@@ -268,9 +275,7 @@ class Daemon:
 
     def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack) -> None:
         """Let actions reach what is granted to them beyond their state."""
-        mqtt = next(feed for feed in sources if isinstance(feed, MqttFeed))
-        serial = next(feed for feed in sources if isinstance(feed, SerialFeed))
-        modbus = next(feed for feed in sources if isinstance(feed, ModbusFeed))
+        mqtt, serial, modbus = (_one(sources, MqttFeed), _one(sources, SerialFeed), _one(sources, ModbusFeed))
         world = GatewayWorld(mqtt, serial, self._controller, self._subjects.of)
         outward = Outward(world, asyncio.get_running_loop())
         self._doors.operations.update({"http.fetch": Fetch(), **outward.operations})
@@ -371,6 +376,11 @@ async def run(config: Config, ready: Callable[[Daemon], None], progress: Callabl
         notify("READY=1")
         await stop.wait()
         notify("STOPPING=1")
+
+
+def _one(sources: Sequence[Feed], kind: type[Source]) -> Source:
+    """The feed of a kind."""
+    return next(feed for feed in sources if isinstance(feed, kind))
 
 
 def _certificate(api: Api) -> Certificate | None:

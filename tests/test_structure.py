@@ -112,7 +112,18 @@ def test_the_path_in_the_readme_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["check", "action --help", "activation --help", "list --help", "subject --help", "deploy --help"]
+    "words",
+    [
+        "check",
+        "action --help",
+        "activation --help",
+        "list --help",
+        "subject --help",
+        "deploy --help",
+        "device --help",
+        "device show nova/sds011",
+        "queue --help",
+    ],
 )
 def test_quick_verbs_do_not_load_the_daemon(words: str) -> None:
     """`python -m tests.bench.cli` measures what this keeps."""
@@ -120,7 +131,7 @@ def test_quick_verbs_do_not_load_the_daemon(words: str) -> None:
         f"import sys; from edgewhisk.cli import main\n"
         f"try: main({words.split()!r})\nexcept SystemExit: pass\n"
         "heavy = {'quart', 'wasmtime', 'gmqtt', 'apscheduler', 'tinydb', 'httpx', 'uvicorn', 'rich',\n"
-        "         'uvloop', 'yaml', 'cryptography', 'prometheus_client', 'asyncio'}\n"
+        "         'uvloop', 'pymodbus', 'yaml', 'cryptography', 'prometheus_client', 'asyncio'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

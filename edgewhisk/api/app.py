@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from edgewhisk.api.activations import activations
 from edgewhisk.api.asking import CORS, DRAINED, REQUEST_ID, failure, problem, request_id_of
+from edgewhisk.api.devices import devices
 from edgewhisk.api.entities import entities
 from edgewhisk.api.info import info
 from edgewhisk.api.invoking import invoking
@@ -30,7 +31,7 @@ def create_app(services: Services) -> Quart:
     app = Quart("edgewhisk", static_folder=None)
     app.config["SERVICES"] = services
     app.config["MAX_CONTENT_LENGTH"] = services.limits.max_action_code * (1 << 20) * 4 // 3 + _ENVELOPE
-    for blueprint in (info, entities, invoking, activations, web):
+    for blueprint in (info, entities, invoking, activations, web, devices):
         app.register_blueprint(blueprint)
     app.before_request(_before)
     app.after_request(_after)

@@ -12,9 +12,12 @@ from edgewhisk.controller.controller import Controller
 from edgewhisk.controller.packages import Packages
 from edgewhisk.controller.rules import Rules
 from edgewhisk.controller.subjects import Subjects
+from edgewhisk.controller.tokens import DeviceTokens
 from edgewhisk.controller.triggers import Triggers
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import Status
+from edgewhisk.feed.http import HttpFeed
+from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.histogram import Histogram
 
 
@@ -38,6 +41,9 @@ class Services:
     triggers: Triggers
     rules: Rules
     activations: Activations
+    posts: HttpFeed
+    tokens: DeviceTokens
+    mqtt: MqttFeed
     limits: Limits
     runtimes: dict[str, Any]  # family -> list of kinds, for the info document
     new_id: Callable[[], str]  # for requests without one of their own

@@ -29,6 +29,8 @@ _VERBS = {
     "package": "create, update, bind, get, delete, list",
     "activation": "list, get, logs, result, poll",
     "namespace": "list, get",
+    "device": "list, show, scan, try, record, replay, token",
+    "queue": "messages that were refused: show, retry, drop",
     "deploy": "make what a manifest describes",
     "undeploy": "delete what a manifest describes",
     "subject": "who may log in: add, list, get, remove",
@@ -43,6 +45,7 @@ _EXAMPLES = """examples:
   edgewhisk action create hello hello.js      what wsk does, without wsk
   edgewhisk action invoke hello --result -p name Ann
   edgewhisk activation poll                   see what happens
+  edgewhisk device scan                       what is plugged in?
   edgewhisk deploy -m manifest.yaml --dry-run
   edgewhisk check --config edgewhisk.toml     is this configuration right?
 """

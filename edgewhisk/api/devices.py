@@ -1,0 +1,61 @@
+"""Routes for devices, and for what could not become an event. Not part of OpenWhisk's API."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response, request
+
+from edgewhisk.api.asking import Reply
+from edgewhisk.api.reading import answer, caller, sent, services
+from edgewhisk.controller.subjects import GUEST
+from edgewhisk.entity.names import parse_name
+from edgewhisk.errors import Forbidden, NotFound, TooLarge
+
+devices = Blueprint("devices", __name__)
+_LARGEST = 1 << 20  # bytes of one request
+_LETTERS = "/edgewhisk/dead-letters"
+
+
+@devices.post("/api/v1/devices/<namespace>/<trigger>")
+async def post(namespace: str, trigger: str) -> Response:
+    """Readings of a device, answered when they are on disk."""
+    name = parse_name(f"/{namespace}/{trigger}", namespace)
+    device = services().tokens.check(request.headers.get("Authorization", ""), name)
+    if (request.content_length or 0) > _LARGEST:
+        raise TooLarge(f"a device may send {_LARGEST} bytes at once")
+    body: bytes = await request.get_data(as_text=False)  # type: ignore[assignment]
+    count = await services().posts.post(name, device, body)
+    return sent(Reply.of({"accepted": count}, 202))
+
+
+@devices.get(_LETTERS)
+async def letters() -> Response:
+    """Messages that were refused, with reasons."""
+    _own()
+    return answer(services().mqtt.dead.list())
+
+
+@devices.post(f"{_LETTERS}/<key>/retry")
+async def retry(key: str) -> Response:
+    """Take a message once more, as its trigger is fed now; off the list if it was taken."""
+    _own()
+    letter = services().mqtt.dead.find(key)
+    if letter is None:
+        raise NotFound(f"there is no dead letter {key}")
+    await services().mqtt.retry(letter)
+    await services().mqtt.dead.drop([key])
+    return answer({"retried": key})
+
+
+@devices.delete(f"{_LETTERS}/<key>")
+async def drop(key: str) -> Response:
+    """Forget a message."""
+    _own()
+    if not await services().mqtt.dead.drop([key]):
+        raise NotFound(f"there is no dead letter {key}")
+    return answer({"dropped": key})
+
+
+def _own() -> None:
+    """Messages may be of any namespace: they are the gateway's owner's."""
+    if caller().subject != GUEST:
+        raise Forbidden("edgewhisk/dead-letters")

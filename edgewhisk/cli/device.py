@@ -1,0 +1,187 @@
+"""Devices: which are known, what is plugged in, what it says; and tokens for devices that POST.
+
+edgewhisk device list                                  every profile there is
+edgewhisk device scan                                  ports of this machine, with guesses
+edgewhisk device try nova/sds011 --port /dev/ttyUSB0   what does it say?
+edgewhisk device try eastron/sdm120 --port /dev/ttyUSB1 --unit 3
+edgewhisk device try tasmota/energy --broker mqtt://10.0.0.5
+edgewhisk device record --port /dev/ttyUSB0 fault.capture
+edgewhisk device replay fault.capture --speed 10
+edgewhisk device replay nova/sds011 --loop             a simulated one, to try things with
+edgewhisk device token --trigger post --device greenhouse-1
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgewhisk.cli.output import document, done, note, table
+
+if TYPE_CHECKING:
+    from edgewhisk.device.profile import Profile
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """All verbs of devices."""
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, run: object, what: str) -> argparse.ArgumentParser:
+        own = verbs.add_parser(name, help=what, description=what)
+        own.add_argument("--config", type=Path, metavar="FILE", help="configuration of the gateway")
+        own.add_argument("--json", action="store_true", help="print JSON only, for scripts")
+        own.set_defaults(run=run)
+        return own
+
+    verb("list", _list, "list the profiles of known devices")
+    verb("show", _show, "show one profile").add_argument("profile")
+    verb("scan", _scan, "list serial ports with their lasting names, and guess what is there")
+    trying = verb("try", _live("attempt"), "print the readings of a device as they come; Ctrl-C ends")
+    trying.add_argument("profile")
+    trying.add_argument("--port", help="of a serial or Modbus RTU device")
+    trying.add_argument("--host", help="of a Modbus TCP device: HOST or HOST:PORT")
+    trying.add_argument("--unit", type=int, help="address of a Modbus device")
+    trying.add_argument("--every", type=float, help="seconds between two polls of a Modbus device")
+    trying.add_argument("--broker", default="mqtt://127.0.0.1:1883", help="for MQTT (default: %(default)s)")
+    trying.add_argument("--count", type=int, default=0, help="end after so many readings")
+    record = verb("record", _live("record"), "write what a port says to a file, with its timing; Ctrl-C ends")
+    record.add_argument("file", type=Path)
+    record.add_argument("--port", required=True)
+    record.add_argument("--profile", help="for the line's settings, and what the device must be asked")
+    record.add_argument("--seconds", type=float, default=0, help="end after so long")
+    replay = verb("replay", _live("replay"), "play a recorded device on a port of its own, or to a broker")
+    replay.add_argument("file", help="a capture, or the name of a profile: then its golden file")
+    replay.add_argument("--speed", type=float, default=1.0, help="10 is ten times as fast (default: 1)")
+    replay.add_argument("--loop", action="store_true", help="again and again")
+    replay.add_argument("--link", type=Path, help="a lasting name for the simulated port")
+    replay.add_argument("--broker", default="mqtt://127.0.0.1:1883", help="for MQTT (default: %(default)s)")
+    token = verb("token", _token, "make a token for a device that POSTs to a trigger")
+    token.add_argument("--trigger", required=True, help="NAME or /NAMESPACE/NAME")
+    token.add_argument("--device", required=True, help="its name, as events carry it")
+    verb("tokens", _tokens, "list tokens, without their secrets")
+    verb("untoken", _untoken, "make a token worthless").add_argument("id")
+
+
+def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Run the verb."""
+    return int(given.run(given, environment))
+
+
+def _live(name: str) -> object:
+    """What talks to a device is loaded when it is asked for."""
+
+    def run(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
+        return int(getattr(import_module("edgewhisk.cli.live"), name)(given, environment))
+
+    return run
+
+
+def _list(given: argparse.Namespace, _environment: Mapping[str, str]) -> int:
+    from edgewhisk.device import profile as profiles
+
+    found = [profiles.load(name) for name in profiles.names()]
+    if given.json:
+        document(
+            [{"name": one.name, "transport": one.transport, "description": one.description} for one in found]
+        )
+    else:
+        table("devices", ([one.name, one.transport, one.description] for one in found))
+    return 0
+
+
+def _show(given: argparse.Namespace, _environment: Mapping[str, str]) -> int:
+    from edgewhisk.device import profile as profiles
+
+    found = profiles.load(given.profile)
+    if given.json:
+        document(_plain(asdict(found)))
+        return 0
+    print(f"{found.name}: {found.description}\n{found.source}\n{_how(found)}")
+    points = ([f"  {one.name}", one.unit, _span(one.low, one.high)] for one in found.points)
+    table("points" + (" (and whatever else it says)" if found.others else ""), points)
+    for command, data in found.writes.items():
+        print(f"command {command}: {data.hex(' ')}")
+    return 0
+
+
+def _how(profile: Profile) -> str:
+    if profile.transport == "mqtt":
+        return "MQTT topics " + ", ".join(profile.topics)
+    line = profile.line
+    parity = line.parity[0].upper()
+    settings = f"{line.baudrate} baud, {line.bytesize}{parity}{line.stopbits:g}"
+    if profile.transport == "modbus":
+        return f"Modbus unit {profile.modbus.unit}, each {profile.modbus.every:g} s; RTU at {settings}"
+    return f"serial, {settings}" + "".join(f", asked each {ask.every:g} s" for ask in profile.asks)
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:g} to {high:g}" if (low, high) != (float("-inf"), float("inf")) else ""
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: bytes as hexadecimal, patterns as text, no infinities."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return None
+    return getattr(value, "pattern", value)
+
+
+def _scan(given: argparse.Namespace, _environment: Mapping[str, str]) -> int:
+    from edgewhisk.feed import ports
+
+    found = [(port, ports.guesses(port)) for port in ports.found()]
+    if given.json:
+        document([{**port._asdict(), "profiles": guesses} for port, guesses in found])
+        return 0
+    table("ports", ([port.lasting, port.usb, port.product, " or ".join(guesses)] for port, guesses in found))
+    if not found:
+        note("no serial port: is the device plugged in? in a container, is the device passed in?")
+    return 0
+
+
+def _token(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from edgewhisk.config import load
+    from edgewhisk.controller.tokens import add_token
+    from edgewhisk.entity.names import parse_name
+
+    name = given.trigger if given.trigger.startswith("/") else f"/_/{given.trigger}"
+    trigger = parse_name(name, "guest")
+    token = add_token(load(given.config, environment).state_dir, trigger, given.device)
+    path = f"/api/v1/devices/{trigger.namespace}/{trigger.local}"
+    if given.json:
+        document({"token": token, "path": path, "device": given.device})
+        return 0
+    done(f"{given.device} may POST to {path}; its token, shown this once:")
+    print(token)
+    return 0
+
+
+def _tokens(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from edgewhisk.config import load
+    from edgewhisk.controller.tokens import tokens_of
+
+    found = list(tokens_of(load(given.config, environment).state_dir).values())
+    if given.json:
+        document([token._asdict() for token in found])
+    else:
+        table("tokens", (list(token) for token in found))
+    return 0
+
+
+def _untoken(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from edgewhisk.config import load
+    from edgewhisk.controller.tokens import remove_token
+
+    remove_token(load(given.config, environment).state_dir, given.id)
+    done(f"removed token {given.id}", quiet=given.json)
+    return 0

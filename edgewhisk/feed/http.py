@@ -1,0 +1,94 @@
+"""The HTTP feed: devices that POST their readings with a token of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+import orjson
+
+from edgewhisk.entity.message import TriggerEvent
+from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.errors import BadRequest, FeedError, NotFound, Throttled
+from edgewhisk.spi import Clock, FeedAction, Fire
+
+MOST: Final = 1000  # readings in one request
+
+
+class HttpFeed:
+    """`spi.Feed` over POST requests; the API hands them over."""
+
+    actions: ClassVar[Sequence[FeedAction]] = (
+        FeedAction("http", "post", "Fires the trigger with what devices POST to its URL.", {}),
+    )
+
+    def __init__(self, fire: Fire, clock: Clock) -> None:
+        """Nothing is taken before a trigger is added."""
+        self._fire = fire
+        self._clock = clock
+        self._taken: dict[FullyQualifiedName, int] = {}
+        self._refused: dict[FullyQualifiedName, int] = {}
+
+    def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """See `spi.Feed`."""
+        del action
+        if parameters:
+            raise FeedError(f"unknown parameter {min(parameters)!r}; it has none but shape")
+        return {}
+
+    async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
+        """See `spi.Feed`."""
+        del action, parameters
+        self._taken.setdefault(trigger, 0)
+
+    async def remove(self, trigger: FullyQualifiedName) -> None:
+        """See `spi.Feed`."""
+        self._taken.pop(trigger, None)
+        self._refused.pop(trigger, None)
+
+    def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
+        """See `spi.Feed`."""
+        if trigger not in self._taken:
+            return {}
+        path = f"/api/v1/devices/{trigger.namespace}/{trigger.local}"
+        refused = self._refused.get(trigger, 0)
+        return {"state": "running", "path": path, "delivered": self._taken[trigger], "garbage": refused}
+
+    async def run(self) -> None:
+        """See `spi.Feed`."""
+        await asyncio.Event().wait()
+
+    async def post(self, trigger: FullyQualifiedName, device: str, body: bytes) -> int:
+        """Fire the trigger with a JSON object, or each of an array; how many. On disk on return.
+
+        Raises `NotFound`, `BadRequest`, `Throttled` while the queue is full, `StorageError`.
+        """
+        if trigger not in self._taken:
+            raise NotFound(f"trigger {trigger} takes no readings over HTTP")
+        if self._fire.full():
+            raise Throttled("The gateway's queue is full; send it again in a while.")
+        try:
+            readings = _readings(body)
+        except BadRequest:
+            self._refused[trigger] = self._refused.get(trigger, 0) + 1
+            raise
+        now = self._clock.now()
+        head = {"device": device, "taken_at": now}
+        events = [TriggerEvent(trigger, orjson.dumps({**head, **one}), now, durable=True) for one in readings]
+        await self._fire(events)
+        self._taken[trigger] += len(events)
+        return len(events)
+
+
+def _readings(body: bytes) -> list[dict[str, Any]]:
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from None
+    readings = found if isinstance(found, list) else [found]
+    if not all(isinstance(one, dict) for one in readings):
+        raise BadRequest("the body must be a JSON object, or an array of objects")
+    if len(readings) > MOST:
+        raise BadRequest(f"at most {MOST} readings go into one request, not {len(readings)}")
+    return readings
