@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from edgewhisk.entity.limits import Limits
 from edgewhisk.errors import ConfigError, Fault
-from edgewhisk.settings import Api, Buffer, Cloud, Config, Grants, Mqtt, Serial
+from edgewhisk.settings import Api, Buffer, Cloud, Config, File, Grants, Mqtt, Serial
 from edgewhisk.soundness import check
 
 DEFAULT_FILE: Final = Path("/etc/edgewhisk/edgewhisk.toml")
@@ -39,6 +39,7 @@ _SECTION_LIKE: Final = {"api": "port = 3233", "mqtt": 'url = "mqtt://127.0.0.1:1
                         "max_bytes = 268435456", "limits": "fires_per_minute = 600"}  # fmt: skip
 NAMED: Final[Mapping[str, tuple[type, str]]] = {
     "serial": (Serial, '[serial.meter]  port = "/dev/ttyUSB0"'),
+    "files": (File, '[files.log]  path = "/var/lib/plant/log.sqlite"'),
     "grants": (Grants, '[grants.plant-b]  mqtt = ["plant-b/#"]'),
     "brokers": (Mqtt, '[brokers.plant]  url = "mqtts://broker.example.com"'),
 }

@@ -48,8 +48,10 @@ from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.message import ActivationMessage, Outcome
 from edgewhisk.errors import InstanceError
 from edgewhisk.feed.broker import EmbeddedBroker
+from edgewhisk.feed.couchdb import CouchFeed
 from edgewhisk.feed.cron import AlarmsFeed
 from edgewhisk.feed.dead_letters import DeadLetters
+from edgewhisk.feed.file import FileFeed
 from edgewhisk.feed.http import HttpFeed
 from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
@@ -255,6 +257,8 @@ class Daemon:
             ModbusFeed(config.serial, fire, clock),
             AlarmsFeed(fire, clock, self._shelf),
             HttpFeed(fire, clock),
+            CouchFeed(fire, clock, self._shelf),
+            FileFeed(config.files, fire, clock, self._shelf),
         ]
 
     async def _mqtt_links(self, stack: contextlib.AsyncExitStack) -> dict[str, MqttLink]:

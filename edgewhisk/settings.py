@@ -77,6 +77,13 @@ class Serial:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """`[files.NAME]`: a database of this machine that a feed may read."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Grants:
     """`[grants.SUBJECT]`: what a subject's actuator actions may reach. Only guest may without one."""
 
@@ -99,5 +106,6 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     serial: Mapping[str, Serial] = field(default_factory=dict)
     brokers: Mapping[str, Mqtt] = field(default_factory=dict)
+    files: Mapping[str, File] = field(default_factory=dict)
     grants: Mapping[str, Grants] = field(default_factory=dict)
     source: Path | None = None  # the file it was read from

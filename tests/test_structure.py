@@ -60,7 +60,7 @@ def test_each_library_has_one_door() -> None:
         },  # the demo's sensor is a device, not the gateway
         "amqtt": {"feed/broker.py"},
         "serial": {"feed/serial.py", "feed/ports.py", "feed/modbus_bus.py"},
-        "inotify_simple": {"feed/ports.py"},
+        "inotify_simple": {"feed/watch.py"},
         "cbor2": {"device/decode.py", "feed/payload.py"},
         "google": {"device/sparkplug.py"},
         "pymodbus": {"feed/modbus_bus.py"},
@@ -90,6 +90,7 @@ def test_readme_documents_every_configuration_key() -> None:
     keys = ["state_dir", "log_level"]
     keys += [f"{name}.{entry.name}" for name, section in SECTIONS.items() for entry in fields(section)]
     keys += [f"serial.NAME.{entry.name}" for entry in fields(NAMED["serial"][0])]
+    keys += [f"files.NAME.{entry.name}" for entry in fields(NAMED["files"][0])]
     keys += [f"grants.SUBJECT.{entry.name}" for entry in fields(NAMED["grants"][0])]
     assert {entry.name for entry in fields(Config)} == {
         "state_dir",

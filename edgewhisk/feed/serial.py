@@ -25,6 +25,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed import ports
 from edgewhisk.feed.garbage import Garbage
+from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import Serial
 from edgewhisk.spi import Clock, FeedAction, Fire
 
@@ -193,7 +194,7 @@ class SerialFeed:
 
     async def run(self) -> None:
         """See `spi.Feed`."""
-        watch = ports.Watch()
+        watch = Watch()
         loop = asyncio.get_running_loop()
 
         def appeared() -> None:

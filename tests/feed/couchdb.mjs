@@ -1,0 +1,7 @@
+// A server that speaks CouchDB's protocol: node couchdb.mjs FOLDER LOG PORT, where FOLDER has the packages.
+import { createRequire } from 'module'
+const require = createRequire(process.argv[2] + '/')
+const PouchDB = require('pouchdb').plugin(require('pouchdb-adapter-memory'))
+const app = require('express')()
+app.use('/', require('express-pouchdb')(PouchDB.defaults({ adapter: 'memory' }), { inMemoryConfig: true, mode: 'minimumForPouchDB', logPath: process.argv[3] }))
+const server = app.listen(Number(process.argv[4]), '127.0.0.1', () => console.log(server.address().port))
