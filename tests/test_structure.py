@@ -23,7 +23,17 @@ PURE = [
     PACKAGE / "histogram.py",
     *(
         PACKAGE / "device" / f"{name}.py"
-        for name in ("table", "checksum", "framing", "decode", "sparkplug", "registers", "capture", "topics")
+        for name in (
+            "table",
+            "checksum",
+            "framing",
+            "decode",
+            "sparkplug",
+            "registers",
+            "capture",
+            "topics",
+            "discovery",
+        )
     ),
     *(
         PACKAGE / "feed" / f"{name}.py"
@@ -67,6 +77,7 @@ def test_each_library_has_one_door() -> None:
         "apscheduler": {"feed/cron.py"},
         "tinydb": {"buffer/storage.py"},
         "httpx": {
+            "feed/couchdb.py",
             "sync/client.py",
             "capability/fetch.py",
             "actuator/http.py",

@@ -13,12 +13,14 @@ from typing import Any, Final
 import cbor2
 import orjson
 
+from edgewhisk.device.discovery import Discovery, NotDiscovery
 from edgewhisk.device.profile import Point, Profile
 from edgewhisk.device.sparkplug import NotSparkplug, Sparkplug
 from edgewhisk.entity.reading import Quality, Reading
 
 Parts = Mapping[str, str]  # named levels of the topic
-Decode = Callable[[bytes, Parts], tuple[Reading, ...]]
+Decode = Callable[[bytes, Parts, str], tuple[Reading, ...]]  # frame, parts, topic
+Learn = Callable[[], frozenset[str]]  # topics that a decoder wants besides those of the profile
 _NOTHING: Final[Parts] = {}
 _ABSENT: Final = object()
 _FORMATS: Final = {"u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q",
@@ -34,16 +36,24 @@ class Undecodable(ValueError):
 
 def decoder(profile: Profile) -> Decode:
     """What decodes the frames of one device, in order: some remember what earlier frames said."""
+    return learner(profile)[0]
+
+
+def learner(profile: Profile) -> tuple[Decode, Learn]:
+    """The same, and the topics it learns of."""
+    if profile.decoding == "homeassistant":
+        known = Discovery()
+        return lambda frame, _parts, topic: _discovered(known, topic, frame), known.topics
     if profile.decoding == "sparkplug":
         births = Sparkplug()
-        return lambda frame, parts: _metrics(profile, births, frame, parts)
+        return lambda frame, parts, _topic: _metrics(profile, births, frame, parts), frozenset
     raw = _RAW[profile.decoding]
-    return lambda frame, parts: _readings(profile, frame, raw(profile, frame, parts))
+    return lambda frame, parts, _topic: _readings(profile, frame, raw(profile, frame, parts)), frozenset
 
 
-def decode(profile: Profile, frame: bytes, parts: Parts = _NOTHING) -> tuple[Reading, ...]:
+def decode(profile: Profile, frame: bytes, parts: Parts = _NOTHING, topic: str = "") -> tuple[Reading, ...]:
     """The readings of a single frame. Raises `Undecodable`."""
-    return decoder(profile)(frame, parts)
+    return decoder(profile)(frame, parts, topic)
 
 
 def read_struct(point: Point, data: bytes, at: int) -> Any:
@@ -234,6 +244,13 @@ def _metrics(profile: Profile, births: Sparkplug, frame: bytes, parts: Parts) ->
         rest = [(name, value) for name, value in metrics.items() if name not in wanted and value is not None]
         found += [Reading(name, value, "") for name, value in rest[:_OTHERS]]
     return tuple(found)
+
+
+def _discovered(known: Discovery, topic: str, frame: bytes) -> tuple[Reading, ...]:
+    try:
+        return tuple(Reading(*value) for value in known.read(topic, frame))
+    except NotDiscovery as error:
+        raise Undecodable(str(error)) from None
 
 
 def _decoded(frame: bytes) -> str:

@@ -177,10 +177,10 @@ def read(name: str, document: Mapping[str, Any], where: str) -> Profile:
     commands = {key: writes.octets(key) for key in writes.keys}
     points = top.table("points")
     found = tuple(_point(key, points.table(key), how, order) for key in points.keys)
-    if not found and not others and not commands and not faults:
+    if not (found or others or commands or faults or how == "homeassistant"):
         top.fault("points", "must name at least one value", '[points.temperature]  unit = "Cel"')
     topics = mqtt.texts("topics")
-    if transport == "mqtt" and not topics and how != "homeassistant":
+    if transport == "mqtt" and not topics:
         mqtt.fault("topics", "must name at least one topic", 'topics = ["tele/{id}/SENSOR"]')
     for table in (match, mqtt, decoding, points, top):
         table.rest()

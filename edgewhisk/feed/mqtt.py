@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from edgewhisk.device import profile as profiles
-from edgewhisk.device.decode import decoder
+from edgewhisk.device.decode import learner
 from edgewhisk.device.profile import Profile
 from edgewhisk.device.topics import pattern
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
@@ -79,6 +79,7 @@ class MqttFeed:
             raise FeedError(f"broker {parameters['broker']!r} is not configured any more")
         profile = _profile(parameters["profile"]) if "profile" in parameters else None
         topics = [parameters["topic"]] if "topic" in parameters else profile.topics if profile else ()
+        decode, learn = learner(profile) if profile else (None, frozenset)
         session.add(
             Subscription(
                 trigger,
@@ -88,7 +89,8 @@ class MqttFeed:
                 parameters.get("retained", True),
                 parameters.get("properties", False),
                 profile,
-                decoder(profile) if profile else None,
+                decode,
+                learn,
             )
         )
 

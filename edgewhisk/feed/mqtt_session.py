@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from edgewhisk.device.decode import Decode, Undecodable
+from edgewhisk.device.decode import Decode, Learn, Undecodable
 from edgewhisk.device.decode import payload as decoded
 from edgewhisk.device.profile import Profile
-from edgewhisk.device.topics import Pattern
+from edgewhisk.device.topics import Pattern, pattern
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.topics import matches
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 WINDOW: Final = 65_536  # remembered deliveries: as many as there are packet identifiers
 _ROUTES: Final = 4096  # remembered topics
 _PATIENCE: Final = 10.0  # seconds for the broker to answer a connect
-_STEADY: Final = 5.0  # seconds a connection must hold before the pauses get short again
+_STEADY: Final = 1.0  # seconds a connection must hold before the pauses get short again
 Settled = Callable[[], None]
 
 
@@ -55,6 +55,7 @@ class Subscription:
     properties: bool = False  # whether the event tells MQTT 5 properties
     profile: Profile | None = None
     decode: Decode | None = None
+    learn: Learn = frozenset
     delivered: int = 0
     garbage: Garbage = field(default_factory=Garbage)
 
@@ -102,8 +103,8 @@ class Session:
         self._subscriptions[wanted.trigger] = wanted
         self._routes.clear()
         if self._connection is not None:
-            for pattern in wanted.patterns:
-                self._connection.subscribe(pattern.filter, self._qos_of(pattern.filter))
+            for one in wanted.patterns:
+                self._connection.subscribe(one.filter, self._qos_of(one.filter))
 
     def remove(self, trigger: FullyQualifiedName) -> None:
         """Feed a trigger no more."""
@@ -111,9 +112,9 @@ class Session:
         self._routes.clear()
         if gone is None or self._connection is None:
             return
-        for pattern in gone.patterns:
-            if self._qos_of(pattern.filter) < 0:
-                self._connection.unsubscribe(pattern.filter)
+        for one in gone.patterns:
+            if self._qos_of(one.filter) < 0:
+                self._connection.unsubscribe(one.filter)
 
     def find(self, trigger: FullyQualifiedName) -> Subscription | None:
         """What feeds a trigger."""
@@ -131,12 +132,12 @@ class Session:
         found = self._subscriptions.get(trigger)
         if found is None:
             return f"nothing feeds {trigger} any more"
-        pattern = next((one for one in found.patterns if matches(one.plain, letter.topic)), None)
-        if pattern is None:
+        fitting = next((one for one in found.patterns if matches(one.plain, letter.topic)), None)
+        if fitting is None:
             return f"{trigger} is not fed from {letter.topic} any more"
         delivery = Delivery(letter.topic, letter.payload, None, again=False)
         try:
-            text = self._event(_route(found, pattern, letter.topic), delivery, letter.at)
+            text = self._event(_route(found, fitting, letter.topic), delivery, letter.at)
         except (MalformedPayload, Undecodable) as error:
             return str(error)
         found.delivered += 1
@@ -150,7 +151,7 @@ class Session:
         return {
             "state": self.state,
             "broker": self.address,
-            "topic": ", ".join(pattern.filter for pattern in found.patterns),
+            "topic": ", ".join(one.filter for one in found.patterns),
             "delivered": found.delivered,
             "last_error": self.last_error,
             **found.garbage.describe(),
@@ -185,20 +186,20 @@ class Session:
             self.state = "running"
             self.last_error = ""
             patterns = {one.filter for found in self._subscriptions.values() for one in found.patterns}
-            for pattern in sorted(patterns):
-                connection.subscribe(pattern, self._qos_of(pattern))
+            for text in sorted(patterns):
+                connection.subscribe(text, self._qos_of(text))
             self.connected()
             await connection.lost()
         finally:
             self._connection = None
             await connection.close()
 
-    def _qos_of(self, pattern: str) -> int:
+    def _qos_of(self, text: str) -> int:
         """The QoS that the triggers of a filter need together; -1 if there is none any more."""
         wanted = (
             found.qos
             for found in self._subscriptions.values()
-            if any(one.filter == pattern for one in found.patterns)
+            if any(one.filter == text for one in found.patterns)
         )
         return max(wanted, default=-1)
 
@@ -290,7 +291,8 @@ class Session:
         found = route.subscription
         if found.profile is not None and found.decode is not None:
             parts = route.pattern.parts(delivery.topic)
-            readings = found.decode(delivery.payload, parts)
+            readings = found.decode(delivery.payload, parts, delivery.topic)
+            self._learn(found)
             shown = {key: value for key, value in parts.items() if key != "point"}
             return decoded(found.profile, delivery.topic, now, readings, shown) if readings else b""
         head = route.head
@@ -303,6 +305,17 @@ class Session:
                 raise MalformedPayload(f"MQTT 5 properties: {error}") from None
         return FORMATS[found.format](head, delivery.payload)
 
+    def _learn(self, found: Subscription) -> None:
+        """Subscribe to topics that the devices of a profile announced."""
+        known = {one.filter for one in found.patterns}
+        new = tuple(pattern(topic) for topic in sorted(found.learn() - known))
+        if new:
+            found.patterns += new
+            self._routes.clear()
+            for one in new:
+                if self._connection is not None:
+                    self._connection.subscribe(one.filter, self._qos_of(one.filter))
+
     def _route(self, topic: str) -> tuple[Route, ...]:
         """The triggers that a topic's messages fire, each once."""
         routes = self._routes.get(topic)
@@ -311,7 +324,7 @@ class Session:
                 self._routes.clear()
             found = []
             for one in self._subscriptions.values():
-                fitting = next((pattern for pattern in one.patterns if matches(pattern.plain, topic)), None)
+                fitting = next((each for each in one.patterns if matches(each.plain, topic)), None)
                 if fitting is not None:
                     found.append(_route(one, fitting, topic))
             routes = self._routes[topic] = tuple(found)
@@ -331,8 +344,8 @@ class Session:
         return f"{self._mark}{delivery.packet_id}:{digest.hexdigest()}"
 
 
-def _route(found: Subscription, pattern: Pattern, topic: str) -> Route:
-    return Route(found, members({"topic": topic, **pattern.parts(topic)}), pattern)
+def _route(found: Subscription, fitting: Pattern, topic: str) -> Route:
+    return Route(found, members({"topic": topic, **fitting.parts(topic)}), fitting)
 
 
 async def _both(first: asyncio.Future[None], second: asyncio.Future[None]) -> None:

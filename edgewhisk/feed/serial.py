@@ -346,7 +346,7 @@ class SerialFeed:
         events: list[TriggerEvent] = []
         for frame in frames:
             try:
-                readings = decode(frame, _NO_PARTS)
+                readings = decode(frame, _NO_PARTS, "")
             except Undecodable as error:
                 line = port.garbage.add(str(error), frame, self._clock.monotonic())
                 if line is not None:

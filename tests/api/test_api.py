@@ -49,7 +49,7 @@ def test_the_npm_client(made: Gateway, tmp_path: Path) -> None:
             409,
             "Package not empty (contains 1 entity). Set force param or delete package contents.",
         ],
-        "shared": ["alarms", "edge", "mqtt", "serial"],
+        "shared": ["alarms", "changes", "edge", "http", "modbus", "mqtt", "serial"],
         "feed": "0 0 1 1 *",
         "nocron": 502,
         "activation": ["string", "j1", [], {"b": 2, "q": 2}],

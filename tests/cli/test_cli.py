@@ -41,7 +41,7 @@ def test_every_fault_of_a_configuration_is_named(tmp_path: Path) -> None:
         "limits.fires_per_minute: must be a whole number, not True",
         "cloud.url: must be text, not 5",
         "serial.meter.port: is missing",
-        "serial.x y: a port's name has letters",
+        "serial.x y: a name has letters",
         "nonsense: is not a key",
     ):
         assert text in done.stderr, done.stderr

@@ -17,7 +17,7 @@ from pymodbus.pdu import DecodePDU
 from edgewhisk.device import capture
 from edgewhisk.device import profile as profiles
 from edgewhisk.device.capture import Expected, Said
-from edgewhisk.device.decode import Undecodable, decode, decoder, payload
+from edgewhisk.device.decode import Undecodable, decode, decoder, learner, payload
 from edgewhisk.device.framing import framer
 from edgewhisk.device.profile import Framing, Profile
 from edgewhisk.device.registers import readings, requests
@@ -63,7 +63,7 @@ def read_port(profile: Profile, pieces: Iterator[bytes], *, idle: bool = False) 
         frames = cutter.feed(piece) + (cutter.idle() if idle else [])
         for frame in frames:
             try:
-                got = decoding(frame, {})
+                got = decoding(frame, {}, "")
             except Undecodable as error:
                 found.append(str(error))
                 continue
@@ -110,16 +110,17 @@ def test_serial_profiles_where_bytes_are_lost(name: str) -> None:
 def test_mqtt_profiles(name: str) -> None:
     profile = PROFILES[name]
     said, expected = golden(name)
-    decoding, found = decoder(profile), list[Any]()
-    patterns = [pattern(topic) for topic in profile.topics]
+    (decoding, learn), found = learner(profile), list[Any]()
     for one in said:
+        patterns = [pattern(topic) for topic in (*profile.topics, *learn())]
         fitting = next(known for known in patterns if matches(known.plain, one.topic))
         parts = fitting.parts(one.topic)
         try:
-            got = decoding(one.data, parts)
+            got = decoding(one.data, parts, one.topic)
         except Undecodable as error:
             found.append(str(error))
-        else:
+            continue
+        if got:
             shown = {key: value for key, value in parts.items() if key != "point"}
             found.append(values(profile, payload(profile, one.topic, 5, got, shown)))
     assert found == expected
@@ -215,7 +216,7 @@ def test_any_frame_is_decoded_or_refused(name: str, frame: bytes) -> None:
             readings(request, [*frame])
         return
     try:
-        found = decode(profile, frame, {"point": "p", "kind": "DDATA"})
+        found = decode(profile, frame, {"point": "p", "kind": "DDATA"}, "homeassistant/sensor/a/config")
     except Undecodable:
         return
     orjson.loads(payload(profile, "p", 5, found))
