@@ -94,10 +94,10 @@ class Deliveries:
     async def _write(self, command: Command) -> None:
         body = command.body
         if "command" in body:
-            data = self._serial.command(body["port"], body["command"])
+            data = self._serial.command(body["port"], body["command"], body["profile"])
         else:
             data = base64.b64decode(body["data"])
-        await self._serial.write(body["port"], data)
+        await self._serial.write(body["port"], data, body["profile"])
 
     async def _set(self, command: Command) -> None:
         body = command.body

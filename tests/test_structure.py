@@ -69,7 +69,7 @@ def test_each_library_has_one_door() -> None:
             "demo/sensors.py",
         },  # the demo's sensor is a device, not the gateway
         "amqtt": {"feed/broker.py"},
-        "serial": {"feed/serial.py", "feed/ports.py", "feed/modbus_bus.py"},
+        "serial": {"feed/serial.py", "feed/port.py", "feed/ports.py", "feed/modbus_bus.py"},
         "inotify_simple": {"feed/watch.py"},
         "cbor2": {"device/decode.py", "feed/payload.py"},
         "google": {"device/sparkplug.py"},

@@ -77,7 +77,10 @@ def _serial(given: Mapping[str, Any]) -> Command:
     value = given[ways[0]]
     if not isinstance(value, str):
         raise BadRequest(f"{ways[0]} must be text, not {value!r}")
-    body: Body = {"port": port}
+    profile = given.get("profile", "")
+    if not isinstance(profile, str):
+        raise BadRequest("profile must be the name of a device profile")
+    body: Body = {"port": port, "profile": profile}
     if ways[0] == "command":
         body["command"] = value
     else:
@@ -187,7 +190,8 @@ KINDS: Final = (
         "Writes bytes to a serial port.",
         {
             "port": "name of a [serial.NAME] section, a path below /dev, or usb:VENDOR:PRODUCT[:SERIAL]",
-            "command": "name of a command in the profile of the port",
+            "profile": "vendor/model of the device (default: what the section or a feed says)",
+            "command": "name of a command in the profile",
             "data": "text instead",
             "hex": "or bytes in hexadecimal",
             "data64": "or as base64",

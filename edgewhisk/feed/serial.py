@@ -11,20 +11,19 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 import serial
 
 from edgewhisk.device import profile as profiles
-from edgewhisk.device.decode import Decode, Undecodable, decoder, payload
-from edgewhisk.device.framing import Framer, framer
+from edgewhisk.device.decode import Undecodable, decoder, payload
+from edgewhisk.device.framing import framer
 from edgewhisk.device.profile import Ask, Line, Profile
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed import ports
-from edgewhisk.feed.garbage import Garbage
+from edgewhisk.feed.port import Port, PortSettings
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import Serial
 from edgewhisk.spi import Clock, FeedAction, Fire
@@ -37,42 +36,6 @@ IDLE: Final = 0.25  # seconds of silence after which an unfinished binary frame 
 _BYTES: Final = 1 << 18  # a second from one port; more is a device gone mad
 _RATE: Final = 1000  # frames a second of a port without a section
 _NO_PARTS: Final[Mapping[str, str]] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class PortSettings:
-    """What a port is opened with."""
-
-    name: str  # as events carry it
-    path: str
-    line: Line
-    rate: int  # frames a second
-    profile: Profile | None  # None: only written to
-
-
-@dataclass(slots=True)
-class Port:
-    """One open or missing port, and the triggers it feeds."""
-
-    settings: PortSettings
-    framer: Framer | None = None
-    decode: Decode | None = None
-    triggers: list[FullyQualifiedName] = field(default_factory=list)
-    device: serial.Serial | None = None
-    state: str = "waiting"
-    last_error: str = ""
-    garbage: Garbage = field(default_factory=Garbage)
-    readings: int = 0
-    opened: int = 0
-    torn: int = 0  # frames that an unplugging cut
-    pauses: int = 0
-    floods: int = 0  # seconds in which more came than may
-    second: float = 0.0  # monotonic, when the current second began
-    frames: int = 0  # in the current second
-    octets: int = 0
-    heard: float = 0.0  # monotonic, last bytes
-    asking: dict[bytes, asyncio.TimerHandle] = field(default_factory=dict)  # question -> when it is next
-    listening: asyncio.TimerHandle | None = None  # for the silence behind an unfinished frame
 
 
 class SerialFeed:
@@ -136,14 +99,16 @@ class SerialFeed:
                 if not port.triggers:
                     self._drop(port)
 
-    async def write(self, name: str, data: bytes) -> None:
-        """Write to a port, all of it; opens it if nobody reads it. Raises `CapabilityError`."""
+    async def write(self, name: str, data: bytes, kind: str = "") -> None:
+        """Write to a port, all of it; opens it if nobody reads it, as its profile says.
+
+        Raises `Undelivered` for what may work later, else `CapabilityError`.
+        """
         path = self._path(name)
         port = self._ports.get(path)
         if port is None:
-            section = self._sections.get(name)
-            profile = profiles.load(section.profile) if section and section.profile else None
-            line = ports.line_of(profile.line if profile else Line(), section)
+            profile = self._written(name, kind)
+            line = ports.line_of(profile.line if profile else Line(), self._sections.get(name))
             port = self._ports[path] = Port(PortSettings(name, path, line, _RATE, None))
         if port.device is None:
             await self._open(port)
@@ -158,19 +123,27 @@ class SerialFeed:
         if sent < len(data):
             raise CapabilityError(f"serial.write: {path} took {sent} of {len(data)} bytes")
 
-    def command(self, name: str, command: str) -> bytes:
+    def command(self, name: str, command: str, kind: str = "") -> bytes:
         """The bytes of a command that the profile of a port has; raises `CapabilityError`."""
-        section = self._sections.get(name)
-        port = self._ports.get(section.port if section else name)
-        profile = port.settings.profile if port else None
-        if profile is None and section is not None and section.profile:
-            profile = profiles.load(section.profile)
+        profile = self._written(name, kind)
         known = profile.writes if profile else {}
         if command not in known:
             raise CapabilityError(
                 f"serial.write: {name} has no command {command!r}; known: {', '.join(known)}"
             )
         return known[command]
+
+    def _written(self, name: str, kind: str) -> Profile | None:
+        """The profile of a port that is written to: as asked, as it is read, or as its section says."""
+        section = self._sections.get(name)
+        port = self._ports.get(section.port if section else name)
+        if not kind and port is not None and port.settings.profile is not None:
+            return port.settings.profile
+        kind = kind or (section.profile if section else "")
+        try:
+            return profiles.load(kind) if kind else None
+        except ConfigError as error:
+            raise CapabilityError(f"serial.write: {error}") from error
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -254,6 +227,11 @@ class SerialFeed:
         return PortSettings(name, self._path(name), line, section.rate if section else _RATE, profile)
 
     async def _open(self, port: Port) -> None:
+        async with port.opening:  # a write and the search for missing ports may want it at once
+            if port.device is None:
+                await self._connect(port)
+
+    async def _connect(self, port: Port) -> None:
         try:
             device = await asyncio.to_thread(ports.connect, port.settings.path, port.settings.line)
         except (OSError, serial.SerialException, ValueError) as error:
@@ -262,8 +240,8 @@ class SerialFeed:
                 _log.warning("serial port %s: %s", port.settings.path, trouble)
             port.last_error = trouble
             return
-        if self._ports.get(port.settings.path) is not port or port.device is not None:
-            device.close()  # removed or opened meanwhile
+        if self._ports.get(port.settings.path) is not port:
+            device.close()  # removed meanwhile
             return
         port.device, port.state, port.last_error = device, "running", ""
         port.opened += 1

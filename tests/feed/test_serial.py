@@ -150,6 +150,9 @@ def test_writing_and_what_is_told_when_it_cannot_be(tmp_path: Path) -> None:
                     await made.write("away", b"x")
                 with pytest.raises(CapabilityError, match="known: on, off"):
                     made.command("relay", "jump")
+                with pytest.raises(CapabilityError, match="no profile"):
+                    made.command("relay", "on", "no/thing")
+                assert made.command("away", "off", "lctech/relay-1") == b"\xa0\x01\x00\xa1"
                 with pytest.raises(FeedError, match="below /dev"):
                     await made.write("nowhere", b"x")
 

@@ -1,0 +1,51 @@
+"""One serial port that is read or written: how it is set, and its state."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import serial
+
+from edgewhisk.device.decode import Decode
+from edgewhisk.device.framing import Framer
+from edgewhisk.device.profile import Line, Profile
+from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.feed.garbage import Garbage
+
+
+@dataclass(frozen=True, slots=True)
+class PortSettings:
+    """What a port is opened with."""
+
+    name: str  # as events carry it
+    path: str
+    line: Line
+    rate: int  # frames a second
+    profile: Profile | None  # None: only written to
+
+
+@dataclass(slots=True)
+class Port:
+    """One open or missing port, and the triggers it feeds."""
+
+    settings: PortSettings
+    framer: Framer | None = None
+    decode: Decode | None = None
+    triggers: list[FullyQualifiedName] = field(default_factory=list)
+    device: serial.Serial | None = None
+    state: str = "waiting"
+    last_error: str = ""
+    garbage: Garbage = field(default_factory=Garbage)
+    readings: int = 0
+    opened: int = 0
+    torn: int = 0  # frames that an unplugging cut
+    pauses: int = 0
+    floods: int = 0  # seconds in which more came than may
+    second: float = 0.0  # monotonic, when the current second began
+    frames: int = 0  # in the current second
+    octets: int = 0
+    heard: float = 0.0  # monotonic, last bytes
+    asking: dict[bytes, asyncio.TimerHandle] = field(default_factory=dict)  # question -> when it is next
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    listening: asyncio.TimerHandle | None = None  # for the silence behind an unfinished frame
