@@ -12,7 +12,6 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -46,8 +45,6 @@ from edgewhisk.controller.triggers import Triggers
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.message import ActivationMessage, Outcome
-from edgewhisk.errors import InstanceError
-from edgewhisk.feed.broker import EmbeddedBroker
 from edgewhisk.feed.couchdb import CouchFeed
 from edgewhisk.feed.cron import AlarmsFeed
 from edgewhisk.feed.dead_letters import DeadLetters
@@ -55,17 +52,16 @@ from edgewhisk.feed.file import FileFeed
 from edgewhisk.feed.http import HttpFeed
 from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
-from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.feed.serial import SerialFeed
 from edgewhisk.feed.shaped import ShapedFire
-from edgewhisk.instance import lasting_name, notify, process, state_directory, told
+from edgewhisk.instance import notify, process, state_directory, told
 from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
-from edgewhisk.links import mqtt_link
+from edgewhisk.links import mqtt_links
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.server import Certificate, HttpServer, bind
-from edgewhisk.settings import EMBEDDED, Api, Config
+from edgewhisk.settings import Api, Config
 from edgewhisk.spi import Feed
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.ingest import Ingest
@@ -108,7 +104,14 @@ class Daemon:
             entities.load()
             resolver = Resolver(entities)
             self._runner = self._make_runner(resolver)
-            self._invoker = Invoker(self._runner, self._log, resolver.bound, config.limits, self._clock)
+            self._invoker = Invoker(
+                self._runner,
+                self._log,
+                resolver.bound,
+                config.limits,
+                self._clock,
+                parallel=resolver.parallel,
+            )
             stack.push_async_callback(self._invoker.close)
             self._sandboxes.on_ready = self._invoker.runtime_ready
             actions = Actions(
@@ -246,7 +249,8 @@ class Daemon:
 
     async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:
         config = self._config
-        links = await self._mqtt_links(stack)
+        links, troubles = await mqtt_links(config, stack)
+        self.incidents += troubles
         origins = await asyncio.to_thread(self._log.origins)
         self._dead = DeadLetters(self._shelf, self._clock)
         self._shaped = ShapedFire(self._controller, self._clock, self._shelf)
@@ -260,22 +264,6 @@ class Daemon:
             CouchFeed(fire, clock, self._shelf),
             FileFeed(config.files, fire, clock, self._shelf),
         ]
-
-    async def _mqtt_links(self, stack: contextlib.AsyncExitStack) -> dict[str, MqttLink]:
-        """Where the brokers are; starts the embedded one."""
-        config = self._config
-        client_id = lasting_name(config.state_dir / "client_id")
-        links = {"": mqtt_link("mqtt", config.mqtt, client_id)}
-        for name, settings in config.brokers.items():
-            links[name] = mqtt_link(f"brokers.{name}", settings, client_id)
-        if config.mqtt.url.startswith(EMBEDDED):
-            broker = EmbeddedBroker(links[""].host, links[""].port)
-            try:
-                links[""] = replace(links[""], port=await broker.start())
-                stack.push_async_callback(broker.stop)
-            except InstanceError as error:
-                self.incidents.append(f"{error}; using the broker that runs there ({error.hint})")
-        return links
 
     def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack) -> None:
         """Let actions reach what is granted to them beyond their state."""

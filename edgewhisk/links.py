@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from edgewhisk.errors import ConfigError, Fault, StorageError
+from edgewhisk.errors import ConfigError, Fault, InstanceError, StorageError
+from edgewhisk.feed.broker import EmbeddedBroker
 from edgewhisk.feed.mqtt_connection import MqttLink
-from edgewhisk.settings import EMBEDDED, Mqtt
+from edgewhisk.instance import lasting_name
+from edgewhisk.settings import EMBEDDED, Config, Mqtt
 
 _PORTS: Final = {EMBEDDED: 1883, "mqtt": 1883, "mqtts": 8883}
+
+
+async def mqtt_links(
+    config: Config, stack: contextlib.AsyncExitStack
+) -> tuple[dict[str, MqttLink], list[str]]:
+    """How to reach each broker, the one of `[mqtt]` under "", and what is odd about that.
+
+    Starts the embedded one; `stack` stops it.
+    """
+    client_id = lasting_name(config.state_dir / "client_id")
+    links = {"": mqtt_link("mqtt", config.mqtt, client_id)}
+    for name, settings in config.brokers.items():
+        links[name] = mqtt_link(f"brokers.{name}", settings, client_id)
+    if not config.mqtt.url.startswith(EMBEDDED):
+        return links, []
+    broker = EmbeddedBroker(links[""].host, links[""].port)
+    try:
+        links[""] = replace(links[""], port=await broker.start())
+        stack.push_async_callback(broker.stop)
+    except InstanceError as error:
+        return links, [f"{error}; using the broker that runs there ({error.hint})"]
+    return links, []
 
 
 def mqtt_link(section: str, settings: Mqtt, client_id: str) -> MqttLink:

@@ -12,7 +12,7 @@ from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.entitlement import check_readable
 from edgewhisk.controller.firing import Plan, plan
 from edgewhisk.entity.arguments import Bound, bind
-from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.package import Package
 from edgewhisk.errors import Forbidden
 
@@ -22,6 +22,7 @@ class _Memory(NamedTuple):
     bounds: dict[tuple[FullyQualifiedName, str], Bound | None]
     plans: dict[FullyQualifiedName, Plan | None]
     entitled: dict[tuple[FullyQualifiedName, str], Bound]
+    parallel: dict[str, int]
 
 
 class Resolver:
@@ -30,7 +31,7 @@ class Resolver:
     def __init__(self, entities: Entities) -> None:
         """Answers follow `entities`."""
         self._entities = entities
-        self._memory = _Memory(-1, {}, {}, {})
+        self._memory = _Memory(-1, {}, {}, {}, {})
 
     def package_of(self, name: FullyQualifiedName) -> Package | None:
         """The package that `name` is written in, or None."""
@@ -86,6 +87,14 @@ class Resolver:
             known[trigger] = plan(found, targets) if found else None
         return known[trigger]
 
+    def parallel(self, trigger: str) -> int:
+        """How many batches of a trigger's ("/guest/t") events may be run at once; 1 keeps their order."""
+        known = self._current().parallel
+        if trigger not in known:
+            found = self._entities.triggers.find(parse_name(trigger, "_"))
+            known[trigger] = found.concurrency if found else 1
+        return known[trigger]
+
     def _usable(self, caller: str, provider: FullyQualifiedName) -> bool:
         """A binding works as long as the provider's package is its own or published."""
         package = self._entities.packages.find(provider)
@@ -111,5 +120,5 @@ class Resolver:
         """
         memory = self._memory
         if memory.generation != self._entities.generation:
-            memory = self._memory = _Memory(self._entities.generation, {}, {}, {})
+            memory = self._memory = _Memory(self._entities.generation, {}, {}, {}, {})
         return memory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from edgewhisk.entity.action import (
     json_object,
@@ -16,7 +16,7 @@ from edgewhisk.entity.action import (
 from edgewhisk.entity.names import FullyQualifiedName, parse_name, parse_reference
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.version import SemVer
-from edgewhisk.errors import BadRequest, EdgeWhiskError
+from edgewhisk.errors import BadRequest, EdgeWhiskError, MalformedContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class RuleLink:
     def to_json(self) -> dict[str, Any]:
         """The form inside a trigger document."""
         return {"action": self.action.to_json(), "status": "active" if self.active else "inactive"}
+
+
+CONCURRENCY: Final = "edge-concurrency"
+MOST_CONCURRENT: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,17 @@ class Trigger:
         """The feed action that the annotation `feed` names."""
         value = self.annotations.get("feed")
         return value if isinstance(value, str) else None
+
+    @property
+    def concurrency(self) -> int:
+        """How many batches of its events may be run at once; raises `MalformedContent`."""
+        value = self.annotations.get(CONCURRENCY)
+        if value is None:
+            return 1
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_CONCURRENT:
+            problem = f"annotation '{CONCURRENCY}' must be 1 to {MOST_CONCURRENT}, not {value!r}"
+            raise MalformedContent(f"{problem}; over 1 the order of readings is not kept")
+        return value
 
     def to_json(self) -> dict[str, Any]:
         """The document of the REST API, which is also what is stored."""

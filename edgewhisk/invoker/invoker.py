@@ -44,13 +44,17 @@ class Invoker:
         limits: Limits,
         clock: Clock,
         *,
+        parallel: Callable[[str], int] = lambda _: 1,
         workers: int = 16,
     ) -> None:
-        """`workers` threads at most; an idle one costs nothing but its stack's address space."""
+        """`parallel` says how many batches of a trigger's events may be run at once.
+
+        `workers` threads at most; an idle one costs nothing but its stack's address space."""
         self._runner = runner
         self._store = store
         self._lookup = lookup
         self._clock = clock
+        self._parallel = parallel
         self._workers = workers
         self._loop = asyncio.get_running_loop()
         self._pace = Pace()
@@ -209,6 +213,8 @@ class Invoker:
 
     def _most(self, lane: LaneKey) -> int:
         """How many batches of a lane may be run at once: fewer, if the action's limit says so."""
+        if lane.ordered:
+            return self._parallel(lane.trigger)
         bound = self._lookup(lane.action, lane.binding)
         instances = bound.action.limits.instances if bound else None
         return MOST if instances is None else max(1, min(MOST, instances))

@@ -2,8 +2,9 @@
 
 Messages wait in lanes: one for each action and the trigger that started it. Lanes take turns, so a
 flood in one delays the others by one batch at most. A lane that a trigger feeds is run one batch at
-a time, so readings keep their order; other lanes may be run by several workers at once, but never by
-all of them: calls that hang must leave room for the other actions.
+a time, so readings keep their order, unless its owner asks for more at once; other lanes may be run
+by several workers at once, but never by all of them: calls that hang must leave room for the other
+actions.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class LaneKey(NamedTuple):
 
     @property
     def ordered(self) -> bool:
-        """Whether its messages must be run in order."""
+        """Whether its messages come from a trigger: in order, unless its owner asks for more at once."""
         return bool(self.trigger)
 
 
@@ -56,7 +57,7 @@ class Queue(Generic[Waiter]):
         self,
         bound: int,
         size: Callable[[FullyQualifiedName], int],
-        most: Callable[[LaneKey], int] = lambda _: MOST,
+        most: Callable[[LaneKey], int] = lambda lane: 1 if lane.ordered else MOST,
     ) -> None:
         """`full` from `bound` jobs on; `size` says how many of an action make a batch.
 
@@ -146,7 +147,6 @@ class Queue(Generic[Waiter]):
 
     def _offer(self, key: LaneKey) -> None:
         """Let a lane be taken from, if it has jobs and may be run now."""
-        most = 1 if key.ordered else self._most(key)
-        may = key in self._lanes and key not in self._parked and self._running[key] < most
+        may = key in self._lanes and key not in self._parked and self._running[key] < self._most(key)
         if may and key not in self._ready:
             self._ready.append(key)

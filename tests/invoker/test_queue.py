@@ -55,7 +55,7 @@ def test_order_and_exclusion_hold_for_any_course(course: list[str]) -> None:
 
 
 def test_hanging_calls_leave_room_for_others() -> None:
-    queue: Queue[None] = Queue(1000, lambda _: 1, most=lambda _: 2)
+    queue: Queue[None] = Queue(1000, lambda _: 1, most=lambda lane: 1 if lane.ordered else 2)
     for number in range(10):
         queue.put(job("", number))
     held = [queue.take(), queue.take()]
@@ -67,6 +67,15 @@ def test_hanging_calls_leave_room_for_others() -> None:
     assert other.lane.trigger == "other"
     queue.release(held[0].lane)  # type: ignore[union-attr]
     assert queue.take() is not None
+
+
+def test_a_trigger_whose_order_does_not_matter_is_run_by_several() -> None:
+    queue: Queue[None] = Queue(1000, lambda _: 1, most=lambda lane: 3 if lane.trigger == "many" else 1)
+    for number in range(5):
+        queue.put(job("many", number))
+        queue.put(job("one", number))
+    taken = [queue.take() for _ in range(5)]
+    assert sorted(one.lane.trigger for one in taken if one) == ["many", "many", "many", "one"]
 
 
 def test_a_flood_in_one_lane_does_not_starve_another() -> None:
