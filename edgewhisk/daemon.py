@@ -235,10 +235,9 @@ class Daemon:
 
     def _make_runner(self, resolver: Resolver) -> Runner:
         """What runs actions; those of the gateway itself on the event loop."""
-        loop = asyncio.get_running_loop()
 
-        def native(bound: Bound, messages: Sequence[ActivationMessage]) -> list[Outcome]:
-            return asyncio.run_coroutine_threadsafe(self._controller.native(bound, messages), loop).result()
+        async def native(bound: Bound, messages: Sequence[ActivationMessage]) -> list[Outcome]:
+            return await self._controller.native(bound, messages)
 
         def key_of(namespace: str) -> str:
             return self._subjects.of(namespace).auth.compact

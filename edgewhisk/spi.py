@@ -183,8 +183,13 @@ class ActivationStore(Protocol):
         """
         ...
 
-    def record(self, records: Sequence[Record], done: Committed, *, urgent: bool) -> None:
-        """Store finished activations. Not `urgent`: may wait for company, nobody is waiting."""
+    def record(
+        self, records: Sequence[Record], done: Committed, *, urgent: bool, origins: Sequence[str] = ()
+    ) -> None:
+        """Store finished activations. Not `urgent`: may wait for company, nobody is waiting.
+
+        `origins` of messages that were run without having been accepted are kept with them.
+        """
         ...
 
     def unfinished(self) -> list[ActivationMessage]:
@@ -320,11 +325,12 @@ class Sandbox(Protocol):
         """Raise `MalformedContent` if the code can never be loaded (not: if it merely throws). Blocks."""
         ...
 
-    def run(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
+    def run(self, action: Action, calls: Sequence[Call], *, hasty: bool = False) -> list[Outcome]:
         """Run `calls` in order; one outcome each. The action's faults are outcomes, never raised.
 
         Every call has the action's own time, memory and log limits. A call that breaks a limit
-        harms no other call of the same list.
+        harms no other call of the same list. `hasty` begins no further call once one ran out of time:
+        then that one's outcome is the last.
         """
         ...
 

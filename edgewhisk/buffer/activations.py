@@ -28,6 +28,7 @@ from edgewhisk.buffer.ledger import (
     Ledger,
     event_frame,
     message_of,
+    origins_frame,
 )
 from edgewhisk.buffer.log import Log, Segment, storage_error
 from edgewhisk.entity.activation import Record, activation_id, filed_under
@@ -82,9 +83,13 @@ class Activations:
         """See `spi.ActivationStore`."""
         self._committer.submit([event_frame(message) for message in messages], done, urgent=urgent)
 
-    def record(self, records: Sequence[Record], done: Committed, *, urgent: bool) -> None:
+    def record(
+        self, records: Sequence[Record], done: Committed, *, urgent: bool, origins: Sequence[str] = ()
+    ) -> None:
         """See `spi.ActivationStore`."""
         frames = [Frame(ACTIVATION, 0, record.text) for record in records]
+        if origins:
+            frames.append(origins_frame(origins))
         self._committer.submit(frames, done, urgent=urgent)
 
     def confirm(self, upto: int) -> None:

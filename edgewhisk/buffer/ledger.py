@@ -7,7 +7,7 @@ so that only the segments with unfinished events and the newest ones are read at
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -22,8 +22,9 @@ HEADER: Final = "H"
 EVENT: Final = "E"  # an accepted message; number unused
 CONFIRMED: Final = "S"  # the cloud has all records up to the number
 ABSORBED: Final = "B"  # all records of another gateway up to the number are here
+ORIGINS: Final = "O"  # of messages whose records are in the same group; number unused
 EVICTED: Final = "V"  # unconfirmed records dropped so far
-ORIGINS: Final = 4096  # remembered origins of accepted messages
+REMEMBERED: Final = 4096  # origins of accepted messages
 DEVICES: Final = 1024  # remembered gateways that send here
 
 
@@ -42,6 +43,11 @@ def event_frame(message: ActivationMessage) -> Frame:
         }
     )
     return Frame(EVENT, 0, head[:-1] + b',"payload":' + message.payload + b"}")
+
+
+def origins_frame(origins: Sequence[str]) -> Frame:
+    """The frame that remembers where messages came from that were never journalled."""
+    return Frame(ORIGINS, 0, orjson.dumps(origins))
 
 
 def message_of(frame: Frame) -> ActivationMessage:
@@ -73,7 +79,7 @@ class Ledger:
         self.absorbed: dict[str, int] = {}  # "device:epoch" -> highest number that is here
         self.open: dict[str, int] = {}  # activation id of an unfinished event -> its segment's first
         self.events: dict[str, Frame] = {}  # of earlier lives, until `unfinished` hands them out
-        self.origins: deque[str] = deque(maxlen=ORIGINS)
+        self.origins: deque[str] = deque(maxlen=REMEMBERED)
 
     def header(self, first: int) -> Frame:
         """The header of a segment that begins at number `first`."""
@@ -125,6 +131,8 @@ class Ledger:
             self.events[value["id"]] = frame
             if value["origin"]:
                 self.origins.append(value["origin"])
+        elif frame.op == ORIGINS:
+            self.origins.extend(orjson.loads(frame.text))
         else:
             self.apply(frame, segment)
 

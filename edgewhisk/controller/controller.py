@@ -227,7 +227,7 @@ class Controller:
 
     async def _perform(self, system: SystemAction, bound: Bound, message: ActivationMessage) -> Answer:
         (outcome,) = await self.native(bound, [message])
-        record = RecordTemplate(bound.action, message, ENGINE).record(message, outcome)
+        record = RecordTemplate.of_action(bound.action, message, ENGINE).record(message, outcome)
         if system.recorded or outcome.status is not Status.SUCCESS:
             await self._record(record)
         return Answer(message.activation_id, record)

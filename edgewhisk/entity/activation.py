@@ -42,62 +42,100 @@ class Record(NamedTuple):
     result: bytes = b"{}"
 
 
+_IN_TIME: Final = b',{"key":"timeout","value":false}'
+_STATUSES: Final = {
+    status: b'%b,"status":"%b","statusCode":%d'
+    % (b"true" if status is Status.SUCCESS else b"false", status.encode(), status.code)
+    for status in Status
+}
+
+
 class RecordTemplate:
     """Writes the records of one action, version, trigger and caller."""
 
-    def __init__(self, action: Action, message: ActivationMessage, engine: str) -> None:
-        """Prepare the constant parts; `engine` says what runs the action ("quickjs-ng 0.15")."""
-        annotations = [
-            {"key": "path", "value": f"{action.name.key}"},
-            {"key": "kind", "value": action.exec.kind},
-            {"key": "limits", "value": action.limits.to_json()},
-            {"key": "edge-engine", "value": engine},
-        ]
-        if message.trigger:
-            annotations.append({"key": "edge-trigger", "value": message.trigger})
+    def __init__(
+        self, action: Action, message: ActivationMessage, annotations: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Prepare the constant parts; use `of_action` or `of_composite`."""
+        more = [{"key": "edge-trigger", "value": message.trigger}] if message.trigger else []
         if message.binding:
-            annotations.append({"key": "binding", "value": message.binding})
+            more.append({"key": "binding", "value": message.binding})
         if message.cause:
-            annotations.append({"key": "causedBy", "value": SEQUENCE})
-        self._namespace = orjson.dumps(message.namespace)
-        self._name = orjson.dumps(action.name.name)
-        self._subject = orjson.dumps(message.subject)
-        self._version = orjson.dumps(str(action.version))
-        self._annotations = orjson.dumps(annotations)[:-1]
+            more.append({"key": "causedBy", "value": SEQUENCE})
+        self._before = b'{"namespace":%b,"name":%b,"version":%b,"subject":%b,"activationId":"' % (
+            orjson.dumps(message.namespace),
+            orjson.dumps(action.name.name),
+            orjson.dumps(str(action.version)),
+            orjson.dumps(message.subject),
+        )
+        self._annotations = orjson.dumps([*annotations, *more])[:-1]
+
+    @classmethod
+    def of_action(cls, action: Action, message: ActivationMessage, engine: str) -> RecordTemplate:
+        """For single runs; `engine` says what runs the action ("quickjs-ng 0.15")."""
+        annotations = {
+            "path": action.name.key,
+            "kind": action.exec.kind,
+            "limits": action.limits.to_json(),
+            "edge-engine": engine,
+        }
+        return cls(action, message, Parameters.of(annotations).to_json())
+
+    @classmethod
+    def of_composite(cls, action: Action, message: ActivationMessage, memory: int) -> RecordTemplate:
+        """For sequences and compositions; `memory` is the greatest limit of the parts (MB)."""
+        annotations: dict[str, Any] = {
+            "topmost": not message.cause,
+            "path": action.name.key,
+            "kind": SEQUENCE,
+            "limits": {**action.limits.to_json(), "memory": memory or action.limits.memory},
+        }
+        if not isinstance(action.exec, SequenceExec):
+            annotations["conductor"] = True
+        return cls(action, message, Parameters.of(annotations).to_json())
 
     def record(self, message: ActivationMessage, outcome: Outcome) -> Record:
         """The record of one run."""
-        timing = b',{"key":"timeout","value":%b},{"key":"waitTime","value":%d}' % (
-            b"true" if outcome.timed_out else b"false",
-            max(0, outcome.start - message.at),
-        )
+        timing = b',{"key":"timeout","value":true}' if outcome.timed_out else _IN_TIME
         if outcome.init_ms:
             timing += b',{"key":"initTime","value":%d}' % outcome.init_ms
         logs = orjson.dumps(log_lines(outcome.logs)) if outcome.logs else b"[]"
+        return self._write(message, outcome, outcome.end - outcome.start, logs, timing)
+
+    def whole(
+        self, message: ActivationMessage, outcome: Outcome, duration: int, parts: Sequence[str]
+    ) -> Record:
+        """The record of a sequence or composition.
+
+        `outcome`: the last part's, between start and end of the whole; `duration` is the sum of the
+        parts' (ms), `parts` their activation ids.
+        """
+        logs = b'["%b"]' % '","'.join(parts).encode() if parts else b"[]"
+        return self._write(message, outcome, duration, logs, b"")
+
+    def _write(
+        self, message: ActivationMessage, outcome: Outcome, duration: int, logs: bytes, timing: bytes
+    ) -> Record:
+        status, result = outcome.status, outcome.result
         text = (
-            b'{"namespace":%b,"name":%b,"version":%b,"subject":%b,"activationId":"%b","start":%d,'
-            b'"end":%d,"duration":%d,"response":{"result":%b,"success":%b,"status":"%b","size":%d,'
-            b'"statusCode":%d},"logs":%b,"annotations":%b%b],"publish":false%b}'
+            b'%b%b","start":%d,"end":%d,"duration":%d,"response":{"result":%b,"success":%b,"size":%d},'
+            b'"logs":%b,"annotations":%b%b,{"key":"waitTime","value":%d}],"publish":false%b}'
         ) % (
-            self._namespace,
-            self._name,
-            self._version,
-            self._subject,
+            self._before,
             message.activation_id.encode(),
             outcome.start,
             outcome.end,
-            outcome.end - outcome.start,
-            outcome.result,
-            b"true" if outcome.status is Status.SUCCESS else b"false",
-            outcome.status.encode(),
-            len(outcome.result),
-            outcome.status.code,
+            duration,
+            result,
+            _STATUSES[status],
+            len(result),
             logs,
             self._annotations,
             timing,
+            max(0, outcome.start - message.at),
             b',"cause":"%b"' % message.cause.encode() if message.cause else b"",
         )
-        return Record(message.activation_id, text, outcome.status, outcome.result)
+        return Record(message.activation_id, text, status, result)
 
 
 def unrunnable_record(message: ActivationMessage, status: Status, error: str, now: int) -> Record:
@@ -126,59 +164,6 @@ def unrunnable_record(message: ActivationMessage, status: Status, error: str, no
         "publish": False,
     }
     return Record(message.activation_id, orjson.dumps(document), status, orjson.dumps({"error": error}))
-
-
-def composite_record(
-    action: Action,
-    message: ActivationMessage,
-    outcome: Outcome,
-    duration: int,
-    memory: int,
-    parts: Sequence[str],
-) -> Record:
-    """The record of a sequence or a composition.
-
-    `outcome`: the last part's, between start and end of the whole; `duration` is the sum of the
-    parts' (ms), `memory` the greatest of their limits (MB), `parts` their activation ids.
-    """
-    annotations: dict[str, Any] = {
-        "topmost": not message.cause,
-        "path": action.name.key,
-        "kind": SEQUENCE,
-        "limits": {**action.limits.to_json(), "memory": memory or action.limits.memory},
-        "waitTime": max(0, outcome.start - message.at),
-    }
-    if not isinstance(action.exec, SequenceExec):
-        annotations["conductor"] = True
-    if message.cause:
-        annotations["causedBy"] = SEQUENCE
-    if message.binding:
-        annotations["binding"] = message.binding
-    if message.trigger:
-        annotations["edge-trigger"] = message.trigger
-    document = {
-        "namespace": message.namespace,
-        "name": action.name.name,
-        "version": str(action.version),
-        "subject": message.subject,
-        "activationId": message.activation_id,
-        "start": outcome.start,
-        "end": outcome.end,
-        "duration": duration,
-        "response": {
-            "result": orjson.Fragment(outcome.result),
-            "success": outcome.status is Status.SUCCESS,
-            "status": outcome.status,
-            "size": len(outcome.result),
-            "statusCode": outcome.status.code,
-        },
-        "logs": list(parts),
-        "annotations": Parameters.of(annotations).to_json(),
-        "publish": False,
-    }
-    if message.cause:
-        document["cause"] = message.cause
-    return Record(message.activation_id, orjson.dumps(document), outcome.status, outcome.result)
 
 
 def log_lines(lines: Sequence[LogLine]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.exec import SequenceExec
+from edgewhisk.entity.exec import NATIVE, SequenceExec
 from edgewhisk.entity.grants import ANNOTATION as GRANTS
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.package import Package
@@ -36,6 +36,11 @@ class Bound(NamedTuple):
     sequence: tuple[FullyQualifiedName, ...] | None = None  # its components, if it is one
     conductor: bool = False  # directs a composition; a sequence never does
     pure: bool = False  # a run leaves nothing behind but its result, so that it may be begun twice
+
+    @property
+    def native(self) -> bool:
+        """Whether the gateway itself performs it."""
+        return self.action.exec.kind == NATIVE
 
     @property
     def composed(self) -> bool:

@@ -13,11 +13,12 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from edgewhisk.entity.activation import Record, composite_record
+from edgewhisk.entity.activation import Record, RecordTemplate
 from edgewhisk.entity.arguments import EMPTY, Bound
 from edgewhisk.entity.message import ActivationMessage, Outcome, Status
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import EdgeWhiskError, Forbidden
+from edgewhisk.invoker.abreast import inside_of
 
 MISSING: Final = "Sequence component does not exist."
 SEQUENCE_TOO_LONG: Final = "Too many actions in the sequence."
@@ -79,12 +80,32 @@ class Composition:
         """The machine of a sequence or conductor."""
         return self._compose(bound, message, _Account())
 
+    def parts(self, bound: Bound, namespace: str) -> tuple[Bound, ...] | None:
+        """The parts of a sequence that consists of single actions only, which `abreast` can run.
+
+        None for conductors, for sequences of sequences, and where a part is missing or forbidden.
+        """
+        names = bound.sequence
+        if not names or len(names) > self.longest:
+            return None
+        found: list[Bound] = []
+        for name in names:
+            try:
+                part = self.resolve(name, namespace)
+            except Forbidden:
+                return None
+            if part is None or part.composed:
+                return None
+            found.append(part)
+        return tuple(found)
+
     def _compose(self, bound: Bound, message: ActivationMessage, account: _Account) -> Machine:
         tally = _Tally(self.now())
         run = self._sequence if bound.sequence is not None else self._conductor
         last = yield from run(bound, message, account, tally)
         outcome = last._replace(start=tally.start, end=self.now(), logs=())
-        record = composite_record(bound.action, message, outcome, tally.duration, tally.memory, tally.ids)
+        template = RecordTemplate.of_composite(bound.action, message, tally.memory)
+        record = template.whole(message, outcome, tally.duration, tally.ids)
         return Finished(record, outcome, tally.duration, tally.memory)
 
     def _sequence(
@@ -176,17 +197,7 @@ class Composition:
         return part, ""
 
     def _inside(self, whole: ActivationMessage, part: Bound, payload: bytes) -> ActivationMessage:
-        return ActivationMessage(
-            self.new_id(),
-            part.action.name,
-            whole.namespace,
-            whole.subject,
-            payload,
-            self.now(),
-            whole.trigger,
-            part.binding,
-            cause=whole.activation_id,
-        )
+        return inside_of(whole, part, payload, self.new_id(), self.now())
 
     def _error(self, text: str) -> Outcome:
         now = self.now()

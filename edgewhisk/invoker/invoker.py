@@ -8,29 +8,26 @@ only when something has waited for `RELIEF`: behind a slow action nobody waits l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from edgewhisk.entity.activation import Record, unrunnable_record
+from edgewhisk.entity.activation import Record
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
-from edgewhisk.invoker.pace import Pace
-from edgewhisk.invoker.queue import MOST, Job, LaneKey, Queue, Taken
+from edgewhisk.invoker.brief import Acceptance, Asked, Brief, Hands, Offered, Waiter, deliver
+from edgewhisk.invoker.queue import MOST, Job, LaneKey, Queue, Taken, lane_of
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.spi import ActivationStore, Clock, Lookup
 
 _log = logging.getLogger(__name__)
 
-Waiter = asyncio.Future[Record]
 RELIEF: Final = 0.005  # seconds that a job may wait before another worker is woken
-HURRY: Final = 10  # ms that runs on the event loop may take together
-_LOADED: Final = 1024
-GONE: Final = "The requested resource does not exist."
 
 
 class Invoker:
@@ -57,8 +54,9 @@ class Invoker:
         self._parallel = parallel
         self._workers = workers
         self._loop = asyncio.get_running_loop()
-        self._pace = Pace()
-        self._queue: Queue[Waiter] = Queue(limits.max_queue, self._pace.size, self._most)
+        self._pace = runner.pace
+        self._bound = limits.max_queue
+        self._queue: Queue[Waiter] = Queue(self._bound, self._pace.size, self._most)
         self._lock = threading.Lock()  # guards the queue and the counts below
         self._work_waits = threading.Condition(self._lock)
         self._all_done = threading.Condition(self._lock)
@@ -66,9 +64,14 @@ class Invoker:
         self._awake = 0
         self._closing = False
         self._relief: asyncio.TimerHandle | None = None
-        self._loaded: dict[FullyQualifiedName, tuple[str, str, int]] = {}  # revision a worker last ran
-        self._brief: list[Job[Waiter]] = []
-        self._writing = 0  # turns of brief jobs whose records are on their way to the disk
+        hands = Hands(
+            lambda message, waiter: self._put([message], waiter),
+            self._take_back,
+            self._busy,
+            self._landed,
+            self._refuse,
+        )
+        self._brief = Brief(runner, store, clock, hands)
         self._held_back: list[Callable[[], None]] = []
         self.outcomes = runner.outcomes
         self.unrecorded = 0  # runs whose record the disk refused
@@ -82,14 +85,47 @@ class Invoker:
         Running does not wait for the disk. Not `urgent`: the source can wait for company, so that an
         event and its record share one fdatasync.
         """
-        accepted: asyncio.Future[None] = self._loop.create_future()
+        accepted = Acceptance(self._loop)
+        if urgent:
+            self._accept(messages, accepted, urgent=True)
+        else:
+            lanes: dict[LaneKey, list[ActivationMessage]] = {}
+            for message in messages:
+                lanes.setdefault(lane_of(message), []).append(message)
+            for lane, events in lanes.items():
+                bound = self._brief_action(lane)
+                if bound is not None and self._claim(lane, bound):
+                    accepted.pending += 1
+                    self._brief.offer(Offered(bound, events, accepted))
+                else:
+                    self._accept(events, accepted, urgent=False)
+        accepted.settle()
+        return accepted.future
+
+    def _accept(self, messages: Sequence[ActivationMessage], accepted: Acceptance, *, urgent: bool) -> None:
+        """Journal messages and queue them."""
         durable = [message for message in messages if message.durable]
         if durable:
-            self._store.accept(durable, lambda error: self._settle(accepted, error), urgent=urgent)
+            accepted.pending += 1
+            self._store.accept(durable, lambda error: self._on_loop(accepted.settle, error), urgent=urgent)
+        if messages:
+            self._put(messages, None)
+
+    def _take_back(self, events: Offered) -> None:
+        """Give events to the workers that turned out not to be brief."""
+        if events.accepted is None:
+            self._put(events.messages, None)
         else:
-            accepted.set_result(None)
-        self._put(messages, None)
-        return accepted
+            self._accept(events.messages, events.accepted, urgent=False)
+            events.accepted.settle()
+
+    def _take_over(self, taken: Taken[Waiter], bound: Bound) -> None:
+        """Run what a worker found to be brief."""
+        self._brief.offer(Offered(bound, [job.message for job in taken.jobs], None))
+        with self._lock:
+            self._queue.release(taken.lane)
+            if self._queue.oldest is not None:
+                self._wake_one()
 
     def resume(self, messages: Sequence[ActivationMessage]) -> None:
         """Run what an earlier life accepted and did not finish; it is on disk already."""
@@ -98,22 +134,21 @@ class Invoker:
     def run(self, message: ActivationMessage) -> asyncio.Future[Record]:
         """Run one message whose record somebody waits for; done when the record is on disk."""
         waiter: Waiter = self._loop.create_future()
-        if self._pace.brief(message.action):
-            if not self._brief and not self._writing:
-                self._loop.call_soon(self._run_brief)
-            self._brief.append(Job(message, waiter, self._clock.monotonic()))
+        bound = self._lookup(*_address(message))
+        if bound is not None and self._runner.brief(bound):
+            self._brief.call(Asked(bound, message, waiter))
         else:
             self._put([message], waiter)
         return waiter
 
     def full(self) -> bool:
         """Whether sources must hold back."""
-        return self._queue.full
+        return self._queue.full or self._brief.flying >= self._bound
 
     def on_room(self, resume: Callable[[], None]) -> None:
         """Call `resume` once, on the event loop, when there is room again."""
         with self._lock:
-            if not self._queue.roomy:
+            if not self._roomy:
                 self._held_back.append(resume)
                 return
         self._loop.call_soon(resume)
@@ -127,7 +162,12 @@ class Invoker:
 
     async def drain(self, seconds: float) -> bool:
         """Wait until everything queued has been run; false if it took longer than `seconds`."""
-        return await asyncio.to_thread(self._wait_idle, seconds)
+        end = self._clock.monotonic() + seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._brief.drain()
+        left = max(0.0, end - self._clock.monotonic())
+        return await asyncio.to_thread(self._wait_idle, left) and not self._brief.flying
 
     async def close(self) -> None:
         """Stop the workers after the batches they hold; what is queued stays unfinished."""
@@ -149,63 +189,9 @@ class Invoker:
             "last_refusal": self.last_refusal,
         }
 
-    def _run_brief(self) -> None:
-        """Run what arrived in this turn of the loop right here, if that is quicker than to hand it over.
-
-        A hand-over costs 100 us, a brief action 20. Only while no worker is at it: the sandboxes are
-        free then, and readings are not held up. An action that takes longer than it used to is given
-        up after `HURRY` and run by a worker from the beginning.
-
-        While the records of the last turn are being written, what arrives waits: it could not be on
-        disk before the next write anyway, and goes along with it in one.
-        """
-        if self._writing:
-            return
-        jobs, self._brief = self._brief, []
-        groups: dict[tuple[object, ...], list[Job[Waiter]]] = {}
-        for job in jobs:
-            groups.setdefault((job.message.action, job.message.binding, job.message.subject), []).append(job)
-        for group in groups.values():
-            bound = self._lookup(*_address(group[0].message))
-            with self._lock:
-                busy = self._awake > 0 or len(self._queue) > 0 or self._closing
-            if bound is not None and not busy and self._may_run_here(bound):
-                self._run_here(bound, group)
-            else:
-                self._queue_jobs(group)
-
-    def _may_run_here(self, bound: Bound) -> bool:
-        """Only what a worker has run before: code that is new may take long to load."""
-        known = self._loaded.get(bound.action.name) == bound.action.revision
-        return known and bound.pure and not bound.conductor and self._runner.ready(bound)
-
-    def _run_here(self, bound: Bound, jobs: Sequence[Job[Waiter]]) -> None:
-        started = self._clock.monotonic()
-        try:
-            records = self._runner.attempt(bound, [job.message for job in jobs], HURRY)
-        except Exception:  # noqa: BLE001 - supervisor: the worker that takes it over tells what is wrong
-            self._queue_jobs(jobs)
-            return
-        self._pace.ran(bound.action.name, len(jobs), self._clock.monotonic() - started)
-        done = [(job, record) for job, record in zip(jobs, records, strict=True) if record is not None]
-        if done:
-            self._writing += 1
-            waited = [(job.waiter, record) for job, record in done if job.waiter]
-            self._store.record(
-                [record for _, record in done],
-                lambda error: self._on_loop(self._written, waited, error),
-                urgent=True,
-            )
-        self._queue_jobs([job for job, record in zip(jobs, records, strict=True) if record is None])
-
-    def _written(self, waited: Sequence[tuple[Waiter, Record]], error: StorageError | None) -> None:
-        """The records of a turn are on disk, or refused."""
-        self._writing -= 1
-        if error is not None:
-            self._refuse(len(waited), error)
-        _deliver(waited, error)
-        if self._brief and not self._writing:
-            self._loop.call_soon(self._run_brief)
+    def _landed(self) -> None:
+        with self._lock:
+            self._make_room()
 
     def _refuse(self, count: int, error: StorageError) -> None:
         self.unrecorded += count
@@ -219,9 +205,9 @@ class Invoker:
         instances = bound.action.limits.instances if bound else None
         return MOST if instances is None else max(1, min(MOST, instances))
 
-    def _queue_jobs(self, jobs: Sequence[Job[Waiter]]) -> None:
-        for job in jobs:
-            self._put([job.message], job.waiter)
+    def _busy(self) -> bool:
+        with self._lock:
+            return self._awake > 0 or len(self._queue) > 0 or self._closing
 
     def _put(self, messages: Sequence[ActivationMessage], waiter: Waiter | None) -> None:
         now = self._clock.monotonic()
@@ -262,10 +248,6 @@ class Invoker:
                     self._hire()
         self._relief = self._loop.call_later(RELIEF, self._relieve)
 
-    def _settle(self, accepted: asyncio.Future[None], error: StorageError | None) -> None:
-        """Called from the commit thread."""
-        self._on_loop(_resolve, accepted, error)
-
     def _on_loop(self, callback: Callable[..., None], *arguments: object) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback, *arguments)
@@ -288,7 +270,11 @@ class Invoker:
                 taken = self._queue.take()
                 if taken is not None:
                     self._make_room()
-                    return taken
+                    bound = self._brief_action(taken.lane)
+                    if bound is None:
+                        return taken
+                    self._on_loop(self._take_over, taken, bound)
+                    continue
                 self._awake -= 1
                 if not self._awake:
                     self._all_done.notify_all()
@@ -296,31 +282,35 @@ class Invoker:
                 self._awake += 1
             return None
 
+    def _claim(self, lane: LaneKey, bound: Bound) -> bool:
+        """Make the event loop the one that runs a lane, beginning with what is queued."""
+        with self._lock:
+            jobs = None if self._closing else self._queue.claim(lane)
+        if jobs:
+            self._brief.offer(Offered(bound, [job.message for job in jobs], None))
+        return jobs is not None
+
+    def _brief_action(self, lane: LaneKey) -> Bound | None:
+        """The action of a lane if the event loop runs it sooner than it could be handed over."""
+        bound = self._lookup(lane.action, lane.binding) if lane.ordered else None
+        return bound if bound is not None and self._brief.fits(bound, lane.namespace) else None
+
     def _work(self, taken: Taken[Waiter]) -> None:
         first = taken.jobs[0].message
         bound = self._lookup(*_address(first))
+        messages = [job.message for job in taken.jobs]
         if bound is None:
-            now = self._clock.now()
-            records = [
-                unrunnable_record(job.message, Status.APPLICATION_ERROR, GONE, now) for job in taken.jobs
-            ]
-            self.outcomes[Status.APPLICATION_ERROR] += len(records)
+            records = self._runner.gone(messages)
         elif not self._runner.ready(bound):
             with self._lock:
                 self._queue.park(taken)
             return
         else:
             started = self._clock.monotonic()
-            records = self._runner.run(bound, [job.message for job in taken.jobs])
-            self._pace.ran(taken.lane.action, len(records), self._clock.monotonic() - started)
-            self._remember(bound)
+            records = self._runner.run(bound, messages)
+            if bound.composed or bound.native:  # the runner knows the pace of others
+                self._pace.ran(taken.lane.action, len(records), self._clock.monotonic() - started)
         self._record(taken, records)
-
-    def _remember(self, bound: Bound) -> None:
-        with self._lock:
-            if len(self._loaded) >= _LOADED:
-                self._loaded.clear()
-            self._loaded[bound.action.name] = bound.action.revision
 
     def _record(self, taken: Taken[Waiter], records: Sequence[Record]) -> None:
         waited = [(job.waiter, record) for job, record in zip(taken.jobs, records, strict=True) if job.waiter]
@@ -329,25 +319,24 @@ class Invoker:
             if error is not None:
                 self._refuse(len(records), error)
             if waited:
-                self._on_loop(_deliver, waited, error)
+                self._on_loop(deliver, waited, error)
 
         self._store.record(records, done, urgent=bool(waited))
 
     def _fail(self, taken: Taken[Waiter]) -> None:
         """Record that the gateway itself failed; nobody waits for ever."""
-        now = self._clock.now()
-        error = "The gateway failed to run the action; its log says why."
-        self.outcomes[Status.WHISK_ERROR] += len(taken.jobs)
-        self._record(
-            taken, [unrunnable_record(job.message, Status.WHISK_ERROR, error, now) for job in taken.jobs]
-        )
+        self._record(taken, self._runner.failed([job.message for job in taken.jobs]))
 
     def _make_room(self) -> None:
         """Let held-back sources go on. The lock is held."""
-        if self._held_back and self._queue.roomy:
+        if self._held_back and self._roomy:
             for resume in self._held_back:
                 self._on_loop(resume)
             self._held_back.clear()
+
+    @property
+    def _roomy(self) -> bool:
+        return self._queue.roomy and self._brief.flying <= self._bound // 2
 
     def _wait_idle(self, seconds: float) -> bool:
         with self._lock:
@@ -358,22 +347,3 @@ class Invoker:
 
 def _address(message: ActivationMessage) -> tuple[FullyQualifiedName, str]:
     return message.action, message.binding
-
-
-def _resolve(future: asyncio.Future[None], error: StorageError | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
-
-
-def _deliver(waited: Sequence[tuple[Waiter, Record]], error: StorageError | None) -> None:
-    for waiter, record in waited:
-        if waiter.done():
-            continue
-        if error is None:
-            waiter.set_result(record)
-        else:
-            waiter.set_exception(error)

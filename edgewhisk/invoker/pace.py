@@ -33,6 +33,11 @@ class Pace:
             return 1
         return max(1, min(LARGEST, int(BUDGET / max(mean, 1e-6))))
 
+    def within(self, action: FullyQualifiedName) -> int:
+        """How many runs of `action` a batch on the event loop may hold."""
+        mean = self._means.get(action)
+        return 1 if mean is None else max(1, int(BUDGET / max(mean, 1e-6)))
+
     def brief(self, action: FullyQualifiedName) -> bool:
         """Whether a run of `action` takes no longer than handing it to another thread would."""
         mean = self._means.get(action)

@@ -10,7 +10,7 @@ actions.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from edgewhisk.entity.message import ActivationMessage
@@ -28,11 +28,17 @@ class LaneKey(NamedTuple):
     action: FullyQualifiedName
     binding: str
     trigger: str
+    namespace: str  # whose activations they are
 
     @property
     def ordered(self) -> bool:
         """Whether its messages come from a trigger: in order, unless its owner asks for more at once."""
         return bool(self.trigger)
+
+
+def lane_of(message: ActivationMessage) -> LaneKey:
+    """The lane that a message waits in."""
+    return LaneKey(message.action, message.binding, message.trigger, message.namespace)
 
 
 class Job(NamedTuple, Generic[Waiter]):
@@ -91,10 +97,20 @@ class Queue(Generic[Waiter]):
         """Since when the next job that may be taken waits; None if there is none."""
         return self._lanes[self._ready[0]][0].since if self._ready else None
 
+    def claim(self, key: LaneKey) -> Sequence[Job[Waiter]] | None:
+        """Take all jobs of a lane; None while a batch of it is being run."""
+        if key in self._running or key in self._parked:
+            return None
+        jobs = self._lanes.pop(key, None)
+        if jobs is None:
+            return ()
+        self._ready.remove(key)
+        self._waiting -= len(jobs)
+        return jobs
+
     def put(self, job: Job[Waiter]) -> None:
         """Add a job at the end of its lane."""
-        message = job.message
-        key = LaneKey(message.action, message.binding, message.trigger)
+        key = lane_of(job.message)
         lane = self._lanes.get(key)
         if lane is None:
             self._lanes[key] = lane = deque()

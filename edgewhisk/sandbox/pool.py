@@ -27,8 +27,8 @@ from edgewhisk.spi import Call, Capabilities, Clock
 class Host(Protocol):
     """Runs the actions of one runtime."""
 
-    def run(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
-        """One outcome for each call, in order. Thread-safe; blocks."""
+    def run(self, action: Action, calls: Sequence[Call], *, hasty: bool = False) -> list[Outcome]:
+        """See `spi.Sandbox`."""
         ...
 
     def close(self) -> None:
@@ -140,13 +140,13 @@ class Sandboxes:
         if code.binary:
             archive.entry_of(archive.unzip(archive.decode(code.code)), runtime.layout)
 
-    def run(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
+    def run(self, action: Action, calls: Sequence[Call], *, hasty: bool = False) -> list[Outcome]:
         """See `spi.Sandbox`."""
         kind = action.exec.kind
         host = self.hosts.get(kind)
         if host is None:
             return self._failed(f"{kind} cannot run: {self.states.get(kind, 'unknown')}", len(calls))
-        outcomes = host.run(action, calls)
+        outcomes = host.run(action, calls, hasty=hasty)
         try:
             self._capabilities.settle(action)
         except StorageError as error:

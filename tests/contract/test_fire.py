@@ -36,7 +36,7 @@ TRIGGER = parse_name("/guest/t", "_")
 GUEST = Identity("guest", "guest", AuthKey("0" * 8 + "-0000-0000-0000-" + "0" * 12, "k" * 64))
 
 
-def no_native(_bound: Bound, _messages: Sequence[ActivationMessage]) -> list[Outcome]:
+async def no_native(_bound: Bound, _messages: Sequence[ActivationMessage]) -> list[Outcome]:
     raise AssertionError("no native action is fired here")
 
 

@@ -1,0 +1,327 @@
+"""Runs on the event loop what is done sooner than it could be handed to a worker.
+
+To wake a thread and to be woken by it costs 100 to 200 us, a brief action 20. Only actions that have
+shown to be brief are run here, and one that takes longer than it used to is given up after `HURRY` and
+run by a worker from the beginning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from edgewhisk.entity.activation import Record
+from edgewhisk.entity.arguments import Bound
+from edgewhisk.entity.message import ActivationMessage, Outcome
+from edgewhisk.errors import StorageError
+from edgewhisk.invoker.abreast import Stage
+from edgewhisk.invoker.runner import Runner
+from edgewhisk.spi import ActivationStore, Clock, Committed
+
+_log = logging.getLogger(__name__)
+
+HURRY: Final = 10  # ms that runs on the event loop may take together
+PROMPT: Final = 0.05  # seconds after which events are journalled whose last part is still under way
+# Events whose results may leave before they are on disk. A source that sends the next reading for each
+# result would else fill its broker's queue, which drops what is over 1,000 messages: seen with 5,000.
+EARLY: Final = 64
+
+Waiter = asyncio.Future[Record]
+
+
+class Asked(NamedTuple):
+    """A call that somebody waits for."""
+
+    bound: Bound
+    message: ActivationMessage
+    waiter: Waiter
+
+
+class Acceptance:
+    """When all of a batch that must be on disk is."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Pending once, for who makes it."""
+        self.future: asyncio.Future[None] = loop.create_future()
+        self.pending = 1
+        self._error: StorageError | None = None
+
+    def settle(self, error: StorageError | None = None) -> None:
+        """One of the pending writes is on disk, or refused."""
+        self.pending -= 1
+        self._error = self._error or error
+        if self.pending or self.future.done():
+            return
+        if self._error is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(self._error)
+
+
+class Offered(NamedTuple):
+    """Events of one lane, in order."""
+
+    bound: Bound
+    messages: Sequence[ActivationMessage]
+    accepted: Acceptance | None  # pending once for these; None: they are on disk already
+
+
+class Hands(NamedTuple):
+    """What the workers offer; called on the event loop."""
+
+    take_call: Callable[[ActivationMessage, Waiter], None]
+    take_events: Callable[[Offered], None]  # that turned out not to be brief
+    busy: Callable[[], bool]
+    landed: Callable[[], None]  # events that waited or were under way do no more
+    refused: Callable[[int, StorageError], None]  # so many records, by the disk
+
+
+class Brief:
+    """Called on the event loop."""
+
+    def __init__(self, runner: Runner, store: ActivationStore, clock: Clock, hands: Hands) -> None:
+        """What is not brief goes to `hands`."""
+        self._runner = runner
+        self._store = store
+        self._clock = clock
+        self._hands = hands
+        self._loop = asyncio.get_running_loop()
+        self._asked: list[Asked] = []
+        self._writing = 0  # turns of calls whose records are on their way to the disk
+        self._offered: deque[Offered] = deque()
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._unsettled = 0  # events that have begun and are not on disk
+        self.flying = 0  # events that wait here, or whose last part is under way
+
+    # -- calls that somebody waits for -----------------------------------------------------------
+
+    def call(self, asked: Asked) -> None:
+        """Run a call in the next turn of the loop, together with others that come in this one."""
+        if not self._asked and not self._writing:
+            self._loop.call_soon(self._answer)
+        self._asked.append(asked)
+
+    def _answer(self) -> None:
+        """Run what was asked for, if no worker is at it: the sandboxes are free then.
+
+        While the records of the last turn are being written, what arrives waits: it could not be on
+        disk before the next write anyway, and goes along with it in one.
+        """
+        if self._writing:
+            return
+        asked, self._asked = self._asked, []
+        groups: dict[tuple[object, ...], list[Asked]] = {}
+        for one in asked:
+            message = one.message
+            key = (message.action, message.binding, message.namespace, message.subject)
+            groups.setdefault(key, []).append(one)
+        for group in groups.values():
+            bound = group[0].bound
+            records: Sequence[Record] = ()
+            if not self._hands.busy() and self._runner.brief(bound):
+                run = _Run(self._runner, bound, (bound,), [one.message for one in group])
+                records = run.records if self._hurry(run) else ()
+            waited = [(one.waiter, record) for one, record in zip(group, records, strict=False)]
+            if waited:
+                self._writing += 1
+                self._store.record(records, self._told(self._written, waited), urgent=True)
+            for one in group[len(records) :]:
+                self._hands.take_call(one.message, one.waiter)
+
+    def _written(self, waited: Sequence[tuple[Waiter, Record]], error: StorageError | None) -> None:
+        """The records of a turn are on disk, or refused."""
+        self._writing -= 1
+        if error is not None:
+            self._hands.refused(len(waited), error)
+        deliver(waited, error)
+        if self._asked and not self._writing:
+            self._loop.call_soon(self._answer)
+
+    # -- events of triggers ----------------------------------------------------------------------
+
+    def fits(self, bound: Bound, namespace: str) -> bool:
+        """Whether events may be run here. Called from any thread."""
+        return self._steps(bound, namespace) is not None
+
+    def offer(self, events: Offered) -> None:
+        """Run events in order, behind those offered before.
+
+        An event and its record share one write: its source delivers it again if that never happens.
+        """
+        self._offered.append(events)
+        self.flying += len(events.messages)
+        if len(self._offered) == 1:
+            self._go_on()
+
+    async def drain(self) -> None:
+        """Wait for what is under way."""
+        while self._finishing:
+            await asyncio.wait(self._finishing)
+
+    def _go_on(self) -> None:
+        """Run what was offered, as far as time and the disk allow."""
+        end = self._clock.monotonic() + HURRY / 1000
+        while self._offered and self._unsettled < EARLY:
+            if self._clock.monotonic() > end:
+                self._loop.call_soon(self._go_on)
+                return
+            events = self._offered.popleft()
+            run = self._prepare(events)
+            if run is None or not self._hurry(run):
+                self.flying -= len(events.messages)
+                self._hands.take_events(events)
+                continue
+            self._land(run, events.accepted)
+            if rest := events.messages[len(run.messages) :]:
+                self._offered.appendleft(events._replace(messages=rest))
+            elif events.accepted is not None:
+                events.accepted.settle()
+
+    def _land(self, run: _Run, accepted: Acceptance | None) -> None:
+        """Bring a run that has hurried to the disk; its last part may still be to come."""
+        durable = [message for message in run.messages if message.durable]
+        if accepted is None or not durable:
+            run.origins, run.accepted = [], None
+        else:
+            run.origins, run.accepted = [message.origin for message in durable], accepted
+            accepted.pending += 1
+            self._unsettled += len(durable)
+        if run.stage is None:
+            self._record(run)
+        else:
+            task = self._loop.create_task(self._finish(run, run.stage))
+            self._finishing.add(task)
+            task.add_done_callback(self._finishing.discard)
+
+    def _hurry(self, run: _Run) -> bool:
+        """Take a run to its end, or to its last part if that is the gateway's own; false if it failed."""
+        try:
+            while run.stage is not None and not run.stage.bound.native:
+                outcomes, records = self._runner.attempt(run.stage.bound, run.stage.messages, HURRY)
+                if not run.add(outcomes, records):
+                    return False
+        except Exception:  # noqa: BLE001 - supervisor: the worker that takes it over tells what is wrong
+            return False
+        return True
+
+    def _prepare(self, events: Offered) -> _Run | None:
+        """The run of as many events as may be run together; None if there are none."""
+        bound = events.bound
+        steps = self._steps(bound, events.messages[0].namespace)
+        if steps is None:
+            return None
+        ours = steps[:-1] if steps[-1].native else steps
+        most = min((self._runner.pace.within(step.action.name) for step in ours), default=EARLY)
+        return _Run(self._runner, bound, steps, events.messages[: min(most, EARLY)])
+
+    def _steps(self, bound: Bound, namespace: str) -> Sequence[Bound] | None:
+        """The single actions that a run takes; None if they cannot all be run here.
+
+        All must be brief; the last one may be the gateway's own, which waits on the loop.
+        """
+        steps = self._runner.parts(bound, namespace) if bound.composed else (bound,)
+        if steps is None or not all(map(self._runner.brief, steps[:-1] if steps[-1].native else steps)):
+            return None
+        return steps
+
+    async def _finish(self, run: _Run, stage: Stage) -> None:
+        """Run the last part. If that takes its time, the events are journalled meanwhile."""
+        timer = self._loop.call_later(PROMPT, self._journal, run)
+        try:
+            run.add(*await self._runner.native(stage.bound, stage.messages))
+        except Exception:  # noqa: BLE001 - supervisor: events outlive a fault in our own code
+            _log.exception("%s failed", stage.bound.action.name)
+            run.records = self._runner.failed(run.messages)
+        finally:
+            timer.cancel()
+        self._record(run)
+
+    def _journal(self, run: _Run) -> None:
+        if run.accepted is not None:
+            durable = [message for message in run.messages if message.durable]
+            done = self._told(self._settle, len(durable), run.accepted)
+            run.origins, run.accepted = [], None
+            self._store.accept(durable, done, urgent=False)
+
+    def _record(self, run: _Run) -> None:
+        """Write down what came of a run; in a hurry if more wait for that."""
+        durable = len(run.origins) if run.accepted is not None else 0
+        self._store.record(
+            run.records,
+            self._told(self._recorded, run, durable),
+            urgent=self._unsettled >= EARLY,
+            origins=[origin for origin in run.origins if origin],
+        )
+
+    def _recorded(self, run: _Run, durable: int, error: StorageError | None) -> None:
+        self.flying -= len(run.messages)
+        self._hands.landed()
+        if error is not None:
+            self._hands.refused(len(run.messages), error)
+        if run.accepted is not None:
+            self._settle(durable, run.accepted, error)
+
+    def _settle(self, count: int, accepted: Acceptance, error: StorageError | None) -> None:
+        self._unsettled -= count
+        accepted.settle(error)
+        self._go_on()
+
+    def _told(self, callback: Callable[..., None], *arguments: object) -> Committed:
+        """What the commit thread calls to have `callback` called on the loop."""
+
+        def done(error: StorageError | None) -> None:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(partial(callback, *arguments, error))
+
+        return done
+
+
+class _Run:
+    """A batch of messages on its way through an action or a sequence."""
+
+    def __init__(
+        self, runner: Runner, bound: Bound, steps: Sequence[Bound], messages: Sequence[ActivationMessage]
+    ) -> None:
+        """At its first stage."""
+        self._runner = runner
+        self._bound = bound
+        self._course = runner.course(steps, messages) if bound.composed else None
+        self.messages = messages
+        self.stage: Stage | None = next(self._course) if self._course else Stage(bound, messages)
+        self.records: list[Record] = []
+        self.origins: list[str] = []  # of the durable ones
+        self.accepted: Acceptance | None = None  # who waits for them to be on disk
+
+    def add(self, outcomes: Sequence[Outcome], records: Sequence[Record]) -> bool:
+        """The stage was run; on to the next one, if there is one.
+
+        Fewer outcomes than messages: those without are not part of it any more. False if that cannot
+        be: a sequence would have to be taken back.
+        """
+        if self.stage is not None and len(outcomes) < len(self.stage.messages):
+            if self._course is not None or not outcomes:
+                return False
+            self.messages = self.messages[: len(outcomes)]
+        self.records += records
+        self.stage = None
+        if self._course is not None:
+            try:
+                self.stage = self._course.send(outcomes)
+            except StopIteration as end:
+                self.records += self._runner.wholes(self._bound, self.messages, end.value)
+        return True
+
+
+def deliver(waited: Sequence[tuple[Waiter, Record]], error: StorageError | None) -> None:
+    """Give records to those who wait."""
+    for waiter, record in waited:
+        if waiter.done():
+            continue
+        if error is None:
+            waiter.set_result(record)
+        else:
+            waiter.set_exception(error)
