@@ -24,10 +24,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from tests.bench.mqtt import PUBLISH, Client, encoded, payload
+from tests.bench.mqtt import PUBACK, PUBLISH, Client, encoded, payload
 
 SEQ = re.compile(rb'"seq":\s*(\d+)')
-QUIET = 5.0  # seconds without a result after which what is missing is lost
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class Load:
     rate: float = 0.0  # readings a second; 0: a closed loop
     window: int = 500  # readings under way in a closed loop
     first: int = 0  # number of the first reading
+    patience: float = 5.0  # seconds without a result after which what is missing is lost
 
 
 class Found(NamedTuple):
@@ -95,9 +95,10 @@ class Generator:
         self._into = Client(load.port, f"{name}-in")
         numbers = range(load.first, load.first + load.count)
         self._packets = [encoded(load.into, reading(number), load.qos, number) for number in numbers]
+        self.left = [0.0] * load.count  # when each was published, or due; by time.perf_counter
+        self.came = [0.0] * load.count  # when its result came; 0: it did not
+        self.acknowledged = 0  # by the broker, at QoS 1
         self._sent = 0
-        self._left = [0.0] * load.count
-        self._came = [0.0] * load.count
         self._results: list[tuple[int, bytes]] = []
         self._doubled = self._disordered = 0
         self._latest = -1
@@ -109,14 +110,14 @@ class Generator:
         while len(self._results) < count:
             now = time.perf_counter()
             pause = self._send(begun, now)
-            if self._sent == count and now - max(news, self._left[-1]) > QUIET:
+            if self._sent == count and now - max(news, self.left[-1]) > self._load.patience:
                 break
             waits = [self._into] if self._into.unsent else []
             readable, writable, _ = select.select([self._out, self._into], waits, [], pause)
             if writable:
                 self._into.flush()
             if self._into in readable:
-                self._into.receive()  # acknowledgements
+                self.acknowledged += sum(one.kind == PUBACK for one in self._into.receive())
             if self._out in readable:
                 self._take()
                 news = time.perf_counter()
@@ -135,7 +136,7 @@ class Generator:
             due = min(load.count, len(self._results) + load.window)
         if due > sent:
             for at in range(sent, due):
-                self._left[at] = begun + at / load.rate if load.rate else now
+                self.left[at] = begun + at / load.rate if load.rate else now
             self._sent = due
             self._into.send(b"".join(self._packets[sent:due]))
         if load.rate and due < load.count:
@@ -152,17 +153,17 @@ class Generator:
             at = int(match[1]) - self._load.first if match else -1
             if not 0 <= at < self._load.count:
                 self._results.append((-1, body))  # somebody else's, or nonsense: wrong
-            elif self._came[at]:
+            elif self.came[at]:
                 self._doubled += 1
             else:
-                self._came[at] = now
+                self.came[at] = now
                 self._results.append((at + self._load.first, body))
                 self._disordered += at < self._latest
                 self._latest = max(at, self._latest)
 
     def _found(self, begun: float) -> Found:
-        came = [at for at in range(self._load.count) if self._came[at]]
-        waits = sorted((self._came[at] - self._left[at]) * 1000 for at in came) or [0.0]
+        came = [at for at in range(self._load.count) if self.came[at]]
+        waits = sorted((self.came[at] - self.left[at]) * 1000 for at in came) or [0.0]
         wrong = sum(not right(number, body) for number, body in self._results)
         return Found(
             self._sent,
@@ -170,7 +171,7 @@ class Generator:
             self._doubled,
             wrong,
             self._disordered,
-            len(came) / max(1e-9, max(self._came) - begun),
+            len(came) / max(1e-9, max(self.came) - begun),
             waits[len(waits) // 2],
             waits[len(waits) * 99 // 100],
             waits[-1],
@@ -216,6 +217,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=0.0, help="readings a second (default: a closed loop)")
     parser.add_argument("--window", type=int, default=500, help="under way in a closed loop (default 500)")
     parser.add_argument("--first", type=int, default=0, help="number of the first reading")
+    parser.add_argument(
+        "--patience", type=float, default=5.0, help="seconds without a result that mean a loss"
+    )
     given: dict[str, Any] = vars(parser.parse_args(words))
     print(json.dumps(Generator(Load(**given)).run()._asdict()))
 
