@@ -6,11 +6,10 @@ Install it anywhere with `npm install node-red@5 node@22 node-red-node-serialpor
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ from tests.path.gateway import free_port
 Node = dict[str, Any]
 INSTALL = "npm install node-red@5 node@22 node-red-node-serialport"
 
-C2F = (
+JOB = (
     "const d = msg.payload; const f = Math.round((d.c * 9 / 5 + 32) * 100) / 100;"
-    "msg.payload = {seq: d.seq, dev: d.dev, f: f, alarm: f > 104}; delete msg.topic; return msg;"
+    "msg.payload = {seq: d.seq, dev: d.dev, f: f, alarm: f > 104};"
 )
+C2F = f"{JOB} delete msg.topic; return msg;"
 _ids = (f"n{number}" for number in itertools.count())
 
 
@@ -45,6 +45,19 @@ def mqtt_out(topic: str, qos: int) -> Node:
     return _wired({"type": "mqtt out", "topic": topic, "qos": str(qos), "broker": "broker"}, None)
 
 
+def serial_in(path: str, to: Node) -> tuple[Node, Node]:
+    """A port at 115200 8N1 whose lines are text, and its settings."""
+    port = {"id": next(_ids), "type": "serial-port", "serialport": path, "serialbaud": "115200",
+            "databits": "8", "parity": "none", "stopbits": "1", "newline": "\\n", "bin": "false",
+            "out": "char"}  # fmt: skip
+    return port, _wired({"type": "serial in", "serial": port["id"]}, to)
+
+
+def parsed(to: Node) -> Node:
+    """Text to JSON."""
+    return _wired({"type": "json", "property": "payload", "action": "obj"}, to)
+
+
 def _wired(node: Node, to: Node | None) -> Node:
     return {"id": next(_ids), "z": "flow", **node, "wires": [[to["id"]] if to else []]}
 
@@ -52,19 +65,30 @@ def _wired(node: Node, to: Node | None) -> Node:
 class NodeRed:
     """One Node-RED."""
 
-    def __init__(self, installed: Path, folder: Path, nodes: Sequence[Node], *, serial: bool = False) -> None:
-        """Write its flow into `folder`; the nodes for serial ports are loaded only if they are wanted."""
+    def __init__(
+        self, installed: Path, folder: Path, nodes: Sequence[Node], *, serial: bool = False, sink: str = ""
+    ) -> None:
+        """Write its flow into `folder`.
+
+        The nodes for serial ports are loaded only if `serial`. `sink` is a JavaScript module that functions
+        find as `global.get("sink")`.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "log"
         flow = [{"id": "flow", "type": "tab", "label": "bench"}, *nodes]
         (folder / "flows.json").write_text(json.dumps(flow))
+        self.port = free_port()
         settings = {
-            "uiPort": free_port(), "uiHost": "127.0.0.1", "flowFile": "flows.json", "credentialSecret": False,
+            "uiPort": self.port, "uiHost": "127.0.0.1", "flowFile": "flows.json", "credentialSecret": False,
             "telemetry": {"enabled": False, "updateNotification": False},
             "nodesDir": str(installed / "node_modules/node-red-node-serialport") if serial else [],
             "logging": {"console": {"level": "warn"}},
         }  # fmt: skip
-        (folder / "settings.js").write_text(f"module.exports = {json.dumps(settings)};")
+        text = f"module.exports = {json.dumps(settings)};\n"
+        if sink:
+            (folder / "sink.js").write_text(sink)
+            text += "module.exports.functionGlobalContext = {sink: require('./sink.js')};\n"
+        (folder / "settings.js").write_text(text)
         modern = installed / "node_modules/node/bin/node"
         self._command = [
             str(modern) if modern.exists() else "node",
@@ -94,15 +118,3 @@ class NodeRed:
         if self.process is not None:
             self.process.terminate()
             self.process.wait(20)
-
-
-@contextlib.contextmanager
-def node_red(
-    installed: Path, folder: Path, nodes: Sequence[Node], *, serial: bool = False
-) -> Iterator[NodeRed]:
-    """One that runs."""
-    made = NodeRed(installed, folder, nodes, serial=serial)
-    try:
-        yield made.start()
-    finally:
-        made.stop()

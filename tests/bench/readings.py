@@ -21,10 +21,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import json
-import os
-import platform
-import statistics
 import sys
 import tempfile
 import time
@@ -36,6 +32,7 @@ from typing import NamedTuple
 from tests.bench.load import Load, first_answer, generate
 from tests.bench.node_red import C2F, INSTALL, NodeRed, broker, function, mqtt_in, mqtt_out
 from tests.bench.process import usage
+from tests.bench.rounds import Figures, report, told
 from tests.path.gateway import Gateway, mosquitto, until
 
 BROKER = "allow_anonymous true\npersistence false\nset_tcp_nodelay true"
@@ -59,7 +56,6 @@ BARS = {  # what EdgeWhisk's figure may be at most, or (above 1) must be at leas
     "PSS MB after the load": 0.35,
 }
 FAULTS = ("lost", "doubled", "wrong", "disordered", "not recorded")
-Figures = dict[str, float]
 
 
 class System(NamedTuple):
@@ -190,35 +186,6 @@ def settled(count: Callable[[], int], wanted: float) -> int:
     return count()
 
 
-def table(rounds: Sequence[dict[str, Figures]]) -> str:
-    """Medians over the rounds; ratios within a round, then their median; the bars."""
-    names = list(rounds[0])
-    lines = [
-        f"{'':38}" + "".join(f"{name:>12}" for name in names) + (f"{'ratio':>8}  bar" if names[1:] else "")
-    ]
-    for metric in rounds[0][names[0]]:
-        middle = sum if metric in FAULTS else statistics.median
-        values = [middle([one[name][metric] for one in rounds]) for name in names]
-        line = f"{metric:38}" + "".join(
-            f"{value:>12,.{0 if value >= 1000 or metric in FAULTS else 2}f}" for value in values
-        )
-        if names[1:] and all(one[names[1]][metric] for one in rounds):
-            ratio = statistics.median(one[names[0]][metric] / one[names[1]][metric] for one in rounds)
-            line += f"{ratio:>8.2f}" + verdict(metric, ratio)
-        lines.append(line.rstrip())
-    return "\n".join(lines)
-
-
-def verdict(metric: str, ratio: float) -> str:
-    """The bar beside a ratio, and whether it is met."""
-    bar = BARS.get(metric)
-    if bar is None:
-        return ""
-    least = bar > 1
-    met = ratio >= bar if least else ratio <= bar
-    return f"  {'>=' if least else '<='} {bar:g} {'met' if met else 'MISSED'}"
-
-
 def main() -> int:
     """Measure and print; 1 if EdgeWhisk lost something, or an answer was wrong."""
     assert __doc__
@@ -243,14 +210,8 @@ def main() -> int:
                 if given.node_red:
                     systems.append(stack.enter_context(node_red(given.node_red, folder / "node-red", port)))
                 rounds.append(measure(systems, port, given.count, given.seconds, number))
-            print(f"round {number + 1} of {given.rounds}", file=sys.stderr)
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {given.rounds} round(s)"
-    )
-    print(table(rounds))
-    if given.json:
-        given.json.write_text(json.dumps(rounds, indent=1))
-    return int(any(one["edgewhisk"][fault] for one in rounds for fault in ("lost", "wrong", "not recorded")))
+            told("all", number, given.rounds)
+    return report(rounds, FAULTS, given.json, BARS)
 
 
 if __name__ == "__main__":
