@@ -22,7 +22,6 @@ from tests.bench.readings import CODE
 from tests.bench.site_load import BYTES, PROBE, SIZE, TICK
 from tests.path.gateway import Gateway, until
 
-KEPT = 1 << 21  # bytes of records a second, for the gateway to keep all until they are checked
 LINE_CODE = """function main(p) {
   return {temperature: p.temperature, humidity: p.humidity, pressure: p.pressure,
           f: Math.round((p.temperature * 9 / 5 + 32) * 100) / 100};
@@ -59,6 +58,14 @@ class Result(NamedTuple):
     waits: Counter[float]  # readings by ms
 
 
+class Results(NamedTuple):
+    """Of both kinds."""
+
+    topics: Result
+    ports: Result
+    evicted: int = 0  # records that were dropped for newer ones, as the buffer was full: not to be checked
+
+
 class System(NamedTuple):
     """One that runs and is ready for its devices."""
 
@@ -66,7 +73,7 @@ class System(NamedTuple):
     pid: int
     http: int  # port
     begin: Callable[[float], None]  # tells it when the load begins
-    results: Callable[[], dict[str, Result]]  # of both kinds, once all have come
+    results: Callable[[], Results]  # once all have come
 
 
 # -- EdgeWhisk -----------------------------------------------------------------------------------
@@ -74,8 +81,7 @@ class System(NamedTuple):
 
 @contextlib.contextmanager
 def edgewhisk(folder: Path, site: Site) -> Iterator[System]:
-    kept = max(1 << 28, int(KEPT * site.seconds))
-    settings = f'[buffer]\nmax_bytes = {kept}\n[mqtt]\nurl = "mqtt://127.0.0.1:{site.broker}"\n'
+    settings = f'[mqtt]\nurl = "mqtt://127.0.0.1:{site.broker}"\n'
     made = Gateway(folder, settings).start()
     try:
         made.action("topic", CODE)
@@ -88,13 +94,16 @@ def edgewhisk(folder: Path, site: Site) -> Iterator[System]:
         made.stop()
         made.start()  # as on any day but the first
         until(made.feeds_run, what="the broker and all ports are connected")
+        before = made.status()["buffer"]["records"]  # feeds are made by actions, which leave records
         begun: list[float] = []
-        yield System("edgewhisk", made.pid, made.port, begun.append, lambda: recorded(made, site, begun[0]))
+        yield System(
+            "edgewhisk", made.pid, made.port, begun.append, lambda: recorded(made, site, begun[0], before)
+        )
     finally:
         made.stop()
 
 
-def recorded(made: Gateway, site: Site, begun: float) -> dict[str, Result]:
+def recorded(made: Gateway, site: Site, begun: float, before: int) -> Results:
     """By the activations on disk; what was accepted gets a minute to be run."""
     with contextlib.suppress(AssertionError):
         until(lambda: made.status()["invoker"]["queued"] == 0, 60)
@@ -104,12 +113,11 @@ def recorded(made: Gateway, site: Site, begun: float) -> dict[str, Result]:
     store = Activations.open(
         directory, max_bytes=1 << 40, commit_window=0.0, cloud=False, clock=SystemClock()
     )
-    found = {
-        "topics": judged(store, "topic", lambda result: of_topic(site, result), begun),
-        "ports": judged(store, "line", lambda result: of_line(site, result), begun),
-    }
+    topics = judged(store, "topic", lambda result: of_topic(site, result), begun)
+    ports = judged(store, "line", lambda result: of_line(site, result), begun)
+    oldest = store.pending(1, 1).first  # records are numbered from 1, and there is no cloud that has any
     store.close()
-    return found
+    return Results(topics, ports, max(0, oldest - 1 - before))
 
 
 def judged(
@@ -208,18 +216,14 @@ def ask(site: Site, what: dict[str, Any], seconds: float = 2.0) -> dict[str, Any
         client.close()
 
 
-def told(site: Site) -> dict[str, Result]:
+def told(site: Site) -> Results:
     """By the flow's own count; what is under way gets ten seconds."""
     end = time.monotonic() + 10
     found = ask(site, {"tell": 1}, 10)
     while time.monotonic() < end and any(found[kind]["distinct"] < site.counts[kind] for kind in site.counts):
         found = ask(site, {"tell": 1}, 10)
-    return {
-        kind: Result(
-            found[kind]["distinct"],
-            found[kind]["doubled"],
-            found[kind]["foreign"],
-            Counter(dict(found[kind]["histogram"])),
-        )
-        for kind in site.counts
-    }
+    topics, ports = (
+        Result(kind["distinct"], kind["doubled"], kind["foreign"], Counter(dict(kind["histogram"])))
+        for kind in (found["topics"], found["ports"])
+    )
+    return Results(topics, ports)
