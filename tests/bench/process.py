@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pathlib import Path
 class Usage:
     """Counters of one process since its start."""
 
-    cpu: float  # seconds
+    cpu: float  # seconds, of threads that ended too
     written: int  # bytes that reached the block layer
     switches: int  # voluntary context switches of all threads: how often it woke
     rss: float  # MB
@@ -19,17 +19,17 @@ class Usage:
 
 
 def usage(pid: int) -> Usage:
-    """Read /proc."""
+    """Read /proc, and the clock of the process: /proc counts in ticks of 10 ms, as much as 50 readings cost."""
     root = Path(f"/proc/{pid}")
-    fields = (root / "stat").read_text().rpartition(")")[2].split()
-    ticks = sum(int(fields[at]) for at in (11, 12))
     written = _field((root / "io").read_text(), "write_bytes")
     switches = sum(
         _field((task / "status").read_text(), "voluntary_ctxt_switches") for task in (root / "task").iterdir()
     )
     memory = (root / "smaps_rollup").read_text()
     return Usage(
-        ticks / os.sysconf("SC_CLK_TCK"),
+        time.clock_gettime(
+            ~pid << 3 | 2
+        ),  # CPUCLOCK_SCHED of the process, as clock_getcpuclockid(3) makes it
         written,
         switches,
         _field(memory, "Rss") / 1024,

@@ -130,6 +130,21 @@ class Gateway:
         ends = {"trigger": f"/_/{trigger}", "action": f"/_/{action}"}
         self.ok("PUT", f"_/rules/{trigger}-{action}", ends)
 
+    def bind(self, name: str, package: str, **parameters: Any) -> None:
+        """A package of one's own, bound to a system package with parameters."""
+        held = [{"key": key, "value": value} for key, value in parameters.items()]
+        binding = {"namespace": "whisk.system", "name": package}
+        self.ok("PUT", f"_/packages/{name}", {"binding": binding, "parameters": held})
+
+    def sequence(self, name: str, *parts: str) -> None:
+        components = [f"/_/{part}" for part in parts]
+        self.ok("PUT", f"_/actions/{name}", {"exec": {"kind": "sequence", "components": components}})
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
     def count(self, name: str) -> int:
         found: int = self.ok("GET", f"_/activations?count=true&name={name}")["activations"]
         return found
@@ -166,12 +181,14 @@ def gateway(folder: Path, settings: str = "", port: int | None = None) -> Iterat
 
 
 @contextlib.contextmanager
-def mosquitto(folder: Path, settings: str = "allow_anonymous true", port: int = 0) -> Iterator[int]:
-    """A private mosquitto; its port."""
+def mosquitto(
+    folder: Path, settings: str = "allow_anonymous true", port: int = 0, *, queue: int = 100_000
+) -> Iterator[int]:
+    """A private mosquitto; its port. It keeps `queue` messages for each client: its default is 1000."""
     assert MOSQUITTO is not None
     port = port or free_port()
     config = folder / "mosquitto.conf"
-    config.write_text(f"user root\nlistener {port} 127.0.0.1\nmax_queued_messages 100000\n{settings}\n")
+    config.write_text(f"user root\nlistener {port} 127.0.0.1\nmax_queued_messages {queue}\n{settings}\n")
     process = subprocess.Popen([MOSQUITTO, "-c", str(config)], stderr=subprocess.DEVNULL)
 
     def listens() -> bool:

@@ -47,18 +47,6 @@ async def listening(port: int, topic: str, wanted: int, play: Any) -> list[bytes
     return found
 
 
-def bind(made: Any, action: str, package: str, **parameters: Any) -> str:
-    """A package of one's own with parameters bound to a system package."""
-    held = [{"key": key, "value": value} for key, value in parameters.items()]
-    where = {"namespace": "whisk.system", "name": package}
-    made.ok("PUT", f"_/packages/my-{package}?overwrite=true", {"binding": where, "parameters": held})
-    return f"/_/my-{package}/{action}"
-
-
-def sequence(made: Any, name: str, *parts: str) -> None:
-    made.ok("PUT", f"_/actions/{name}", {"exec": {"kind": "sequence", "components": list(parts)}})
-
-
 @needs_mosquitto
 def test_results_are_published_in_order_as_the_last_step_of_a_sequence(tmp_path: Path) -> None:
     with (
@@ -66,7 +54,8 @@ def test_results_are_published_in_order_as_the_last_step_of_a_sequence(tmp_path:
         gateway(tmp_path / "e", f'[mqtt]\nurl = "mqtt://127.0.0.1:{port}"\n') as made,
     ):
         made.action("double", DOUBLE)
-        sequence(made, "double-out", "/_/double", bind(made, "publish", "mqtt", topic="out"))
+        made.bind("out", "mqtt", topic="out")
+        made.sequence("double-out", "double", "out/publish")
         made.feed("t", "mqtt/message", topic="in")
         made.rule("t", "double-out")
         until(made.feeds_run)
