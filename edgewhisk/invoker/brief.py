@@ -169,27 +169,44 @@ class Brief:
             if self._clock.monotonic() > end:
                 self._loop.call_soon(self._go_on)
                 return
-            events = self._offered.popleft()
-            run = self._prepare(events)
+            bound = self._offered[0].bound
+            run = self._prepare(bound)
             if run is None or not self._hurry(run):
-                self.flying -= len(events.messages)
-                self._hands.take_events(events)
-                continue
-            self._land(run, events.accepted)
-            if rest := events.messages[len(run.messages) :]:
-                self._offered.appendleft(events._replace(messages=rest))
-            elif events.accepted is not None:
-                events.accepted.settle()
+                self._give_back(bound)
+            else:
+                self._leave(run)
+                self._land(run)
 
-    def _land(self, run: _Run, accepted: Acceptance | None) -> None:
+    def _give_back(self, bound: Bound) -> None:
+        """Leave the events of an action to the workers."""
+        given = [events for events in self._offered if events.bound is bound]
+        self._offered = deque(events for events in self._offered if events.bound is not bound)
+        for events in given:
+            self.flying -= len(events.messages)
+            self._hands.take_events(events)
+
+    def _leave(self, run: _Run) -> None:
+        """Take the messages of a run out of what is offered."""
+        left = len(run.messages)
+        while left:
+            events = self._offered.popleft()
+            begun, rest = events.messages[:left], events.messages[left:]
+            left -= len(begun)
+            accepted = events.accepted
+            if accepted is not None:
+                durable = [message.origin for message in begun if message.durable]
+                if durable:
+                    run.origins += durable
+                    run.accepted.append(accepted)
+                    accepted.pending += 1
+                if not rest:
+                    accepted.settle()
+            if rest:
+                self._offered.appendleft(events._replace(messages=rest))
+        self._unsettled += len(run.origins)
+
+    def _land(self, run: _Run) -> None:
         """Bring a run that has hurried to the disk; its last part may still be to come."""
-        durable = [message for message in run.messages if message.durable]
-        if accepted is None or not durable:
-            run.origins, run.accepted = [], None
-        else:
-            run.origins, run.accepted = [message.origin for message in durable], accepted
-            accepted.pending += 1
-            self._unsettled += len(durable)
         if run.stage is None:
             self._record(run)
         else:
@@ -208,15 +225,19 @@ class Brief:
             return False
         return True
 
-    def _prepare(self, events: Offered) -> _Run | None:
+    def _prepare(self, bound: Bound) -> _Run | None:
         """The run of as many events as may be run together; None if there are none."""
-        bound = events.bound
-        steps = self._steps(bound, events.messages[0].namespace)
+        messages: list[ActivationMessage] = []
+        for events in self._offered:
+            if events.bound is not bound or len(messages) >= EARLY:
+                break
+            messages += events.messages[: EARLY - len(messages)]
+        steps = self._steps(bound, messages[0].namespace)
         if steps is None:
             return None
         ours = steps[:-1] if steps[-1].native else steps
         most = min((self._runner.pace.within(step.action.name) for step in ours), default=EARLY)
-        return _Run(self._runner, bound, steps, events.messages[: min(most, EARLY)])
+        return _Run(self._runner, bound, steps, messages[:most])
 
     def _steps(self, bound: Bound, namespace: str) -> Sequence[Bound] | None:
         """The single actions that a run takes; None if they cannot all be run here.
@@ -241,33 +262,31 @@ class Brief:
         self._record(run)
 
     def _journal(self, run: _Run) -> None:
-        if run.accepted is not None:
+        if run.accepted:
             durable = [message for message in run.messages if message.durable]
-            done = self._told(self._settle, len(durable), run.accepted)
-            run.origins, run.accepted = [], None
-            self._store.accept(durable, done, urgent=False)
+            self._store.accept(durable, self._told(self._settle, run.give_up_waiting()), urgent=False)
 
     def _record(self, run: _Run) -> None:
         """Write down what came of a run; in a hurry if more wait for that."""
-        durable = len(run.origins) if run.accepted is not None else 0
+        waiting = run.give_up_waiting()
         self._store.record(
             run.records,
-            self._told(self._recorded, run, durable),
+            self._told(self._recorded, len(run.messages), waiting),
             urgent=self._unsettled >= EARLY,
-            origins=[origin for origin in run.origins if origin],
+            origins=[origin for origin in waiting.origins if origin],
         )
 
-    def _recorded(self, run: _Run, durable: int, error: StorageError | None) -> None:
-        self.flying -= len(run.messages)
+    def _recorded(self, count: int, waiting: Waiting, error: StorageError | None) -> None:
+        self.flying -= count
         self._hands.landed()
         if error is not None:
-            self._hands.refused(len(run.messages), error)
-        if run.accepted is not None:
-            self._settle(durable, run.accepted, error)
+            self._hands.refused(count, error)
+        self._settle(waiting, error)
 
-    def _settle(self, count: int, accepted: Acceptance, error: StorageError | None) -> None:
-        self._unsettled -= count
-        accepted.settle(error)
+    def _settle(self, waiting: Waiting, error: StorageError | None) -> None:
+        self._unsettled -= len(waiting.origins)
+        for accepted in waiting.accepted:
+            accepted.settle(error)
         self._go_on()
 
     def _told(self, callback: Callable[..., None], *arguments: object) -> Committed:
@@ -278,6 +297,13 @@ class Brief:
                 self._loop.call_soon_threadsafe(partial(callback, *arguments, error))
 
         return done
+
+
+class Waiting(NamedTuple):
+    """Who waits for events to be on disk."""
+
+    origins: Sequence[str]  # one for each event
+    accepted: Sequence[Acceptance]
 
 
 class _Run:
@@ -293,8 +319,14 @@ class _Run:
         self.messages = messages
         self.stage: Stage | None = next(self._course) if self._course else Stage(bound, messages)
         self.records: list[Record] = []
-        self.origins: list[str] = []  # of the durable ones
-        self.accepted: Acceptance | None = None  # who waits for them to be on disk
+        self.origins: list[str] = []  # of those that must be on disk, for who waits for that
+        self.accepted: list[Acceptance] = []
+
+    def give_up_waiting(self) -> Waiting:
+        """Who waits; told once."""
+        waiting = Waiting(self.origins, self.accepted)
+        self.origins, self.accepted = [], []
+        return waiting
 
     def add(self, outcomes: Sequence[Outcome], records: Sequence[Record]) -> bool:
         """The stage was run; on to the next one, if there is one.
