@@ -31,6 +31,7 @@ from edgewhisk.spi import Clock, FeedAction, Fire
 _log = logging.getLogger(__name__)
 
 CHUNK: Final = 16_384  # bytes read in one go
+SAMPLE: Final = 24  # bytes of what came last that `describe` shows
 LOOK_AGAIN: Final = 1.0  # seconds between looks for a port that is away
 IDLE: Final = 0.25  # seconds of silence after which an unfinished binary frame is none
 _BYTES: Final = 1 << 18  # a second from one port; more is a device gone mad
@@ -156,6 +157,8 @@ class SerialFeed:
             "profile": port.settings.profile.name,
             "readings": port.readings,
             "opened": port.opened,
+            "received": port.received,
+            "sample": port.sample.hex(" "),
             "overlong": port.framer.overlong,
             "corrupt": port.framer.corrupt,
             "torn": port.torn,
@@ -278,6 +281,8 @@ class SerialFeed:
             self._wake.set()
             return
         port.heard = self._clock.monotonic()
+        port.received += len(data)
+        port.sample = data[:SAMPLE]
         if port.framer is None:
             return
         frames = port.framer.feed(data)
