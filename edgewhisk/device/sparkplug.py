@@ -96,6 +96,8 @@ class Sparkplug:
             message.ParseFromString(data)
         except DecodeError:
             raise NotSparkplug("not a Sparkplug B payload") from None
+        if any(isinstance(metric.name, bytes) for metric in message.metrics):  # proto2 does not look
+            raise NotSparkplug("the name of a metric is not UTF-8 text")
         kind = parts.get("kind", "")
         whose = (parts.get("group", ""), parts.get("node", ""), parts.get("unit", ""))
         if kind.endswith("CMD"):
@@ -141,7 +143,9 @@ def _metric(name: str, metric: Any, datatype: int) -> Metric:
     value = getattr(metric, field)
     if field == "float_value":
         value = float(f"{value:.7g}")  # the digits that 32 bits hold
-    elif field == "bytes_value":
+    elif isinstance(value, bytes):
+        if field != "bytes_value":
+            return Metric(name, None, "not UTF-8 text")
         value = base64.b64encode(value).decode()
     elif isinstance(value, float | bool | str):
         pass
