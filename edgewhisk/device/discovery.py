@@ -32,7 +32,7 @@ _CONFIG: Final = re.compile(r"[^/]+/([a-z_]+)/(?:([\w-]+)/)?([\w-]+)/config")
 _TEMPLATE: Final = re.compile(
     r"\{\{-?\s*(value_json|value)\s*"
     r"((?:\.\w+|\[\s*(?:'[^']*'|\"[^\"]*\"|\d+)\s*\])*)"
-    r"\s*(?:\|\s*(?:float|int|round|string)\s*(?:\([^)]*\))?\s*)*-?\}\}"
+    r"\s*(?:\|\s*(?:float|int|round|string)\s*(?:\([^)]*\)\s*)?)*-?\}\}"
 )
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{0,15})?(?:[eE][+-]?[0-9]{1,2})?")
 _STEP: Final = re.compile(r"\.(\w+)|\[\s*'([^']*)'\s*\]|\[\s*\"([^\"]*)\"\s*\]|\[\s*(\d+)\s*\]")
@@ -159,7 +159,7 @@ def _path(template: Any) -> tuple[str, ...] | None:
         raise NotDiscovery(f"the template {template!r} is more than a path")
     if match.group(1) == "value":
         return None
-    return tuple(next(part for part in step if part) for step in _STEP.findall(match.group(2)))
+    return tuple(next((part for part in step if part), "") for step in _STEP.findall(match.group(2)))
 
 
 def _state(entity: Entity, payload: bytes) -> Value | None:
