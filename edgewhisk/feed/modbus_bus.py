@@ -110,15 +110,22 @@ class Bus:
         finally:
             self._close()
 
-    async def write(self, unit: int, table: str, address: int, values: Sequence[int]) -> None:
-        """Write coils or holding registers; raises `Silence`."""
+    async def write(
+        self, unit: int, table: str, address: int, values: Sequence[int], single: bool = False
+    ) -> None:
+        """Write coils or holding registers; raises `Silence`. Unit 0 is all devices: none answers."""
         async with self._asking:
             await self._connect()
-            if table == "coil":
-                call = lambda: self._client.write_coils(address, [bool(v) for v in values], device_id=unit)  # noqa: E731
-            else:
-                call = lambda: self._client.write_registers(address, list(values), device_id=unit)  # noqa: E731
-            await self._ask(call)
+            client = self._client
+            how = {"device_id": unit, "no_response_expected": unit == 0}
+            bits = [bool(value) for value in values]
+            calls: dict[tuple[str, bool], Callable[[], Any]] = {
+                ("coil", True): lambda: client.write_coil(address, bits[0], **how),
+                ("coil", False): lambda: client.write_coils(address, bits, **how),
+                ("holding", True): lambda: client.write_register(address, values[0], **how),
+                ("holding", False): lambda: client.write_registers(address, list(values), **how),
+            }
+            await self._ask(calls[table, single], answered=unit != 0)
 
     async def _pause(self, seconds: float | None) -> None:
         self.changed.clear()
@@ -187,7 +194,7 @@ class Bus:
                     raise
         raise AssertionError("unreachable")
 
-    async def _ask(self, call: Callable[[], Any]) -> Any:
+    async def _ask(self, call: Callable[[], Any], *, answered: bool = True) -> Any:
         try:
             answer = await call()
         except (ModbusException, TimeoutError) as error:
@@ -198,7 +205,7 @@ class Bus:
         except (OSError, serial.SerialException) as error:
             self._close()
             raise Silence(ports.problem(error)) from error
-        if answer.isError():
+        if answered and answer.isError():
             code = getattr(answer, "exception_code", 0)
             raise Refusal(f"the device answers: {CODES.get(code, f'exception {code}')}")
         return answer

@@ -50,4 +50,5 @@ class Port:
     heard: float = 0.0  # monotonic, last bytes
     asking: dict[bytes, asyncio.TimerHandle] = field(default_factory=dict)  # question -> when it is next
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     listening: asyncio.TimerHandle | None = None  # for the silence behind an unfinished frame
