@@ -159,6 +159,7 @@ class Daemon:
                 _one(sources, HttpFeed),
                 DeviceTokens(config.state_dir, self._clock),
                 _one(sources, MqttFeed),
+                self._outbox,
                 config.limits,
                 self._sandboxes.families(),
                 lambda: self._clock.activation_ids(1)[0],
