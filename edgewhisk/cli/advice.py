@@ -19,7 +19,10 @@ def advice(profile: Profile, line: Line, found: Mapping[str, Any]) -> str:
     if profile.transport == "modbus":
         return _modbus(profile, line, found, error) if error else ""
     if error:
-        return error
+        held = "another program" in error
+        return (
+            f"{error}; if it is the gateway: edgewhisk activation poll shows what it reads" if held else error
+        )
     if profile.transport == "mqtt":
         return _mqtt(found)
     return _serial(profile, line, found)

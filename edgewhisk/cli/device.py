@@ -66,7 +66,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     replay.add_argument("file", help="a capture, or the name of a profile: then its golden file")
     replay.add_argument("--speed", type=float, default=1.0, help="10 is ten times as fast (default: 1)")
     replay.add_argument("--loop", action="store_true", help="again and again")
-    replay.add_argument("--link", type=Path, help="a lasting name for the simulated port")
+    replay.add_argument(
+        "--link", type=Path, help="another name for the port: below /dev, or for a [serial.NAME]"
+    )
     for own in (trying, record, replay):
         text = "mqtt[s]://[USER:PASSWORD@]HOST[:PORT] or a [brokers.NAME] (default: the gateway's)"
         own.add_argument("--broker", metavar="URL", help=text)

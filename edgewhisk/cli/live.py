@@ -139,6 +139,9 @@ async def _attempt(given: argparse.Namespace, profile: Profile, config: Config) 
             async with asyncio.timeout(given.seconds or None):
                 await _watch(feed, fire, profile, line(given.port, profile, config.serial, given.baud))
         except TimeoutError:
+            if not fire.count:
+                settings = line(given.port, profile, config.serial, given.baud)
+                note(advice(profile, settings, feed.describe(_TRIGGER)))
             return OK if fire.count and not given.count else FAILED
         finally:
             running.cancel()

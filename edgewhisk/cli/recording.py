@@ -203,8 +203,12 @@ def _said(name: str) -> tuple[list[Said], dict[bytes, str]]:
         data = path.read_bytes()
     except OSError as error:
         raise BadRequest(f"{path} cannot be read: {error.strerror or error}") from error
-    entries = capture.read(capture.text(data, str(path)), str(path))
-    said = [entry for entry in entries if isinstance(entry, Said)]
+    said: list[Said] = []
+    for entry in capture.read(capture.text(data, str(path)), str(path)):
+        if isinstance(entry, Said):
+            said.append(entry)
+        elif entry.values is None and said:
+            said.pop()  # what must be refused is there to prove that; a simulated device behaves
     if not said and not commands:
         raise BadRequest(f"nothing is said in {path}: it has no line that begins with >, ? or @")
     return said, commands

@@ -141,8 +141,8 @@ def problem(error: Exception) -> str:
     """What went wrong with a port, and what to do."""
     number = getattr(error, "errno", None)
     text = getattr(error, "strerror", None) or str(error)
-    if isinstance(error, ConnectionError) and number:
-        text = os.strerror(number)  # asyncio's own text hides it
+    if isinstance(error, ConnectionError | serial.SerialException) and number:
+        text = os.strerror(number)  # asyncio's and pyserial's own texts hide it
     if number == 13:
         return f"{text}: the service's user must be in the group dialout"
     if number in (11, 16) or "exclusively" in str(error):

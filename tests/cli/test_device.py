@@ -53,12 +53,16 @@ def tried(*words: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "point", "value"),
-    [("nova/sds011", "pm2_5", 123.6), ("winsen/mh-z19", "co2", 608), ("generic/dsmr-p1", "gas", 12785.123)],
+    ("name", "count", "point", "value"),
+    [
+        ("nova/sds011", 4, "pm2_5", 123.6),
+        ("winsen/mh-z19", 1, "co2", 608),
+        ("generic/dsmr-p1", 3, "gas", 12785.123),
+    ],
 )
-def test_a_serial_device_is_read_as_it_was_recorded(name: str, point: str, value: float) -> None:
+def test_a_serial_device_is_read_as_it_was_recorded(name: str, count: int, point: str, value: float) -> None:
     with replayed(name) as port:
-        found = tried(name, "--port", port, "--count", "2")
+        found = tried(name, "--port", port, "--count", str(count))
     assert value in [one.get(point) for one in found]
 
 
