@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serial.tools.list_ports_common import ListPortInfo
 
+from edgewhisk.cli import main
 from edgewhisk.device import capture
 from edgewhisk.device import profile as profiles
 from edgewhisk.device.capture import Said
+from edgewhisk.feed import ports
 from tests.path.gateway import MOSQUITTO, mosquitto
 
 needs_mosquitto = pytest.mark.skipif(
@@ -148,6 +151,29 @@ def test_what_is_wrong_is_told(words: tuple[str, ...], told: str, tmp_path: Path
     assert done.returncode in (1, 2), done
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_scan_names_ports_that_last_and_guesses_by_chip_and_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dust, gps = ListPortInfo("/dev/ttyUSB0"), ListPortInfo("/dev/ttyACM3")
+    dust.vid, dust.pid, dust.product = 0x1A86, 0x7523, "USB Serial"
+    gps.vid, gps.pid, gps.product, gps.serial_number = 0x1A86, 0x7523, "u-blox GNSS receiver", "7"
+    monkeypatch.setattr(
+        "edgewhisk.feed.ports.list_ports.comports", lambda: [dust, gps, ListPortInfo("/dev/ttyS9")]
+    )
+    monkeypatch.setattr(ports, "BY_ID", tmp_path)
+    (tmp_path / "usb-1a86_USB_Serial-if00").symlink_to("/dev/ttyUSB0")
+    assert main(["device", "scan", "--json"]) == 0
+    second, first = json.loads(capsys.readouterr().out)
+    assert (first["path"], first["by_id"]) == ("/dev/ttyUSB0", f"{tmp_path}/usb-1a86_USB_Serial-if00")
+    assert {"nova/sds011", "lctech/relay-1"} <= set(first["profiles"])
+    assert second["profiles"][0] == "generic/nmea-gps"  # what it calls itself comes before its chip
+    assert "group dialout" in first["problem"]  # there is no such file here
+    assert main(["device", "scan"]) == 0
+    told = capsys.readouterr()
+    assert "usb-1a86_USB_Serial-if00" in told.out
+    assert "edgewhisk device try generic/nmea-gps --port /dev/ttyACM3" in told.err
 
 
 def test_a_truncated_capture_names_its_line(tmp_path: Path) -> None:
