@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 from edgewhisk.actuator.outbox import Outbox
 from edgewhisk.actuator.request import KINDS, Command, Kind, read
@@ -28,7 +29,7 @@ def _actuator(kind: Kind, outbox: Outbox, grants: Mapping[str, Grants]) -> Syste
         commands: list[Command] = []
         for parameters in given:
             try:
-                command = read(kind, parameters)
+                command = read(kind, parameters)._replace(id=uuid4().hex)
                 check_granted(caller.subject, command, grants)
             except EdgeWhiskError as error:
                 results.append(error)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from edgewhisk import __version__
+from edgewhisk import __version__, share
 from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Outbox
 from edgewhisk.actuators import actuators
@@ -42,6 +42,7 @@ from edgewhisk.controller.rules import Rules
 from edgewhisk.controller.subjects import Subjects, ensure_key, read_key
 from edgewhisk.controller.tokens import DeviceTokens
 from edgewhisk.controller.triggers import Triggers
+from edgewhisk.device import profile as profiles
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.message import ActivationMessage, Outcome
@@ -95,6 +96,8 @@ class Daemon:
         config = self._config
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(state_directory(config.state_dir))
+            share.own(config.state_dir)
+            self.incidents += map(str, profiles.survey()[1])
             ensure_key(config.state_dir)
             self._certificate = _certificate(config.api)
             self._subjects = Subjects(config.state_dir, self._clock)
@@ -156,6 +159,7 @@ class Daemon:
                 _one(sources, HttpFeed),
                 DeviceTokens(config.state_dir, self._clock),
                 _one(sources, MqttFeed),
+                self._outbox,
                 config.limits,
                 self._sandboxes.families(),
                 lambda: self._clock.activation_ids(1)[0],

@@ -101,7 +101,8 @@ class Deliveries:
 
     async def _set(self, command: Command) -> None:
         body = command.body
-        await self._modbus.write(body["where"], body["unit"], body["table"], body["address"], body["values"])
+        values, single = body["values"], body.get("single", False)
+        await self._modbus.write(body["where"], body["unit"], body["table"], body["address"], values, single)
 
 
 def _message(body: Mapping[str, Any]) -> Message:

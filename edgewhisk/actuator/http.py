@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any, Final
 
@@ -9,8 +10,9 @@ from edgewhisk.actuator.request import Command
 from edgewhisk.errors import CapabilityError, Undelivered
 
 _PATIENCE: Final = 15.0  # seconds for the whole request
-_SHOWN: Final = 4096  # bytes of the answer that are told
+_SHOWN: Final = 4096  # bytes of the answer that are told; no more is read
 _LATER: Final = frozenset({408, 425, 429})  # besides 5xx: the server may take it later
+_ONCE: Final = frozenset({"POST", "PATCH"})  # a second delivery does it twice, unless the server knows better
 
 
 class HttpRequests:
@@ -26,24 +28,47 @@ class HttpRequests:
 
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=_PATIENCE, trust_env=False)
-        body = command.body
-        url = body["url"]
+        where = f"http.request {command.body['url']}"
         try:
-            answer = await self._client.request(
-                body["method"], url, headers=body["headers"], content=base64.b64decode(body["payload"])
-            )
-        except (httpx.TransportError, httpx.TooManyRedirects) as error:
-            raise Undelivered(f"http.request {url}: {error or type(error).__name__}") from error
-        except (httpx.InvalidURL, ValueError) as error:
-            raise CapabilityError(f"http.request {url}: {error}") from error
-        text = answer.text[:_SHOWN]
-        if answer.status_code >= 500 or answer.status_code in _LATER:
-            raise Undelivered(f"http.request {url}: it answers {answer.status_code}")
-        if answer.status_code >= 400:
-            raise CapabilityError(f"http.request {url}: it answers {answer.status_code}: {text}")
-        return {"status": answer.status_code, "body": text}
+            async with asyncio.timeout(_PATIENCE):
+                status, text, told = await self._ask(command)
+        except TimeoutError as error:
+            raise Undelivered(f"{where}: no answer within {_PATIENCE:g} s") from error
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError) as error:
+            raise CapabilityError(f"{where}: {error}") from error
+        except httpx.RequestError as error:
+            raise Undelivered(f"{where}: {error or type(error).__name__}") from error
+        if status >= 500 or status in _LATER:
+            raise Undelivered(f"{where}: it answers {status}")
+        if status >= 400:
+            raise CapabilityError(f"{where}: it answers {status}: {text}")
+        if status >= 300 and status != 304:
+            # Following it might lead to where the caller may not send.
+            raise CapabilityError(f"{where}: it answers {status}, moved to {told}: use that url")
+        return {"status": status, "body": text}
 
     async def close(self) -> None:
         """Close the connections."""
         if self._client is not None:
             await self._client.aclose()
+
+    async def _ask(self, command: Command) -> tuple[int, str, str]:
+        """The status, the beginning of the body, and where it sends us."""
+        body, headers = command.body, dict(command.body["headers"])
+        if command.id and body["method"] in _ONCE and "idempotency-key" not in map(str.lower, headers):
+            headers["Idempotency-Key"] = f'"{command.id}"'  # draft-ietf-httpapi-idempotency-key-header
+        # What is compressed can be larger than it looks.
+        headers.setdefault("Accept-Encoding", "identity")
+        content, read = base64.b64decode(body["payload"]), b""
+        async with self._client.stream(
+            body["method"], body["url"], headers=headers, content=content
+        ) as answer:
+            async for piece in answer.aiter_raw(_SHOWN):
+                read += piece
+                if len(read) >= _SHOWN:
+                    break
+            return (
+                answer.status_code,
+                read[:_SHOWN].decode(errors="replace"),
+                answer.headers.get("Location", ""),
+            )

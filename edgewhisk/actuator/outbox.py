@@ -9,14 +9,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
+from edgewhisk.actuator.lost import Lost
 from edgewhisk.actuator.request import Command
-from edgewhisk.errors import EdgeWhiskError, Unavailable, Undelivered
+from edgewhisk.errors import CapabilityError, EdgeWhiskError, NotFound, StorageError, Unavailable, Undelivered
 from edgewhisk.spi import Change, Clock, Shelf
 
 _log = logging.getLogger(__name__)
 
 COLLECTION: Final = "outbox"
 MOST: Final = 10_000  # commands that wait; beyond, new ones are refused
+MOST_OF_ONE: Final = 2_500  # of one target: one that is away for long leaves room for the others
+LARGEST: Final = 64 << 20  # bytes of all that wait, in memory and on disk
 FIRST_PAUSE: Final = 1.0  # seconds after a failed try
 LONGEST_PAUSE: Final = 30.0
 PATIENCE: Final = 20.0  # seconds for a target to answer
@@ -29,6 +32,7 @@ class Kept(NamedTuple):
     key: str  # rises with time of acceptance
     command: Command
     until: int  # ms since the epoch
+    size: int  # bytes
 
 
 class Outbox:
@@ -46,12 +50,16 @@ class Outbox:
         self._waiting: dict[str, deque[Kept]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._last = 0
+        self._reasons: dict[str, str] = {}  # why a target's commands wait
+        self._last = self._bytes = 0
+        self.lost = Lost(shelf)
         self.counts = dict.fromkeys(("delivered", "queued", "late", "expired", "refused"), 0)
         self.last_error = ""
         for key, document in sorted(shelf.read(COLLECTION).items()):
             command = Command(**document["command"])
-            self._waiting.setdefault(command.target, deque()).append(Kept(key, command, document["until"]))
+            one = Kept(key, command, document["until"], len(str(command.body)))
+            self._waiting.setdefault(command.target, deque()).append(one)
+            self._bytes += one.size
             self._last = max(self._last, int(key))
 
     def __len__(self) -> int:
@@ -105,11 +113,49 @@ class Outbox:
     def describe(self) -> dict[str, Any]:
         """For `status`."""
         waiting = {target: len(kept) for target, kept in self._waiting.items()}
-        return {"waiting": waiting, "last_error": self.last_error, **self.counts}
+        held = {"bytes": self._bytes, "lost": len(self.lost), "reasons": dict(self._reasons)}
+        return {"waiting": waiting, "last_error": self.last_error, **held, **self.counts}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What waits, in order for each target, and what was lost; without what was in the commands."""
+        return [
+            {"id": one.key, "state": "waiting", "target": target, "told": one.command.told,
+             "reason": self._reasons.get(target, ""), "until": one.until}
+            for target, kept in self._waiting.items() for one in kept
+        ] + self.lost.rows()  # fmt: skip
+
+    async def retry(self, key: str) -> dict[str, Any]:
+        """Try what waits now, or once more what was lost; raises `EdgeWhiskError`."""
+        for target, kept in self._waiting.items():
+            if any(one.key == key for one in kept):
+                self.wake(target)
+                return {"delivered": False, "reason": "it is tried now, behind those before it"}
+        command = self.lost.command(key)
+        if command is None:
+            raise NotFound(f"there is no command {key} that can be tried again")
+        (result,) = await self.send([command])
+        if isinstance(result, EdgeWhiskError):
+            raise result
+        await self._shelf.write(self.lost.drop(key))
+        return result
+
+    async def drop(self, key: str) -> None:
+        """Forget a command, also one that waits; raises `NotFound`."""
+        changes = list(self.lost.drop(key))
+        for target, kept in self._waiting.items():
+            for one in [one for one in kept if one.key == key]:
+                kept.remove(one)
+                self._bytes -= one.size
+                changes.append(Change(COLLECTION, key, None))
+                self.wake(target)
+        if not changes:
+            raise NotFound(f"there is no command {key}")
+        await self._shelf.write(changes)
 
     def _behind(self, command: Command) -> Undelivered:
-        count = len(self._waiting.get(command.target, ()))
-        return Undelivered(f"it is behind {count} others to {command.target} ({self.last_error})")
+        target = command.target
+        count, reason = len(self._waiting.get(target, ())), self._reasons.get(target, "being tried")
+        return Undelivered(f"it is behind {count} others to {target} ({reason})")
 
     def _start(self, commands: Sequence[Command]) -> list[asyncio.Future[Any]]:
         return self._deliver[commands[0].kind](commands) if commands else []
@@ -122,18 +168,30 @@ class Outbox:
         if command.expires == 0:
             self.counts["refused"] += 1
             return reason
-        if len(self) >= MOST:
+        size = len(str(command.body))
+        if full := self._full(command.target, size):
             self.counts["refused"] += 1
-            return Unavailable(f"{MOST} commands wait already; the newest one is refused ({reason})")
+            return Unavailable(f"{full} wait already; the newest command is refused ({reason})")
+        if command.target not in self._waiting:
+            self._reasons[command.target] = str(reason)
         until = self._clock.now() + int(command.expires * 1000)
         self._last = max(self._last + 1, self._clock.now())
-        one = Kept(f"{self._last:016d}", command, until)
+        one = Kept(f"{self._last:016d}", command, until, size)
+        self._bytes += size
         document = {"command": command._asdict(), "until": until}
         kept.append(self._shelf.write([Change(COLLECTION, one.key, document)]))
         self._waiting.setdefault(command.target, deque()).append(one)
         self._serve(command.target)
         self.counts["queued"] += 1
         return {"delivered": False, "reason": str(reason)}
+
+    def _full(self, target: str, size: int) -> str:
+        """What there is too much of; "" if there is room."""
+        if len(self._waiting.get(target, ())) >= MOST_OF_ONE:
+            return f"{MOST_OF_ONE} commands to {target}"
+        if len(self) >= MOST:
+            return f"{MOST} commands"
+        return f"{LARGEST >> 20} MB of commands" if self._bytes + size > LARGEST else ""
 
     def _serve(self, target: str) -> None:
         if target not in self._tasks:
@@ -144,45 +202,73 @@ class Outbox:
         """Deliver the commands of one target, the oldest first, until none waits."""
         waiting, wake, pause = self._waiting[target], self._wakes[target], FIRST_PAUSE
         while waiting:
-            one = waiting[0]
-            if self._clock.now() > one.until:
-                self.counts["expired"] += 1
-                _log.warning("a command to %s expired before it could be delivered", target)
+            one, found = waiting[0], await self._try(waiting[0])
+            if isinstance(found, Undelivered):
+                self.last_error = self._reasons[target] = str(found)
+                wake.clear()
+                await _any(wake, pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+                continue
+            pause = FIRST_PAUSE
+            if not waiting or waiting[0] is not one:
+                continue  # a person dropped it meanwhile
+            changes = [Change(COLLECTION, one.key, None)]
+            if isinstance(found, EdgeWhiskError):
+                changes += self._give_up(one, found)
             else:
-                started = self._start([one.command])
-                await asyncio.wait(started, timeout=PATIENCE)
-                found = _outcome(started[0])
-                if isinstance(found, Undelivered):
-                    self.last_error = str(found)
-                    wake.clear()
-                    await _any(wake, pause)
-                    pause = min(LONGEST_PAUSE, pause * 2)
-                    continue
-                if isinstance(found, EdgeWhiskError):
-                    self.counts["refused"] += 1
-                    self.last_error = str(found)
-                    _log.warning("a command to %s was refused: %s", target, found)
-                else:
-                    self.counts["late"] += 1
-                pause = FIRST_PAUSE
-            waiting.popleft()
-            await self._shelf.write([Change(COLLECTION, one.key, None)])
+                self.counts["late"] += 1
+            try:
+                await self._shelf.write(changes)
+            except StorageError as error:  # it is done; after a restart it would be done once more
+                self.last_error = str(error)
+            if waiting and waiting[0] is one:
+                waiting.popleft()
+                self._bytes -= one.size
         del self._waiting[target], self._wakes[target], self._tasks[target]
+        self._reasons.pop(target, None)
+
+    async def _try(self, one: Kept) -> dict[str, Any] | EdgeWhiskError:
+        if self._clock.now() > one.until:
+            return Expired(
+                f"expired before it could be delivered ({self._reasons.get(one.command.target, '')})"
+            )
+        started = self._start([one.command])
+        await asyncio.wait(started, timeout=PATIENCE)
+        return _outcome(started[0])
+
+    def _give_up(self, one: Kept, reason: EdgeWhiskError) -> Sequence[Change]:
+        """Tell what was promised and will not be done."""
+        state = "expired" if isinstance(reason, Expired) else "refused"
+        self.counts[state] += 1
+        self.last_error = str(reason)
+        _log.warning("a command was lost: %s: %s", one.command.told, reason)
+        return self.lost.add(one.key, one.command, state, str(reason), self._clock.now())
+
+
+class Expired(CapabilityError):
+    """Its time was over before its target could be reached."""
 
 
 def one_by_one(deliver: Callable[[Command], Awaitable[Any]]) -> Deliver:
-    """Deliveries that wait for each other, for targets that take one command at a time."""
+    """Deliveries that wait for each other, for targets that take one command at a time.
+
+    One behind another that has to be tried again has to wait for that.
+    """
     last: WeakValueDictionary[str, asyncio.Task[Any]] = WeakValueDictionary()
 
     async def after(before: asyncio.Task[Any] | None, command: Command) -> Any:
         if before is not None:
             await asyncio.wait([before])
+            if before.cancelled() or isinstance(before.exception(), Undelivered):
+                raise Undelivered(f"it is behind another one to {command.target}")
         return await deliver(command)
 
     def start(commands: Sequence[Command]) -> list[asyncio.Future[Any]]:
         tasks: list[asyncio.Future[Any]] = []
         for command in commands:
-            task = asyncio.ensure_future(after(last.get(command.target), command))
+            before = last.get(command.target)
+            under_way = before is not None and not before.done()
+            task = asyncio.ensure_future(after(before if under_way else None, command))
             last[command.target] = task
             tasks.append(task)
         return tasks
@@ -194,6 +280,8 @@ def _outcome(delivery: asyncio.Future[Any]) -> dict[str, Any] | EdgeWhiskError:
     """What a delivery gave; its error is a value here."""
     if not delivery.done():
         delivery.add_done_callback(_seen)
+        if isinstance(delivery, asyncio.Task):
+            delivery.cancel()  # or it would be done twice: it is kept, and tried again
         return Undelivered(f"no answer within {PATIENCE:g} s")
     error = delivery.exception()
     if error is None:
@@ -203,7 +291,8 @@ def _outcome(delivery: asyncio.Future[Any]) -> dict[str, Any] | EdgeWhiskError:
         return error
     if isinstance(error, ConnectionError):
         return Undelivered(str(error))
-    raise error
+    _log.error("a delivery failed in a way that nobody expected", exc_info=error)
+    return CapabilityError(f"it failed: {type(error).__name__}: {error}")
 
 
 def _seen(delivery: asyncio.Future[Any]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -15,6 +17,14 @@ from edgewhisk.errors import BadRequest
 DAY: Final = 86_400.0  # seconds for which a command is tried by default
 _LONGEST: Final = 30 * DAY
 _LARGEST: Final = 1 << 20  # bytes of one command
+_MOST: Final = 120  # registers or coils of one write; Modbus takes 123 and 1968
+_TOPIC: Final = 65_535  # bytes: MQTT 3.1.1, section 1.5.3
+_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_WORDS: Final[Mapping[str, tuple[str, int, int]]] = {  # format, least, most
+    "u16": ("H", 0, (1 << 16) - 1), "i16": ("h", -(1 << 15), (1 << 15) - 1),
+    "u32": ("I", 0, (1 << 32) - 1), "i32": ("i", -(1 << 31), (1 << 31) - 1),
+    "f32": ("f", 0, 0),
+}  # fmt: skip
 _COMMON: Final = {"expires": "seconds for which it is tried (default 86400; 0: now or never)"}
 Body = dict[str, Any]
 
@@ -23,10 +33,26 @@ class Command(NamedTuple):
     """One thing to be delivered. The body is JSON, bytes in it base64."""
 
     kind: str  # mqtt, serial, modbus, http
-    target: str  # order is kept for each target: "mqtt:", "serial:relay", "http:api.example.com"
+    target: str  # order is kept for each: "mqtt:", "serial:relay", "modbus:bus 3", "http:api.example.com:443"
     name: str  # what must be granted: a topic, a port, a host
     body: Body
     expires: float = DAY  # seconds
+    id: str = ""  # the same in each try, by which a server can tell a second delivery
+
+    @property
+    def told(self) -> str:
+        """What it does, in a few words and without secrets."""
+        body = self.body
+        if self.kind == "mqtt":
+            return f"publish to {self.name}"
+        if self.kind == "serial":
+            what = body.get("command") or f"{len(base64.b64decode(body['data']))} bytes"
+            return f"write {what} to {self.name}"
+        if self.kind == "modbus":
+            values = ", ".join(map(str, body["values"][:4])) + (" ..." if len(body["values"]) > 4 else "")
+            return f"set {body['table']} {body['address']} of unit {body['unit']} at {self.name} to {values}"
+        parts = urlsplit(body["url"])
+        return f"{body['method']} {parts.scheme}://{parts.hostname}{parts.path}"
 
 
 class Kind(NamedTuple):
@@ -43,11 +69,16 @@ def _mqtt(given: Mapping[str, Any]) -> Command:
     topic, qos, broker = given.get("topic"), given.get("qos", 1), given.get("broker", "")
     if not isinstance(topic, str) or not topic or set(topic) & set("+#\0"):
         raise BadRequest(f"topic must be a topic without + and #, not {topic!r}")
+    if len(topic.encode()) > _TOPIC:
+        raise BadRequest(f"topic must have at most {_TOPIC} bytes")
     if qos not in (0, 1) or isinstance(qos, bool):
         raise BadRequest(f"qos must be 0 or 1, not {qos!r}")
     if not isinstance(broker, str):
         raise BadRequest("broker must be the name of a [brokers.NAME] section")
-    body = {"broker": broker, "topic": topic, "qos": qos, "retain": given.get("retain") is True}
+    retain = given.get("retain", False)
+    if not isinstance(retain, bool):
+        raise BadRequest(f"retain must be true or false, not {retain!r}")
+    body = {"broker": broker, "topic": topic, "qos": qos, "retain": retain}
     expiry = given.get("expiry", 0)
     if not isinstance(expiry, int) or isinstance(expiry, bool) or not 0 <= expiry < 1 << 32:
         raise BadRequest("expiry must be a whole number of seconds")
@@ -97,36 +128,85 @@ def _modbus(given: Mapping[str, Any]) -> Command:
     if len(tables) != 1:
         raise BadRequest("either register or coil (its address) is needed")
     unit, address = _whole("unit", given.get("unit", 1), 247), _whole(tables[0], given[tables[0]], 65_535)
-    values = given.get("values", [given["value"]] if "value" in given else None)
-    if not isinstance(values, list) or not 0 < len(values) <= 120:
-        raise BadRequest("value, or values (a list of at most 120), is needed")
-    if tables[0] == "coil":
-        if not all(value in (0, 1) for value in values):
-            raise BadRequest("values of coils must be true or false")
-        numbers = [int(value) for value in values]
-    else:
-        numbers = [_whole("values", value, 65_535) for value in values]
+    if ("value" in given) == ("values" in given):
+        raise BadRequest("either value, or values (a list), is needed")
+    values = given["values"] if "values" in given else [given["value"]]
+    if not isinstance(values, list) or not values:
+        raise BadRequest(f"values must be a list, not {values!r}")
+    numbers = _coils(values) if tables[0] == "coil" else _registers(given, values)
+    if len(numbers) > _MOST or address + len(numbers) > 65_536:
+        raise BadRequest(f"at most {_MOST} {tables[0]}s can be written at once, and none beyond 65535")
     name = next(iter(where.values()))
     table = "coil" if tables[0] == "coil" else "holding"
     body = {"where": where, "unit": unit, "table": table, "address": address, "values": numbers}
-    return Command("modbus", f"modbus:{name}", name, body, _expires(given))
+    body["single"] = "value" in given and len(numbers) == 1
+    return Command("modbus", f"modbus:{name} {unit}", name, body, _expires(given))
+
+
+def _coils(values: list[Any]) -> list[int]:
+    for value in values:
+        if value not in (0, 1):
+            raise BadRequest(f"values of coils must be true or false, not {value!r}")
+    return [int(value) for value in values]
+
+
+def _registers(given: Mapping[str, Any], values: list[Any]) -> list[int]:
+    """The 16-bit words of `values`, as `type` and `swapped` say."""
+    kind, swapped = given.get("type", "u16"), given.get("swapped", False)
+    if kind not in _WORDS:
+        raise BadRequest(f"type must be one of {', '.join(_WORDS)}, not {kind!r}")
+    if not isinstance(swapped, bool):
+        raise BadRequest(f"swapped must be true or false, not {swapped!r}")
+    numbers: list[int] = []
+    for value in values:
+        words = _words(kind, value)
+        numbers += words[::-1] if swapped else words
+    return numbers
+
+
+def _words(kind: str, value: Any) -> list[int]:
+    form, least, most = _WORDS[kind]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadRequest(f"values must be numbers, not {value!r}")
+    if kind != "f32":
+        if not least <= value <= most or value != int(value):
+            raise BadRequest(f"values must be whole numbers from {least} to {most} ({kind}), not {value!r}")
+        value = int(value)
+    try:
+        data = struct.pack(f">{form}", value)
+    except (struct.error, OverflowError):
+        raise BadRequest(f"values must be numbers that 32 bits hold (f32), not {value!r}") from None
+    return list(struct.unpack(f">{len(data) // 2}H", data))
 
 
 def _http(given: Mapping[str, Any]) -> Command:
     url, method, headers = given.get("url"), given.get("method", "POST"), given.get("headers", {})
-    parts = urlsplit(url) if isinstance(url, str) else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadRequest(f"url must be http(s)://HOST/..., not {url!r}")
+    host, port = _host(url)
     if method not in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         raise BadRequest(f"method must be GET, POST, PUT, PATCH or DELETE, not {method!r}")
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
         raise BadRequest("headers must be an object of texts")
+    for key, value in headers.items():
+        if not _HEADER.fullmatch(key) or not value.isprintable() or not value.isascii():
+            raise BadRequest(f"headers: {key!r} is no header that can be sent")
     payload = _payload(given, {"url", "method", "headers", "expires"}) if method != "GET" else ""
-    if not any(key.lower() == "content-type" for key in headers) and "payload64" not in given:
+    if payload and not any(key.lower() == "content-type" for key in headers) and "payload64" not in given:
         plain = isinstance(given.get("payload"), str)
         headers = {**headers, "Content-Type": "text/plain" if plain else "application/json"}
     body = {"url": url, "method": method, "headers": headers, "payload": payload}
-    return Command("http", f"http:{parts.hostname}", parts.hostname, body, _expires(given))
+    return Command("http", f"http:{host}:{port}", host, body, _expires(given))
+
+
+def _host(url: Any) -> tuple[str, int]:
+    """Where a request goes; raises `BadRequest`."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+        port = parts.port if parts else None
+    except ValueError:
+        parts = port = None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadRequest(f"url must be http(s)://HOST/..., not {url!r}")
+    return parts.hostname, port or (443 if parts.scheme == "https" else 80)
 
 
 def _expires(given: Mapping[str, Any]) -> float:
@@ -187,7 +267,7 @@ KINDS: Final = (
     Kind(
         "serial",
         "write",
-        "Writes bytes to a serial port.",
+        "Writes bytes to a serial port; a device that answers is read by a feed of the port.",
         {
             "port": "name of a [serial.NAME] section, a path below /dev, or usb:VENDOR:PRODUCT[:SERIAL]",
             "profile": "vendor/model of the device (default: what the section or a feed says)",
@@ -209,8 +289,10 @@ KINDS: Final = (
             "unit": "address of the device (default 1)",
             "register": "first holding register",
             "coil": "or first coil",
-            "value": "what to write",
-            "values": "or several",
+            "value": "what to write, by functions 5 and 6",
+            "values": "or several, by functions 15 and 16 (a list of one where a device knows only those)",
+            "type": f"of register values: {', '.join(_WORDS)} (default u16)",
+            "swapped": "the low word of 32 bits first (default false)",
             **_COMMON,
         },
         _modbus,
@@ -218,7 +300,7 @@ KINDS: Final = (
     Kind(
         "http",
         "request",
-        "Sends an HTTP request; without payload, the other parameters as JSON.",
+        "Sends an HTTP request; without payload, the other parameters as JSON. After 5xx tried again.",
         {
             "url": "http(s)://HOST/...",
             "method": "default POST",

@@ -1,4 +1,4 @@
-"""Routes for devices, and for what could not become an event. Not part of OpenWhisk's API."""
+"""Routes for devices, for what could not become an event, for commands. Not part of OpenWhisk's API."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from edgewhisk.errors import Forbidden, NotFound, TooLarge
 devices = Blueprint("devices", __name__)
 _LARGEST = 1 << 20  # bytes of one request
 _LETTERS = "/edgewhisk/dead-letters"
+_COMMANDS = "/edgewhisk/commands"
 
 
 @devices.post("/api/v1/devices/<namespace>/<trigger>")
@@ -30,14 +31,14 @@ async def post(namespace: str, trigger: str) -> Response:
 @devices.get(_LETTERS)
 async def letters() -> Response:
     """Messages that were refused, with reasons."""
-    _own()
+    _own(_LETTERS)
     return answer(services().mqtt.dead.list())
 
 
 @devices.post(f"{_LETTERS}/<key>/retry")
 async def retry(key: str) -> Response:
     """Take a message once more, as its trigger is fed now; off the list if it was taken."""
-    _own()
+    _own(_LETTERS)
     letter = services().mqtt.dead.find(key)
     if letter is None:
         raise NotFound(f"there is no dead letter {key}")
@@ -49,13 +50,35 @@ async def retry(key: str) -> Response:
 @devices.delete(f"{_LETTERS}/<key>")
 async def drop(key: str) -> Response:
     """Forget a message."""
-    _own()
+    _own(_LETTERS)
     if not await services().mqtt.dead.drop([key]):
         raise NotFound(f"there is no dead letter {key}")
     return answer({"dropped": key})
 
 
-def _own() -> None:
-    """Messages may be of any namespace: they are the gateway's owner's."""
+@devices.get(_COMMANDS)
+async def commands() -> Response:
+    """Commands that wait for their target, and those that were lost, with reasons."""
+    _own(_COMMANDS)
+    return answer(services().outbox.rows())
+
+
+@devices.post(f"{_COMMANDS}/<key>/retry")
+async def try_again(key: str) -> Response:
+    """Try a command now."""
+    _own(_COMMANDS)
+    return answer(await services().outbox.retry(key))
+
+
+@devices.delete(f"{_COMMANDS}/<key>")
+async def drop_command(key: str) -> Response:
+    """Forget a command, also one that waits."""
+    _own(_COMMANDS)
+    await services().outbox.drop(key)
+    return answer({"dropped": key})
+
+
+def _own(what: str) -> None:
+    """Messages and commands may be of any namespace: they are the gateway's owner's."""
     if caller().subject != GUEST:
-        raise Forbidden("edgewhisk/dead-letters")
+        raise Forbidden(what.removeprefix("/"))

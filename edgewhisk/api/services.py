@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from edgewhisk.actuator.outbox import Outbox
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
 from edgewhisk.controller.controller import Controller
@@ -44,6 +45,7 @@ class Services:
     posts: HttpFeed
     tokens: DeviceTokens
     mqtt: MqttFeed
+    outbox: Outbox
     limits: Limits
     runtimes: dict[str, Any]  # family -> list of kinds, for the info document
     new_id: Callable[[], str]  # for requests without one of their own

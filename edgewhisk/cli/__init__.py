@@ -30,7 +30,7 @@ _VERBS = {
     "activation": "list, get, logs, result, poll",
     "namespace": "list, get",
     "device": "list, show, scan, try, record, replay, token",
-    "queue": "messages that were refused: show, retry, drop",
+    "queue": "messages and commands that could not go on: show, retry, drop",
     "deploy": "make what a manifest describes",
     "undeploy": "delete what a manifest describes",
     "subject": "who may log in: add, list, get, remove",

@@ -1,4 +1,4 @@
-"""Check the configuration, and say where it comes from.
+"""Check the configuration and the device profiles, and say where the configuration comes from.
 
 edgewhisk check --config edgewhisk.toml
 """
@@ -8,7 +8,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
+from edgewhisk import share
 from edgewhisk.config import load
+from edgewhisk.device import profile as profiles
+from edgewhisk.errors import ConfigError
 
 
 def options(_parser: argparse.ArgumentParser) -> None:
@@ -18,5 +21,10 @@ def options(_parser: argparse.ArgumentParser) -> None:
 def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Say that it is right; faults are raised."""
     config = load(given.config, environment)
-    print(f"ok: {config.source or 'built-in defaults'}; state in {config.state_dir}")
+    share.own(config.state_dir)
+    found, faults = profiles.survey()
+    if faults:
+        raise ConfigError(tuple(faults))
+    where = f"{config.source or 'built-in defaults'}; state in {config.state_dir}"
+    print(f"ok: {where}; {len(found)} device profiles")
     return 0

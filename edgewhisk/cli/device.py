@@ -4,8 +4,10 @@ edgewhisk device list                                  every profile there is
 edgewhisk device scan                                  ports of this machine, with guesses
 edgewhisk device try nova/sds011 --port /dev/ttyUSB0   what does it say?
 edgewhisk device try eastron/sdm120 --port /dev/ttyUSB1 --unit 3
+edgewhisk device try eastron/sdm120 --host 10.0.0.9
 edgewhisk device try tasmota/energy --broker mqtt://10.0.0.5
 edgewhisk device record --port /dev/ttyUSB0 fault.capture
+edgewhisk device record --topic 'zigbee2mqtt/#' fault.capture
 edgewhisk device replay fault.capture --speed 10
 edgewhisk device replay nova/sds011 --loop             a simulated one, to try things with
 edgewhisk device token --trigger post --device greenhouse-1
@@ -20,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgewhisk.cli.output import document, done, note, table
+from edgewhisk.cli.output import complain, document, done, note, table
 
 if TYPE_CHECKING:
     from edgewhisk.device.profile import Profile
@@ -40,25 +42,36 @@ def options(parser: argparse.ArgumentParser) -> None:
     verb("list", _list, "list the profiles of known devices")
     verb("show", _show, "show one profile").add_argument("profile")
     verb("scan", _scan, "list serial ports with their lasting names, and guess what is there")
-    trying = verb("try", _live("attempt"), "print the readings of a device as they come; Ctrl-C ends")
+    trying = verb("try", _live("live", "attempt"), "print the readings of a device as they come; Ctrl-C ends")
     trying.add_argument("profile")
-    trying.add_argument("--port", help="of a serial or Modbus RTU device")
+    trying.add_argument("--port", help="of a serial or Modbus RTU device, or a [serial.NAME]")
+    trying.add_argument("--baud", type=int, help="instead of what the profile says")
     trying.add_argument("--host", help="of a Modbus TCP device: HOST or HOST:PORT")
     trying.add_argument("--unit", type=int, help="address of a Modbus device")
     trying.add_argument("--every", type=float, help="seconds between two polls of a Modbus device")
-    trying.add_argument("--broker", default="mqtt://127.0.0.1:1883", help="for MQTT (default: %(default)s)")
     trying.add_argument("--count", type=int, default=0, help="end after so many readings")
-    record = verb("record", _live("record"), "write what a port says to a file, with its timing; Ctrl-C ends")
+    trying.add_argument("--seconds", type=float, default=0, help="end after so long: 1 if nothing came")
+    record = verb(
+        "record", _live("recording", "record"), "write what a device says to a file, with its timing"
+    )
     record.add_argument("file", type=Path)
-    record.add_argument("--port", required=True)
-    record.add_argument("--profile", help="for the line's settings, and what the device must be asked")
-    record.add_argument("--seconds", type=float, default=0, help="end after so long")
-    replay = verb("replay", _live("replay"), "play a recorded device on a port of its own, or to a broker")
+    record.add_argument("--port", help="the port of the device, or a [serial.NAME]")
+    record.add_argument("--baud", type=int, help="instead of what the profile says")
+    record.add_argument("--topic", action="append", help="of a broker; several are possible")
+    record.add_argument("--profile", help="for the line's settings, what it is asked, the topics")
+    record.add_argument("--seconds", type=float, default=0, help="end after so long (default: Ctrl-C)")
+    record.add_argument("--force", action="store_true", help="write over a file")
+    play = "play a recorded device on a port of its own, or to a broker"
+    replay = verb("replay", _live("recording", "replay"), play)
     replay.add_argument("file", help="a capture, or the name of a profile: then its golden file")
     replay.add_argument("--speed", type=float, default=1.0, help="10 is ten times as fast (default: 1)")
     replay.add_argument("--loop", action="store_true", help="again and again")
-    replay.add_argument("--link", type=Path, help="a lasting name for the simulated port")
-    replay.add_argument("--broker", default="mqtt://127.0.0.1:1883", help="for MQTT (default: %(default)s)")
+    replay.add_argument(
+        "--link", type=Path, help="another name for the port: below /dev, or for a [serial.NAME]"
+    )
+    for own in (trying, record, replay):
+        text = "mqtt[s]://[USER:PASSWORD@]HOST[:PORT] or a [brokers.NAME] (default: the gateway's)"
+        own.add_argument("--broker", metavar="URL", help=text)
     token = verb("token", _token, "make a token for a device that POSTs to a trigger")
     token.add_argument("--trigger", required=True, help="NAME or /NAMESPACE/NAME")
     token.add_argument("--device", required=True, help="its name, as events carry it")
@@ -71,19 +84,30 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     return int(given.run(given, environment))
 
 
-def _live(name: str) -> object:
+def _live(module: str, name: str) -> object:
     """What talks to a device is loaded when it is asked for."""
 
     def run(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
-        return int(getattr(import_module("edgewhisk.cli.live"), name)(given, environment))
+        return int(getattr(import_module(f"edgewhisk.cli.{module}"), name)(given, environment))
 
     return run
 
 
-def _list(given: argparse.Namespace, _environment: Mapping[str, str]) -> int:
+def _survey(given: argparse.Namespace, environment: Mapping[str, str]) -> list[Profile]:
+    """All profiles; complains about those that are broken."""
+    from edgewhisk import share
+    from edgewhisk.config import load
     from edgewhisk.device import profile as profiles
 
-    found = [profiles.load(name) for name in profiles.names()]
+    share.own(load(given.config, environment).state_dir)
+    found, faults = profiles.survey()
+    for fault in faults:
+        complain(str(fault))
+    return found
+
+
+def _list(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    found = _survey(given, environment)
     if given.json:
         document(
             [{"name": one.name, "transport": one.transport, "description": one.description} for one in found]
@@ -93,9 +117,12 @@ def _list(given: argparse.Namespace, _environment: Mapping[str, str]) -> int:
     return 0
 
 
-def _show(given: argparse.Namespace, _environment: Mapping[str, str]) -> int:
+def _show(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from edgewhisk import share
+    from edgewhisk.config import load
     from edgewhisk.device import profile as profiles
 
+    share.own(load(given.config, environment).state_dir)
     found = profiles.load(given.profile)
     if given.json:
         document(_plain(asdict(found)))
@@ -111,12 +138,12 @@ def _show(given: argparse.Namespace, _environment: Mapping[str, str]) -> int:
 def _how(profile: Profile) -> str:
     if profile.transport == "mqtt":
         return "MQTT topics " + ", ".join(profile.topics)
-    line = profile.line
-    parity = line.parity[0].upper()
-    settings = f"{line.baudrate} baud, {line.bytesize}{parity}{line.stopbits:g}"
+    from edgewhisk.cli.advice import settings
+
+    line = settings(profile.line)
     if profile.transport == "modbus":
-        return f"Modbus unit {profile.modbus.unit}, each {profile.modbus.every:g} s; RTU at {settings}"
-    return f"serial, {settings}" + "".join(f", asked each {ask.every:g} s" for ask in profile.asks)
+        return f"Modbus unit {profile.modbus.unit}, each {profile.modbus.every:g} s; RTU at {line}"
+    return f"serial, {line}" + "".join(f", asked each {ask.every:g} s" for ask in profile.asks)
 
 
 def _span(low: float, high: float) -> str:
@@ -136,16 +163,21 @@ def _plain(value: Any) -> Any:
     return getattr(value, "pattern", value)
 
 
-def _scan(given: argparse.Namespace, _environment: Mapping[str, str]) -> int:
+def _scan(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     from edgewhisk.feed import ports
 
-    found = [(port, ports.guesses(port)) for port in ports.found()]
+    known = _survey(given, environment)
+    found = [(port, ports.guesses(port, known), ports.obstacle(port.path)) for port in ports.found()]
     if given.json:
-        document([{**port._asdict(), "profiles": guesses} for port, guesses in found])
+        rows = ({**port._asdict(), "profiles": guesses, "problem": why} for port, guesses, why in found)
+        document(list(rows))
         return 0
-    table("ports", ([port.lasting, port.usb, port.product, " or ".join(guesses)] for port, guesses in found))
+    shown = ([port.lasting, port.usb, port.product, " or ".join(fits), why] for port, fits, why in found)
+    table("ports", shown)
     if not found:
         note("no serial port: is the device plugged in? in a container, is the device passed in?")
+    elif guess := next((f"{fits[0]} --port {port.lasting}" for port, fits, _ in found if fits), None):
+        note(f"a chip says little about what is behind it; see: edgewhisk device try {guess}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Messages that could not become events: show, retry, drop.
+"""What could not go on its way: messages that are no events, commands whose device is away.
 
 edgewhisk queue show
 edgewhisk queue retry 00001795...-3f2a
@@ -12,28 +12,41 @@ import base64
 from typing import Any
 
 from edgewhisk.cli.client import ApiError, Client
-from edgewhisk.cli.noun import Noun, named, perform, tabled
-from edgewhisk.cli.output import complain, document, done
+from edgewhisk.cli.noun import Noun, named, perform
+from edgewhisk.cli.output import complain, document, done, table
+from edgewhisk.errors import BadRequest
 
 __all__ = ["options", "perform"]
-_PATH = "/edgewhisk/dead-letters"
+_LETTERS = "/edgewhisk/dead-letters"
+_COMMANDS = "/edgewhisk/commands"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """All verbs."""
     noun = Noun(parser)
-    noun.verb("show", _show, "list refused messages with the reasons")
+    noun.verb("show", _show, "list refused messages, and commands that wait or were lost, with the reasons")
     for name, run, what in (
-        ("retry", _retry, "take messages once more, after the trigger's feed was changed"),
-        ("drop", _drop, "forget messages"),
+        ("retry", _retry, "take messages once more, after the trigger's feed was changed; try commands now"),
+        ("drop", _drop, "forget messages and commands; a command that waits is then never delivered"),
     ):
         own = noun.verb(name, run, what)
         own.add_argument("id", nargs="*")
-        own.add_argument("--all", action="store_true", help="all of them")
+        own.add_argument("--all", action="store_true", help="all that were refused or lost; none that wait")
 
 
 def _show(given: argparse.Namespace, api: Client) -> int:
-    return tabled(given, "dead letters", api.get(_PATH), rows)
+    letters, commands = api.get(_LETTERS), api.get(_COMMANDS)
+    if given.json:
+        document({"messages": letters, "commands": commands})
+        return 0
+    table("messages that were refused", rows(letters))
+    table("commands that wait or were lost", _commands(commands))
+    return 0
+
+
+def _commands(found: list[dict[str, Any]]) -> list[list[str]]:
+    """Id, state, what it does and why it did not."""
+    return [[one["id"], one["state"], one["told"], one["reason"]] for one in found]
 
 
 def rows(found: list[dict[str, Any]]) -> list[list[str]]:
@@ -50,28 +63,37 @@ def rows(found: list[dict[str, Any]]) -> list[list[str]]:
     ]
 
 
-def _ids(given: argparse.Namespace, api: Client) -> list[str]:
-    return [one["id"] for one in api.get(_PATH)] if given.all else list(given.id)
+def _paths(given: argparse.Namespace, api: Client) -> list[tuple[str, str]]:
+    """Each id with its route."""
+    commands = {one["id"]: one["state"] for one in api.get(_COMMANDS)}
+    if given.all:
+        lost = [(one, f"{_COMMANDS}/{one}") for one, state in commands.items() if state != "waiting"]
+        return [(one["id"], f"{_LETTERS}/{one['id']}") for one in api.get(_LETTERS)] + lost
+    if not given.id:
+        raise BadRequest("an id is needed, or --all", hint="edgewhisk queue show")
+    return [(one, f"{_COMMANDS if one in commands else _LETTERS}/{one}") for one in given.id]
 
 
 def _retry(given: argparse.Namespace, api: Client) -> int:
     failed = 0
-    for key in _ids(given, api):
+    for key, path in _paths(given, api):
         try:
-            api.post(f"{_PATH}/{key}/retry")
-            done(f"retried {key}", quiet=given.json)
+            found = api.post(f"{path}/retry")
         except ApiError as error:
             failed += 1
             complain(f"{key}: {error}")
+            continue
+        told = "delivered" if found.get("delivered") else found.get("reason", "")
+        done(f"retried {key}" + (f": {told}" if told else ""), quiet=given.json)
     if given.json:
         document({"failed": failed})
     return 1 if failed else 0
 
 
 def _drop(given: argparse.Namespace, api: Client) -> int:
-    for key in _ids(given, api):
+    for key, path in _paths(given, api):
         with named(f"drop {key}"):
-            api.delete(f"{_PATH}/{key}")
+            api.delete(path)
         done(f"dropped {key}", quiet=given.json)
     if given.json:
         document({"dropped": True})

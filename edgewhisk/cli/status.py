@@ -71,6 +71,7 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"feed      {feed['trigger']} from {feed['feed']}: {feed.get('state')}{_because(feed)}{more}"
         )
+    lines += _outbox(document["outbox"], document["dead_letters"])
     lines += [
         f"trouble   {kind} gets a new instance for each call, which is slow: {found['problem']}"
         for kind, found in sandboxes.items()
@@ -79,6 +80,20 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
     if invoker["unrecorded"]:
         lines.append(f"trouble   {invoker['unrecorded']} runs not recorded: {invoker['last_refusal']}")
     lines += [f"trouble   {line}" for line in document["incidents"]]
+    return lines
+
+
+def _outbox(outbox: Mapping[str, Any], letters: Mapping[str, Any]) -> list[str]:
+    """Commands that wait for a device or were lost, and messages that were refused."""
+    reasons = outbox["reasons"]
+    lines = [
+        f"commands  {count} wait for {target.removesuffix(':')} ({reasons.get(target, 'being tried')})"
+        for target, count in outbox["waiting"].items()
+    ]
+    if outbox["lost"]:
+        lines.append(f"trouble   {outbox['lost']} commands were lost: edgewhisk queue show")
+    if letters["kept"]:
+        lines.append(f"trouble   {letters['kept']} messages were refused: edgewhisk queue show")
     return lines
 
 

@@ -6,6 +6,8 @@ error means that the frame is fine but none of the points is in it.
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -14,7 +16,7 @@ import cbor2
 import orjson
 
 from edgewhisk.device.discovery import Discovery, NotDiscovery
-from edgewhisk.device.profile import Point, Profile
+from edgewhisk.device.profile import RESERVED, Point, Profile
 from edgewhisk.device.sparkplug import NotSparkplug, Sparkplug
 from edgewhisk.entity.reading import Quality, Reading
 
@@ -27,6 +29,9 @@ _FORMATS: Final = {"u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i3
                    "i64": "q", "f32": "f", "f64": "d"}  # fmt: skip
 _SWITCHES: Final = {"on": True, "off": False, "true": True, "false": False, "1": True, "0": False,
                     "open": True, "closed": False, "online": True, "offline": False}  # fmt: skip
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_DIGITS: Final = 20  # of a text that is a number; a longer one is an identity, and would lose digits
+_LEAST, _MOST = -(1 << 63), (1 << 64) - 1  # whole numbers that JSON readers agree on
 _OTHERS: Final = 256  # values of one frame without a point that are passed on
 
 
@@ -77,21 +82,38 @@ def reading(point: Point, value: Any) -> Reading:
             raise Undecodable(f"{point.name} has an unknown value")
         return Reading(point.name, value, point.unit)
     if point.kind == "text":
+        if value is None:
+            raise Undecodable(f"{point.name} is null")
         return Reading(point.name, _text(value), point.unit)
     if point.kind == "boolean":
         found = _SWITCHES.get(_text(value).lower())
         if found is None:
             raise Undecodable(f"{point.name} is neither on nor off")
         return Reading(point.name, found, point.unit)
-    if isinstance(value, str):
-        value = _number(value)
-    if value is None or isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+    number = _number(value) if isinstance(value, str) else _finite(value)
+    if number is None:
         raise Undecodable(f"{point.name} is no number")
     if (point.scale, point.offset) != (1.0, 0.0):
         # 12 digits: 215 * 0.1 is 21.5, not 21.500000000000004
-        value = float(f"{value * point.scale + point.offset:.12g}")
-    good = point.low <= value <= point.high
-    return Reading(point.name, value, point.unit, Quality.GOOD if good else Quality.OUT_OF_RANGE)
+        number = float(f"{number * point.scale + point.offset:.12g}")
+    if not math.isfinite(number):
+        raise Undecodable(f"{point.name} is no number")
+    good = point.low <= number <= point.high
+    return Reading(point.name, number, point.unit, Quality.GOOD if good else Quality.OUT_OF_RANGE)
+
+
+def _finite(value: Any) -> int | float | None:
+    """A number that JSON can carry; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, int):
+        if _LEAST <= value <= _MOST:
+            return value
+        try:
+            return float(value)
+        except OverflowError:
+            return None
+    return value if math.isfinite(value) else None
 
 
 def _readings(profile: Profile, frame: bytes, raw: Callable[[Point], Any]) -> tuple[Reading, ...]:
@@ -100,7 +122,7 @@ def _readings(profile: Profile, frame: bytes, raw: Callable[[Point], Any]) -> tu
         if point.when is not None and not point.when.search(frame.decode("latin-1")):
             continue
         value = raw(point)
-        if value is _ABSENT:
+        if value is _ABSENT or (value is None and point.optional):
             if not point.optional:
                 raise Undecodable(f"{point.name} is missing")
             continue
@@ -119,8 +141,12 @@ def _others(profile: Profile, document: Any) -> Iterator[Reading]:
         return
     known = {point.path[0] for point in profile.points} | {point.name for point in profile.points}
     for key, value in list(document.items())[:_OTHERS]:
-        if isinstance(key, str) and key not in known and isinstance(value, str | int | float | bool):
+        if not isinstance(key, str) or key in known:
+            continue
+        if isinstance(value, str | bool):
             yield Reading(key, value, "")
+        elif (number := _finite(value)) is not None:
+            yield Reading(key, number, "")
 
 
 # -- how each kind finds the raw value of a point -----------------------------------------------
@@ -146,18 +172,24 @@ def _document(document: Any, kind: str) -> Callable[[Point], Any]:
     if not isinstance(document, dict):
         raise Undecodable(f"not a {kind} object")
 
-    def raw(point: Point) -> Any:
-        found: Any = document
-        for key in point.path:
-            if isinstance(found, list) and key.isdigit() and int(key) < len(found):
-                found = found[int(key)]
-            elif isinstance(found, dict) and key in found:
-                found = found[key]
-            else:
-                return _ABSENT
-        return found
+    return lambda point: _at(document, point.path)
 
-    return raw
+
+def _at(found: Any, path: tuple[str, ...]) -> Any:
+    """What is at a path; `*` is the first key behind which the rest of the path is."""
+    for place, key in enumerate(path):
+        if isinstance(found, list) and key.isdecimal() and len(key) < 9 and int(key) < len(found):
+            found = found[int(key)]
+        elif isinstance(found, dict) and key in found:
+            found = found[key]
+        elif isinstance(found, dict) and key == "*":
+            rest = path[place + 1 :]
+            return next(
+                (one for inner in found.values() if (one := _at(inner, rest)) is not _ABSENT), _ABSENT
+            )
+        else:
+            return _ABSENT
+    return found
 
 
 def _csv(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
@@ -192,9 +224,8 @@ def _regex(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], A
 
     def raw(point: Point) -> Any:
         match = point.pattern.search(text) if point.pattern else None
-        if match is None:
-            return _ABSENT
-        return match.group(1) if match.groups() else match.group()
+        found = match and (match.group(1) if match.groups() else match.group())
+        return _ABSENT if found is None else found
 
     return raw
 
@@ -215,11 +246,20 @@ def _value(profile: Profile, frame: bytes, parts: Parts) -> Callable[[Point], An
 
     def raw(point: Point) -> Any:
         if point is not _EVERYTHING:
-            return text if point.name == name or (not name and len(profile.points) == 1) else _ABSENT
-        number = _number(text)
-        return {name or "value": _SWITCHES.get(text.lower(), text) if number is None else number}
+            return text if point.path[0] == name or (not name and len(profile.points) == 1) else _ABSENT
+        return {name or "value": _guessed(text)}
 
     return raw
+
+
+def _guessed(text: str) -> Any:
+    """What a text without a point means; nothing for what a device says where it has no value."""
+    if text.lower() in ("nan", "unknown", "unavailable", ""):
+        return None
+    if text.lower() in _SWITCHES and not text.isdecimal():
+        return _SWITCHES[text.lower()]
+    number = _number(text) if len(text) <= _DIGITS else None
+    return text if number is None else number
 
 
 _RAW: Final[Mapping[str, Callable[[Profile, bytes, Parts], Callable[[Point], Any]]]] = {
@@ -239,18 +279,28 @@ def _metrics(profile: Profile, births: Sparkplug, frame: bytes, parts: Parts) ->
     except NotSparkplug as error:
         raise Undecodable(str(error)) from None
     wanted = {point.path[0]: point for point in profile.points}
-    found = [reading(wanted[name], value) for name, value in metrics.items() if name in wanted]
-    if profile.others:
-        rest = [(name, value) for name, value in metrics.items() if name not in wanted and value is not None]
-        found += [Reading(name, value, "") for name, value in rest[:_OTHERS]]
+    found = []
+    for name, value, missing in metrics if profile.others else [one for one in metrics if one.name in wanted]:
+        point = wanted.get(name)
+        if missing:
+            label, unit = (point.name, point.unit) if point else (name, "")
+            found.append(Reading(label, None, unit, Quality.FAILED, missing))
+        elif point:
+            found.append(reading(point, value))
+        elif not isinstance(value, float) or math.isfinite(value):
+            found.append(Reading(name, value, ""))
     return tuple(found)
 
 
 def _discovered(known: Discovery, topic: str, frame: bytes) -> tuple[Reading, ...]:
     try:
-        return tuple(Reading(*value) for value in known.read(topic, frame))
+        found = known.read(topic, frame)
     except NotDiscovery as error:
         raise Undecodable(str(error)) from None
+    return tuple(
+        Reading(one.name, one.value, one.unit, Quality.FAILED if one.missing else Quality.GOOD, one.missing)
+        for one in found
+    )
 
 
 def _decoded(frame: bytes) -> str:
@@ -261,15 +311,13 @@ def _decoded(frame: bytes) -> str:
 
 
 def _number(text: str) -> int | float | None:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        value = float(text)
-    except ValueError:
+    text = text.strip()
+    if not _NUMBER.fullmatch(text):
         return None
-    return value if abs(value) < float("inf") else None
+    try:
+        return _finite(int(text))
+    except ValueError:
+        return _finite(float(text))
 
 
 def _text(value: Any) -> str:
@@ -286,11 +334,14 @@ def payload(
 ) -> bytes:
     """The parameters of an event: the values by their points, and which of them cannot be trusted.
 
-    `port` is where it came from: a port's name or a topic.
+    `port` is where it came from: a port's name or a topic. What a device calls like something that
+    the event says itself gets `_` behind its name.
     """
     origin = "topic" if profile.transport == "mqtt" else "port"
     document: dict[str, Any] = {**parts, "device": profile.name, origin: port, "taken_at": at}
-    document.update((reading.point, reading.value) for reading in readings)
+    for reading in readings:
+        taken = reading.point in RESERVED or reading.point in parts
+        document[f"{reading.point}_" if taken else reading.point] = reading.value
     if suspect := [reading.point for reading in readings if reading.quality is Quality.OUT_OF_RANGE]:
         document["suspect"] = suspect
     if failed := {reading.point: reading.reason for reading in readings if reading.quality is Quality.FAILED}:

@@ -1,6 +1,7 @@
 """Home Assistant's MQTT discovery: entities announce on which topic their state is. Pure.
 
-Source: Home Assistant documentation, "MQTT Discovery" (topics, abbreviations) and "Using templates".
+Source: Home Assistant documentation, "MQTT Discovery" (single component and device discovery payloads,
+abbreviations) and "Using templates".
 Of templates the forms that devices really send are understood: a path into `value_json`, or `value`.
 """
 
@@ -18,14 +19,22 @@ _SHORT: Final = {
     "val_tpl": "value_template",
     "unit_of_meas": "unit_of_measurement",
     "obj_id": "object_id",
+    "def_ent_id": "default_entity_id",
     "pl_on": "payload_on",
+    "pl_off": "payload_off",
+    "stat_on": "state_on",
+    "stat_off": "state_off",
+    "p": "platform",
+    "cmps": "components",
 }
+_SWITCHED: Final = ("binary_sensor", "switch", "light", "fan", "siren")
 _CONFIG: Final = re.compile(r"[^/]+/([a-z_]+)/(?:([\w-]+)/)?([\w-]+)/config")
 _TEMPLATE: Final = re.compile(
     r"\{\{-?\s*(value_json|value)\s*"
     r"((?:\.\w+|\[\s*(?:'[^']*'|\"[^\"]*\"|\d+)\s*\])*)"
-    r"\s*(?:\|\s*(?:float|int|round|string)\s*(?:\([^)]*\))?\s*)*-?\}\}"
+    r"\s*(?:\|\s*(?:float|int|round|string)\s*(?:\([^)]*\)\s*)?)*-?\}\}"
 )
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{0,15})?(?:[eE][+-]?[0-9]{1,2})?")
 _STEP: Final = re.compile(r"\.(\w+)|\[\s*'([^']*)'\s*\]|\[\s*\"([^\"]*)\"\s*\]|\[\s*(\d+)\s*\]")
 
 
@@ -40,7 +49,8 @@ class Entity(NamedTuple):
     topic: str
     path: tuple[str, ...] | None  # None: the whole message
     unit: str
-    on: str | None  # payload that means on, of a binary sensor or switch
+    on: str | None  # payload that means on, of what is on or off
+    off: str = "OFF"
 
 
 class Value(NamedTuple):
@@ -49,6 +59,7 @@ class Value(NamedTuple):
     name: str
     value: Any
     unit: str
+    missing: str = ""  # why there is no value
 
 
 class Discovery:
@@ -56,8 +67,9 @@ class Discovery:
 
     def __init__(self) -> None:
         """Nothing yet."""
-        self._entities: dict[str, Entity] = {}  # by config topic
+        self._entities: dict[str, list[Entity]] = {}  # by config topic
         self._by_topic: dict[str, list[Entity]] = {}
+        self._count = 0
 
     def topics(self) -> frozenset[str]:
         """Where states are published."""
@@ -74,28 +86,53 @@ class Discovery:
         return []
 
     def _announce(self, topic: str, match: re.Match[str], payload: bytes) -> None:
-        known = self._entities.pop(topic, None)
-        if known is not None:
-            self._by_topic[known.topic].remove(known)
-            if not self._by_topic[known.topic]:
-                del self._by_topic[known.topic]
-        if not payload:
-            return  # the entity is gone
-        entity = _entity(match, payload)
-        if entity is not None and len(self._entities) < MOST:
-            self._entities[topic] = entity
+        for entity in self._entities.pop(topic, []):  # what it said before does not hold any more
+            self._count -= 1
+            self._by_topic[entity.topic].remove(entity)
+            if not self._by_topic[entity.topic]:
+                del self._by_topic[entity.topic]
+        found = _announced(match, payload) if payload else []
+        if self._count + len(found) > MOST:
+            raise NotDiscovery(f"more than {MOST} entities announced themselves")
+        if found:
+            self._entities[topic] = found
+        for entity in found:
+            self._count += 1
             self._by_topic.setdefault(entity.topic, []).append(entity)
 
 
-def _entity(match: re.Match[str], payload: bytes) -> Entity | None:
-    """The entity of an announcement; None if it has no state. Raises `NotDiscovery`."""
+def _announced(match: re.Match[str], payload: bytes) -> list[Entity]:
+    """The entities of an announcement that have a state. Raises `NotDiscovery`."""
     try:
         found = orjson.loads(payload)
     except orjson.JSONDecodeError:
         raise NotDiscovery("the announcement is not JSON") from None
     if not isinstance(found, dict):
         raise NotDiscovery("the announcement is not a JSON object")
-    config = {_SHORT.get(key, key): value for key, value in found.items()}
+    kind, node, name = match.groups()
+    config, label = _long(found), f"{node}_{name}" if node else name
+    if kind != "device":
+        entity = _entity(kind, label, config)
+        return [entity] if entity else []
+    parts = config.get("components")
+    if not isinstance(parts, dict):
+        raise NotDiscovery("the device announces no components")
+    shared = {key: value for key, value in config.items() if key in ("~", "state_topic")}
+    made = [
+        _entity(str(part.get("platform")), f"{label}_{key}", {**shared, **part})
+        for key, part in ((key, _long(part)) for key, part in parts.items() if isinstance(part, dict))
+        if len(part) > 1  # a component with nothing but its platform was taken away
+    ]
+    return [entity for entity in made if entity]
+
+
+def _long(found: Mapping[str, Any]) -> dict[str, Any]:
+    """With the long names of keys."""
+    return {_SHORT.get(key, key): value for key, value in found.items()}
+
+
+def _entity(kind: str, label: str, config: Mapping[str, Any]) -> Entity | None:
+    """One entity; None if it has no state."""
     topic = config.get("state_topic")
     if not isinstance(topic, str) or not topic or set(topic) & set("+#\0"):
         return None
@@ -103,11 +140,15 @@ def _entity(match: re.Match[str], payload: bytes) -> Entity | None:
     if isinstance(base, str) and base:
         topic = base + topic[1:] if topic.startswith("~") else topic
         topic = topic[:-1] + base if topic.endswith("~") else topic
-    kind, node, name = match.groups()
-    unit = config.get("unit_of_measurement")
-    on = str(config.get("payload_on", "ON")) if kind in ("binary_sensor", "switch", "light") else None
-    label = str(config.get("object_id") or (f"{node}_{name}" if node else name))
-    return Entity(label, topic, _path(config.get("value_template")), str(unit or ""), on)
+    chosen = config.get("default_entity_id") or config.get("object_id") or label
+    path, on, off = _path(config.get("value_template")), None, "OFF"
+    if kind in _SWITCHED:
+        on = str(config.get("state_on", config.get("payload_on", "ON")))
+        off = str(config.get("state_off", config.get("payload_off", "OFF")))
+    if kind == "light" and config.get("schema") == "json":
+        path, on, off = ("state",), "ON", "OFF"
+    unit = str(config.get("unit_of_measurement") or "")
+    return Entity(str(chosen).rpartition(".")[2], topic, path, unit, on, off)
 
 
 def _path(template: Any) -> tuple[str, ...] | None:
@@ -118,12 +159,12 @@ def _path(template: Any) -> tuple[str, ...] | None:
         raise NotDiscovery(f"the template {template!r} is more than a path")
     if match.group(1) == "value":
         return None
-    return tuple(next(part for part in step if part) for step in _STEP.findall(match.group(2)))
+    return tuple(next((part for part in step if part), "") for step in _STEP.findall(match.group(2)))
 
 
 def _state(entity: Entity, payload: bytes) -> Value | None:
     """The value of a state message; None where the message does not have it."""
-    text = payload.decode(errors="replace")
+    text = payload.decode(errors="replace").strip()
     found: Any = text
     if entity.path is not None:
         try:
@@ -133,22 +174,21 @@ def _state(entity: Entity, payload: bytes) -> Value | None:
         for key in entity.path:
             if isinstance(found, Mapping) and key in found:
                 found = found[key]
-            elif isinstance(found, list) and key.isdigit() and int(key) < len(found):
+            elif isinstance(found, list) and key.isdecimal() and len(key) < 9 and int(key) < len(found):
                 found = found[int(key)]
             else:
                 return None
     if entity.on is not None:
-        return Value(entity.name, str(found) == entity.on, entity.unit)
+        # A template makes True of JSON's true, and announcements have payload_on: true.
+        if str(found) in (entity.on, entity.off):
+            return Value(entity.name, str(found) == entity.on, entity.unit)
+        return Value(entity.name, None, entity.unit, f"{str(found)[:40]!r} is neither on nor off")
     return Value(entity.name, _number(found), entity.unit)
 
 
 def _number(found: Any) -> Any:
     if not isinstance(found, str):
         return found if isinstance(found, int | float | bool) else orjson.dumps(found).decode()
-    try:
-        value = float(found)
-    except ValueError:
+    if not _NUMBER.fullmatch(found):
         return found
-    if value != value or abs(value) == float("inf"):
-        return found
-    return int(value) if value.is_integer() and "." not in found else value
+    return int(found) if found.lstrip("+-").isdecimal() else float(found)

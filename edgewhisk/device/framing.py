@@ -1,7 +1,10 @@
 """Cuts what a port sends into frames. Pure: bytes in, frames out, whatever the chunks are.
 
-Every framer finds the next good frame again after any garbage: where a start or a length turns out
-to be none, it goes on one byte behind it, not behind the whole.
+Every framer finds the next good frame again after any garbage. Where a start or a length turns out to
+be none, it goes on one byte behind it, not behind the whole. What the framing itself cannot tell apart:
+garbage directly before a frame that has an end but no start (line, slip, cobs) is part of that frame;
+garbage that begins like a frame holds what follows back until more bytes or a pause (`idle`) show it; and
+garbage that passes for a frame by its length, its end and its checksum, where there are any, is one.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ def framer(framing: Framing) -> Framer:
 
 
 class Ended:
-    """Frames that end with a byte, among them lines. Empty ones are no frames."""
+    """Frames that end with known bytes, among them lines. Empty ones are no frames."""
 
     def __init__(self, framing: Framing, end: bytes, unwrap: Callable[[bytes], bytes | None]) -> None:
         """`unwrap` makes the frame of what stood before `end`: None if it is corrupt, b"" if none."""
@@ -62,10 +65,12 @@ class Ended:
                 self.corrupt += 1
             elif frame:
                 frames.append(frame)
-        if len(rest) > self._longest and not self._skipping:
+        # Of what is too long only what may be the beginning of `end` counts.
+        begun = len(self._end) - 1
+        if len(rest) > self._longest + begun and not self._skipping:
             self.overlong += 1
             self._skipping = True
-        self._rest = b"" if self._skipping else rest
+        self._rest = rest[len(rest) - min(begun, len(rest)) :] if self._skipping else rest
         return frames
 
     def idle(self) -> list[bytes]:
@@ -79,49 +84,59 @@ class Ended:
         return torn
 
 
+Measure = Callable[[bytes, int, int], int | None]
+
+
 class Searched:
     """Frames that begin with known bytes; `measure` tells how long one is."""
 
-    def __init__(self, framing: Framing, start: bytes, measure: Callable[[bytes], int | None]) -> None:
-        """`measure` of what begins with `start`: its length, None if more must come, 0 if it is no frame."""
-        self._framing, self._start, self._measure = framing, start, measure
+    def __init__(self, framing: Framing, start: bytes, measure: Measure) -> None:
+        """`measure` of what begins with `start` in `data`, from `at` and to `end` at most.
+
+        Its length, None if more must come, 0 if it is no frame. It searches in place: copies of what
+        is left would make garbage that is full of starts cost its length squared.
+        """
+        self._longest, self._check = framing.longest, framing.check
+        self._start, self._measure = start, measure
         self._rest = b""
         self.overlong = self.corrupt = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """See `Framer`."""
-        rest, frames, at = self._rest + data, [], 0
-        while (at := rest.find(self._start, at)) >= 0:
-            size = self._measure(rest[at : at + self._framing.longest + 1])
-            if size is None or size > len(rest) - at:
-                if len(rest) - at <= self._framing.longest:
-                    break
-                self.overlong += 1
-                at += 1
-            elif size and passes(self._framing.check, rest[at : at + size]):
-                frames.append(rest[at : at + size])
-                at += size
-            else:
-                self.corrupt += 1
-                at += 1
-        # Without a start, its first bytes may stand at the end.
-        self._rest = rest[at:] if at >= 0 else rest[len(rest) - len(self._start) + 1 :]
-        return frames
+        return self._cut(self._rest + data, final=False)
 
     def idle(self) -> list[bytes]:
         """See `Framer`."""
-        frames: list[bytes] = []
-        while self._rest.startswith(self._start):
-            self.corrupt += 1
-            rest, self._rest = self._rest[1:], b""
-            frames += self.feed(rest)
-        self._rest = b""
-        return frames
+        return self._cut(self._rest, final=True)
 
     def reset(self) -> bool:
         """See `Framer`."""
         torn, self._rest = bool(self._rest), b""
         return torn
+
+    def _cut(self, data: bytes, *, final: bool) -> list[bytes]:
+        """The frames of `data`; `final`: nothing more will come."""
+        frames, at, most = [], 0, self._longest
+        while (at := data.find(self._start, at)) >= 0:
+            size = self._measure(data, at, min(len(data), at + most))
+            if size is None or size > len(data) - at:
+                if len(data) - at > most:
+                    self.overlong += 1
+                elif final:
+                    self.corrupt += 1
+                else:
+                    break
+                at += 1
+            elif size and passes(self._check, data[at : at + size]):
+                frames.append(data[at : at + size])
+                at += size
+            else:
+                self.corrupt += 1
+                at += 1
+        # Without a start, its first bytes may stand at the end.
+        unbegun = max(0, len(data) - len(self._start) + 1)
+        self._rest = b"" if final else data[at if at >= 0 else unbegun :]
+        return frames
 
 
 def _line(framing: Framing) -> Framer:
@@ -129,11 +144,28 @@ def _line(framing: Framing) -> Framer:
 
 
 def _nmea(framing: Framing) -> Framer:
-    def unwrap(part: bytes) -> bytes | None:
-        sentence = part[max(0, part.rfind(b"$")) :].rstrip(b"\r")
-        return sentence if not sentence or (sentence[:1] == b"$" and is_nmea(sentence)) else None
+    """NMEA 0183: `$` ... `*` and the checksum in two digits, CR LF.
 
-    return Ended(framing, b"\n", unwrap)
+    Found by its `$`, so that noise without an end of line does not take the sentence behind it along.
+    """
+
+    def measure(data: bytes, at: int, end: int) -> int | None:
+        line = data.find(b"\n", at, end)
+        again = data.find(b"$", at + 1, end if line < 0 else line)
+        if again >= 0:
+            return 0  # the first one was torn
+        if line < 0:
+            return None
+        return line + 1 - at if is_nmea(data[at:line].rstrip(b"\r")) else 0
+
+    return Stripped(framing, b"$", measure)
+
+
+class Stripped(Searched):
+    """Without the end of the line."""
+
+    def _cut(self, data: bytes, *, final: bool) -> list[bytes]:
+        return [frame.rstrip(b"\r\n") for frame in super()._cut(data, final=final)]
 
 
 def _slip(framing: Framing) -> Framer:
@@ -170,10 +202,12 @@ def _checked(framing: Framing, frame: bytes) -> bytes | None:
 
 
 def _fixed(framing: Framing) -> Framer:
-    def measure(rest: bytes) -> int | None:
-        if len(rest) < framing.size:
+    size, last = framing.size, framing.end
+
+    def measure(data: bytes, at: int, end: int) -> int | None:
+        if end - at < size:
             return None
-        return framing.size if rest[: framing.size].endswith(framing.end) else 0
+        return size if data.endswith(last, at, at + size) else 0
 
     return Searched(framing, framing.start, measure)
 
@@ -182,57 +216,57 @@ def _length(framing: Framing) -> Framer:
     first, last = framing.size_at, framing.size_at + _SIZES[framing.size_type]
     least = max(last, len(framing.start))
 
-    def measure(rest: bytes) -> int | None:
-        if len(rest) < last:
+    def measure(data: bytes, at: int, end: int) -> int | None:
+        if end - at < last:
             return None
         big = framing.size_order == "big"
-        size = int.from_bytes(rest[first:last], "big" if big else "little") + framing.size_extra
+        told = int.from_bytes(data[at + first : at + last], "big" if big else "little")
+        size = told + framing.size_extra
         if not least <= size <= framing.longest:
             return 0
-        return size if size > len(rest) or rest[:size].endswith(framing.end) else 0
+        return size if size > end - at or data.endswith(framing.end, at, at + size) else 0
 
     return Searched(framing, framing.start, measure)
 
 
 def _delimited(framing: Framing) -> Framer:
-    begin, end = framing.start, framing.end
+    begin, last = framing.start, framing.end
 
-    def measure(rest: bytes) -> int | None:
-        at = rest.find(end, len(begin))
-        again = rest.find(begin, 1)
-        if again > 0 and (again < at or at < 0) and begin != end:
+    def measure(data: bytes, at: int, end: int) -> int | None:
+        found = data.find(last, at + len(begin), end)
+        if begin != last and data.find(begin, at + 1, end if found < 0 else found) >= 0:
             return 0  # the first one was torn: its end never came
-        return None if at < 0 else at + len(end)
+        return None if found < 0 else found + len(last) - at
 
     return Searched(framing, begin, measure)
 
 
 def _telegram(framing: Framing) -> Framer:
-    """DSMR P1 companion standard 5.0.2, section 6.2: `/` ... `!` CRC16 in four digits, CR LF.
+    """DSMR P1 companion standard 5.0.2, section 6.2: `/XXX5` ... `!` CRC16 in four digits, CR LF.
 
     Of older meters without a checksum the line ends at once.
     """
 
-    def measure(rest: bytes) -> int | None:
-        end = rest.find(b"!")
-        line = rest.find(b"\n", end)
-        if end < 0 or line < 0:
-            return 0 if rest.find(b"/", 1) > 0 and end < 0 and _torn(rest) else None
-        digits = rest[end + 1 : line].rstrip(b"\r")
+    def measure(data: bytes, at: int, end: int) -> int | None:
+        if end - at > 1 and not data[at + 1 : min(at + 4, end)].isalpha():  # XXX is the maker
+            return 0
+        last = data.find(b"!", at, end)
+        # A slash at the start of a line before the end: the next telegram began, this one was torn.
+        if data.find(b"\n/", at + 1, end if last < 0 else last) >= 0:
+            return 0
+        line = data.find(b"\n", last, end) if last >= 0 else -1
+        if line < 0:
+            return None
+        digits = data[last + 1 : line].rstrip(b"\r")
         if not digits:
-            return line + 1
+            return line + 1 - at
         try:
-            right = len(digits) == 4 and int(digits, 16) == crc16_reflected(rest[: end + 1], 0)
+            right = len(digits) == 4 and int(digits, 16) == crc16_reflected(data[at : last + 1], 0)
         except ValueError:
             right = False
-        return line + 1 if right else 0
+        return line + 1 - at if right else 0
 
     return Searched(framing, b"/", measure)
-
-
-def _torn(rest: bytes) -> bool:
-    """Whether a second telegram begins before the first one ended: a slash at the start of a line."""
-    return b"\n/" in rest
 
 
 _KINDS: Final[Mapping[str, Callable[[Framing], Framer]]] = {

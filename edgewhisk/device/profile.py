@@ -7,9 +7,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Final
 
 from edgewhisk import share
+from edgewhisk.device.soundness import rules
 from edgewhisk.device.table import Table
 from edgewhisk.errors import ConfigError, Fault
 
@@ -22,6 +24,7 @@ CHECKS: Final = ("none", "sum8", "negated-sum8", "xor8", "sum16", "crc16-modbus"
 TYPES: Final = ("u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64")
 ORDERS: Final = ("big", "little")
 TABLES: Final = ("input", "holding", "coil", "discrete")
+RESERVED: Final = ("device", "port", "topic", "taken_at", "suspect", "errors")  # what an event says itself
 _HIGHEST: Final = 65_535  # Modbus address
 
 
@@ -147,9 +150,12 @@ def names() -> list[str]:
 
 def load(name: str) -> Profile:
     """The profile `vendor/model`; raises `ConfigError` with all that is wrong with it."""
-    if name not in names():
-        problem = f"there is no profile {name!r}; there are: {', '.join(names())}"
-        raise ConfigError((Fault("devices", "profile", problem),))
+    known = names()
+    if name not in known:
+        close = get_close_matches(name, known, 3, 0.5) or [one for one in known if name and name in one]
+        likely = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
+        problem = f"there is no profile {name!r}; {likely}"
+        raise ConfigError((Fault("devices", "profile", problem, "edgewhisk device list"),))
     path = share.find("devices", f"{name}.toml")
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -158,11 +164,28 @@ def load(name: str) -> Profile:
     return read(name, document, str(path))
 
 
+def survey() -> tuple[list[Profile], list[Fault]]:
+    """Every profile that is right, and what is wrong with the others: one that is broken stops no other."""
+    found: list[Profile] = []
+    faults: list[Fault] = []
+    for name in names():
+        try:
+            found.append(load(name))
+        except ConfigError as error:
+            faults += error.faults
+    lost = "is not in a vendor's folder, so nobody finds it"
+    for name, path in share.every("devices", "*.toml"):
+        faults.append(Fault(str(path), "(file)", lost, f"devices/VENDOR/{name}"))
+    return found, faults
+
+
 def read(name: str, document: Mapping[str, Any], where: str) -> Profile:
     """A profile of a parsed file; raises `ConfigError`."""
     faults: list[Fault] = []
     top = Table(dict(document), where, "", faults)
     transport = "mqtt" if "mqtt" in top else "modbus" if "modbus" in top else "serial"
+    if "mqtt" in top and ("modbus" in top or "serial" in top):
+        top.fault("mqtt", "stands beside [serial] or [modbus]: a device is reached in one way")
     description, source = top.text("description", name), top.text("source")
     match, mqtt = top.table("match"), top.table("mqtt")
     matching = Match(match.texts("usb"), match.pattern("product"))
@@ -186,10 +209,14 @@ def read(name: str, document: Mapping[str, Any], where: str) -> Profile:
         table.rest()
     if faults:
         raise ConfigError(tuple(faults))
-    return Profile(
+    made = Profile(
         name, description, source, transport, line, framing, how, order, separator, others, found, asks,
         matching, topics, modbus, commands,
     )  # fmt: skip
+    broken = [rule for rule in rules(made, RESERVED) if rule.broken]
+    if broken:
+        raise ConfigError(tuple(Fault(where, rule.key, rule.problem, rule.example) for rule in broken))
+    return made
 
 
 def _line(table: Table) -> Line:
@@ -256,7 +283,7 @@ def _point(name: str, table: Table, how: str, order: str) -> Point:
     kind = table.text("kind", "number", ("number", "text", "boolean"))
     unit = table.text("unit", None if kind == "number" else "")
     low, high = table.pair("range", (-math.inf, math.inf))
-    bits = table.pair("bits", (-1, 0)) if "bits" in table and how in ("struct", "registers") else None
+    bits = table.wholes("bits", 2) if "bits" in table and how in ("struct", "registers") else None
     point = Point(
         name,
         unit,
@@ -275,7 +302,7 @@ def _point(name: str, table: Table, how: str, order: str) -> Point:
         table.text("type", "u16", TYPES),
         table.text("order", order, ORDERS),
         table.flag("swapped"),
-        (int(bits[0]), int(bits[1])) if bits else None,
+        (bits[0], bits[1]) if bits else None,
         table.text("table", "input", TABLES),
         table.mapping("values"),
     )

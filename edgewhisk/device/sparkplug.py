@@ -1,19 +1,22 @@
 """Eclipse Sparkplug B payloads (specification 3.0.0, chapter 6.4). Pure.
 
 The message type is described here by its field numbers; the protobuf library does the rest. A birth
-message says which alias stands for which metric; data messages may then use the alias alone.
+message says which alias stands for which metric and of what type it is; data messages may then use the
+alias alone and leave the type out. A death message makes all metrics stale until the next birth.
 """
 
 from __future__ import annotations
 
+import base64
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-EDGES: Final = 4096  # devices whose aliases are remembered
+EDGES: Final = 4096  # edge nodes and devices whose births are remembered
+METRICS: Final = 4096  # of one of them
 _INTEGERS: Final = {1: 8, 2: 16, 3: 32, 4: 64}  # datatype -> bits of a signed integer
 _TYPES: Final = descriptor_pb2.FieldDescriptorProto
 _METRIC: Final = (
@@ -29,6 +32,7 @@ _METRIC: Final = (
     (13, "double_value", _TYPES.TYPE_DOUBLE),
     (14, "boolean_value", _TYPES.TYPE_BOOL),
     (15, "string_value", _TYPES.TYPE_STRING),
+    (16, "bytes_value", _TYPES.TYPE_BYTES),
 )
 _VALUES: Final = tuple(name for number, name, _ in _METRIC if number >= 10)
 
@@ -57,53 +61,95 @@ def _message() -> Any:
 Payload: Final = _message()
 
 
+class Metric(NamedTuple):
+    """What a message says of one metric."""
+
+    name: str
+    value: Any
+    missing: str = ""  # why there is no value
+
+
+class Born(NamedTuple):
+    """What a birth message said."""
+
+    types: Mapping[str, int]  # name -> datatype
+    aliases: Mapping[int, str]
+
+
+_UNBORN: Final = Born({}, {})
+
+
 class Sparkplug:
-    """Remembers the aliases of each edge node and device."""
+    """Remembers the birth of each edge node and device."""
 
     def __init__(self) -> None:
         """Nobody was born yet."""
-        self._aliases: OrderedDict[tuple[str, str, str], dict[int, str]] = OrderedDict()
+        self._born: OrderedDict[tuple[str, str, str], Born] = OrderedDict()
 
-    def metrics(self, data: bytes, parts: Mapping[str, str]) -> dict[str, Any]:
-        """Name -> value of each metric; `parts` of the topic: group, kind, node and maybe point.
+    def metrics(self, data: bytes, parts: Mapping[str, str]) -> list[Metric]:
+        """What a message says; `parts` of the topic: group, kind, node and maybe unit.
 
-        Raises `NotSparkplug`.
+        Commands to a device say nothing about it. Raises `NotSparkplug`.
         """
         message = Payload()
         try:
             message.ParseFromString(data)
         except DecodeError:
             raise NotSparkplug("not a Sparkplug B payload") from None
+        if any(isinstance(metric.name, bytes) for metric in message.metrics):  # proto2 does not look
+            raise NotSparkplug("the name of a metric is not UTF-8 text")
         kind = parts.get("kind", "")
         whose = (parts.get("group", ""), parts.get("node", ""), parts.get("unit", ""))
+        if kind.endswith("CMD"):
+            return []
+        if kind.endswith("DEATH"):
+            return self._bury(whose, kind)
         if kind.endswith("BIRTH"):
-            self._remember(whose, {m.alias: m.name for m in message.metrics if m.HasField("alias")})
-        known = self._aliases.get(whose, {})
+            self._remember(whose, message)
+        born = self._born.get(whose, _UNBORN)
         found = {}
         for metric in message.metrics:
-            name = metric.name or known.get(metric.alias, "")
+            name = metric.name or born.aliases.get(metric.alias, "")
             if not name:
                 raise NotSparkplug(f"metric alias {metric.alias}: its birth message did not come yet")
-            found[name] = _value(metric)
-        return found
+            found[name] = _metric(name, metric, metric.datatype or born.types.get(name, 0))
+        return list(found.values())
 
-    def _remember(self, whose: tuple[str, str, str], aliases: dict[int, str]) -> None:
-        self._aliases[whose] = aliases
-        self._aliases.move_to_end(whose)
-        if len(self._aliases) > EDGES:
-            self._aliases.popitem(last=False)
+    def _remember(self, whose: tuple[str, str, str], message: Any) -> None:
+        named = [metric for metric in message.metrics if metric.name][:METRICS]
+        self._born[whose] = Born(
+            {metric.name: metric.datatype for metric in named},
+            {metric.alias: metric.name for metric in named if metric.HasField("alias")},
+        )
+        self._born.move_to_end(whose)
+        if len(self._born) > EDGES:
+            self._born.popitem(last=False)
+
+    def _bury(self, whose: tuple[str, str, str], kind: str) -> list[Metric]:
+        """All metrics of the dead are stale; with an edge node die its devices."""
+        born = self._born.pop(whose, _UNBORN)
+        if not whose[2]:
+            for other in [other for other in self._born if other[:2] == whose[:2]]:
+                del self._born[other]
+        return [Metric(name, None, f"stale since {kind}") for name in born.types]
 
 
-def _value(metric: Any) -> Any:
+def _metric(name: str, metric: Any, datatype: int) -> Metric:
     if metric.is_null:
-        return None
+        return Metric(name, None, "null")
     field = next((name for name in _VALUES if metric.HasField(name)), None)
     if field is None:
-        return None
+        return Metric(name, None, "of a type that is not understood")
     value = getattr(metric, field)
     if field == "float_value":
-        return float(f"{value:.7g}")  # the digits that 32 bits hold
-    bits = _INTEGERS.get(metric.datatype)
-    if bits and isinstance(value, int) and value >> (bits - 1) & 1:
-        return (value & (1 << bits) - 1) - (1 << bits)
-    return value
+        value = float(f"{value:.7g}")  # the digits that 32 bits hold
+    elif isinstance(value, bytes):
+        if field != "bytes_value":
+            return Metric(name, None, "not UTF-8 text")
+        value = base64.b64encode(value).decode()
+    elif isinstance(value, float | bool | str):
+        pass
+    elif bits := _INTEGERS.get(datatype):
+        value &= (1 << bits) - 1
+        value -= (value >> (bits - 1)) << bits
+    return Metric(name, value)

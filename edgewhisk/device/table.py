@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -127,11 +128,20 @@ class Table:
             return default
         return value[0], value[1]
 
+    def wholes(self, key: str, count: int) -> tuple[int, ...]:
+        """So many whole numbers."""
+        value = self._left.pop(key, None)
+        plain = isinstance(value, list) and all(type(part) is int for part in value)
+        if not plain or len(value) != count:
+            self.fault(key, f"must be {count} whole numbers, not {value!r}")
+            return (0,) * count
+        return tuple(value)
+
     def mapping(self, key: str) -> Mapping[str, Any]:
         """A table of plain values."""
         value = self._left.pop(key, {})
-        if not isinstance(value, dict) or any(isinstance(entry, dict | list) for entry in value.values()):
-            self.fault(key, "must be a table of values")
+        if not isinstance(value, dict) or not all(map(_plain, value.values())):
+            self.fault(key, "must be a table of texts, numbers and switches", f"{key} = {{ON = true}}")
             return {}
         return value
 
@@ -142,6 +152,13 @@ class Table:
 
     def _dotted(self, key: str) -> str:
         return f"{self._path}.{key}" if self._path else key
+
+
+def _plain(value: object) -> bool:
+    """Whether JSON can carry it."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < 1 << 63)
 
 
 def _span(least: float, most: float) -> str:

@@ -81,11 +81,17 @@ class ModbusFeed:
             bus.changed.set()
 
     async def write(
-        self, where: Mapping[str, Any], unit: int, table: str, address: int, values: Sequence[int]
+        self,
+        where: Mapping[str, Any],
+        unit: int,
+        table: str,
+        address: int,
+        values: Sequence[int],
+        single: bool = False,
     ) -> None:
-        """Write for an action; raises `CapabilityError`."""
+        """Write for an action; raises `CapabilityError`. `single`: with the functions for one value."""
         try:
-            await self.bus(where, None).write(unit, table, address, values)
+            await self.bus(where, None).write(unit, table, address, values, single)
         except Silence as error:
             kind = CapabilityError if error.answered else Undelivered
             raise kind(f"modbus.write: unit {unit} at {self.address(where)}: {error}") from error

@@ -17,7 +17,7 @@ from pymodbus import FramerType, ModbusException
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 
 from edgewhisk.device.profile import Line, Profile
-from edgewhisk.device.registers import Request, failures, readings, requests
+from edgewhisk.device.registers import BITS, Request, failures, readings, requests
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.reading import Quality, Reading
 from edgewhisk.feed import ports
@@ -94,6 +94,7 @@ class Bus:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _client: Any = None
+    _unsettled: tuple[int, float] = (-1, 0.0)  # unit whose answer may still come, until when
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -110,15 +111,28 @@ class Bus:
         finally:
             self._close()
 
-    async def write(self, unit: int, table: str, address: int, values: Sequence[int]) -> None:
-        """Write coils or holding registers; raises `Silence`."""
+    async def write(
+        self, unit: int, table: str, address: int, values: Sequence[int], single: bool = False
+    ) -> None:
+        """Write coils or holding registers; raises `Silence`. Unit 0 is all devices: none answers."""
         async with self._asking:
             await self._connect()
-            if table == "coil":
-                call = lambda: self._client.write_coils(address, [bool(v) for v in values], device_id=unit)  # noqa: E731
-            else:
-                call = lambda: self._client.write_registers(address, list(values), device_id=unit)  # noqa: E731
-            await self._ask(call)
+            client = self._client
+            how = {"device_id": unit, "no_response_expected": unit == 0}
+            bits = [bool(value) for value in values]
+            calls: dict[tuple[str, bool], tuple[int, Callable[[], Any]]] = {
+                ("coil", True): (5, lambda: client.write_coil(address, bits[0], **how)),
+                ("coil", False): (15, lambda: client.write_coils(address, bits, **how)),
+                ("holding", True): (6, lambda: client.write_register(address, values[0], **how)),
+                ("holding", False): (16, lambda: client.write_registers(address, list(values), **how)),
+            }
+            function, call = calls[table, single]
+            await self._settle(unit)
+            try:
+                await self._ask(call, function if unit else None)
+            except Silence as error:
+                self._late(unit, self._patience(), error)
+                raise
 
     async def _pause(self, seconds: float | None) -> None:
         self.changed.clear()
@@ -169,25 +183,42 @@ class Bus:
         return found
 
     async def _read(self, device: Device, question: Request) -> list[int]:
-        reader = {
-            "input": self._client.read_input_registers,
-            "holding": self._client.read_holding_registers,
-            "coil": self._client.read_coils,
-            "discrete": self._client.read_discrete_inputs,
+        function, reader = {
+            "input": (4, self._client.read_input_registers),
+            "holding": (3, self._client.read_holding_registers),
+            "coil": (1, self._client.read_coils),
+            "discrete": (2, self._client.read_discrete_inputs),
         }[question.table]
+        await self._settle(device.unit)
         tries = 1 if device.failed else TRIES
         for left in range(tries - 1, -1, -1):
             try:
                 answer = await self._ask(
-                    lambda: reader(question.first, count=question.size, device_id=device.unit)
+                    lambda: reader(question.first, count=question.size, device_id=device.unit), function
                 )
-                return [int(bit) for bit in answer.bits] if answer.bits else list(answer.registers)
+                return _values(question, answer)
             except Silence as error:
+                self._late(device.unit, device.timeout, error)
                 if not left or error.answered:
                     raise
         raise AssertionError("unreachable")
 
-    async def _ask(self, call: Callable[[], Any]) -> Any:
+    def _late(self, unit: int, patience: float, error: Silence) -> None:
+        """An answer may still come, and on a serial line nothing tells to which question it belongs."""
+        if self.address.port and not error.answered:
+            self._unsettled = (unit, self.clock.monotonic() + patience)
+
+    async def _settle(self, unit: int) -> None:
+        """Let an answer that is late go by before the same device is asked something else."""
+        whose, until = self._unsettled
+        if whose == unit and (left := until - self.clock.monotonic()) > 0:
+            await asyncio.sleep(left)
+
+    def _patience(self) -> float:
+        return max((device.timeout for device in self.devices), default=1.0)
+
+    async def _ask(self, call: Callable[[], Any], function: int | None) -> Any:
+        """An answer to `function`; None: nobody will answer. Raises `Silence`."""
         try:
             answer = await call()
         except (ModbusException, TimeoutError) as error:
@@ -198,9 +229,13 @@ class Bus:
         except (OSError, serial.SerialException) as error:
             self._close()
             raise Silence(ports.problem(error)) from error
+        if function is None:
+            return answer
         if answer.isError():
             code = getattr(answer, "exception_code", 0)
             raise Refusal(f"the device answers: {CODES.get(code, f'exception {code}')}")
+        if answer.function_code != function:
+            raise Silence("no answer in time, but one to another question")
         return answer
 
     async def _connect(self) -> None:
@@ -216,7 +251,7 @@ class Bus:
         self.state, self.last_error = "running", ""
 
     async def _make(self) -> Any:
-        patience = max((device.timeout for device in self.devices), default=1.0)
+        patience = self._patience()
         if self.address.host:
             return AsyncModbusTcpClient(
                 self.address.host, port=self.address.tcp_port, timeout=patience, retries=0, reconnect_delay=0
@@ -255,3 +290,12 @@ class Bus:
         if self._client is not None:
             self._client.close()
         self._client = None
+
+
+def _values(question: Request, answer: Any) -> list[int]:
+    """What was asked for; raises `Silence` where it is as much as another question wanted."""
+    bits = question.table in BITS
+    found = [int(bit) for bit in answer.bits] if bits else list(answer.registers)
+    if len(found) != (-(-question.size // 8) * 8 if bits else question.size):
+        raise Silence("no answer in time, but one to another question")
+    return found

@@ -51,6 +51,7 @@ class MqttLink:
     receive_maximum: int = 200
     session_expiry: int = 604_800  # seconds
     status_topic: str = ""
+    lasting: bool = True  # the broker keeps the session when the connection ends
 
 
 class Connection:
@@ -168,7 +169,7 @@ class Connection:
         will = gmqtt.Message(link.status_topic, b"offline", qos=1, retain=True) if link.status_topic else None
         client = gmqtt.Client(
             link.client_id,
-            clean_session=False,
+            clean_session=not link.lasting,
             optimistic_acknowledgement=False,
             will_message=will,
             **properties,

@@ -45,7 +45,10 @@ class Port:
     second: float = 0.0  # monotonic, when the current second began
     frames: int = 0  # in the current second
     octets: int = 0
+    received: int = 0  # bytes since it was first opened
+    sample: bytes = b""  # of what came last
     heard: float = 0.0  # monotonic, last bytes
     asking: dict[bytes, asyncio.TimerHandle] = field(default_factory=dict)  # question -> when it is next
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     listening: asyncio.TimerHandle | None = None  # for the silence behind an unfinished frame

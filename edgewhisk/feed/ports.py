@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import termios
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -11,9 +12,8 @@ import serial
 from serial import rs485
 from serial.tools import list_ports
 
-from edgewhisk.device import profile as profiles
-from edgewhisk.device.profile import Line
-from edgewhisk.errors import ConfigError, FeedError
+from edgewhisk.device.profile import Line, Profile
+from edgewhisk.errors import FeedError
 from edgewhisk.settings import Serial
 
 BY_ID: Final = Path("/dev/serial/by-id")
@@ -54,18 +54,20 @@ def found() -> list[Found]:
     ]
 
 
-def guesses(port: Found) -> list[str]:
+def guesses(port: Found, known: Sequence[Profile]) -> list[str]:
     """The profiles whose `[match]` fits a port: a chip's number alone says little, so there may be many."""
     fitting = []
-    for name in profiles.names():
-        try:
-            match = profiles.load(name).match
-        except ConfigError:
-            continue  # `device list` tells
-        known = match.product is not None and match.product.search(port.product)
-        if known or (port.usb and port.usb in match.usb):
-            fitting.append(name)
-    return fitting
+    for profile in known:
+        match = profile.match
+        named = match.product is not None and match.product.search(port.product)
+        if named or (port.usb and port.usb in match.usb):
+            fitting.append((not named, profile.name))  # what the product's name says comes first
+    return [name for _, name in sorted(fitting)]
+
+
+def obstacle(path: str) -> str:
+    """Why this user cannot open a port, "" if he can. Does not open it, as that resets an Arduino."""
+    return "" if os.access(path, os.R_OK | os.W_OK) else problem(PermissionError(13, "Permission denied"))
 
 
 def check_name(path: str) -> str:
@@ -139,8 +141,8 @@ def problem(error: Exception) -> str:
     """What went wrong with a port, and what to do."""
     number = getattr(error, "errno", None)
     text = getattr(error, "strerror", None) or str(error)
-    if isinstance(error, ConnectionError) and number:
-        text = os.strerror(number)  # asyncio's own text hides it
+    if isinstance(error, ConnectionError | serial.SerialException) and number:
+        text = os.strerror(number)  # asyncio's and pyserial's own texts hide it
     if number == 13:
         return f"{text}: the service's user must be in the group dialout"
     if number in (11, 16) or "exclusively" in str(error):

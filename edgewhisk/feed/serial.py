@@ -8,6 +8,7 @@ it is named by /dev/serial/by-id or by its USB identity.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ from edgewhisk.spi import Clock, FeedAction, Fire
 _log = logging.getLogger(__name__)
 
 CHUNK: Final = 16_384  # bytes read in one go
+SAMPLE: Final = 24  # bytes of what came last that `describe` shows
+SLOWEST: Final = 15.0  # seconds for one write
 LOOK_AGAIN: Final = 1.0  # seconds between looks for a port that is away
 IDLE: Final = 0.25  # seconds of silence after which an unfinished binary frame is none
 _BYTES: Final = 1 << 18  # a second from one port; more is a device gone mad
@@ -114,14 +117,28 @@ class SerialFeed:
             await self._open(port)
         if port.device is None:
             raise Undelivered(f"serial.write: {path}: {port.last_error or 'it is not open'}")
+        async with port.writing:
+            await self._send(port.device, path, data)
+
+    async def _send(self, device: serial.Serial, path: str, data: bytes) -> None:
+        """Write all of `data`, as fast as the line takes it."""
+        sent = 0
         try:
-            sent = os.write(port.device.fileno(), data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            raise Undelivered(f"serial.write: {path}: {ports.problem(error)}") from error
-        if sent < len(data):
-            raise CapabilityError(f"serial.write: {path} took {sent} of {len(data)} bytes")
+            async with asyncio.timeout(SLOWEST):
+                while True:
+                    with contextlib.suppress(BlockingIOError):
+                        sent += os.write(device.fileno(), data[sent:])
+                    if sent == len(data):
+                        return
+                    await _writable(device.fileno())
+        except (OSError, serial.SerialException) as error:
+            kind: type[CapabilityError] = Undelivered
+            why = ports.problem(error)
+            if isinstance(error, TimeoutError):
+                why = f"it took {sent} of {len(data)} bytes within {SLOWEST:g} s"
+                # Begun is not undone: a device must not get its beginning twice.
+                kind = CapabilityError if sent else Undelivered
+            raise kind(f"serial.write: {path}: {why}") from error
 
     def command(self, name: str, command: str, kind: str = "") -> bytes:
         """The bytes of a command that the profile of a port has; raises `CapabilityError`."""
@@ -156,6 +173,8 @@ class SerialFeed:
             "profile": port.settings.profile.name,
             "readings": port.readings,
             "opened": port.opened,
+            "received": port.received,
+            "sample": port.sample.hex(" "),
             "overlong": port.framer.overlong,
             "corrupt": port.framer.corrupt,
             "torn": port.torn,
@@ -278,6 +297,8 @@ class SerialFeed:
             self._wake.set()
             return
         port.heard = self._clock.monotonic()
+        port.received += len(data)
+        port.sample = data[:SAMPLE]
         if port.framer is None:
             return
         frames = port.framer.feed(data)
@@ -361,3 +382,14 @@ class SerialFeed:
         if device is not None:
             asyncio.get_running_loop().remove_reader(device.fileno())
             device.close()
+
+
+async def _writable(number: int) -> None:
+    """Wait until a port takes more."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_writer(number, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(number)

@@ -7,22 +7,33 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from edgewhisk.actuator.outbox import MOST, Outbox, one_by_one
+import pytest
+
+from edgewhisk.actuator.outbox import MOST, MOST_OF_ONE, Outbox, one_by_one
 from edgewhisk.actuator.request import Command
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
-from edgewhisk.errors import CapabilityError, Undelivered
+from edgewhisk.errors import CapabilityError, NotFound, Unavailable, Undelivered
 
 
 class Target:
     """A device that can be away, or refuse."""
 
     def __init__(self) -> None:
-        self.away = False
+        self.away = self.slow = self.broken = False
+        self.failing = 0  # tries that fail
+        self.hanging: asyncio.Event | None = None
         self.got: list[int] = []
 
     async def take(self, command: Command) -> dict[str, Any]:
-        if self.away:
+        if self.broken:
+            raise ZeroDivisionError
+        if self.slow:
+            await asyncio.sleep(0.01)
+        if self.hanging is not None:
+            await self.hanging.wait()
+        self.failing -= 1
+        if self.away or self.failing >= 0:
             raise Undelivered("nobody answers")
         if command.body["n"] < 0:
             raise CapabilityError("never")
@@ -39,8 +50,8 @@ class LateClock(SystemClock):
         return super().now() + self.ahead
 
 
-def command(n: int, expires: float = 60.0) -> Command:
-    return Command("http", "http:h", "h", {"n": n}, expires)
+def command(n: int, expires: float = 60.0, target: str = "http:h") -> Command:
+    return Command("http", target, "h", {"n": n, "method": "POST", "url": "http://h/set?key=secret"}, expires)
 
 
 async def opened(
@@ -112,6 +123,105 @@ def test_what_expires_or_is_refused_is_told_and_the_rest_goes_on(tmp_path: Path)
         assert (told["expired"], told["refused"], told["late"], told["waiting"]) == (1, 3, 1, {})
         await closed(shelf, task)
 
+        # What was promised and not done stays on the list, over restarts, until a person looked.
+        shelf, outbox, task = await opened(tmp_path, target, clock)
+        rows = outbox.rows()
+        assert [(one["state"], one["reason"][:7], one["told"]) for one in rows] == [
+            ("expired", "expired", "POST http://h/set"),
+            ("refused", "never", "POST http://h/set"),
+        ]
+        assert "secret" not in str(rows)
+        assert await outbox.retry(rows[0]["id"]) == {"delivered": True, "took": 7}
+        with pytest.raises(CapabilityError, match="never"):
+            await outbox.retry(rows[1]["id"])
+        await outbox.drop(rows[1]["id"])
+        assert outbox.rows() == []
+        for wrong in (outbox.retry, outbox.drop):
+            with pytest.raises(NotFound):
+                await wrong(rows[0]["id"])
+        await closed(shelf, task)
+
+    play(scene)
+
+
+def test_behind_one_that_has_to_be_tried_again_none_is_delivered(tmp_path: Path) -> None:
+    async def scene() -> None:
+        target = Target()
+        shelf, outbox, task = await opened(tmp_path, target, LateClock())
+        target.failing = 1  # the first try only
+        told = await outbox.send([command(1), command(2), command(3)])
+        assert [isinstance(one, dict) and one["delivered"] for one in told] == [False] * 3
+        outbox.wake("http:h")
+        await until(lambda: not len(outbox))
+        assert target.got == [1, 2, 3]
+
+        target.failing, target.slow = 1, True  # two callers at once
+        told = [
+            one
+            for both in await asyncio.gather(outbox.send([command(4)]), outbox.send([command(5)]))
+            for one in both
+        ]
+        target.slow = False
+        outbox.wake("http:h")
+        await until(lambda: not len(outbox))
+        assert target.got == [1, 2, 3, 4, 5]
+        await closed(shelf, task)
+
+    play(scene)
+
+
+def test_a_target_that_hangs_holds_only_its_own_and_nothing_is_done_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgewhisk.actuator.outbox.PATIENCE", 0.2)
+
+    async def scene() -> None:
+        target = Target()
+        shelf, outbox, task = await opened(tmp_path, target, LateClock())
+        target.hanging = asyncio.Event()
+        told = await outbox.send([command(1), command(2)])
+        assert ["no answer within" in one["reason"] for one in told if isinstance(one, dict)] == [True, True]
+        waiting, target.hanging = target.hanging, None
+        waiting.set()
+        outbox.wake("http:h")
+        await until(lambda: not len(outbox))
+        assert target.got == [1, 2]
+        await closed(shelf, task)
+
+    play(scene)
+
+
+def test_a_command_that_waits_can_be_dropped_and_those_behind_it_go_on(tmp_path: Path) -> None:
+    async def scene() -> None:
+        target = Target()
+        target.away = True
+        shelf, outbox, task = await opened(tmp_path, target, LateClock())
+        await outbox.send([command(1), command(2)])
+        first, second = outbox.rows()
+        assert (first["state"], first["reason"]) == ("waiting", "nobody answers")
+        await outbox.drop(first["id"])
+        target.away = False
+        assert (await outbox.retry(second["id"]))["delivered"] is False
+        await until(lambda: not len(outbox))
+        assert (target.got, outbox.describe()["bytes"]) == ([2], 0)
+        await closed(shelf, task)
+        assert Shelf.open(tmp_path).read("outbox") == {}
+
+    play(scene)
+
+
+def test_a_fault_of_ours_is_an_error_of_that_command_alone(tmp_path: Path) -> None:
+    async def scene() -> None:
+        target = Target()
+        shelf, outbox, task = await opened(tmp_path, target, LateClock())
+        target.broken = True
+        (told,) = await outbox.send([command(1)])
+        assert isinstance(told, CapabilityError)
+        assert "ZeroDivisionError" in str(told)
+        target.broken = False
+        assert await outbox.send([command(2)]) == [{"delivered": True, "took": 2}]
+        await closed(shelf, task)
+
     play(scene)
 
 
@@ -120,9 +230,14 @@ def test_the_outbox_has_a_bound(tmp_path: Path) -> None:
         target = Target()
         target.away = True
         shelf, outbox, task = await opened(tmp_path, target, LateClock())
-        told = await outbox.send([command(n) for n in range(MOST + 2)])
-        assert [isinstance(one, dict) for one in told] == [True] * MOST + [False] * 2
+        told = await outbox.send([command(n) for n in range(MOST_OF_ONE + 2)])
+        assert [isinstance(one, dict) for one in told] == [True] * MOST_OF_ONE + [False] * 2
+        assert isinstance(told[-1], Unavailable)
+        # One that is away for long leaves room for the others.
+        others = [command(n, target=f"http:{n % 4}") for n in range(MOST)]
+        told = await outbox.send(others)
         assert len(outbox) == MOST
+        assert "10000 commands wait already" in str(told[-1])
         await closed(shelf, task)
 
     play(scene)

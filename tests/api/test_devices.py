@@ -79,7 +79,7 @@ def test_a_poison_message_is_listed_retried_and_dropped(tmp_path: Path) -> None:
         until(lambda: made.status()["dead_letters"]["kept"] == 2)
         made.kill()
         made.start()
-        shown = json.loads(run(made, "queue", "show").stdout)
+        shown = json.loads(run(made, "queue", "show").stdout)["messages"]
         assert len(shown) >= 2  # what was not acknowledged before the kill came again
         assert {one["topic"] for one in shown} == {"in"}
         assert "not CBOR" in shown[0]["reason"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 from pymodbus.framer import FramerRTU
 from pymodbus.pdu import DecodePDU
 
+from edgewhisk import share
 from edgewhisk.device import capture
 from edgewhisk.device import profile as profiles
 from edgewhisk.device.capture import Expected, Said
 from edgewhisk.device.decode import Undecodable, decode, decoder, learner, payload
 from edgewhisk.device.framing import framer
-from edgewhisk.device.profile import Framing, Profile
+from edgewhisk.device.profile import Profile
 from edgewhisk.device.registers import readings, requests
 from edgewhisk.device.topics import pattern
 from edgewhisk.entity.reading import Reading
@@ -152,55 +154,6 @@ def test_every_profile_has_its_proof_and_its_source() -> None:
     assert silent == []
 
 
-def recorded(name: str) -> bytes:
-    return next(one.data for one in golden(name)[0] if not one.asked)
-
-
-KINDS = {
-    "line": (Framing("line", 20), b"\ngood\n", b"good"),
-    "nmea": (Framing("nmea", 20), b"\n$GP*17\r\n", b"$GP*17"),
-    "fixed": (
-        PROFILES["nova/sds011"].framing,
-        recorded("nova/sds011"),
-        recorded("nova/sds011"),
-    ),
-    "length": (
-        PROFILES["plantower/pms5003"].framing,
-        recorded("plantower/pms5003"),
-        recorded("plantower/pms5003"),
-    ),
-    "delimited": (Framing("delimited", 20, b"\x02", b"\x03"), b"\x02good\x03", b"\x02good\x03"),
-    "slip": (Framing("slip", 20), b"\xc0a\xdb\xdcb\xdb\xdd\xc0", b"a\xc0b\xdb"),
-    "cobs": (Framing("cobs", 20), b"\0\x02a\x02b\0", b"a\0b"),
-    "telegram": (
-        PROFILES["generic/dsmr-p1"].framing,
-        recorded("generic/dsmr-p1"),
-        recorded("generic/dsmr-p1"),
-    ),
-}
-
-
-STARTS = st.sampled_from([b"\x02", b"\xaa\xc0", b"BM", b"/"])
-
-
-@pytest.mark.parametrize("kind", sorted(KINDS))
-@settings(max_examples=200)
-@given(st.lists(st.binary(max_size=30) | STARTS, max_size=8), st.integers(1, 9))
-def test_chunks_make_no_difference_and_the_next_good_frame_is_found(
-    kind: str, parts: list[bytes], size: int
-) -> None:
-    framing, sent, frame = KINDS[kind]
-    data = b"".join(parts) + sent
-    whole, pieces = framer(framing), framer(framing)
-    expected = whole.feed(data)
-    found = [got for chunk in chunks(data, size) for got in pieces.feed(chunk)]
-    assert found == expected
-    assert (pieces.overlong, pieces.corrupt) == (whole.overlong, whole.corrupt)
-    # What hides behind a false start comes when the line is quiet, or when more is sent.
-    assert frame in found + pieces.idle()
-    assert frame in expected + whole.feed(sent) + whole.feed(sent)
-
-
 _KEYS = st.sampled_from(["temperature", "ENERGY", "Power", "output"])
 _LEAVES = st.none() | st.floats() | st.text(max_size=5)
 DOCUMENTS = st.recursive(_LEAVES, lambda inner: st.dictionaries(_KEYS, inner)).map(orjson.dumps)
@@ -249,6 +202,7 @@ def test_any_frame_is_decoded_or_refused(name: str, frame: bytes) -> None:
         ({"points": {"t": {"unit": "x", "odd": 1}}}, "points.t.odd"),
         ({"points": {"t": {"unit": "x", "values": {"a": []}}}}, "points.t.values"),
         ({"writes": {"on": 5}}, "writes.on: must be bytes"),
+        ({"serial": {}, "mqtt": {"topics": ["a"]}}, "mqtt: stands beside [serial]"),
     ],
 )
 def test_wrong_profiles_name_what_is_wrong(text: dict[str, Any], problem: str) -> None:
@@ -257,6 +211,140 @@ def test_wrong_profiles_name_what_is_wrong(text: dict[str, Any], problem: str) -
     assert problem in str(caught.value)
 
 
-def test_an_unknown_profile_names_those_there_are() -> None:
+LINE = {"framing": {"kind": "line"}, "decoding": {"kind": "json"}, "points": {"t": {"unit": "Cel"}}}
+METER = {"modbus": {}, "points": {"t": {"unit": "V", "at": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            LINE | {"decoding": {"kind": "registers"}, "points": {"t": {"unit": "V", "at": 1}}},
+            "does not fit a serial",
+        ),
+        (METER | {"decoding": {"kind": "json"}}, "decoding.kind: 'json' does not fit a modbus device"),
+        (LINE | {"decoding": {"kind": "sparkplug"}}, "does not fit a serial"),
+        (
+            LINE
+            | {"decoding": {"kind": "csv", "separator": ""}, "points": {"t": {"unit": "V", "column": 1}}},
+            "decoding.separator: must not be empty",
+        ),
+        (LINE | {"framing": {"kind": "line", "end": ""}}, "framing.end: must not be empty"),
+        (
+            LINE | {"framing": {"kind": "delimited", "start": "02", "end": ""}},
+            "framing.end: must not be empty",
+        ),
+        (LINE | {"framing": {"kind": "fixed", "start": "", "size": 4}}, "framing.start: must not be empty"),
+        (LINE | {"framing": {"kind": "fixed", "start": "AA", "size": 0}}, "framing.size: must be at least 1"),
+        (
+            LINE | {"framing": {"kind": "fixed", "start": "AA", "size": 900}},
+            "framing.longest: must be at least size",
+        ),
+        (
+            LINE | {"framing": {"kind": "line", "check": {"kind": "xor8"}}},
+            "framing.check: is not done for line",
+        ),
+        (LINE | {"serial": {"stopbits": 1.7}}, "serial.stopbits: must be 1, 1.5 or 2"),
+        (LINE | {"match": {"usb": ["1A86:7523"]}}, "match.usb: '1A86:7523' must be vendor:product"),
+        (LINE | {"points": {"topic": {"unit": "1"}}}, "points.topic: is a name that events use"),
+        (METER | {"ask": [{"send": "01"}]}, "ask: only a serial port"),
+        (METER | {"writes": {"on": "01"}}, "writes: only a serial port"),
+        (
+            METER | {"points": {"t": {"unit": "V", "at": 1, "bits": [14, 4]}}},
+            "points.t.bits: must be [first bit",
+        ),
+        (
+            METER | {"points": {"t": {"unit": "V", "at": 1, "bits": [0.5, 4]}}},
+            "points.t.bits: must be 2 whole",
+        ),
+        (METER | {"points": {"t": {"unit": "V", "at": 65535, "type": "f32"}}}, "points.t.at: f32 takes 2"),
+        (
+            METER | {"modbus": {"most": 1}, "points": {"t": {"unit": "V", "at": 1, "type": "f32"}}},
+            "modbus.most",
+        ),
+        ({"mqtt": {"topics": ["a/#/b"]}, "decoding": {"kind": "json", "others": True}}, "mqtt.topics: "),
+    ],
+)
+def test_profiles_that_make_no_sense_name_what_does_not(text: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        profiles.read("a/b", text, "a/b.toml")
+    assert problem in str(caught.value)
+
+
+def test_an_unknown_profile_names_those_that_are_likely() -> None:
     with pytest.raises(ConfigError, match="arduino/bme280"):
         profiles.load("no/thing")
+    with pytest.raises(ConfigError, match="did you mean nova/sds011"):
+        profiles.load("nova/sds01")
+
+
+def test_a_broken_profile_of_a_user_names_its_file_and_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "_own", tmp_path)
+    folder = tmp_path / "devices" / "mine"
+    folder.mkdir(parents=True)
+    good = (DEVICES / "nova/sds011.toml").read_text()
+    (folder / "good.toml").write_text(good)
+    (folder / "wrong.toml").write_text(good.replace("sum8", "sum9"))
+    (folder / "torn.toml").write_text(good + '\n[points."')
+    (folder / "binary.toml").write_bytes(b"\xff\xfe")
+    (folder / "gone.toml").symlink_to(tmp_path / "nowhere")
+    (folder.parent / "stray.toml").write_text(good)
+    found, faults = profiles.survey()
+    assert {one.name for one in found} == {*NAMES, "mine/good"}
+    told = [str(fault) for fault in faults]
+    assert [one for one in told if f"{folder}/wrong.toml: framing.check.kind: must be one of" in one]
+    assert [one for one in told if f"{folder}/torn.toml: (file): cannot be read: Unterminated" in one]
+    assert [one for one in told if f"{folder}/binary.toml: (file): cannot be read" in one]
+    assert [one for one in told if "stray.toml: (file): is not in a vendor's folder" in one]
+    assert len(told) == 4
+
+
+@pytest.mark.parametrize("name", OVER_MQTT)
+def test_mqtt_profiles_where_messages_are_lost_or_come_twice(name: str) -> None:
+    """Whatever the broker lost or delivers again: nothing is raised but a refusal, and events are JSON."""
+    profile = PROFILES[name]
+    said, _ = golden(name)
+    for lost in range(len(said)):
+        decoding = decoder(profile)
+        for one in [*said[:lost], *said[lost + 1 :], *said]:
+            fitting = next((p for p in map(pattern, profile.topics) if matches(p.plain, one.topic)), None)
+            parts = fitting.parts(one.topic) if fitting else {}
+            try:
+                orjson.loads(payload(profile, one.topic, 5, decoding(one.data, parts, one.topic), parts))
+            except Undecodable:
+                continue
+
+
+def test_what_a_device_calls_like_the_events_own_keys_does_not_hide_them() -> None:
+    profile = PROFILES["zigbee2mqtt/device"]
+    found = decode(profile, b'{"device": "x", "topic": 1, "id": 2, "odd": 3}', {"id": "kitchen"})
+    event = orjson.loads(payload(profile, "zigbee2mqtt/kitchen", 5, found, {"id": "kitchen"}))
+    assert (event["device"], event["topic"], event["id"]) == (profile.name, "zigbee2mqtt/kitchen", "kitchen")
+    assert (event["device_"], event["topic_"], event["id_"], event["odd"]) == ("x", 1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "frame", "value"),
+    [
+        ("esphome/sensors", b"9" * 30, "9" * 30),
+        ("esphome/sensors", b"1_000", "1_000"),
+        ("esphome/sensors", b"1e999", "1e999"),
+        ("esphome/sensors", b"18446744073709551615", 18446744073709551615),
+        ("esphome/sensors", b"-0.50", -0.5),
+    ],
+)
+def test_numbers_that_json_cannot_carry_stay_what_they_are(name: str, frame: bytes, value: Any) -> None:
+    found = decode(PROFILES[name], frame, {"point": "p"})
+    assert orjson.loads(payload(PROFILES[name], "t", 5, found))["p"] == value
+
+
+def test_cbor_numbers_beyond_64_bits_are_no_fault() -> None:
+    text = {"mqtt": {"topics": ["a"]}, "decoding": {"kind": "cbor", "others": True},
+            "points": {"t": {"unit": "1", "optional": True}}}  # fmt: skip
+    profile = profiles.read("a/b", text, "a/b.toml")
+    for sent in ({"t": 1 << 70}, {"n": 1 << 70, "m": -(1 << 70), "f": float("nan"), "d": {1: 2}}):
+        orjson.loads(payload(profile, "a", 5, decode(profile, cbor2.dumps(sent))))
+    with pytest.raises(Undecodable, match="t is no number"):
+        decode(profile, cbor2.dumps({"t": 1 << 2000}))

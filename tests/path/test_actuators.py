@@ -6,6 +6,8 @@ import asyncio
 import http.server
 import json
 import os
+import subprocess
+import sys
 import threading
 import tty
 from pathlib import Path
@@ -47,6 +49,12 @@ async def listening(port: int, topic: str, wanted: int, play: Any) -> list[bytes
     return found
 
 
+def told_by(made: Any, *words: str) -> str:
+    """What a verb prints."""
+    command = [sys.executable, "-m", "edgewhisk", *words, "--config", str(made.config)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
 @needs_mosquitto
 def test_results_are_published_in_order_as_the_last_step_of_a_sequence(tmp_path: Path) -> None:
     with (
@@ -81,6 +89,13 @@ def test_commands_are_kept_while_the_broker_is_away_and_over_kill_9(tmp_path: Pa
         made.kill()
         made.start()
         assert made.status()["outbox"]["waiting"] == {"mqtt:": 3}
+        # What waits and what was lost is seen without reading logs.
+        assert made.ok("POST", path, {"topic": "late", "expires": 0.01})["delivered"] is False
+        first, *_, last = json.loads(told_by(made, "queue", "show", "--json"))["commands"]
+        assert (first["state"], first["told"]) == ("waiting", "publish to relay/set")
+        assert "no connection to the broker" in first["reason"]
+        assert "commands  4 wait for mqtt (mqtt.publish: there is no connection" in told_by(made, "status")
+        assert "publish to relay/set" in told_by(made, "queue", "show")
 
         async def play() -> None:
             """The gateway connects by itself."""
@@ -89,6 +104,10 @@ def test_commands_are_kept_while_the_broker_is_away_and_over_kill_9(tmp_path: Pa
             found = asyncio.run(listening(port, "relay/set", 3, play))
             assert [json.loads(payload)["n"] for payload in found] == [0, 1, 2]
             until(lambda: made.status()["outbox"]["waiting"] == {})
+        assert "trouble   1 commands were lost: edgewhisk queue show" in told_by(made, "status")
+        assert "expired  publish to late  expired before it could be" in told_by(made, "queue", "show")
+        assert f"ok: dropped {last['id']}" in told_by(made, "queue", "drop", "--all")
+        assert json.loads(told_by(made, "queue", "show", "--json")) == {"messages": [], "commands": []}
         refused = made.call("POST", path, {"topic": "a/#"})
         assert refused.status == 502
         assert "topic must be a topic" in json.dumps(refused.body)

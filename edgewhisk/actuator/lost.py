@@ -1,0 +1,62 @@
+"""Commands that were accepted and could not be delivered: kept with the reason, so that a person can look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from edgewhisk.actuator.request import Command
+from edgewhisk.spi import Change, Shelf
+
+COLLECTION: Final = "lost-commands"
+MOST: Final = 500  # kept; the oldest go first
+_LARGEST: Final = 65_536  # bytes of a command that can be tried again; of a larger one the reason is kept
+
+
+class Lost:
+    """The list, oldest first."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        """Of what `shelf` keeps."""
+        self._documents: dict[str, Mapping[str, Any]] = dict(sorted(shelf.read(COLLECTION).items()))
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        """How many are kept."""
+        return len(self._documents)
+
+    def add(self, key: str, command: Command, state: str, reason: str, at: int) -> Sequence[Change]:
+        """Take one onto the list; what has to be written. `at` in ms since the epoch."""
+        small = len(str(command.body)) <= _LARGEST
+        document = {
+            "state": state,
+            "target": command.target,
+            "told": command.told,
+            "reason": reason,
+            "at": at,
+            "command": command._asdict() if small else None,
+        }
+        self._documents[key] = document
+        changes = [Change(COLLECTION, key, document)]
+        while len(self._documents) > MOST:
+            oldest = next(iter(self._documents))
+            del self._documents[oldest]
+            self.evicted += 1
+            changes.append(Change(COLLECTION, oldest, None))
+        return changes
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All, without what was in them."""
+        return [
+            {"id": key, **{name: value for name, value in one.items() if name != "command"}}
+            for key, one in self._documents.items()
+        ]
+
+    def command(self, key: str) -> Command | None:
+        """The command with this id, if it is still there."""
+        found = self._documents.get(key, {}).get("command")
+        return Command(**found) if found else None
+
+    def drop(self, key: str) -> Sequence[Change]:
+        """Forget one; what has to be written: nothing if there is none."""
+        return [Change(COLLECTION, key, None)] if self._documents.pop(key, None) is not None else []
