@@ -29,7 +29,9 @@ def _actuator(kind: Kind, outbox: Outbox, grants: Mapping[str, Grants]) -> Syste
         commands: list[Command] = []
         for parameters in given:
             try:
-                command = read(kind, parameters)._replace(id=uuid4().hex)
+                command = read(kind, parameters)
+                if command.kind == "http":  # what costs 10 us is made for those that tell it to somebody
+                    command = command._replace(id=uuid4().hex)
                 check_granted(caller.subject, command, grants)
             except EdgeWhiskError as error:
                 results.append(error)

@@ -18,10 +18,10 @@ class Histogram:
         self.counts = [0] * (len(BOUNDS) + 1)
         self.sum = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count one duration."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.sum += seconds
+    def observe(self, seconds: float, count: int = 1) -> None:
+        """Count a duration that was observed `count` times."""
+        self.counts[bisect_left(BOUNDS, seconds)] += count
+        self.sum += seconds * count
 
     def buckets(self) -> list[tuple[str, float]]:
         """(upper bound, how many were at most that), as Prometheus wants them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import orjson
 
 from edgewhisk.actuator.http import HttpRequests
-from edgewhisk.actuator.outbox import Deliver, one_by_one
+from edgewhisk.actuator.outbox import DELIVERED, PATIENCE, Deliver, Found, of_error, one_by_one
 from edgewhisk.actuator.request import Command
 from edgewhisk.controller.controller import Controller
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.message import Status
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import CapabilityError
+from edgewhisk.errors import CapabilityError, Undelivered
 from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_packets import Message
@@ -39,9 +38,11 @@ class GatewayWorld:
     async def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
         """See `World`."""
         try:
-            await self._mqtt.publish("", [Message(topic, payload, qos, retain)])[0]
-        except ConnectionError as error:
-            raise CapabilityError(f"mqtt.publish: {error}") from error
+            failed = await self._mqtt.publish("", [Message(topic, payload, qos, retain)])
+        except Undelivered as error:
+            raise CapabilityError(error.message) from error
+        if failed:
+            raise CapabilityError(f"mqtt.publish: {failed[0]}")
 
     async def write(self, port: str, data: bytes) -> None:
         """See `World`."""
@@ -77,26 +78,34 @@ class Deliveries:
             "http": one_by_one(http.send),
         }
 
-    def _publish(self, commands: Sequence[Command]) -> list[asyncio.Future[Any]]:
+    async def _publish(self, commands: Sequence[Command]) -> list[Found]:
         """In one write for each run of commands to the same broker."""
-        futures: list[asyncio.Future[Any]] = []
+        found: list[Found] = []
         for broker, run in groupby(commands, key=lambda command: command.body["broker"]):
-            messages = [_message(command.body) for command in run]
-            try:
-                futures += self._mqtt.publish(broker, messages)
-            except CapabilityError as error:
-                for _ in messages:
-                    failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-                    failed.set_exception(error)
-                    futures.append(failed)
-        return futures
+            messages = [_message(command) for command in run]
+            found += await self._publish_to(broker, messages)
+        return found
+
+    async def _publish_to(self, broker: str, messages: Sequence[Message]) -> list[Found]:
+        try:
+            sent = self._mqtt.publish(broker, messages)
+        except CapabilityError as error:
+            return [error] * len(messages)
+        if not sent.done():
+            await asyncio.wait((sent,), timeout=PATIENCE)
+        if not sent.done():
+            return [Undelivered(f"no answer within {PATIENCE:g} s")] * len(messages)
+        failed = sent.result()
+        if not failed:
+            return [DELIVERED] * len(messages)
+        return [of_error(failed[at]) if at in failed else DELIVERED for at in range(len(messages))]
 
     async def _write(self, command: Command) -> None:
         body = command.body
         if "command" in body:
             data = self._serial.command(body["port"], body["command"], body["profile"])
         else:
-            data = base64.b64decode(body["data"])
+            data = command.data
         await self._serial.write(body["port"], data, body["profile"])
 
     async def _set(self, command: Command) -> None:
@@ -105,9 +114,9 @@ class Deliveries:
         await self._modbus.write(body["where"], body["unit"], body["table"], body["address"], values, single)
 
 
-def _message(body: Mapping[str, Any]) -> Message:
-    payload = base64.b64decode(body["payload"])
-    return Message(body["topic"], payload, body["qos"], body["retain"], body["expiry"])
+def _message(command: Command) -> Message:
+    body = command.body
+    return Message(body["topic"], command.data, body["qos"], body["retain"], body["expiry"])
 
 
 def _error(result: Any) -> str:

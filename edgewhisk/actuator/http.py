@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from typing import Any, Final
 
 from edgewhisk.actuator.request import Command
@@ -59,7 +58,7 @@ class HttpRequests:
             headers["Idempotency-Key"] = f'"{command.id}"'  # draft-ietf-httpapi-idempotency-key-header
         # What is compressed can be larger than it looks.
         headers.setdefault("Accept-Encoding", "identity")
-        content, read = base64.b64decode(body["payload"]), b""
+        content, read = command.data, b""
         async with self._client.stream(
             body["method"], body["url"], headers=headers, content=content
         ) as answer:

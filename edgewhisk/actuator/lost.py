@@ -27,14 +27,14 @@ class Lost:
 
     def add(self, key: str, command: Command, state: str, reason: str, at: int) -> Sequence[Change]:
         """Take one onto the list; what has to be written. `at` in ms since the epoch."""
-        small = len(str(command.body)) <= _LARGEST
+        small = command.size <= _LARGEST
         document = {
             "state": state,
             "target": command.target,
             "told": command.told,
             "reason": reason,
             "at": at,
-            "command": command._asdict() if small else None,
+            "command": command.document if small else None,
         }
         self._documents[key] = document
         changes = [Change(COLLECTION, key, document)]
@@ -55,7 +55,7 @@ class Lost:
     def command(self, key: str) -> Command | None:
         """The command with this id, if it is still there."""
         found = self._documents.get(key, {}).get("command")
-        return Command(**found) if found else None
+        return Command.of(found) if found else None
 
     def drop(self, key: str) -> Sequence[Change]:
         """Forget one; what has to be written: nothing if there is none."""

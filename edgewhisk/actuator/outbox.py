@@ -23,7 +23,9 @@ LARGEST: Final = 64 << 20  # bytes of all that wait, in memory and on disk
 FIRST_PAUSE: Final = 1.0  # seconds after a failed try
 LONGEST_PAUSE: Final = 30.0
 PATIENCE: Final = 20.0  # seconds for a target to answer
-Deliver = Callable[[Sequence[Command]], list[asyncio.Future[Any]]]
+Found = dict[str, Any] | EdgeWhiskError  # what became of a command
+Deliver = Callable[[Sequence[Command]], Awaitable[Sequence[Found]]]
+DELIVERED: Final[dict[str, Any]] = {"delivered": True}
 
 
 class Kept(NamedTuple):
@@ -39,10 +41,10 @@ class Outbox:
     """All targets. Called on the event loop."""
 
     def __init__(self, shelf: Shelf, clock: Clock, deliver: Mapping[str, Deliver]) -> None:
-        """`deliver` by kind starts deliveries in order.
+        """`deliver` by kind delivers in order, and tells within `PATIENCE` what became of each.
 
-        Each future gives what the device answered, or raises `Undelivered` for what may work
-        later, another `EdgeWhiskError` for what never will.
+        That is `DELIVERED` with what the device answered, `Undelivered` for what may work later,
+        another `EdgeWhiskError` for what never will.
         """
         self._shelf = shelf
         self._clock = clock
@@ -56,8 +58,8 @@ class Outbox:
         self.counts = dict.fromkeys(("delivered", "queued", "late", "expired", "refused"), 0)
         self.last_error = ""
         for key, document in sorted(shelf.read(COLLECTION).items()):
-            command = Command(**document["command"])
-            one = Kept(key, command, document["until"], len(str(command.body)))
+            command = Command.of(document["command"])
+            one = Kept(key, command, document["until"], command.size)
             self._waiting.setdefault(command.target, deque()).append(one)
             self._bytes += one.size
             self._last = max(self._last, int(key))
@@ -73,14 +75,11 @@ class Outbox:
         error for one that is neither.
         """
         free = [command.target not in self._waiting for command in commands]
-        started = self._start([command for command, now in zip(commands, free, strict=True) if now])
-        if any(not one.done() for one in started):
-            await asyncio.wait(started, timeout=PATIENCE)
-        left = iter(started)
+        left = iter(await self._start([command for command, now in zip(commands, free, strict=True) if now]))
         kept: list[asyncio.Future[None]] = []
         results: list[dict[str, Any] | EdgeWhiskError] = []
         for command, now in zip(commands, free, strict=True):
-            found = _outcome(next(left)) if now else self._behind(command)
+            found = next(left) if now else self._behind(command)
             if isinstance(found, Undelivered):
                 results.append(self._keep(command, found, kept))
             elif isinstance(found, EdgeWhiskError):
@@ -157,8 +156,8 @@ class Outbox:
         count, reason = len(self._waiting.get(target, ())), self._reasons.get(target, "being tried")
         return Undelivered(f"it is behind {count} others to {target} ({reason})")
 
-    def _start(self, commands: Sequence[Command]) -> list[asyncio.Future[Any]]:
-        return self._deliver[commands[0].kind](commands) if commands else []
+    async def _start(self, commands: Sequence[Command]) -> Sequence[Found]:
+        return await self._deliver[commands[0].kind](commands) if commands else ()
 
     def _keep(
         self, command: Command, reason: EdgeWhiskError, kept: list[asyncio.Future[None]]
@@ -168,7 +167,7 @@ class Outbox:
         if command.expires == 0:
             self.counts["refused"] += 1
             return reason
-        size = len(str(command.body))
+        size = command.size
         if full := self._full(command.target, size):
             self.counts["refused"] += 1
             return Unavailable(f"{full} wait already; the newest command is refused ({reason})")
@@ -178,7 +177,7 @@ class Outbox:
         self._last = max(self._last + 1, self._clock.now())
         one = Kept(f"{self._last:016d}", command, until, size)
         self._bytes += size
-        document = {"command": command._asdict(), "until": until}
+        document = {"command": command.document, "until": until}
         kept.append(self._shelf.write([Change(COLLECTION, one.key, document)]))
         self._waiting.setdefault(command.target, deque()).append(one)
         self._serve(command.target)
@@ -232,9 +231,8 @@ class Outbox:
             return Expired(
                 f"expired before it could be delivered ({self._reasons.get(one.command.target, '')})"
             )
-        started = self._start([one.command])
-        await asyncio.wait(started, timeout=PATIENCE)
-        return _outcome(started[0])
+        (found,) = await self._start([one.command])
+        return found
 
     def _give_up(self, one: Kept, reason: EdgeWhiskError) -> Sequence[Change]:
         """Tell what was promised and will not be done."""
@@ -263,30 +261,35 @@ def one_by_one(deliver: Callable[[Command], Awaitable[Any]]) -> Deliver:
                 raise Undelivered(f"it is behind another one to {command.target}")
         return await deliver(command)
 
-    def start(commands: Sequence[Command]) -> list[asyncio.Future[Any]]:
-        tasks: list[asyncio.Future[Any]] = []
+    async def start(commands: Sequence[Command]) -> list[Found]:
+        tasks: list[asyncio.Task[Any]] = []
         for command in commands:
             before = last.get(command.target)
             under_way = before is not None and not before.done()
-            task = asyncio.ensure_future(after(before if under_way else None, command))
+            task = asyncio.create_task(after(before if under_way else None, command))
             last[command.target] = task
             tasks.append(task)
-        return tasks
+        await asyncio.wait(tasks, timeout=PATIENCE)
+        return [_outcome(task) for task in tasks]
 
     return start
 
 
-def _outcome(delivery: asyncio.Future[Any]) -> dict[str, Any] | EdgeWhiskError:
+def _outcome(delivery: asyncio.Task[Any]) -> Found:
     """What a delivery gave; its error is a value here."""
     if not delivery.done():
         delivery.add_done_callback(_seen)
-        if isinstance(delivery, asyncio.Task):
-            delivery.cancel()  # or it would be done twice: it is kept, and tried again
+        delivery.cancel()  # or it would be done twice: it is kept, and tried again
         return Undelivered(f"no answer within {PATIENCE:g} s")
     error = delivery.exception()
-    if error is None:
-        found = delivery.result()
-        return {"delivered": True, **(found if isinstance(found, dict) else {})}
+    if error is not None:
+        return of_error(error)
+    found = delivery.result()
+    return {**DELIVERED, **found} if isinstance(found, dict) else DELIVERED
+
+
+def of_error(error: BaseException) -> EdgeWhiskError:
+    """What an error in a delivery means."""
     if isinstance(error, EdgeWhiskError):
         return error
     if isinstance(error, ConnectionError):

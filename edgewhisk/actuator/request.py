@@ -19,6 +19,9 @@ _LONGEST: Final = 30 * DAY
 _LARGEST: Final = 1 << 20  # bytes of one command
 _MOST: Final = 120  # registers or coils of one write; Modbus takes 123 and 1968
 _TOPIC: Final = 65_535  # bytes: MQTT 3.1.1, section 1.5.3
+_NO_TOPIC: Final = re.compile("[+#\0]")
+_MQTT_OPTIONS: Final = frozenset({"topic", "qos", "broker", "retain", "expiry", "expires"})
+_HTTP_OPTIONS: Final = frozenset({"url", "method", "headers", "expires"})
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _WORDS: Final[Mapping[str, tuple[str, int, int]]] = {  # format, least, most
     "u16": ("H", 0, (1 << 16) - 1), "i16": ("h", -(1 << 15), (1 << 15) - 1),
@@ -30,7 +33,7 @@ Body = dict[str, Any]
 
 
 class Command(NamedTuple):
-    """One thing to be delivered. The body is JSON, bytes in it base64."""
+    """One thing to be delivered. The body is what JSON can say."""
 
     kind: str  # mqtt, serial, modbus, http
     target: str  # order is kept for each: "mqtt:", "serial:relay", "modbus:bus 3", "http:api.example.com:443"
@@ -38,6 +41,22 @@ class Command(NamedTuple):
     body: Body
     expires: float = DAY  # seconds
     id: str = ""  # the same in each try, by which a server can tell a second delivery
+    data: bytes = b""  # what is sent
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Command:
+        """What `document` gave."""
+        return cls(**{**document, "data": base64.b64decode(document["data"])})
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """To be stored as JSON."""
+        return {**self._asdict(), "data": base64.b64encode(self.data).decode()}
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        return len(self.data) + (len(self.name) if self.kind == "mqtt" else len(str(self.body)))
 
     @property
     def told(self) -> str:
@@ -46,7 +65,7 @@ class Command(NamedTuple):
         if self.kind == "mqtt":
             return f"publish to {self.name}"
         if self.kind == "serial":
-            what = body.get("command") or f"{len(base64.b64decode(body['data']))} bytes"
+            what = body.get("command") or f"{len(self.data)} bytes"
             return f"write {what} to {self.name}"
         if self.kind == "modbus":
             values = ", ".join(map(str, body["values"][:4])) + (" ..." if len(body["values"]) > 4 else "")
@@ -67,9 +86,9 @@ class Kind(NamedTuple):
 
 def _mqtt(given: Mapping[str, Any]) -> Command:
     topic, qos, broker = given.get("topic"), given.get("qos", 1), given.get("broker", "")
-    if not isinstance(topic, str) or not topic or set(topic) & set("+#\0"):
+    if not isinstance(topic, str) or not topic or _NO_TOPIC.search(topic):
         raise BadRequest(f"topic must be a topic without + and #, not {topic!r}")
-    if len(topic.encode()) > _TOPIC:
+    if len(topic) > _TOPIC or len(topic.encode()) > _TOPIC:
         raise BadRequest(f"topic must have at most {_TOPIC} bytes")
     if qos not in (0, 1) or isinstance(qos, bool):
         raise BadRequest(f"qos must be 0 or 1, not {qos!r}")
@@ -78,24 +97,23 @@ def _mqtt(given: Mapping[str, Any]) -> Command:
     retain = given.get("retain", False)
     if not isinstance(retain, bool):
         raise BadRequest(f"retain must be true or false, not {retain!r}")
-    body = {"broker": broker, "topic": topic, "qos": qos, "retain": retain}
     expiry = given.get("expiry", 0)
     if not isinstance(expiry, int) or isinstance(expiry, bool) or not 0 <= expiry < 1 << 32:
         raise BadRequest("expiry must be a whole number of seconds")
-    body["payload"] = _payload(given, {"topic", "qos", "broker", "retain", "expiry", "expires"})
-    return Command("mqtt", f"mqtt:{broker}", topic, {**body, "expiry": expiry}, _expires(given))
+    body = {"broker": broker, "topic": topic, "qos": qos, "retain": retain, "expiry": expiry}
+    data = _payload(given, _MQTT_OPTIONS)
+    return Command("mqtt", f"mqtt:{broker}", topic, body, _expires(given), data=data)
 
 
-def _payload(given: Mapping[str, Any], options: set[str]) -> str:
+def _payload(given: Mapping[str, Any], options: frozenset[str]) -> bytes:
     """`payload` (text as it is, anything else as JSON), `payload64`, or all other parameters as JSON."""
     if "payload64" in given:
-        return base64.b64encode(_base64("payload64", given["payload64"])).decode()
+        return _base64("payload64", given["payload64"])
     if "payload" in given:
         value = given["payload"]
     else:  # what the action before in a sequence returned
         value = {key: value for key, value in given.items() if key not in options}
-    data = value.encode() if isinstance(value, str) else orjson.dumps(value)
-    return base64.b64encode(data).decode()
+    return value.encode() if isinstance(value, str) else orjson.dumps(value)
 
 
 def _serial(given: Mapping[str, Any]) -> Command:
@@ -112,12 +130,12 @@ def _serial(given: Mapping[str, Any]) -> Command:
     if not isinstance(profile, str):
         raise BadRequest("profile must be the name of a device profile")
     body: Body = {"port": port, "profile": profile}
+    data = b""
     if ways[0] == "command":
         body["command"] = value
     else:
         data = value.encode() if ways[0] == "data" else _octets(ways[0], value)
-        body["data"] = base64.b64encode(data).decode()
-    return Command("serial", f"serial:{port}", port, body, _expires(given))
+    return Command("serial", f"serial:{port}", port, body, _expires(given), data=data)
 
 
 def _modbus(given: Mapping[str, Any]) -> Command:
@@ -189,12 +207,12 @@ def _http(given: Mapping[str, Any]) -> Command:
     for key, value in headers.items():
         if not _HEADER.fullmatch(key) or not value.isprintable() or not value.isascii():
             raise BadRequest(f"headers: {key!r} is no header that can be sent")
-    payload = _payload(given, {"url", "method", "headers", "expires"}) if method != "GET" else ""
+    payload = _payload(given, _HTTP_OPTIONS) if method != "GET" else b""
     if payload and not any(key.lower() == "content-type" for key in headers) and "payload64" not in given:
         plain = isinstance(given.get("payload"), str)
         headers = {**headers, "Content-Type": "text/plain" if plain else "application/json"}
-    body = {"url": url, "method": method, "headers": headers, "payload": payload}
-    return Command("http", f"http:{host}:{port}", host, body, _expires(given))
+    body = {"url": url, "method": method, "headers": headers}
+    return Command("http", f"http:{host}:{port}", host, body, _expires(given), data=payload)
 
 
 def _host(url: Any) -> tuple[str, int]:
@@ -241,7 +259,7 @@ def _base64(key: str, value: Any) -> bytes:
 def read(kind: Kind, given: Mapping[str, Any]) -> Command:
     """The command; raises `BadRequest` naming what is wrong."""
     command = kind.read(given)
-    size = len(str(command.body))
+    size = command.size
     if size > _LARGEST:
         raise BadRequest(f"the command has {size} bytes; at most {_LARGEST} can be kept")
     return command

@@ -225,7 +225,8 @@ async def _publish(said: Sequence[Said], given: argparse.Namespace, link: MqttLi
         while True:
             for one in said:
                 await asyncio.sleep(_pause(one, given.speed))
-                await connection.publish([Message(one.topic, one.data, 1)])[0]
+                for error in (await connection.publish([Message(one.topic, one.data, 1)])).values():
+                    raise error
             if not given.loop:
                 break
     except ConnectionError as error:

@@ -204,7 +204,7 @@ class Controller:
     async def native(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Outcome]:
         """Run an action whose code is this program, on behalf of the messages' namespace."""
         start = self._clock.now()
-        given = [orjson.loads(over(bound.text, message.payload)) for message in messages]
+        given = orjson.loads(b"[%b]" % b",".join(over(bound.text, message.payload) for message in messages))
         results = await self._results(self.system[bound.action.name], messages, given)
         end = self._clock.now()
         return [_outcome(result, start, end) for result in results]

@@ -13,7 +13,7 @@ from edgewhisk.device.topics import pattern
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed.dead_letters import DeadLetters, Letter
-from edgewhisk.feed.mqtt_connection import MqttLink
+from edgewhisk.feed.mqtt_connection import Failed, MqttLink
 from edgewhisk.feed.mqtt_packets import Message
 from edgewhisk.feed.mqtt_session import Session, Subscription
 from edgewhisk.feed.payload import FORMATS
@@ -99,11 +99,10 @@ class MqttFeed:
         for session in self.sessions.values():
             session.remove(trigger)
 
-    def publish(self, broker: str, messages: Sequence[Message]) -> list[asyncio.Future[None]]:
-        """Publish in order; each future is done when the broker has its message.
+    def publish(self, broker: str, messages: Sequence[Message]) -> asyncio.Future[Failed]:
+        """See `Connection.publish`.
 
-        Raises `Undelivered` while the broker is away, `CapabilityError` when there is none of the name;
-        the futures fail with `ConnectionError`.
+        Raises `Undelivered` while the broker is away, `CapabilityError` when there is none of the name.
         """
         session = self.sessions.get(broker)
         if session is None:

@@ -11,7 +11,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -54,6 +54,29 @@ class MqttLink:
     lasting: bool = True  # the broker keeps the session when the connection ends
 
 
+Failed = Mapping[int, Exception]  # by position in what was published
+
+
+class Sending:
+    """Messages that are published together."""
+
+    __slots__ = ("_failed", "_left", "sent")
+
+    def __init__(self, count: int, sent: asyncio.Future[Failed]) -> None:
+        """`sent` is done when all `count` are settled."""
+        self._left = count
+        self._failed: dict[int, Exception] = {}
+        self.sent = sent
+
+    def settle(self, at: int, error: Exception | None = None) -> None:
+        """The broker has a message, or never will."""
+        if error is not None:
+            self._failed[at] = error
+        self._left -= 1
+        if not self._left and not self.sent.done():
+            self.sent.set_result(self._failed)
+
+
 class Connection:
     """One gmqtt client for the life of one connection."""
 
@@ -67,8 +90,8 @@ class Connection:
         self._paused = False
         self._socket: Any = None  # kept: each look at it costs a system call
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[Message, asyncio.Future[None]]] = deque()
-        self._flying: dict[int, asyncio.Future[None]] = {}
+        self._waiting: deque[tuple[Message, Sending, int]] = deque()
+        self._flying: dict[int, tuple[Sending, int]] = {}
         self._window = _WINDOW
         self._client = self._make()
 
@@ -108,20 +131,16 @@ class Connection:
             await self._client.disconnect()
         self._abandon()
 
-    def publish(self, messages: Sequence[Message]) -> list[asyncio.Future[None]]:
-        """Send messages in order, in one write; each future is done when the broker has its message.
+    def publish(self, messages: Sequence[Message]) -> asyncio.Future[Failed]:
+        """Send messages in order, in one write; done when the broker has all of them, or never will.
 
-        At QoS 0 that is when it is written. A future fails with `ConnectionError` when the connection
-        is lost before.
+        At QoS 0 that is when they are written. The result says which failed, with a `ConnectionError`
+        if the connection was lost before.
         """
-        futures = []
-        for message in messages:
-            future: asyncio.Future[None] = self._loop.create_future()
-            future.add_done_callback(_seen)
-            futures.append(future)
-            self._waiting.append((message, future))
+        sending = Sending(len(messages), self._loop.create_future())
+        self._waiting.extend((message, sending, at) for at, message in enumerate(messages))
         self._flush()
-        return futures
+        return sending.sent
 
     def subscribe(self, pattern: str, qos: int) -> None:
         """Ask for a filter."""
@@ -193,40 +212,41 @@ class Connection:
         written = bytearray()
         ids = self._client._package_handler.id_generator
         while self._waiting:
-            message, future = self._waiting[0]
+            message, sending, at = self._waiting[0]
             if message.qos and len(self._flying) >= self._window:
                 break
             self._waiting.popleft()
             number = ids._mid_generate() if message.qos else 0
             written += packets.write(message, number, self._link.version)
             if message.qos:
-                self._flying[number] = future
+                self._flying[number] = sending, at
             else:
-                future.set_result(None)
+                sending.settle(at)
         if written:
             self._send(bytes(written))
 
     def _puback(self, _header: int, packet: bytes) -> None:
         number = int.from_bytes(packet[:2], "big")
-        future = self._flying.pop(number, None)
+        found = self._flying.pop(number, None)
         self._client._package_handler.id_generator.free_id(number)
-        if future is not None and not future.done():
+        if found is not None:
             refused = packet[2] if len(packet) > 2 else 0  # MQTT 5, 3.4.2.1: 0x80 and more are errors
+            sending, at = found
             if refused >= 0x80:
-                future.set_exception(ConnectionRefusedError(f"the broker refused it with code {refused:#x}"))
+                error = ConnectionRefusedError(f"the broker refused it with code {refused:#x}")
+                sending.settle(at, error)
             else:
-                future.set_result(None)
+                sending.settle(at)
         if self._waiting:
             self._flush()
 
     def _abandon(self) -> None:
         """Nobody will acknowledge what is under way."""
-        left = [*self._flying.values(), *(future for _, future in self._waiting)]
+        left = [*self._flying.values(), *((sending, at) for _, sending, at in self._waiting)]
         self._flying.clear()
         self._waiting.clear()
-        for future in left:
-            if not future.done():
-                future.set_exception(ConnectionResetError("the connection to the broker was lost"))
+        for sending, at in left:
+            sending.settle(at, ConnectionResetError("the connection to the broker was lost"))
 
     def _tell_received(self) -> None:
         """Let the kernel acknowledge the segment now.
@@ -259,9 +279,3 @@ class Connection:
                 self._take(self, collected)
             except Exception as error:  # noqa: BLE001 - a fault of ours must reach the supervisor
                 self.give_up(error)
-
-
-def _seen(future: asyncio.Future[None]) -> None:
-    """Whoever published need not wait; asyncio shall not complain then."""
-    if not future.cancelled():
-        future.exception()

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -29,7 +29,7 @@ from edgewhisk.feed import mqtt_packets as packets
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.dead_letters import DeadLetters, Letter
 from edgewhisk.feed.garbage import Garbage
-from edgewhisk.feed.mqtt_connection import Connection, MqttLink
+from edgewhisk.feed.mqtt_connection import Connection, Failed, MqttLink
 from edgewhisk.feed.mqtt_packets import Delivery, Message
 from edgewhisk.feed.payload import FORMATS, MalformedPayload, members
 from edgewhisk.spi import Clock, Fire
@@ -83,7 +83,7 @@ class Session:
         self._subscriptions: dict[FullyQualifiedName, Subscription] = {}
         self._routes: dict[str, tuple[Route, ...]] = {}
         known = [origin for origin in origins if origin.startswith(self._mark)]
-        self._accepted: OrderedDict[str, asyncio.Future[None] | None] = OrderedDict.fromkeys(known[-WINDOW:])
+        self._accepted: dict[str, asyncio.Future[None] | None] = dict.fromkeys(known[-WINDOW:])
         self._connection: Connection | None = None
         self._backoff = Backoff()
         self.connected: Settled = lambda: None  # called after each connect
@@ -120,7 +120,7 @@ class Session:
         """What feeds a trigger."""
         return self._subscriptions.get(trigger)
 
-    def publish(self, messages: Sequence[Message]) -> list[asyncio.Future[None]]:
+    def publish(self, messages: Sequence[Message]) -> asyncio.Future[Failed]:
         """See `Connection.publish`; raises `ConnectionError` while the broker is away."""
         if self._connection is None:
             reason = f": {self.last_error}" if self.last_error else ""
@@ -211,7 +211,7 @@ class Session:
         now = self._clock.now()
         events: list[TriggerEvent] = []
         letters: list[Letter] = []
-        fresh: list[Delivery] = []  # QoS 1, to be acknowledged when the events are on disk
+        fresh: list[tuple[Delivery, str]] = []  # QoS 1, to be acknowledged when the events are on disk
         known: list[tuple[Delivery, asyncio.Future[None] | None]] = []
         for delivery in deliveries:
             origin = self._origin(delivery)
@@ -221,38 +221,38 @@ class Session:
                 continue
             events += self._events(delivery, origin, now, letters)
             if delivery.packet_id is not None:
-                fresh.append(delivery)
+                fresh.append((delivery, origin))
         accepted = self._fire(events)
         if letters:
             accepted = asyncio.ensure_future(_both(accepted, self._dead.bury(letters)))
-        for delivery in fresh:
-            self._remember(self._origin(delivery), accepted)
+        for _, origin in fresh:
+            self._remember(origin, accepted)
         accepted.add_done_callback(lambda done: self._settled(connection, fresh, done))
         for delivery, pending in known:
             if pending is None or pending.done():
                 connection.acknowledge([delivery])
+            else:  # delivered again before its event was on disk
+                again = partial(self._settled, connection, [(delivery, "")])
+                pending.add_done_callback(again)
         if self._fire.full():
             self.counts["pauses"] += 1
             connection.pause()
             self._fire.on_room(connection.resume)
 
     def _settled(
-        self, connection: Connection, deliveries: Sequence[Delivery], done: asyncio.Future[None]
+        self, connection: Connection, deliveries: Sequence[tuple[Delivery, str]], done: asyncio.Future[None]
     ) -> None:
         """The events are on disk, or could not be: then the broker must deliver them again."""
-        if done.cancelled():
+        if done.cancelled() or not deliveries:
             return
         error = done.exception()
         if error is None:
-            connection.acknowledge(deliveries)
-            for delivery in deliveries:
-                self._remember(self._origin(delivery), None)
+            connection.acknowledge([delivery for delivery, _ in deliveries])
             return
         self.counts["refused"] += len(deliveries)
-        for delivery in deliveries:
-            self._accepted.pop(self._origin(delivery), None)
-        if deliveries:
-            connection.give_up(error)
+        for _, origin in deliveries:
+            self._accepted.pop(origin, None)
+        connection.give_up(error)
 
     def _events(self, delivery: Delivery, origin: str, now: int, letters: list[Letter]) -> list[TriggerEvent]:
         events = []
@@ -331,10 +331,10 @@ class Session:
         return routes
 
     def _remember(self, origin: str, pending: asyncio.Future[None] | None) -> None:
+        self._accepted.pop(origin, None)  # the newest is the last one
         self._accepted[origin] = pending
-        self._accepted.move_to_end(origin)
         if len(self._accepted) > WINDOW:
-            self._accepted.popitem(last=False)
+            del self._accepted[next(iter(self._accepted))]
 
     def _origin(self, delivery: Delivery) -> str:
         """Recognises a redelivery: the same packet identifier with the same topic and bytes."""

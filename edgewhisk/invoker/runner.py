@@ -296,13 +296,14 @@ class Runner:
     def _count(self, bound: Bound, outcomes: Sequence[Outcome]) -> None:
         name = bound.action.name.key
         with self._lock:
-            for outcome in outcomes:
-                self.outcomes[outcome.status] += 1
-                key = (name, outcome.status)
+            for status, count in Counter(outcome.status for outcome in outcomes).items():
+                self.outcomes[status] += count
+                key = (name, status)
                 if key not in self.by_action and len(self.by_action) >= _ACTIONS:
-                    key = (OTHERS, outcome.status)
-                self.by_action[key] += 1
-                self.durations.observe((outcome.end - outcome.start) / 1000)
+                    key = (OTHERS, status)
+                self.by_action[key] += count
+            for took, count in Counter(outcome.end - outcome.start for outcome in outcomes).items():
+                self.durations.observe(took / 1000, count)
 
 
 def _unwatched(_error: StorageError | None) -> None:

@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from edgewhisk.feed.mqtt_connection import Connection, MqttLink
+from edgewhisk.feed.mqtt_connection import Connection, Failed, MqttLink
 from edgewhisk.feed.mqtt_packets import Message
 from tests.path.gateway import Gateway, free_port, gateway, mosquitto, until
 from tests.path.publisher import publish
@@ -56,20 +56,20 @@ class Load:
 
     async def _publish(self, connection: Connection, left: list[int]) -> list[int]:
         """On one connection; what it did not take."""
-        flying: dict[int, asyncio.Future[None]] = {}
+        flying: dict[int, asyncio.Future[Failed]] = {}
         self.again += len(left)
         try:
             for number in left:
-                flying[number] = connection.publish([_reading(number)])[0]
-            while not self.stop and not any(one.done() and one.exception() for one in flying.values()):
+                flying[number] = connection.publish([_reading(number)])
+            while not self.stop and not any(one.done() and one.result() for one in flying.values()):
                 self.sent += 1
-                flying[self.sent] = connection.publish([_reading(self.sent)])[0]
-                flying = {n: one for n, one in flying.items() if not one.done() or one.exception()}
+                flying[self.sent] = connection.publish([_reading(self.sent)])
+                flying = {n: one for n, one in flying.items() if not one.done() or one.result()}
                 await asyncio.sleep(1 / RATE)
             await asyncio.wait(flying.values(), timeout=5) if flying else None
         except OSError:
             pass
-        return [number for number, one in flying.items() if not one.done() or one.exception()]
+        return [number for number, one in flying.items() if not one.done() or one.result()]
 
 
 def _reading(number: int) -> Message:

@@ -198,11 +198,11 @@ def test_mqtt_profiles_over_a_broker(delivery: str, tmp_path: Path) -> None:
                 await speaker.open()
                 # Until the subscriptions are made, what is published comes to nobody.
                 while not any(b"probe" in event.payload for event in fire.events):
-                    await speaker.publish([Message("tele/probe/LWT", b"Online", 1)])[0]
+                    await speaker.publish([Message("tele/probe/LWT", b"Online", 1)])
                     await asyncio.sleep(0.02)
                 for name in names:
                     for one in golden(name)[0]:
-                        await speaker.publish([Message(one.topic, one.data, 1)])[0]
+                        await speaker.publish([Message(one.topic, one.data, 1)])
                 await fire.wait_for(lambda _: len(events(fire)) >= total, 60)
                 await speaker.close()
         await shelf.close()
