@@ -28,11 +28,14 @@ class SystemClock:
 
     def activation_ids(self, count: int) -> list[str]:
         """Ids from the kernel's random numbers, read many at a time: a system call costs 3 us."""
-        found: list[str] = []
-        while len(found) < count:
+        if count == 1:
             try:
-                found.append(self._ids.pop())
+                return [self._ids.pop()]
             except IndexError:
-                text = os.urandom(ID_LENGTH // 2 * _STOCK).hex()
-                self._ids.extend(text[at : at + ID_LENGTH] for at in range(0, len(text), ID_LENGTH))
-        return found
+                self._ids.extend(_ids(_STOCK))
+        return _ids(count)
+
+
+def _ids(count: int) -> list[str]:
+    text = os.urandom(ID_LENGTH // 2 * count).hex()
+    return [text[at : at + ID_LENGTH] for at in range(0, len(text), ID_LENGTH)]

@@ -6,7 +6,8 @@ import base64
 import binascii
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,8 +20,9 @@ _LONGEST: Final = 30 * DAY
 _LARGEST: Final = 1 << 20  # bytes of one command
 _MOST: Final = 120  # registers or coils of one write; Modbus takes 123 and 1968
 _TOPIC: Final = 65_535  # bytes: MQTT 3.1.1, section 1.5.3
-_NO_TOPIC: Final = re.compile("[+#\0]")
-_MQTT_OPTIONS: Final = frozenset({"topic", "qos", "broker", "retain", "expiry", "expires"})
+_MQTT_OPTIONS: Final[Mapping[str, Any]] = {
+    "topic": None, "qos": 1, "broker": "", "retain": False, "expiry": 0, "expires": DAY
+}  # fmt: skip
 _HTTP_OPTIONS: Final = frozenset({"url", "method", "headers", "expires"})
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _WORDS: Final[Mapping[str, tuple[str, int, int]]] = {  # format, least, most
@@ -85,27 +87,34 @@ class Kind(NamedTuple):
 
 
 def _mqtt(given: Mapping[str, Any]) -> Command:
-    topic, qos, broker = given.get("topic"), given.get("qos", 1), given.get("broker", "")
-    if not isinstance(topic, str) or not topic or _NO_TOPIC.search(topic):
+    wanted = [given.get(key, usual) for key, usual in _MQTT_OPTIONS.items()]
+    try:
+        where = _publication(*wanted)
+    except TypeError:  # a list or an object, which nothing can be kept under
+        where = _publication.__wrapped__(*wanted)
+    return where._replace(data=_payload(given, _MQTT_OPTIONS))
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _publication(topic: Any, qos: Any, broker: Any, retain: Any, expiry: Any, expires: Any) -> Command:
+    """A command without its payload: nearly always one that was checked before."""
+    if not isinstance(topic, str) or not topic or set(topic) & set("+#\0"):
         raise BadRequest(f"topic must be a topic without + and #, not {topic!r}")
-    if len(topic) > _TOPIC or len(topic.encode()) > _TOPIC:
+    if len(topic.encode()) > _TOPIC:
         raise BadRequest(f"topic must have at most {_TOPIC} bytes")
     if qos not in (0, 1) or isinstance(qos, bool):
         raise BadRequest(f"qos must be 0 or 1, not {qos!r}")
     if not isinstance(broker, str):
         raise BadRequest("broker must be the name of a [brokers.NAME] section")
-    retain = given.get("retain", False)
     if not isinstance(retain, bool):
         raise BadRequest(f"retain must be true or false, not {retain!r}")
-    expiry = given.get("expiry", 0)
     if not isinstance(expiry, int) or isinstance(expiry, bool) or not 0 <= expiry < 1 << 32:
         raise BadRequest("expiry must be a whole number of seconds")
-    body = {"broker": broker, "topic": topic, "qos": qos, "retain": retain, "expiry": expiry}
-    data = _payload(given, _MQTT_OPTIONS)
-    return Command("mqtt", f"mqtt:{broker}", topic, body, _expires(given), data=data)
+    body = {"broker": broker, "topic": topic, "qos": int(qos), "retain": retain, "expiry": expiry}
+    return Command("mqtt", f"mqtt:{broker}", topic, body, _expires({"expires": expires}))
 
 
-def _payload(given: Mapping[str, Any], options: frozenset[str]) -> bytes:
+def _payload(given: Mapping[str, Any], options: Collection[str]) -> bytes:
     """`payload` (text as it is, anything else as JSON), `payload64`, or all other parameters as JSON."""
     if "payload64" in given:
         return _base64("payload64", given["payload64"])

@@ -32,6 +32,26 @@ class Message(NamedTuple):
     expiry: int = 0  # seconds after which the broker forgets it (MQTT 5); 0: never
 
 
+def split(data: bytes | bytearray) -> tuple[list[tuple[int, bytes]], int]:
+    """The whole packets in `data`, each as first byte and body, and where the rest begins.
+
+    Raises `ValueError` for a length of more than four bytes (MQTT 3.1.1, 2.2.3).
+    """
+    found: list[tuple[int, bytes]] = []
+    at, end = 0, len(data)
+    while at + 2 <= end:
+        size, start = data[at + 1], at + 2
+        if size >= 0x80:
+            if start + 3 > end and all(byte >= 0x80 for byte in data[start:end]):
+                break  # the length is not whole
+            size, start = _varint(data, at + 1)
+        if start + size > end:
+            break
+        found.append((data[at], bytes(data[start : start + size])))
+        at = start + size
+    return found, at
+
+
 def read(header: int, packet: bytes, version: int) -> Delivery:
     """The PUBLISH in a packet's first byte and body. Raises `ValueError` if it is none."""
     end = 2 + int.from_bytes(packet[:2], "big")
@@ -89,7 +109,7 @@ def _text(data: bytes, at: int) -> tuple[str, int]:
     return data[at + 2 : end].decode(errors="replace"), end
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: bytes | bytearray, at: int) -> tuple[int, int]:
     """A variable byte integer (MQTT 5, 1.5.5) and where it ends."""
     value = 0
     for shift in (0, 7, 14, 21):

@@ -430,3 +430,22 @@ def test_what_is_written_is_what_is_read(
     assert found.packet_id == (77 if qos else None)
     if version == 5 and expiry:
         assert packets.properties(found.properties) == {"expiry": expiry}
+
+
+@given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=400)), max_size=8), st.data())
+def test_packets_are_found_in_any_chunks(sent: list[tuple[int, bytes]], data: st.DataObject) -> None:
+    stream = b"".join(bytes([first]) + packets._length(len(body)) + body for first, body in sent)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+    found, rest = [], bytearray()
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        rest += stream[start:end]
+        more, taken = packets.split(rest)
+        del rest[:taken]
+        found += more
+    assert (found, bytes(rest)) == (sent, b"")
+
+
+def test_a_length_without_end_is_refused() -> None:
+    assert packets.split(b"\x30\xff\xff\xff") == ([], 0)
+    with pytest.raises(ValueError, match="no variable byte integer"):
+        packets.split(b"\x30\xff\xff\xff\xff\x01")
