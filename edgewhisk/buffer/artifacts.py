@@ -62,15 +62,19 @@ class Artifacts:
         with self._lock:
             frames: list[Frame] = []
             last = self._last
+            ids: dict[tuple[str, str], int | None] = {}  # as earlier changes of the same group leave them
             for change in changes:
-                doc_id = self._ids.get((change.collection, change.key))
+                place = (change.collection, change.key)
+                doc_id = ids[place] if place in ids else self._ids.get(place)
                 if change.document is None:
                     if doc_id is not None:
                         frames.append(_removed(change.collection, doc_id))
+                    ids[place] = None
                     continue
                 if doc_id is None:
                     last += 1
                     doc_id = last
+                ids[place] = doc_id
                 entry = {"key": change.key, "document": change.document}
                 frames.append(_written(change.collection, doc_id, orjson.dumps(entry)))
             self._commit(frames)

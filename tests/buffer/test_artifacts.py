@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,31 @@ def test_a_torn_write_is_not_half_done(tmp_path: Path) -> None:
     assert store.read("actions") == {"a": {"v": 1}}
     assert store.read("rules") == {}
     store.close()
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, 9)), max_size=5), max_size=5
+    )
+)
+def test_changes_of_one_group_count_in_their_order(groups: list[list[tuple[str, int | None]]]) -> None:
+    """The shelf puts changes that were asked for separately into one group."""
+    expected: dict[str, dict[str, int]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        store = Artifacts.open(Path(folder))
+        for group in groups:
+            store.write([Change("t", key, None if value is None else {"v": value}) for key, value in group])
+            for key, value in group:
+                expected.pop(key, None)
+                if value is not None:
+                    expected[key] = {"v": value}
+            assert store.read("t") == expected
+            assert len(store.db.table("t")) == len(expected)
+        store.close()
+        store = Artifacts.open(Path(folder))
+        assert store.read("t") == expected
+        store.close()
 
 
 VALUE = st.fixed_dictionaries({"k": st.integers(0, 3), "v": st.text(max_size=3)})
