@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from edgewhisk.spi import Change, Clock, Shelf
 
 COLLECTION: Final = "dead-letters"
 MOST: Final = 500  # kept; the oldest go first
+ROOM: Final = 4 << 20  # characters of all payloads together, as base64; the oldest go first
 LARGEST: Final = 65_536  # bytes kept of one
 PER_MINUTE: Final = 60  # that are written down; the rest is counted: garbage must not wear the card
 
@@ -27,6 +28,8 @@ class Letter(NamedTuple):
     reason: str
     payload: bytes
     at: int  # ms since the epoch
+    origin: str = ""  # recognises a redelivery by the source
+    size: int = 0  # bytes of the whole payload if only its beginning was kept
 
 
 class DeadLetters:
@@ -37,6 +40,8 @@ class DeadLetters:
         self._shelf = shelf
         self._clock = clock
         self._letters = dict(sorted(shelf.read(COLLECTION).items()))
+        self._bytes = sum(len(document["payload"]) for document in self._letters.values())
+        self._origins = {_identity(document): key for key, document in self._letters.items()}
         self._minute, self._written = -1, 0
         self.unlisted = 0  # refused, counted, but not written down
         self.evicted = 0
@@ -45,9 +50,13 @@ class DeadLetters:
         """How many are kept."""
         return len(self._letters)
 
+    def knows(self, trigger: str, origin: str) -> bool:
+        """Whether a message that its source delivers again is on the list, on disk."""
+        return bool(origin) and (trigger, origin) in self._origins
+
     def bury(self, letters: Sequence[Letter]) -> asyncio.Future[None]:
-        """Keep `letters`; the future is done when they are on disk."""
-        changes: list[Change] = []
+        """Keep `letters`; the future is done when they are on disk, and fails with `StorageError`."""
+        written: dict[str, dict[str, Any]] = {}
         for letter in letters:
             minute = int(self._clock.monotonic() // 60)
             if minute != self._minute:
@@ -56,20 +65,48 @@ class DeadLetters:
                 self.unlisted += 1
                 continue
             self._written += 1
-            key = f"{letter.at:014d}-{self._clock.activation_ids(1)[0][:8]}"
-            document = {**letter._asdict(), "payload": base64.b64encode(letter.payload[:LARGEST]).decode()}
-            self._letters[key] = document
-            changes.append(Change(COLLECTION, key, document))
-        while len(self._letters) > MOST:
-            oldest = next(iter(self._letters))
-            del self._letters[oldest]
-            self.evicted += 1
-            changes.append(Change(COLLECTION, oldest, None))
+            # In order within a millisecond, too.
+            key = f"{letter.at:014d}-{self._written:02d}{self._clock.activation_ids(1)[0][:6]}"
+            written[key] = _document(letter)
+            self._add(key, written[key])
+        changes = [Change(COLLECTION, key, document) for key, document in written.items()]
+        changes += [Change(COLLECTION, key, None) for key in self._evict()]
         if not changes:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             done.set_result(None)
             return done
-        return self._shelf.write(changes)
+        stored = self._shelf.write(changes)
+        stored.add_done_callback(lambda done: self._settled(written, done))
+        return stored
+
+    def _add(self, key: str, document: dict[str, Any]) -> None:
+        self._letters[key] = document
+        self._bytes += len(document["payload"])
+
+    def _remove(self, key: str) -> bool:
+        document = self._letters.pop(key, None)
+        if document is None:
+            return False
+        self._bytes -= len(document["payload"])
+        if self._origins.get(_identity(document)) == key:
+            del self._origins[_identity(document)]
+        return True
+
+    def _evict(self) -> Iterator[str]:
+        while len(self._letters) > MOST or self._bytes > ROOM:
+            oldest = next(iter(self._letters))
+            self._remove(oldest)
+            self.evicted += 1
+            yield oldest
+
+    def _settled(self, written: Mapping[str, dict[str, Any]], done: asyncio.Future[None]) -> None:
+        if done.cancelled():
+            return
+        for key, document in written.items():
+            if done.exception() is not None:
+                self._remove(key)  # not on disk: its source delivers it again
+            elif key in self._letters:
+                self._origins[_identity(document)] = key
 
     def list(self) -> list[dict[str, Any]]:
         """All letters, oldest first, each with its id."""
@@ -82,6 +119,16 @@ class DeadLetters:
 
     async def drop(self, keys: Sequence[str]) -> int:
         """Forget letters; how many there were."""
-        gone = [key for key in keys if self._letters.pop(key, None) is not None]
+        gone = [key for key in keys if self._remove(key)]
         await self._shelf.write([Change(COLLECTION, key, None) for key in gone])
         return len(gone)
+
+
+def _document(letter: Letter) -> dict[str, Any]:
+    size = len(letter.payload) if len(letter.payload) > LARGEST else 0
+    payload = base64.b64encode(letter.payload[:LARGEST]).decode()
+    return {**letter._asdict(), "payload": payload, "size": size}
+
+
+def _identity(document: Mapping[str, Any]) -> tuple[str, str]:
+    return document["trigger"], document.get("origin", "")

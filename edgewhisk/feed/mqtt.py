@@ -114,6 +114,9 @@ class MqttFeed:
 
     async def retry(self, letter: Letter) -> None:
         """Take a dead letter once more; raises `FeedError` if it still is none of the feed's."""
+        if letter.size:
+            kept = len(letter.payload)
+            raise FeedError(f"{letter.topic}: only the first {kept} of {letter.size} bytes were kept")
         trigger = parse_name(letter.trigger, "_")
         session = next((one for one in self.sessions.values() if one.find(trigger)), None)
         if session is None:

@@ -266,6 +266,8 @@ class Session:
             try:
                 payload = self._event(route, delivery, now)
             except (MalformedPayload, Undecodable) as error:
+                if delivery.again and self._dead.knows(str(found.trigger), origin):
+                    continue  # on the list already; only its acknowledgement was lost
                 line = found.garbage.add(str(error), delivery.payload, self._clock.monotonic())
                 if line is not None:
                     _log.warning("MQTT topic %s: %s", delivery.topic, line)
@@ -277,6 +279,7 @@ class Session:
                         str(error),
                         delivery.payload,
                         now,
+                        origin,
                     )
                 )
                 continue
