@@ -91,8 +91,11 @@ class Feed(Protocol):
         """
         ...
 
-    async def remove(self, trigger: FullyQualifiedName) -> None:
-        """Stop firing `trigger`; does nothing when it is unknown."""
+    async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
+        """Stop firing `trigger`; does nothing when it is unknown.
+
+        How far it is, is forgotten, unless it is to be kept for an `add` to come: a feed that is paused.
+        """
         ...
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:

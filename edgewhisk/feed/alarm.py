@@ -1,8 +1,8 @@
 """One alarm: when it is due, what a clock that jumps does to it. Pure.
 
 Times are wall-clock seconds since the epoch and monotonic seconds. Of apscheduler this uses the
-triggers, which know cron, time zones and daylight saving: they tell the next time in one step, so a
-clock that jumps by years costs nothing. Its scheduler lists every run missed in between, one by one.
+triggers: they tell the next time in one step, so a clock that jumps by years costs nothing. Its
+scheduler lists every run missed in between, one by one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 GRACE: Final = 60.0  # seconds that a run may be late before it counts as missed
+BACK: Final = 3 * 3600.0  # seconds that a clock may be set back without a daily run being repeated
 KNOWN: Final = datetime(2025, 1, 1, tzinfo=UTC).timestamp()  # before, the clock was never set
 Next = Callable[[datetime], datetime | None]  # the first time at or after
 
@@ -36,10 +37,12 @@ class Alarm:
     most: int | None = None
     missed_policy: Missed = Missed.SKIP
     single: bool = False  # fires once, late rather than never
+    dated: bool = False  # an interval with a start or stop date
+    daily: bool = False  # names hours: what ran is not run again where the clock is set back a little
     fired: int = 0
     missed: int = 0
-    last: float = 0.0  # wall, of the last run
-    due: float | None = None  # wall; of an interval monotonic; None: never again
+    last: float = 0.0  # wall, up to when every run was made or is none
+    due: float | None = None  # wall; of an interval monotonic; inf: when the clock is set; None: never again
 
     @property
     def keeps(self) -> bool:
@@ -48,32 +51,31 @@ class Alarm:
 
     def begin(self, wall: float, monotonic: float) -> None:
         """Plan the first run of this life; what went by since `last` is missed."""
-        if self.most is not None and self.fired >= self.most:
+        if (self.most is not None and self.fired >= self.most) or (self.single and self.fired):
             self.due = None
+        elif wall < KNOWN and (not self.period or self.dated):
+            self.due = math.inf  # it names times, and nobody knows the time
         elif self.single:
-            self.due = None if self.fired else _stamp(self.next(_moment(0)))
+            self.due = _stamp(self.next(_moment(0)))
         elif self.period:
-            self.due = monotonic + self._first_interval(wall)
+            self.due = self._first_interval(wall, monotonic)
         else:
-            catching_up = self.last and self.missed_policy is Missed.ONCE and wall >= KNOWN
-            self.due = _stamp(
-                self.next(_moment(math.nextafter(self.last, math.inf)) if catching_up else _moment(wall))
-            )
+            self.due = _stamp(self.next(_moment(self._done(wall))))
+            self.last = self.last or wall
 
-    def jumped(self, by: float, wall: float) -> None:
+    def jumped(self, by: float, wall: float, monotonic: float) -> None:
         """The wall clock was set, `by` seconds forward or (negative) back."""
-        if self.period or self.single or self.due is None:
+        if self.due is None or (self.period and not self.dated):
             return
-        if by > 0 and self.due <= wall and self.missed_policy is Missed.ONCE:
-            return  # it is due now, once
-        if by > 0 and self.due <= wall:
-            self.missed += 1
-        # Back: what was run already is run again when its time comes again, like any cron.
-        self.due = _stamp(self.next(_moment(wall)))
+        # Forward: `turn` sees what is late. Back: the plan of before may be years away.
+        if self.period or by < 0:
+            self.begin(wall, monotonic)
 
     def turn(self, wall: float, monotonic: float) -> bool:
         """Whether it is to be fired now; plans the next run."""
-        if self.due is None or (not self.period and wall < KNOWN):
+        if self.due == math.inf and wall >= KNOWN:
+            self.begin(wall, monotonic)
+        if self.due is None or (wall < KNOWN and (not self.period or self.dated)):
             return False
         now = monotonic if self.period else wall
         if now < self.due:
@@ -89,22 +91,30 @@ class Alarm:
             self.due = None
         return True
 
+    def _done(self, wall: float) -> float:
+        """Up to when every run was made: the next one is looked for after it."""
+        made = math.floor(self.last) + 1.0
+        if self.last > wall:  # the clock was set back; far: then `last` was nonsense
+            return made if self.daily and self.last - wall <= BACK else wall
+        return made if self.last and self.missed_policy is Missed.ONCE else wall
+
     def _plan(self, wall: float, now: float) -> None:
         if self.due is None:
             return
         if self.period:
             ahead = self.due + self.period * (math.floor((now - self.due) / self.period) + 1)
-            ends = self.next(_moment(wall + ahead - now)) is None  # behind the stop date
-            self.due = None if ends and wall >= KNOWN else ahead
+            # Half a second, lest rounding puts the last run behind the stop date.
+            ends = self.dated and self.next(_moment(wall + ahead - now - 0.5)) is None
+            self.due = None if ends else ahead
         else:
             self.due = _stamp(self.next(_moment(math.floor(wall) + 1)))
 
-    def _first_interval(self, wall: float) -> float:
-        """Seconds until the first run: at once, or in its old rhythm, or at its start date."""
+    def _first_interval(self, wall: float, monotonic: float) -> float | None:
+        """When its first run is, in its old rhythm or at its start date; None behind its stop date."""
         if wall < KNOWN:
-            return 0.0
+            return monotonic
         first = _stamp(self.next(_moment(wall)))
-        return 0.0 if first is None else max(0.0, first - wall)
+        return None if first is None else monotonic + max(0.0, first - wall)
 
 
 def _moment(stamp: float) -> datetime:

@@ -107,10 +107,10 @@ class CouchFeed:
         if self._running:
             self._start(self._databases[trigger])
 
-    async def remove(self, trigger: FullyQualifiedName) -> None:
+    async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
         """See `spi.Feed`."""
         self._stop(trigger)
-        if trigger.key in self._shelf.read(COLLECTION):
+        if not keep and trigger.key in self._shelf.read(COLLECTION):
             await self._shelf.write([Change(COLLECTION, trigger.key, None)])
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar, Final
 
 import orjson
 from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from edgewhisk.entity.message import TriggerEvent
@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 COLLECTION: Final = "alarms"
 LOOK: Final = 2.0  # seconds between looks at the clock: it may have been set
+_YEARS: Final = "1970-2199"  # else apscheduler looks for 30 February until the year 9999
 JUMP: Final = 2.0  # seconds by which wall and monotonic clock may drift apart between two looks
 _PAYLOAD: Final = {"trigger_payload": "parameters of the event"}
 _SPAN: Final = {
@@ -74,6 +75,10 @@ class AlarmsFeed:
         self._clock = clock
         self._shelf = shelf
         self._alarms: dict[FullyQualifiedName, Alarm] = {}
+        self._asked: dict[FullyQualifiedName, list[Any]] = {}
+        self._owed: dict[FullyQualifiedName, TriggerEvent] = {}  # the disk refused them
+        self._unkept: set[FullyQualifiedName] = set()  # fired, and that is not on disk yet
+        self._held = False  # waits for room in the queue
         self._offset = self._drift()  # at the last look
         self._changed = asyncio.Event()
         self.jumps = 0
@@ -86,33 +91,39 @@ class AlarmsFeed:
         if "minutes" in given:
             given.pop("seconds", None)
         checked = schedule.check(action, given)
-        _trigger(action, checked)
+        if _next(action, checked)(datetime.fromtimestamp(self._clock.now() / 1000, UTC)) is None:
+            raise FeedError("it would never fall due: there is no such date, or stopDate is over")
         return checked
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`. Counts go on when the same alarm is added again, at a start."""
-        calendar = _trigger(action, parameters)
         made = Alarm(
             orjson.dumps(parameters["trigger_payload"]),
-            partial(_next, calendar, once_a_day=_has_hour(parameters.get("cron", ""))),
+            _next(action, parameters),
             float(parameters["seconds"]) if action == "alarms/interval" else 0.0,
             parameters.get("maxTriggers"),
             Missed(parameters.get("missed", "skip")),
             action == "alarms/once",
+            "startDate" in parameters or "stopDate" in parameters,
+            _daily(parameters),
         )
+        asked = [action, dict(parameters)]
         known = self._shelf.read(COLLECTION).get(trigger.key)
-        if known is not None and known["asked"] == [action, dict(parameters)]:
+        if known is not None and known["asked"] == asked:
             alarms.restore(made, known)
-        self._alarms[trigger] = made
+        self._alarms[trigger], self._asked[trigger] = made, asked
         made.begin(self._clock.now() / 1000, self._clock.monotonic())
         if made.keeps:
-            asked = {"asked": [action, dict(parameters)]}
-            await self._shelf.write([Change(COLLECTION, trigger.key, {**asked, **alarms.document(made)})])
+            await self._shelf.write([self._kept(trigger)])
         self._changed.set()
 
-    async def remove(self, trigger: FullyQualifiedName) -> None:
+    async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
         """See `spi.Feed`."""
-        if self._alarms.pop(trigger, None) is not None and trigger.key in self._shelf.read(COLLECTION):
+        self._alarms.pop(trigger, None)
+        self._asked.pop(trigger, None)
+        self._owed.pop(trigger, None)
+        self._unkept.discard(trigger)
+        if not keep and trigger.key in self._shelf.read(COLLECTION):
             await self._shelf.write([Change(COLLECTION, trigger.key, None)])
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
@@ -121,16 +132,13 @@ class AlarmsFeed:
         if alarm is None:
             return {}
         wall = self._clock.now() / 1000
-        waiting = not alarm.period and wall < KNOWN
-        due = alarm.due
+        waiting = alarm.due == math.inf or (wall < KNOWN and not alarm.period)
+        due = None if waiting else alarm.due
         if due is not None and alarm.period:
             due = wall + due - self._clock.monotonic()
+        state = "finished" if due is None else "running"
         return {
-            "state": "finished"
-            if due is None
-            else "waiting for the clock to be set"
-            if waiting
-            else "running",
+            "state": "waiting for the clock to be set" if waiting else state,
             "next": datetime.fromtimestamp(due, UTC).isoformat() if due is not None else None,
             "fired": alarm.fired,
             "missed": alarm.missed,
@@ -158,16 +166,17 @@ class AlarmsFeed:
             self.jumps += 1
             _log.warning("the clock was set by %+.0f s", by)
             for alarm in self._alarms.values():
-                alarm.jumped(by, wall)
-        events: list[TriggerEvent] = []
-        kept: list[Change] = []
+                alarm.jumped(by, wall, monotonic)
+        if self._fire.full():  # what is late by more than `GRACE` when there is room counts as missed
+            self._wait_for_room()
+            return LOOK
+        events = self._owed
+        self._owed = {}
         for trigger, alarm in self._alarms.items():
             if alarm.turn(wall, monotonic):
-                events.append(TriggerEvent(trigger, alarm.payload, int(wall * 1000), durable=True))
-                if alarm.keeps:
-                    asked = self._shelf.read(COLLECTION)[trigger.key]["asked"]
-                    kept.append(Change(COLLECTION, trigger.key, {"asked": asked, **alarms.document(alarm)}))
-        await self._accept(events, kept)
+                alarm.missed += trigger in events  # one run is owed at most
+                events[trigger] = TriggerEvent(trigger, alarm.payload, int(wall * 1000), durable=True)
+        await self._accept(events)
         waits = [
             alarm.due - (monotonic if alarm.period else wall)
             for alarm in self._alarms.values()
@@ -179,46 +188,67 @@ class AlarmsFeed:
         """Wall clock minus monotonic clock: changes when the clock is set."""
         return self._clock.now() / 1000 - self._clock.monotonic()
 
-    async def _accept(self, events: Sequence[TriggerEvent], kept: Sequence[Change]) -> None:
-        if not events:
-            return
+    def _wait_for_room(self) -> None:
+        if not self._held:
+            self._held = True
+            self._fire.on_room(self._room)
+
+    def _room(self) -> None:
+        self._held = False
+        self._changed.set()
+
+    async def _accept(self, events: dict[FullyQualifiedName, TriggerEvent]) -> None:
+        """Fire, then keep how often; what the disk refuses is tried again at the next look."""
         try:
-            await self._fire(events)
+            if events:
+                await self._fire(list(events.values()))
+                self._unkept |= {trigger for trigger in events if trigger in self._alarms}
+                events = {}
+            kept = [trigger for trigger in self._unkept if self._alarms[trigger].keeps]
             if kept:
-                await self._shelf.write(kept)
+                await self._shelf.write([self._kept(trigger) for trigger in kept])
+            self._unkept.clear()
+            self.last_error = ""
         except StorageError as error:
+            self._owed = {trigger: event for trigger, event in events.items() if trigger in self._alarms}
             self.last_error = str(error)
-            _log.error("%d scheduled events could not be stored: %s", len(events), error)
+            _log.error("scheduled events could not be stored: %s", error)
+
+    def _kept(self, trigger: FullyQualifiedName) -> Change:
+        asked = {"asked": self._asked[trigger]}
+        return Change(COLLECTION, trigger.key, {**asked, **alarms.document(self._alarms[trigger])})
 
 
-def _next(calendar: Any, after: datetime, *, once_a_day: bool) -> datetime | None:
-    """The first time at or after; where summer time ends, 02:30 is once a day, not twice."""
-    found: datetime | None = calendar.get_next_fire_time(None, after)
-    while found is not None and found.fold and once_a_day:
-        found = calendar.get_next_fire_time(None, found.astimezone(UTC) + timedelta(seconds=1))
-    return found
-
-
-def _has_hour(cron: str) -> bool:
-    """Whether a cron line names hours: what runs every hour also runs in the repeated one."""
-    return bool(cron) and "*" not in schedule.cron_line(cron).hour
-
-
-def _trigger(action: str, parameters: Mapping[str, Any]) -> Any:
-    """apscheduler's trigger; raises `FeedError` for a cron field that it does not take."""
+def _next(action: str, parameters: Mapping[str, Any]) -> alarms.Next:
+    """What tells the first time at or after another; raises `FeedError` for a cron field that is none."""
     start, stop = (
         datetime.fromisoformat(parameters[key]) if key in parameters else None
         for key in ("startDate", "stopDate")
     )
+    if action == "alarms/once":
+        date = datetime.fromisoformat(parameters["date"])
+        return lambda _after: date
     if action == "alarms/interval":
         begin = start or datetime.fromtimestamp(0, UTC)
-        return IntervalTrigger(seconds=parameters["seconds"], start_date=begin, end_date=stop, timezone="UTC")
-    if action == "alarms/once":
-        return DateTrigger(datetime.fromisoformat(parameters["date"]))
+        every = IntervalTrigger(
+            seconds=parameters["seconds"], start_date=begin, end_date=stop, timezone="UTC"
+        )
+        return partial(every.get_next_fire_time, None)
     line = schedule.cron_line(parameters["cron"])._asdict()
     try:
-        return CronTrigger(
-            **line, start_date=start, end_date=stop, timezone=schedule.zone(parameters["timezone"])
-        )
+        cron = CronTrigger(**line, year=_YEARS, timezone="UTC")
     except ValueError as error:
         raise FeedError(f"cron {parameters['cron']!r}: {error}") from error
+    local, daily = partial(cron.get_next_fire_time, None), _daily(parameters)
+    zone = schedule.zone(parameters["timezone"])
+
+    def following(after: datetime) -> datetime | None:
+        found = schedule.following(local, zone, max(after, start) if start else after, daily=daily)
+        return None if found is None or (stop is not None and found > stop) else found
+
+    return following
+
+
+def _daily(parameters: Mapping[str, Any]) -> bool:
+    """Whether a cron line names hours."""
+    return "cron" in parameters and "*" not in schedule.cron_line(parameters["cron"]).hour

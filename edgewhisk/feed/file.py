@@ -108,10 +108,10 @@ class FileFeed:
         )
         self._changed.set()
 
-    async def remove(self, trigger: FullyQualifiedName) -> None:
+    async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
         """See `spi.Feed`."""
         self._sources.pop(trigger, None)
-        if trigger.key in self._shelf.read(COLLECTION):
+        if not keep and trigger.key in self._shelf.read(COLLECTION):
             await self._shelf.write([Change(COLLECTION, trigger.key, None)])
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:

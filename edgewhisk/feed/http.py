@@ -42,8 +42,9 @@ class HttpFeed:
         del action, parameters
         self._taken.setdefault(trigger, 0)
 
-    async def remove(self, trigger: FullyQualifiedName) -> None:
-        """See `spi.Feed`."""
+    async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
+        """See `spi.Feed`. It is never anywhere."""
+        del keep
         self._taken.pop(trigger, None)
         self._refused.pop(trigger, None)
 

@@ -74,8 +74,9 @@ class ModbusFeed:
         )
         bus.changed.set()
 
-    async def remove(self, trigger: FullyQualifiedName) -> None:
+    async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
         """See `spi.Feed`."""
+        del keep
         for bus in self._buses.values():
             bus.devices = [device for device in bus.devices if device.trigger != trigger]
             bus.changed.set()

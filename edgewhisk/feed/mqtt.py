@@ -94,8 +94,9 @@ class MqttFeed:
             )
         )
 
-    async def remove(self, trigger: FullyQualifiedName) -> None:
-        """See `spi.Feed`."""
+    async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
+        """See `spi.Feed`. What is published meanwhile is not kept by the broker."""
+        del keep
         for session in self.sessions.values():
             session.remove(trigger)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -117,11 +117,59 @@ def moment(key: str, value: object) -> str:
             found = datetime.fromtimestamp(value / 1000, UTC)
         else:
             found = datetime.fromisoformat(str(value))
+        found = found if found.tzinfo else found.replace(tzinfo=UTC)
+        found.astimezone(UTC)  # raises where the zone moves it out of the years there are
     except (ValueError, OverflowError, OSError):
         raise FeedError(
             f"{key} must be a date such as 2027-01-31T23:59:00Z, or milliseconds since 1970, not {value!r}"
         ) from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()
+    return found.isoformat()
+
+
+def following(
+    local: Callable[[datetime], datetime | None], zone: ZoneInfo, after: datetime, *, daily: bool
+) -> datetime | None:
+    """The first time at or after `after` that a cron line names in a zone.
+
+    `local` knows no time zone: it tells the first local time at or after another, both labelled UTC.
+    (apscheduler 3's own zones lose runs: midnight in Berlin on the day after summer time begins.)
+    A line that names hours (`daily`) has each of its times once a day: the first of the two where the
+    clock is set back, and the moment of the change where the clock leaps over it. Any other line goes
+    on through the repeated hour.
+    """
+    at = (after + timedelta(microseconds=999_999)).replace(microsecond=0).astimezone(UTC)
+    while True:
+        offset = _offset(zone, at)
+        found = local(at + offset)
+        if found is None:
+            return None
+        moment = found - offset
+        if _offset(zone, moment) != offset:
+            change = _change(zone, at, moment)
+            if daily and found < change + _offset(zone, change):
+                return change
+            at = change
+        elif daily and moment.astimezone(zone).fold:
+            at = moment + timedelta(seconds=1)
+        else:
+            return moment
+
+
+def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta()
+
+
+def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
+    """The first second of another offset than that of `before`; `after` has another."""
+    offset = _offset(zone, before)
+    low, high = int(before.timestamp()), int(after.timestamp())
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _offset(zone, datetime.fromtimestamp(middle, UTC)) == offset:
+            low = middle
+        else:
+            high = middle
+    return datetime.fromtimestamp(high, UTC)
 
 
 def _seconds(parameters: Mapping[str, Any]) -> int:

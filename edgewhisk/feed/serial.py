@@ -94,8 +94,9 @@ class SerialFeed:
         port.triggers.append(trigger)
         self._wake.set()
 
-    async def remove(self, trigger: FullyQualifiedName) -> None:
+    async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
         """See `spi.Feed`."""
+        del keep
         for port in list(self._ports.values()):
             if trigger in port.triggers:
                 port.triggers.remove(trigger)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -17,11 +20,12 @@ from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import FeedError
-from edgewhisk.feed.cron import AlarmsFeed
+from edgewhisk.feed.cron import LOOK, AlarmsFeed, _next
 from tests.fakes.fire import RecordingFire
 
 T = parse_name("/guest/t", "_")
 DAY = 86_400.0
+NOTHING: Any = None  # no shelf: `check` keeps nothing
 
 
 class Hands(SystemClock):
@@ -214,9 +218,265 @@ async def survive(folder: Path, jumps: list[tuple[float, float]], missed: str, c
         life.clock.wall = min(max(0.0, life.clock.wall + by), 4e9)
         # At most once a second, once for what was missed, and once on the edge.
         assert await life.pass_(passing, 1.0) <= passing + 3
-    life.clock.set("2026-05-01T02:59:00")
+    life.clock.set("2120-05-01T02:59:00")
     assert await life.pass_(450) >= 1
     await life.shelf.close()
+
+
+def test_before_the_clock_is_set_nothing_spins(tmp_path: Path) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("1970-01-01T00:00:10"))
+        wishes: dict[str, dict[str, Any]] = {
+            "alarm": {"cron": "* * * * * *"},
+            "once": {"date": 1000},
+            "interval": {"seconds": 5, "startDate": "1970-01-01T00:00:00"},
+        }
+        for name, wish in wishes.items():
+            checked = life.feed.check(f"alarms/{name}", wish)
+            await life.feed.add(parse_name(f"/guest/{name}", "_"), f"alarms/{name}", checked)
+        for _ in range(20):
+            assert await life.feed.look() == LOOK  # not every millisecond
+            life.clock.passed += 1
+            life.clock.wall += 1
+        assert life.fire.events == []
+        assert {life.feed.describe(trigger)["next"] for trigger in life.feed._alarms} == {None}
+        life.clock.set("2026-05-01T12:00:30.5")
+        assert await life.pass_(4.9) == 5 + 1 + 1
+        await life.shelf.close()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("cron", ["0 0 1 1 *", "* * * * *"])
+def test_what_was_not_missed_is_not_made_up_for_when_the_clock_is_set(tmp_path: Path, cron: str) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-01-01T00:00:30"))
+        await life.add("alarm", cron=cron, missed="once")
+        await life.pass_(1)
+        await life.shelf.close()
+        clock = Hands("1970-01-01T00:00:10")
+        life = Life(tmp_path, clock)
+        await life.add("alarm", cron=cron, missed="once")
+        assert await life.pass_(100) == 0
+        clock.set("2026-01-01T00:00:40")  # nothing was due in these ten seconds
+        assert await life.pass_(5) == 0
+        await life.shelf.close()
+
+    play(scene)
+
+
+def test_what_fell_due_while_off_is_made_up_for_even_if_it_never_ran(tmp_path: Path) -> None:
+    async def scene() -> None:
+        clock = Hands("2026-05-01T12:00:30")
+        for expected in (0, 1, 0):
+            life = Life(tmp_path, clock)
+            await life.add("alarm", cron="0 13 * * *", missed="once")
+            assert await life.pass_(60) == expected
+            await life.shelf.close()
+            clock.wall += 2 * 3600
+
+    play(scene)
+
+
+def test_a_small_step_over_a_time_does_not_skip_it(tmp_path: Path) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T02:59:58"))
+        await life.add("alarm", cron="0 3 * * *")
+        assert await life.pass_(1) == 0
+        life.clock.wall += 6  # NTP
+        assert await life.pass_(10) == 1
+        assert life.told["missed"] == 0
+        await life.shelf.close()
+
+    play(scene)
+
+
+@pytest.mark.parametrize(("cron", "again"), [("0 3 * * *", 0), ("*/10 * * * *", 1)])
+def test_a_daily_run_is_not_repeated_where_the_clock_is_set_back_a_little(
+    tmp_path: Path, cron: str, again: int
+) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T02:59:00"))
+        await life.add("alarm", cron=cron)
+        assert await life.pass_(62) == 1
+        life.clock.wall -= 5  # NTP
+        assert await life.pass_(60) == again
+        life.clock.set("2025-05-02T02:59:00")  # a year: the clock was wrong
+        assert await life.pass_(62) == 1
+        await life.shelf.close()
+
+    play(scene)
+
+
+def test_a_clock_that_was_years_ahead_does_not_silence_an_alarm_after_a_restart(tmp_path: Path) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2036-05-01T12:00:30"))
+        await life.add("alarm", cron="* * * * *", missed="once", maxTriggers=50)
+        assert await life.pass_(60) == 1
+        await life.shelf.close()
+        life = Life(tmp_path, Hands("2026-05-01T12:00:30"))
+        await life.add("alarm", cron="* * * * *", missed="once", maxTriggers=50)
+        assert await life.pass_(120) == 2
+        await life.shelf.close()
+
+    play(scene)
+
+
+def test_an_interval_keeps_to_its_dates_whatever_the_clock_does(tmp_path: Path) -> None:
+    dates = {"startDate": "2026-05-01T12:10:00Z", "stopDate": "2026-05-01T12:20:00Z"}
+
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("1970-01-01T00:00:10"))
+        await life.add("interval", minutes=5, **dates)
+        assert await life.pass_(600) == 0  # it names a time, and nobody knows the time
+        life.clock.set("2026-05-01T12:00:00")
+        assert await life.pass_(595) == 0
+        life.clock.wall -= 60
+        assert await life.pass_(60) == 0
+        assert await life.pass_(3600, 5) == 3  # at 12:10, 12:15 and 12:20
+        assert life.told["state"] == "finished"
+        await life.shelf.close()
+        for wall, expected in (("2026-05-01T12:20:01", 0), ("2027-05-01T12:00:00", 0)):
+            life = Life(tmp_path, Hands(wall))  # behind its end, started again
+            life.feed._alarms.clear()
+            await life.feed.add(T, "alarms/interval", {"seconds": 300, "trigger_payload": {}, **dates})
+            assert await life.pass_(900) == expected
+            await life.shelf.close()
+        life = Life(tmp_path, Hands("2026-05-01T12:12:00"))
+        await life.add("interval", minutes=5, **dates)
+        life.clock.set("2026-05-01T12:30:00")  # over its end
+        assert await life.pass_(900) == 0
+        await life.shelf.close()
+
+    play(scene)
+
+
+def test_an_interval_without_dates_goes_by_no_clock(tmp_path: Path) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("1970-01-01T00:00:10"))
+        await life.add("interval", minutes=1)
+        assert await life.pass_(179) == 3
+        for wall in ("2026-05-01T12:00:31", "2001-01-01T00:00:00", "2026-05-01T12:00:31"):
+            life.clock.set(wall)
+            assert await life.pass_(60) == 1
+        await life.shelf.close()
+
+    play(scene)
+
+
+def test_what_the_disk_refuses_is_fired_when_it_takes_it(tmp_path: Path) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T12:59:58"))
+        await life.add("once", date="2026-05-01T13:00:00Z")
+        life.fire.refuse()
+        await life.pass_(10)
+        assert "full" in life.told["last_error"]
+        life.fire.refuse(on=False)
+        life.fire.calls.clear()
+        assert await life.pass_(5) == 1
+        assert await life.pass_(60) == 0
+        assert life.told["last_error"] == ""
+        await life.shelf.close()
+
+    play(scene)
+
+
+def test_a_full_queue_holds_alarms_back_without_a_storm(tmp_path: Path) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T12:00:00.5"))
+        await life.add("alarm", cron="* * * * * *")
+        life.fire.fill()
+        assert await life.pass_(3600, 2) == 0
+        life.fire.make_room()
+        assert life.fire.resumed == 1  # asked once, not at every look
+        assert await life.pass_(10) <= 11
+        assert life.told["missed"] == 1
+        await life.shelf.close()
+
+    play(scene)
+
+
+def test_a_pause_forgets_neither_counts_nor_what_was_fired(tmp_path: Path) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T12:00:00"))
+        await life.add("once", date="2026-05-01T12:00:05Z")
+        assert await life.pass_(10) == 1
+        await life.feed.remove(T, keep=True)
+        await life.add("once", date="2026-05-01T12:00:05Z")
+        assert await life.pass_(10) == 0
+        await life.feed.remove(T)
+        assert life.shelf.read("alarms") == {}
+        await life.shelf.close()
+
+    play(scene)
+
+
+ZONES = {  # two changes each: across midnight, by half an hour, ordinary, and a day that never was
+    "Europe/Berlin": 2026,
+    "America/Sao_Paulo": 2018,
+    "Australia/Lord_Howe": 2026,
+    "America/Havana": 2026,
+    "Africa/Cairo": 2026,
+    "Pacific/Apia": 2011,
+}
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("cron", ["0 0 * * *", "15 0 * * *", "30 1 * * *", "30 2 * * *", "30 23 * * *"])
+def test_a_daily_alarm_is_fired_once_each_day_of_the_year(zone: str, cron: str) -> None:
+    """Of apscheduler's own zones, midnight is lost on the day after summer time begins."""
+    following = _next("alarms/alarm", {"cron": cron, "timezone": zone})
+    at, days = datetime(ZONES[zone], 1, 2, tzinfo=UTC), Counter[date]()
+    while (found := following(at)) is not None and found.year == ZONES[zone]:
+        days[found.astimezone(ZoneInfo(zone)).date()] += 1
+        assert found >= at
+        at = found + timedelta(seconds=1)
+    day, end = date(ZONES[zone], 1, 3), date(ZONES[zone], 12, 30)
+    while day < end:
+        assert days[day] == 1, day
+        day += timedelta(days=1)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Lord_Howe", "America/Havana"])
+def test_every_minute_is_every_minute_through_both_changes(zone: str) -> None:
+    following = _next("alarms/alarm", {"cron": "*/15 * * * *", "timezone": zone})
+    at, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    while (found := following(at)) is not None and found < end:
+        assert found == at
+        at = found + timedelta(minutes=15)
+    assert at == end
+
+
+@given(
+    st.lists(
+        st.text("0123456789*/-,", max_size=6) | st.sampled_from(["*", "0", "sun", "1-5", "*/5"]),
+        min_size=4,
+        max_size=7,
+    ),
+    st.sampled_from([*ZONES, "nowhere", "UTC"]),
+)
+def test_any_cron_line_is_taken_or_refused_with_a_reason(fields: list[str], zone: str) -> None:
+    wish = {"cron": " ".join(fields), "timezone": zone}
+    feed = AlarmsFeed(RecordingFire(), Hands("2026-05-01T12:00:00"), NOTHING)
+    with contextlib.suppress(FeedError):
+        assert feed.check("alarms/alarm", wish)["timezone"] == zone
+
+
+@pytest.mark.parametrize(
+    ("action", "wish", "text"),
+    [
+        ("alarm", {"cron": "0 0 30 2 *"}, "never fall due"),
+        ("alarm", {"cron": "0 0 * * *", "stopDate": "2020-01-01"}, "never fall due"),
+        ("interval", {"minutes": 1, "stopDate": "2020-01-01"}, "never fall due"),
+        ("once", {"date": "9999-12-31T23:59:59-05:00"}, "date must be a date"),
+        ("once", {"date": "0001-01-01T00:00:00+05:00"}, "date must be a date"),
+        ("once", {"date": "soon"}, "date must be a date"),
+    ],
+)
+def test_what_can_never_be_is_refused(action: str, wish: dict[str, Any], text: str) -> None:
+    feed = AlarmsFeed(RecordingFire(), Hands("2026-05-01T12:00:00"), NOTHING)
+    with pytest.raises(FeedError, match=text):
+        feed.check(f"alarms/{action}", wish)
 
 
 def test_missed_has_two_choices(tmp_path: Path) -> None:
