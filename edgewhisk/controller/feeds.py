@@ -17,6 +17,7 @@ from edgewhisk.errors import EdgeWhiskError, FeedError
 from edgewhisk.spi import Feed, Shaping
 
 SHAPE: Final = "shape"  # a parameter that every feed takes
+_SECRET: Final = frozenset({"password"})
 _ENVELOPE: Final = frozenset({"lifecycleEvent", "triggerName", "authKey"})
 
 
@@ -107,7 +108,7 @@ class Feeds:
         self, trigger: FullyQualifiedName, feed: str, _given: Mapping[str, Any]
     ) -> dict[str, Any]:
         stored = self._find(trigger, feed)
-        return {"config": stored["parameters"], "status": self._state(trigger, stored)}
+        return {"config": _shown(stored["parameters"]), "status": self._state(trigger, stored)}
 
     async def _update(
         self, trigger: FullyQualifiedName, feed: str, given: Mapping[str, Any]
@@ -138,18 +139,33 @@ class Feeds:
         return await self._store(trigger, stored)
 
     async def _store(self, trigger: FullyQualifiedName, stored: dict[str, Any]) -> dict[str, Any]:
-        await self._entities.write((FEEDS, trigger.key, stored))
-        await self._serve(trigger, stored)
+        """Serve a feed anew; what cannot be served is not stored, and the old one goes on."""
+        before = self._entities.feeds.get(trigger.key)
+        try:
+            await self._serve(trigger, stored)
+            await self._entities.write((FEEDS, trigger.key, stored))
+        except EdgeWhiskError:
+            await self._back(trigger, stored, before)
+            raise
         return {
             "triggerName": str(trigger),
-            "config": stored["parameters"],
+            "config": _shown(stored["parameters"]),
             "status": self._state(trigger, stored),
         }
+
+    async def _back(
+        self, trigger: FullyQualifiedName, failed: Mapping[str, Any], before: Mapping[str, Any] | None
+    ) -> None:
+        if before is not None:
+            await self._serve(trigger, before)
+        else:
+            await self._of(failed["feed"]).remove(trigger)
+            self._shaping.shape(trigger, None)
 
     async def _serve(self, trigger: FullyQualifiedName, stored: Mapping[str, Any]) -> None:
         feed = self._of(stored["feed"])
         if stored.get("paused"):
-            await feed.remove(trigger)
+            await feed.remove(trigger, keep=True)
             return
         parameters = dict(stored["parameters"])
         self._shaping.shape(trigger, parameters.pop(SHAPE, None))
@@ -184,3 +200,8 @@ class Feeds:
         if found is None:
             raise FeedError(f"this gateway has no feed /whisk.system/{feed}")
         return found[0]
+
+
+def _shown(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as they are told: results are logged, and shown by clients."""
+    return {key: "..." if key in _SECRET else value for key, value in parameters.items()}
