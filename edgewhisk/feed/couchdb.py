@@ -1,7 +1,8 @@
 """Changes of a CouchDB database, by the continuous `_changes` feed.
 
 How far it is (the sequence token) is kept once the events are on disk, so that after a crash or a lost
-connection nothing is missing; what was under way then may come twice.
+connection nothing is missing; what was under way then may come twice. "now" becomes a token when the
+database is first reached, so that nothing is missing from then on.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
@@ -27,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 COLLECTION: Final = "couchdb"
 HEARTBEAT: Final = 10.0  # seconds between the empty lines of a server that has nothing to say
+LARGEST: Final = 16 << 20  # bytes of one change; CouchDB's documents have 8 MB at most
+_AHEAD: Final = 32  # chunks from the network that wait for the disk
 _CONNECT: Final = 10.0  # seconds
 _HEADERS: Final = {"Accept-Encoding": "identity"}  # servers hold lines back to compress them
 _KNOWN: Final = {
@@ -51,6 +54,7 @@ class Database:
     last_error: str = ""
     delivered: int = 0
     connects: int = 0
+    anew: int = 0  # how often it was another database of the same name
     garbage: Garbage = field(default_factory=Garbage)
     task: asyncio.Task[None] | None = None
 
@@ -72,7 +76,7 @@ class CouchFeed:
         self._clock = clock
         self._shelf = shelf
         self._databases: dict[FullyQualifiedName, Database] = {}
-        self._running = False
+        self._tasks: asyncio.TaskGroup | None = None  # while it runs
 
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -102,10 +106,11 @@ class CouchFeed:
         self._stop(trigger)
         kept = self._shelf.read(COLLECTION).get(trigger.key)
         same = kept is not None and kept["of"] == _same(parameters)
-        since = kept["since"] if kept is not None and same else parameters["since"]
+        asked = kept.get("asked", parameters["since"]) == parameters["since"] if kept is not None else False
+        since = kept["since"] if kept is not None and same and asked else parameters["since"]
         self._databases[trigger] = Database(trigger, parameters, since)
-        if self._running:
-            self._start(self._databases[trigger])
+        if self._tasks is not None:
+            self._start(self._tasks, self._databases[trigger])
 
     async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
         """See `spi.Feed`."""
@@ -124,26 +129,23 @@ class CouchFeed:
             "since": found.since,
             "delivered": found.delivered,
             "connects": found.connects,
+            "made_anew": found.anew,
             "last_error": found.last_error,
             **found.garbage.describe(),
         }
 
     async def run(self) -> None:
         """See `spi.Feed`."""
-        self._running = True
         try:
-            for database in self._databases.values():
-                self._start(database)
-            await asyncio.Event().wait()
+            async with asyncio.TaskGroup() as self._tasks:
+                for database in self._databases.values():
+                    self._start(self._tasks, database)
+                await asyncio.Event().wait()
         finally:
-            self._running = False
-            for trigger in list(self._databases):
-                task = self._databases[trigger].task
-                if task is not None:
-                    task.cancel()
+            self._tasks = None
 
-    def _start(self, database: Database) -> None:
-        database.task = asyncio.create_task(self._follow(database), name=f"couchdb {database.trigger}")
+    def _start(self, tasks: asyncio.TaskGroup, database: Database) -> None:
+        database.task = tasks.create_task(self._follow(database), name=f"couchdb {database.trigger}")
 
     def _stop(self, trigger: FullyQualifiedName) -> None:
         gone = self._databases.pop(trigger, None)
@@ -172,55 +174,149 @@ class CouchFeed:
         import httpx  # heavy: a gateway without a database never loads it
 
         given = database.parameters
-        query = {
-            "feed": "continuous",
-            "heartbeat": str(int(HEARTBEAT * 1000)),
-            "since": database.since,
-            "include_docs": "true" if given["include_docs"] else "false",
-            **({"filter": given["filter"]} if "filter" in given else {}),
-        }
         auth = (given["username"], given.get("password", "")) if "username" in given else None
         timeout = httpx.Timeout(HEARTBEAT * 3, connect=_CONNECT)
-        url = f"{given['url'].rstrip('/')}/{quote(given['db'], safe='')}/_changes"
+        url = f"{given['url'].rstrip('/')}/{quote(given['db'], safe='')}"
         try:
-            async with (
-                httpx.AsyncClient(timeout=timeout, auth=auth, trust_env=False, headers=_HEADERS) as client,
-                client.stream("GET", url, params=query) as answer,
-            ):
-                if answer.status_code != 200:
-                    text = (await answer.aread()).decode(errors="replace")[:200].strip()
-                    raise Broken(f"the server answers {answer.status_code}: {text}")
-                database.state, database.last_error = "running", ""
-                database.connects += 1
-                async for line in answer.aiter_lines():
-                    if line.strip():
-                        await self._take(database, line.encode())
+            async with httpx.AsyncClient(
+                timeout=timeout, auth=auth, trust_env=False, headers=_HEADERS
+            ) as client:
+                answer = await client.get(url)
+                if answer.status_code == 404 and b'"not_found"' in answer.content:
+                    await self._begin_anew(database)  # whatever will be there is new
+                _check(answer.status_code, answer.text)
+                await self._begin(database, answer.content)
+                async with client.stream("GET", f"{url}/_changes", params=_query(database)) as answer:
+                    if answer.status_code != 200:
+                        _check(answer.status_code, (await answer.aread()).decode(errors="replace"))
+                    database.state, database.last_error = "running", ""
+                    database.connects += 1
+                    await self._pump(database, self._lines(database, answer.aiter_bytes()))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Broken(str(error) or type(error).__name__) from error
         raise Broken("the server closed the connection")
 
-    async def _take(self, database: Database, line: bytes) -> None:
+    async def _begin(self, database: Database, info: bytes) -> None:
+        """Where to begin, by what the server tells of the database."""
         try:
-            change = orjson.loads(line)
-            since = change["seq"] if "seq" in change else change["last_seq"]
+            newest = _token(orjson.loads(info)["update_seq"])
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            told = database.garbage.add("not a change", line, self._clock.monotonic())
-            if told is not None:
-                _log.warning("CouchDB %s: %s", database.parameters["db"], told)
-            return
-        if "seq" in change:
-            event = {"database": database.parameters["db"], **change}
-            await self._fire(
-                [TriggerEvent(database.trigger, orjson.dumps(event), self._clock.now(), durable=True)]
-            )
-            database.delivered += 1
-        database.since = since if isinstance(since, str) else orjson.dumps(since).decode()
-        document = {"since": database.since, "of": _same(database.parameters)}
-        await self._shelf.write([Change(COLLECTION, database.trigger.key, document)])
+            raise Broken("what answers there is no CouchDB: it tells no update_seq") from None
+        if database.since == "now":
+            await self._keep(database, newest)
+        elif _count(newest) < _count(database.since):
+            await self._begin_anew(database)
+
+    async def _begin_anew(self, database: Database) -> None:
+        """The database was deleted, or it is another one of the same name."""
+        if database.since != "0":
+            database.anew += database.since != "now"
+            await self._keep(database, "0")
+
+    async def _pump(self, database: Database, lines: AsyncIterator[list[bytes]]) -> None:
+        """Take what comes while the last ones are written to disk together: one sync for all."""
+        ahead: asyncio.Queue[list[bytes] | None] = asyncio.Queue(_AHEAD)
+
+        async def read() -> None:
+            try:
+                async for some in lines:
+                    await ahead.put(some)
+            finally:
+                await ahead.put(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            ended = False
+            while not ended:
+                taken = [await ahead.get()]
+                while not ahead.empty():
+                    taken.append(ahead.get_nowait())
+                ended = None in taken
+                await self._take(database, [line for some in taken for line in some or ()])
+            await reader
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _lines(self, database: Database, chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+        """The whole lines of each chunk from the network; too long ones are refused."""
+        rest, skipping = b"", False
+        async for chunk in chunks:
+            *lines, rest = (rest + chunk).split(b"\n")
+            if skipping and lines:
+                del lines[0]  # the end of the one that was too long
+                skipping = False
+            if len(rest) > LARGEST:
+                self._refuse(database, f"a change of more than {LARGEST} bytes", rest)
+                rest, skipping = b"", True
+            elif skipping:
+                rest = b""
+            yield [line for line in lines if line.strip()]
+
+    async def _take(self, database: Database, lines: Sequence[bytes]) -> None:
+        """Fire what came at once, then keep how far it is."""
+        events, since = [], ""
+        now = self._clock.now()
+        for line in lines:
+            try:
+                change = orjson.loads(line)
+                since = _token(change["seq"] if "seq" in change else change["last_seq"])
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                self._refuse(database, "not a change", line)
+                continue
+            if "seq" in change:
+                event = {"database": database.parameters["db"], **change}
+                events.append(TriggerEvent(database.trigger, orjson.dumps(event), now, durable=True))
+        if events:
+            await self._fire(events)
+            database.delivered += len(events)
+        if since:
+            await self._keep(database, since)
         if self._fire.full():
             room = asyncio.Event()
             self._fire.on_room(room.set)
             await room.wait()
+
+    async def _keep(self, database: Database, since: str) -> None:
+        asked = database.parameters["since"]
+        document = {"since": since, "of": _same(database.parameters), "asked": asked}
+        await self._shelf.write([Change(COLLECTION, database.trigger.key, document)])
+        database.since = since
+
+    def _refuse(self, database: Database, reason: str, line: bytes) -> None:
+        told = database.garbage.add(reason, line, self._clock.monotonic())
+        if told is not None:
+            _log.warning("CouchDB %s: %s", database.parameters["db"], told)
+
+
+def _query(database: Database) -> dict[str, str]:
+    given = database.parameters
+    return {
+        "feed": "continuous",
+        "heartbeat": str(int(HEARTBEAT * 1000)),
+        "since": database.since,
+        "include_docs": "true" if given["include_docs"] else "false",
+        **({"filter": given["filter"]} if "filter" in given else {}),
+    }
+
+
+def _check(status: int, text: str) -> None:
+    if status != 200:
+        hint = "; see username and password" if status in (401, 403) else ""
+        raise Broken(f"the server answers {status}: {text[:200].strip()}{hint}")
+
+
+def _token(since: Any) -> str:
+    """A sequence token as text; raises `TypeError` for none."""
+    if since is None:
+        raise TypeError
+    return since if isinstance(since, str) else orjson.dumps(since).decode()
+
+
+def _count(since: str) -> int:
+    """The number that a token begins with, as `12-g1AAAA...` and 12 do; 0 if there is none."""
+    number = since.partition("-")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def _same(parameters: Mapping[str, Any]) -> list[str]:
