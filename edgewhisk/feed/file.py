@@ -1,7 +1,8 @@
 """Rows that are added to a SQLite database or a TinyDB file of this machine.
 
 The file is watched, not polled; it is looked at every `LOOK` seconds anyway, for file systems that tell
-nothing. Reading is done in a thread, the database opened for reading only.
+nothing. Reading is done in a thread, the database opened for reading only. Each source is read by a task of
+its own, so that one whose disk is slow or whose database is locked does not hold up the others.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import asyncio
 import base64
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
+from urllib.parse import quote
 
 import orjson
 
@@ -25,13 +27,13 @@ from edgewhisk.spi import Change, Clock, FeedAction, Fire, Shelf
 
 COLLECTION: Final = "files"
 LOOK: Final = 10.0  # seconds
+PAUSE: Final = 0.2  # seconds between two looks at least: what was written meanwhile is read at once
 _ROWS: Final = 500  # read at once
 _LARGEST: Final = 64 << 20  # bytes of a TinyDB file: it is read whole
 _SQLITE: Final = b"SQLite format 3\0"
 
 
-class Row(dict[str, Any]):
-    """Columns of a row, or keys of a document."""
+Row = dict[str, Any]  # columns of a row, or keys of a document
 
 
 @dataclass(slots=True)
@@ -47,6 +49,10 @@ class Source:
     state: str = "running"
     last_error: str = ""
     delivered: int = 0
+    rewound: int = 0  # how often there were fewer rows than before
+    looks: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
 
 
 class FileFeed:
@@ -72,7 +78,8 @@ class FileFeed:
         self._clock = clock
         self._shelf = shelf
         self._sources: dict[FullyQualifiedName, Source] = {}
-        self._changed = asyncio.Event()
+        self._watch: Watch | None = None  # while it runs
+        self._tasks: asyncio.TaskGroup | None = None
 
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -103,14 +110,16 @@ class FileFeed:
         last = kept["last"] if kept is not None and kept["of"] == dict(parameters) else None
         if last is None and parameters["since"] == "0":
             last = 0
+        self._stop(trigger)
         self._sources[trigger] = Source(
             trigger, parameters["file"], section.path, parameters["table"], parameters, last
         )
-        self._changed.set()
+        if self._tasks is not None:
+            self._start(self._tasks, self._sources[trigger])
 
     async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
         """See `spi.Feed`."""
-        self._sources.pop(trigger, None)
+        self._stop(trigger)
         if not keep and trigger.key in self._shelf.read(COLLECTION):
             await self._shelf.write([Change(COLLECTION, trigger.key, None)])
 
@@ -124,44 +133,70 @@ class FileFeed:
             "file": str(found.path),
             "last": found.last,
             "delivered": found.delivered,
+            "rewound": found.rewound,
             "last_error": found.last_error,
         }
 
     async def run(self) -> None:
         """See `spi.Feed`."""
         watch, loop = Watch(), asyncio.get_running_loop()
-
-        def changed() -> None:
-            watch.changed()
-            self._changed.set()
-
-        loop.add_reader(watch.fileno(), changed)
+        loop.add_reader(watch.fileno(), self._tell, watch)
         try:
-            while True:
-                self._changed.clear()
-                watch.follow(str(source.path) for source in self._sources.values())
-                for source in list(self._sources.values()):
-                    await self._look(source)
-                try:
-                    async with asyncio.timeout(LOOK):
-                        await self._changed.wait()
-                except TimeoutError:
-                    continue
+            async with asyncio.TaskGroup() as self._tasks:
+                self._watch = watch
+                for source in self._sources.values():
+                    self._start(self._tasks, source)
+                await asyncio.Event().wait()
         finally:
+            self._tasks = self._watch = None
             loop.remove_reader(watch.fileno())
             watch.close()
 
+    def _start(self, tasks: asyncio.TaskGroup, source: Source) -> None:
+        source.task = tasks.create_task(self._follow(source), name=f"file {source.trigger}")
+
+    def _stop(self, trigger: FullyQualifiedName) -> None:
+        gone = self._sources.pop(trigger, None)
+        if gone is not None and gone.task is not None:
+            gone.task.cancel()
+
+    def _tell(self, watch: Watch) -> None:
+        """Something changed in a folder that is watched."""
+        seen = watch.changed()
+        for source in self._sources.values():
+            name = source.path.name
+            # SQLite makes and removes -wal and -shm when we read; into -wal only others write.
+            # Of a folder that comes, the name says nothing.
+            if source.state == "waiting" or any(
+                one.name == name or (one.name == f"{name}-wal" and one.written) for one in seen
+            ):
+                source.changed.set()
+
+    async def _follow(self, source: Source) -> None:
+        while True:
+            source.changed.clear()
+            if self._watch is not None:
+                self._watch.follow(str(one.path) for one in self._sources.values())
+            await self._look(source)
+            await asyncio.sleep(PAUSE)
+            try:
+                async with asyncio.timeout(LOOK):
+                    await source.changed.wait()
+            except TimeoutError:
+                continue
+
     async def _look(self, source: Source) -> None:
         """Take what was added."""
+        source.looks += 1
         try:
-            while self._sources.get(source.trigger) is source:
+            while True:
                 rows, end = await asyncio.to_thread(_rows, source.path, source.table, source.last)
                 if rows:
                     await self._take(source, rows)
-                if end == source.last and not rows:
+                if end == source.last:
                     break
-                source.last = end
-                await self._keep(source)
+                source.rewound += source.last is not None and end < source.last
+                await self._keep(source, end)
             source.state, source.last_error = "running", ""
         except (OSError, sqlite3.Error, StorageError, ValueError) as error:
             source.state, source.last_error = "waiting", str(error)
@@ -181,9 +216,10 @@ class FileFeed:
         )
         source.delivered += len(rows)
 
-    async def _keep(self, source: Source) -> None:
-        document = {"last": source.last, "of": dict(source.asked)}
+    async def _keep(self, source: Source, last: int) -> None:
+        document = {"last": last, "of": dict(source.asked)}
         await self._shelf.write([Change(COLLECTION, source.trigger.key, document)])
+        source.last = last
 
 
 def _rows(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
@@ -193,20 +229,25 @@ def _rows(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
     """
     with path.open("rb") as file:
         head = file.read(len(_SQLITE))
+    if not head:
+        raise ValueError(f"{path} is empty: it is being written, or nothing was yet")
     return _sqlite(path, table, last) if head == _SQLITE else _tinydb(path, table, last)
 
 
 def _sqlite(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)
     try:
-        connection.row_factory = sqlite3.Row
+        # Else one text that is no UTF-8 would stop the feed for ever.
+        connection.text_factory = lambda data: data.decode(errors="replace")
         name = '"' + table.replace('"', '""') + '"'
         newest: int = connection.execute(f"SELECT coalesce(max(rowid), 0) FROM {name}").fetchone()[0]  # noqa: S608
-        if last is None or newest < last:  # begins now, or the table was made anew
+        if last is None or newest < last:  # begins now, or rows were deleted
             return [], newest
-        query = f"SELECT rowid AS _row, * FROM {name} WHERE rowid > ? ORDER BY rowid LIMIT {_ROWS}"  # noqa: S608
-        found = [Row(row) for row in map(dict, connection.execute(query, (last,)))]
-        return found, found[-1]["_row"] if found else last
+        query = f"SELECT rowid, * FROM {name} WHERE rowid > ? ORDER BY rowid LIMIT {_ROWS}"  # noqa: S608
+        cursor = connection.execute(query, (last,))
+        columns = ["_row", *(column[0] for column in cursor.description[1:])]
+        found = cursor.fetchall()
+        return [dict(zip(columns, row, strict=True)) for row in found], found[-1][0] if found else last
     finally:
         connection.close()
 
@@ -215,7 +256,7 @@ def _tinydb(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
     if path.stat().st_size > _LARGEST:
         raise ValueError(f"{path} is larger than {_LARGEST} bytes: use SQLite for that")
     try:
-        document = orjson.loads(path.read_bytes() or b"{}")
+        document = orjson.loads(path.read_bytes())
         rows = {int(key): row for key, row in document.get(table or "_default", {}).items()}
     except (orjson.JSONDecodeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is neither SQLite nor TinyDB: {error}") from error
@@ -223,7 +264,12 @@ def _tinydb(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
     if last is None or newest < last:
         return [], newest
     numbers = sorted(number for number in rows if number > last)[:_ROWS]
-    return [Row({"_row": number, **rows[number]}) for number in numbers], numbers[-1] if numbers else last
+    found = [{"_row": number, **_members(rows[number])} for number in numbers]
+    return found, numbers[-1] if numbers else last
+
+
+def _members(document: Any) -> Row:
+    return document if isinstance(document, dict) else {"payload": document}
 
 
 def _plain(value: Any) -> Any:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import inotify_simple
+
+
+class Seen(NamedTuple):
+    """A file that came, went or changed."""
+
+    name: str
+    written: bool  # something was written into it
 
 
 class Watch:
@@ -44,9 +51,10 @@ class Watch:
             except OSError:
                 continue  # removed meanwhile, or no watches left
 
-    def changed(self) -> Sequence[str]:
-        """Names that came or went since the last call."""
-        return [event.name for event in self._inotify.read(timeout=0)]
+    def changed(self) -> Sequence[Seen]:
+        """What happened since the last call."""
+        modify = inotify_simple.flags.MODIFY
+        return [Seen(event.name, bool(event.mask & modify)) for event in self._inotify.read(timeout=0)]
 
     def close(self) -> None:
         """Watch no more."""
