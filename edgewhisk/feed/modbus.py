@@ -24,6 +24,7 @@ _KNOWN: Final = {
     "port": "of an RTU line: name of a [serial.NAME], a path below /dev, or usb:VENDOR:PRODUCT[:SERIAL]",
     "host": "of Modbus TCP: HOST or HOST:PORT",
     "unit": "address of the device, 0 to 247 (default: the profile's)",
+    "points": "names of those that are read (default: all): several triggers may share a device",
     "every": "seconds between two readings (default: the profile's)",
     "timeout": "seconds for an answer (default: the profile's)",
 }
@@ -42,8 +43,7 @@ class ModbusFeed:
         self._fire = fire
         self._clock = clock
         self._buses: dict[Address, Bus] = {}
-        self._tasks: dict[Address, asyncio.Task[None]] = {}
-        self._running = False
+        self._tasks: asyncio.TaskGroup | None = None  # while it runs
 
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -61,7 +61,10 @@ class ModbusFeed:
             times[key] = value = parameters.get(key, usual)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0.05 <= value <= 86_400:
                 raise FeedError(f"{key} must be 0.05 to 86400 seconds, not {value!r}")
-        return {"profile": profile.name, "unit": unit, **times, **where}
+        checked = {"profile": profile.name, "unit": unit, **times, **where}
+        if "points" in parameters:
+            checked["points"] = _points(profile, parameters["points"])
+        return checked
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`."""
@@ -69,8 +72,9 @@ class ModbusFeed:
         await self.remove(trigger)
         profile = _profile(parameters["profile"])
         bus = self.bus(parameters, profile)
+        wanted = tuple(parameters.get("points", ()))
         bus.devices.append(
-            Device(trigger, parameters["unit"], profile, parameters["every"], parameters["timeout"])
+            Device(trigger, parameters["unit"], profile, parameters["every"], parameters["timeout"], wanted)
         )
         bus.changed.set()
 
@@ -116,17 +120,13 @@ class ModbusFeed:
 
     async def run(self) -> None:
         """See `spi.Feed`."""
-        self._running = True
         try:
-            for address in self._buses:
-                self._start(address)
-            await asyncio.Event().wait()
+            async with asyncio.TaskGroup() as self._tasks:
+                for bus in self._buses.values():
+                    self._start(self._tasks, bus)
+                await asyncio.Event().wait()
         finally:
-            self._running = False
-            for task in self._tasks.values():
-                task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-            self._tasks.clear()
+            self._tasks = None
 
     def address(self, where: Mapping[str, Any]) -> Address:
         """Where `port` or `host` is; raises `FeedError`."""
@@ -147,16 +147,22 @@ class ModbusFeed:
         """The bus at an address; begins to serve it."""
         address = self.address(where)
         bus = self._buses.get(address)
+        section = self._sections.get(where.get("port", ""))
+        line = ports.line_of(profile.line if profile else Line(), section)
+        if bus is not None and profile is not None and bus.line != line and not address.host:
+            if bus.devices:
+                raise FeedError(
+                    f"{address} is open with other settings ({_told(bus.line)}): not {_told(line)}"
+                )
+            bus.relined(line)
         if bus is None:
-            section = self._sections.get(where.get("port", ""))
-            line = ports.line_of(profile.line if profile else Line(), section)
             bus = self._buses[address] = Bus(address, line, self._clock, self._take)
-            if self._running:
-                self._start(address)
+            if self._tasks is not None:
+                self._start(self._tasks, bus)
         return bus
 
-    def _start(self, address: Address) -> None:
-        self._tasks[address] = asyncio.create_task(self._buses[address].run(), name=f"modbus {address}")
+    def _start(self, tasks: asyncio.TaskGroup, bus: Bus) -> None:
+        tasks.create_task(bus.run(), name=f"modbus {bus.address}")
 
     def _take(self, device: Device, readings: Sequence[Reading]) -> None:
         bus = next((bus for bus in self._buses.values() if device in bus.devices), None)
@@ -168,6 +174,17 @@ class ModbusFeed:
         if self._fire.full():
             bus.held.clear()
             self._fire.on_room(bus.held.set)
+
+
+def _told(line: Line) -> str:
+    return f"{line.baudrate} {line.bytesize} {line.parity} {line.stopbits:g}"
+
+
+def _points(profile: Profile, wanted: object) -> list[str]:
+    known = [point.name for point in profile.points]
+    if not isinstance(wanted, list) or not wanted or not all(name in known for name in wanted):
+        raise FeedError(f"points must be a list of some of {', '.join(known)}, not {wanted!r}")
+    return wanted
 
 
 def _profile(name: object) -> Profile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import termios
 from collections.abc import Sequence
@@ -123,18 +124,27 @@ def connect(path: str, line: Line) -> serial.Serial:
         bytesize=line.bytesize,
         parity=_PARITIES[line.parity],
         stopbits=line.stopbits,
-        rtscts=line.flow == "rtscts",
-        xonxoff=line.flow == "xonxoff",
         timeout=0,
         exclusive=True,
     )
     try:
+        settle(device, line)
+    except OSError:
+        device.close()
+        raise
+    return device
+
+
+def settle(device: serial.Serial, line: Line) -> None:
+    """What is set on an open port; raises `OSError`."""
+    device.rtscts, device.xonxoff = line.flow == "rtscts", line.flow == "xonxoff"
+    # pyserial's lock binds only programs that ask for it; this one makes every other open fail.
+    fcntl.ioctl(device.fileno(), termios.TIOCEXCL)
+    try:
         if line.rs485:
             device.rs485_mode = rs485.RS485Settings()
     except (ValueError, OSError, termios.error) as error:
-        device.close()
         raise OSError(22, f"the driver has no RS-485 mode ({error})") from error
-    return device
 
 
 def problem(error: Exception) -> str:
