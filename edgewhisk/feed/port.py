@@ -51,4 +51,6 @@ class Port:
     asking: dict[bytes, asyncio.TimerHandle] = field(default_factory=dict)  # question -> when it is next
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    search: asyncio.Task[None] | None = None  # for the port while it is away
+    holds: set[str] = field(default_factory=set)  # why it is not read: "full", "flood"
     listening: asyncio.TimerHandle | None = None  # for the silence behind an unfinished frame

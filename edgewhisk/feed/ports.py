@@ -118,15 +118,20 @@ def line_of(line: Line, section: Serial | None) -> Line:
 
 def connect(path: str, line: Line) -> serial.Serial:
     """Open a port for us alone; may block for a while on odd devices. Raises `OSError`."""
-    device = serial.Serial(
-        locate(path),
-        line.baudrate,
-        bytesize=line.bytesize,
-        parity=_PARITIES[line.parity],
-        stopbits=line.stopbits,
-        timeout=0,
-        exclusive=True,
-    )
+    try:
+        device = serial.Serial(
+            locate(path),
+            line.baudrate,
+            bytesize=line.bytesize,
+            parity=_PARITIES[line.parity],
+            stopbits=line.stopbits,
+            rtscts=line.flow == "rtscts",
+            xonxoff=line.flow == "xonxoff",
+            timeout=0,
+            exclusive=True,
+        )
+    except termios.error as error:
+        raise OSError(22, f"the driver refuses these settings ({error})") from error
     try:
         settle(device, line)
     except OSError:
@@ -137,9 +142,15 @@ def connect(path: str, line: Line) -> serial.Serial:
 
 def settle(device: serial.Serial, line: Line) -> None:
     """What is set on an open port; raises `OSError`."""
-    device.rtscts, device.xonxoff = line.flow == "rtscts", line.flow == "xonxoff"
-    # pyserial's lock binds only programs that ask for it; this one makes every other open fail.
-    fcntl.ioctl(device.fileno(), termios.TIOCEXCL)
+    try:
+        # pyserial's lock binds only programs that ask for it; this one makes every other open fail.
+        fcntl.ioctl(device.fileno(), termios.TIOCEXCL)
+        if device.rtscts != (line.flow == "rtscts"):
+            device.rtscts = line.flow == "rtscts"
+        if device.xonxoff != (line.flow == "xonxoff"):
+            device.xonxoff = line.flow == "xonxoff"
+    except termios.error as error:
+        raise OSError(22, f"the driver refuses these settings ({error})") from error
     try:
         if line.rs485:
             device.rs485_mode = rs485.RS485Settings()

@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import logging
 import os
+import termios
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import serial
@@ -196,23 +198,31 @@ class SerialFeed:
 
         loop.add_reader(watch.fileno(), appeared)
         try:
-            while True:
-                self._wake.clear()
-                missing = [port for port in self._ports.values() if port.device is None]
-                watch.follow(port.settings.path for port in missing)
-                for port in missing:
-                    await self._open(port)
-                away = any(port.device is None for port in self._ports.values())
-                try:
-                    async with asyncio.timeout(LOOK_AGAIN if away else None):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
+            async with asyncio.TaskGroup() as searches:
+                while True:
+                    await self._look(watch, searches)
         finally:
             loop.remove_reader(watch.fileno())
             watch.close()
             for port in self._ports.values():
                 self._close(port)
+
+    async def _look(self, watch: Watch, searches: asyncio.TaskGroup) -> None:
+        """Search for the ports that are away, and wait until it is worth searching again."""
+        self._wake.clear()
+        missing = [port for port in self._ports.values() if port.device is None]
+        watch.follow(port.settings.path for port in missing)
+        for port in missing:  # at once: opening a wedged one may take long
+            if port.search is None or port.search.done():
+                port.search = searches.create_task(self._open(port))
+        if missing:
+            await asyncio.wait([port.search for port in missing if port.search], timeout=LOOK_AGAIN)
+        away = any(port.device is None for port in self._ports.values())
+        try:
+            async with asyncio.timeout(LOOK_AGAIN if away else None):
+                await self._wake.wait()
+        except TimeoutError:
+            return
 
     def _state(self, port: Port, quiet: float) -> str:
         silent = quiet and port.device is not None and self._clock.monotonic() - port.heard > quiet
@@ -264,6 +274,7 @@ class SerialFeed:
             device.close()  # removed meanwhile
             return
         port.device, port.state, port.last_error = device, "running", ""
+        port.holds.clear()
         port.opened += 1
         port.heard = self._clock.monotonic()
         asyncio.get_running_loop().add_reader(device.fileno(), self._readable, port)
@@ -334,9 +345,9 @@ class SerialFeed:
                     "serial port %s: more than %d frames a second", port.settings.path, port.settings.rate
                 )
             port.floods += 1
-            asyncio.get_running_loop().remove_reader(device.fileno())
+            self._hold(port, device, "flood")
             wait = max(0.0, port.second + 1.0 - port.heard)
-            asyncio.get_running_loop().call_later(wait, self._read_on, port, device)
+            asyncio.get_running_loop().call_later(wait, self._read_on, port, device, "flood")
 
     def _deliver(self, port: Port, frames: Sequence[bytes]) -> None:
         profile, decode = port.settings.profile, port.decode
@@ -362,13 +373,20 @@ class SerialFeed:
         self._fire(events)
         if self._fire.full() and port.device is not None:
             port.pauses += 1
-            device = port.device
-            asyncio.get_running_loop().remove_reader(device.fileno())
-            self._fire.on_room(lambda: self._read_on(port, device))
+            if "full" not in port.holds:
+                self._hold(port, port.device, "full")
+                self._fire.on_room(partial(self._read_on, port, port.device, "full"))
 
-    def _read_on(self, port: Port, device: serial.Serial) -> None:
+    def _hold(self, port: Port, device: serial.Serial, why: str) -> None:
+        """Read no more until nothing holds the port any more: the kernel holds its bytes back."""
+        port.holds.add(why)
+        asyncio.get_running_loop().remove_reader(device.fileno())
+
+    def _read_on(self, port: Port, device: serial.Serial, why: str) -> None:
         if port.device is device:
-            asyncio.get_running_loop().add_reader(device.fileno(), self._readable, port)
+            port.holds.discard(why)
+            if not port.holds:
+                asyncio.get_running_loop().add_reader(device.fileno(), self._readable, port)
 
     def _drop(self, port: Port) -> None:
         self._close(port)
@@ -382,6 +400,9 @@ class SerialFeed:
         port.asking.clear()
         if device is not None:
             asyncio.get_running_loop().remove_reader(device.fileno())
+            with contextlib.suppress(OSError, termios.error):
+                # Else closing waits up to 30 s for a wedged device to take what was written.
+                termios.tcflush(device.fileno(), termios.TCOFLUSH)
             device.close()
 
 

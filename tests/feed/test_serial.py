@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import subprocess
+import sys
+import termios
+import threading
 import tty
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +16,7 @@ from typing import Any
 
 import orjson
 import pytest
+from serial.tools import list_ports, list_ports_common
 
 from edgewhisk.clock import SystemClock
 from edgewhisk.device.profile import Line
@@ -159,12 +164,143 @@ def test_writing_and_what_is_told_when_it_cannot_be(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+def test_a_usb_device_is_found_under_another_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel lists is the only thing that is not real here."""
+    there: list[list_ports_common.ListPortInfo] = []
+    monkeypatch.setattr(list_ports, "comports", lambda: there)
+
+    def listed(path: Path, serial_number: str) -> list_ports_common.ListPortInfo:
+        found = list_ports_common.ListPortInfo(str(path))
+        found.vid, found.pid, found.serial_number = 0x1A86, 0x7523, serial_number
+        return found
+
+    async def play() -> None:
+        fire = RecordingFire()
+        async with feed(fire, meter=Serial("usb:1A86:7523:mine", "arduino/dht")) as made:
+            await ask(made, T, "meter")
+            await state(made, "waiting")
+            for number in (0, 3, 1):
+                with plugged(tmp_path / f"ttyUSB{number}") as device, plugged(tmp_path / "other"):
+                    there[:] = [listed(tmp_path / "other", "x"), listed(tmp_path / f"ttyUSB{number}", "mine")]
+                    await state(made, "running", seconds=2)
+                    fire.calls.clear()
+                    os.write(device, LINE)
+                    await fire.count(1)
+                    there.clear()
+                await state(made, "waiting")
+            assert "no such USB device" in (await state(made, "waiting"))["last_error"]
+        there[:] = [listed(tmp_path / "a", "x"), listed(tmp_path / "b", "mine")]
+        with pytest.raises(FileNotFoundError, match="several devices fit"):
+            ports.locate("usb:1a86:7523")
+
+    asyncio.run(play())
+
+
+def test_a_full_queue_holds_a_flood_back(tmp_path: Path) -> None:
+    """The flood's second being over does not mean that there is room."""
+
+    async def play() -> None:
+        fire = RecordingFire()
+        with plugged(tmp_path / "a") as mad:
+            async with feed(fire, mad=Serial(str(tmp_path / "a"), "arduino/dht", rate=50)) as made:
+                await ask(made, T, "mad")
+                await state(made, "running")
+                os.set_blocking(mad, False)
+                fire.fill()
+                os.write(mad, LINE * 100)  # more than a second may bring, at once
+                end = asyncio.get_running_loop().time() + 2.2
+                while asyncio.get_running_loop().time() < end:
+                    with contextlib.suppress(BlockingIOError):
+                        os.write(mad, LINE * 50)
+                    await asyncio.sleep(0.01)
+                assert made.describe(T)["floods"] >= 1
+                assert len(fire.events) <= ports_chunk()  # one wake-up's worth
+                fire.make_room()
+                await fire.wait_for(lambda seen: len(seen.events) > ports_chunk())
+
+    asyncio.run(play())
+
+
+def test_a_port_that_wedges_when_it_is_opened_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, connect = threading.Event(), ports.connect
+
+    def slow(path: str, line: Line) -> Any:
+        if path.endswith("wedged"):
+            release.wait(20)
+        return connect(path, line)
+
+    monkeypatch.setattr(ports, "connect", slow)
+
+    async def play() -> None:
+        sections = {
+            "wedged": Serial(str(tmp_path / "wedged"), "arduino/dht"),
+            "good": Serial(str(tmp_path / "good"), "arduino/dht"),
+        }
+        with plugged(tmp_path / "wedged"):
+            async with feed(RecordingFire(), **sections) as made:
+                await ask(made, T, "wedged")
+                await ask(made, OTHER, "good")
+                for _ in range(2):
+                    with plugged(tmp_path / "good"):
+                        await state(made, "running", OTHER, seconds=2)
+                    await state(made, "waiting", OTHER)
+                release.set()
+                await state(made, "running")
+
+    asyncio.run(play())
+
+
+def test_rs485_is_set_or_told(tmp_path: Path) -> None:
+    async def play() -> None:
+        with plugged(tmp_path / "a"):
+            async with feed(
+                RecordingFire(), bus=Serial(str(tmp_path / "a"), "arduino/dht", rs485=True)
+            ) as made:
+                await ask(made, T, "bus")
+                async with asyncio.timeout(5):
+                    while "no RS-485 mode" not in made.describe(T)["last_error"]:  # noqa: ASYNC110 - a real port
+                        await asyncio.sleep(0.01)  # a pty has none
+                assert made.describe(T)["state"] == "waiting"
+
+    asyncio.run(play())
+
+
+def test_a_port_that_refuses_its_settings_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise termios.error(22, "Invalid argument")
+
+    with plugged(tmp_path / "p"), monkeypatch.context() as patch:
+        patch.setattr(termios, "tcsetattr", refuse)
+        with pytest.raises(OSError, match="driver refuses these settings"):
+            ports.connect(str(tmp_path / "p"), Line())
+
+
+def test_what_is_set_is_set(tmp_path: Path) -> None:
+    with plugged(tmp_path / "p"):
+        device = ports.connect(str(tmp_path / "p"), Line(115200, 8, "even", 2, "rtscts"))
+        control, speed = termios.tcgetattr(device.fileno())[2], termios.tcgetattr(device.fileno())[5]
+        assert speed == termios.B115200
+        assert control & termios.CSTOPB
+        assert control & termios.CRTSCTS
+        device.close()
+
+
 def test_two_programs_do_not_share_a_port(tmp_path: Path) -> None:
     with plugged(tmp_path / "p"):
         mine = ports.connect(str(tmp_path / "p"), Line())
         with pytest.raises(OSError, match="lock") as caught:
             ports.connect(str(tmp_path / "p"), Line())
         assert "another program" in ports.problem(caught.value)
+        # Nor does a program that asks for no lock get it; root may always.
+        code = f"import os; os.setuid(65534); os.open({os.ttyname(mine.fileno())!r}, os.O_RDWR | os.O_NOCTTY)"
+        if os.geteuid() == 0:
+            Path(os.ttyname(mine.fileno())).chmod(0o666)
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+            assert "Device or resource busy" in done.stderr
         mine.close()
 
 
