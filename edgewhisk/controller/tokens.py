@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the command line makes tokens without the seams and what th
     from edgewhisk.spi import Clock
 
 _FRESH: Final = 1.0  # seconds that what is known of the files counts as true
+_TICK: Final = 50_000_000  # ns
 _LONGEST: Final = 64  # characters of a device's name
 _SHOWN: Final = 12  # characters of a hash that name a token
 
@@ -40,8 +41,9 @@ def add_token(state_dir: Path, trigger: FullyQualifiedName, device: str) -> str:
     token = secrets.token_urlsafe(32)
     where = folder(state_dir)
     where.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = where / _hash(token)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    path, half = where / _hash(token), where / f".{_hash(token)}"
+    # Under its name when it is whole: the gateway reads the folder when a name comes or goes.
+    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump({"trigger": str(trigger), "device": device}, file)
         if os.geteuid() == 0:  # root may add one for a service that runs as another user
             owner = state_dir.stat()
@@ -49,6 +51,12 @@ def add_token(state_dir: Path, trigger: FullyQualifiedName, device: str) -> str:
             os.chown(where, owner.st_uid, owner.st_gid)
         file.flush()
         os.fsync(file.fileno())
+    half.rename(path)
+    folder_fd = os.open(where, os.O_RDONLY)
+    try:
+        os.fsync(folder_fd)
+    finally:
+        os.close(folder_fd)
     return token
 
 
@@ -57,6 +65,8 @@ def tokens_of(state_dir: Path) -> dict[str, DeviceToken]:
     where = folder(state_dir)
     found = {}
     for path in sorted(where.iterdir()) if where.exists() else []:
+        if path.name.startswith("."):
+            continue  # being written
         try:
             document: Any = json.loads(path.read_text(encoding="utf-8"))
             found[path.name] = DeviceToken(path.name[:_SHOWN], document["trigger"], document["device"])
@@ -82,7 +92,7 @@ class DeviceTokens:
         self._state_dir = state_dir
         self._clock = clock
         self._looked = -_FRESH
-        self._seen: object = None
+        self._seen: int | None = None
         self._known: dict[str, DeviceToken] = {}
 
     def check(self, header: str, trigger: FullyQualifiedName) -> str:
@@ -105,9 +115,12 @@ class DeviceTokens:
         self._looked = now
         where = folder(self._state_dir)
         seen = where.stat().st_mtime_ns if where.exists() else None
-        if seen != self._seen:
-            self._seen = seen
-            self._known = tokens_of(self._state_dir)
+        if seen == self._seen:
+            return
+        # What changes within the same tick of the kernel's clock (10 ms at most) changes no time.
+        settled = seen is None or self._clock.now() * 1_000_000 - seen > _TICK
+        self._seen = seen if settled else None
+        self._known = tokens_of(self._state_dir)
 
 
 def _hash(token: str) -> str:

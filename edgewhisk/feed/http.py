@@ -75,8 +75,9 @@ class HttpFeed:
             self._refused[trigger] = self._refused.get(trigger, 0) + 1
             raise
         now = self._clock.now()
-        head = {"device": device, "taken_at": now}
-        events = [TriggerEvent(trigger, orjson.dumps({**head, **one}), now, durable=True) for one in readings]
+        # A device may say when it measured, but not that it is another one.
+        told = [orjson.dumps({"taken_at": now, **one, "device": device}) for one in readings]
+        events = [TriggerEvent(trigger, text, now, durable=True) for text in told]
         await self._fire(events)
         self._taken[trigger] += len(events)
         return len(events)

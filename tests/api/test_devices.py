@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import http.client
 import json
 import subprocess
 import sys
@@ -56,9 +58,21 @@ def test_a_device_posts_with_its_token_and_nothing_else(made: Gateway) -> None:
     for wrong in (b"{", 5, [5], [{"c": 1}] * 1001):
         assert post(wrong, f"Bearer {mine}") == 400
     assert post(b" " * (1 << 20) + b"{}", f"Bearer {mine}") == 413
+    chunked = http.client.HTTPConnection("127.0.0.1", made.port, timeout=20)
+    for size, status in ((2, 202), (40, 413)):  # of 64 KiB each, and no word of how many
+        body = iter([b" " * 65_536] * size + [b'{"c":4,"device":"another"}'])
+        with contextlib.suppress(ConnectionError):  # it may stop reading
+            chunked.request("POST", path, body, {"Authorization": f"Bearer {mine}"}, encode_chunked=True)
+        answer = chunked.getresponse()
+        assert answer.status == status
+        answer.read()
+        chunked.close()
+    until(lambda: made.count("posted") == 4)
+    (last,) = [one for one in made.activations("posted") if one["response"]["result"]["c"] == 4]
+    assert last["response"]["result"]["device"] == "greenhouse"  # as the token says
     assert made.call("GET", "_/triggers", Authorization=f"Bearer {mine}").status == 401
     feed = next(one for one in made.status()["feeds"] if one["feed"] == "http/post")
-    assert (feed["delivered"], feed["garbage"]) == (3, 4)
+    assert (feed["delivered"], feed["garbage"]) == (4, 4)
     known = json.loads(run(made, "device", "tokens").stdout)
     (found,) = [one for one in known if one["device"] == "greenhouse"]
     assert mine not in json.dumps(known)

@@ -1,0 +1,91 @@
+"""Tokens of devices: whole or not there, followed at once, worthless when removed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from edgewhisk.clock import SystemClock
+from edgewhisk.controller.tokens import DeviceTokens, add_token, folder, remove_token, tokens_of
+from edgewhisk.entity.names import parse_name
+from edgewhisk.errors import BadRequest, Forbidden, NotFound, Unauthorized
+
+T, OTHER = parse_name("/guest/t", "_"), parse_name("/guest/other", "_")
+
+
+class Seconds(SystemClock):
+    """A clock that is a second later each time it is asked."""
+
+    passed = 0.0
+
+    def monotonic(self) -> float:
+        self.passed += 1.0
+        return self.passed
+
+
+def test_a_token_is_good_for_its_trigger_until_it_is_removed(tmp_path: Path) -> None:
+    tokens = DeviceTokens(tmp_path, Seconds())
+    mine, other = add_token(tmp_path, T, "greenhouse"), add_token(tmp_path, OTHER, "x")
+    assert tokens.check(f"Bearer {mine}", T) == "greenhouse"
+    assert tokens.check(f"bearer  {mine} ", T) == "greenhouse"
+    with pytest.raises(Forbidden):
+        tokens.check(f"Bearer {other}", T)
+    for wrong in (
+        "",
+        "Bearer",
+        f"Basic {mine}",
+        f"Bearer {mine}x",
+        "Bearer \ud800".encode(errors="replace").decode(),
+    ):
+        with pytest.raises(Unauthorized):
+            tokens.check(wrong, T)
+    shown = next(token.id for token in tokens_of(tmp_path).values() if token.device == "greenhouse")
+    assert mine not in shown
+    remove_token(tmp_path, shown)
+    with pytest.raises(Unauthorized):
+        tokens.check(f"Bearer {mine}", T)
+    with pytest.raises(NotFound):
+        remove_token(tmp_path, shown)
+    assert tokens.check(f"Bearer {other}", OTHER) == "x"
+
+
+def test_files_are_secret_and_hold_no_token(tmp_path: Path) -> None:
+    token = add_token(tmp_path, T, "greenhouse")
+    (path,) = folder(tmp_path).iterdir()
+    assert (path.stat().st_mode & 0o777, folder(tmp_path).stat().st_mode & 0o777) == (0o600, 0o700)
+    assert token not in path.read_text() + path.name
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a\nb"])
+def test_names_are_short_and_printable(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadRequest, match="printable"):
+        add_token(tmp_path, T, name)
+
+
+def test_damaged_and_unfinished_files_are_no_tokens(tmp_path: Path) -> None:
+    add_token(tmp_path, T, "greenhouse")
+    for name, text in (
+        ("a" * 64, "{"),
+        ("b" * 64, "[]"),
+        (f".{'c' * 64}", '{"trigger":"/guest/t","device":"x"}'),
+    ):
+        (folder(tmp_path) / name).write_text(text)
+    assert [token.device for token in tokens_of(tmp_path).values()] == ["greenhouse"]
+
+
+def test_every_token_is_known_however_fast_they_are_made(tmp_path: Path) -> None:
+    tokens, made, stop = DeviceTokens(tmp_path, Seconds()), list[str](), threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            with pytest.raises(Unauthorized):
+                tokens.check("Bearer none", T)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    made += [add_token(tmp_path, T, f"d{number}") for number in range(30)]
+    stop.set()
+    looking.join()
+    assert [tokens.check(f"Bearer {token}", T) for token in made] == [f"d{number}" for number in range(30)]
