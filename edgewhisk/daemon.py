@@ -259,7 +259,7 @@ class Daemon:
         self._shaped = ShapedFire(self._controller, self._clock, self._shelf)
         fire, clock = self._shaped, self._clock
         return [
-            MqttFeed(links, fire, clock, self._dead, origins),
+            MqttFeed(links, fire, clock, self._dead, [*origins, *self._shaped.origins()]),
             SerialFeed(config.serial, fire, clock),
             ModbusFeed(config.serial, fire, clock),
             AlarmsFeed(fire, clock, self._shelf),

@@ -2,13 +2,16 @@
 
 A reading that is held for a window, a batch or the end of an interval is in memory; if its source
 waits for it to be on disk (MQTT QoS 1), it is put on the shelf before, and taken up again after a crash.
+It leaves the shelf when the event that carries it is on disk; an event that the disk refused is fired again.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
@@ -17,6 +20,16 @@ from edgewhisk.spi import Change, Clock, Fire, Shelf
 
 COLLECTION: Final = "held"
 _TICK: Final = 1.0  # seconds at most until held readings are looked at again
+BACKLOG: Final = 1000  # readings on their way to the shelf; beyond, sources are held back
+OWED: Final = 1000  # events that the disk refused, to be fired again; beyond, the oldest go
+Held = dict[str, Shape]  # token -> where the reading is held
+
+
+class Let(NamedTuple):
+    """Events of a shape, and the tokens of readings that are held no more when they are on disk."""
+
+    events: Sequence[TriggerEvent]
+    done: Sequence[str]
 
 
 class ShapedFire:
@@ -29,6 +42,11 @@ class ShapedFire:
         self._shelf = shelf
         self._shapes: dict[FullyQualifiedName, Shape] = {}
         self._timers: dict[FullyQualifiedName, asyncio.TimerHandle] = {}
+        self._writing = 0  # readings on their way to the shelf
+        self._waiting: list[Callable[[], None]] = []  # sources that wait for them
+        self._owed: deque[Let] = deque()
+        self._retry: asyncio.TimerHandle | None = None
+        self.dropped = 0  # events that were owed for too long
         self._kept = dict(sorted(shelf.read(COLLECTION).items()))  # of earlier lives
         self._last = max((int(key.rpartition("|")[2]) for key in self._kept), default=0)
 
@@ -42,6 +60,8 @@ class ShapedFire:
         before = self._shapes.get(trigger)
         if before is not None and before.wish != wish:
             del self._shapes[trigger]
+            if timer := self._timers.pop(trigger, None):
+                timer.cancel()
             self._let(trigger, before, before.due(self._clock.monotonic(), everything=True))
             before = None
         if before is None and wish is not None and wish != Wish():
@@ -53,45 +73,87 @@ class ShapedFire:
         shape = self._shapes.get(trigger)
         if shape is None:
             return {}
-        return {"offered": shape.offered, "let_through": shape.let_through, "held": shape.holding}
+        counts = {"offered": shape.offered, "let_through": shape.let_through, "held": shape.holding}
+        return {**counts, **({"dropped": self.dropped} if self.dropped else {})}
+
+    def origins(self) -> list[str]:
+        """Of readings that earlier lives held: their source may bring them again."""
+        return [document["origin"] for document in self._kept.values() if document.get("origin")]
 
     def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
         """See `spi.Fire`."""
         if not self._shapes or not any(event.trigger in self._shapes for event in events):
             return self._fire(events)
+        self._again()
         passing: list[TriggerEvent] = []
         kept: list[Change] = []
-        done: list[Change] = []
+        held: Held = {}
+        let: list[Let] = []
         for event in events:
             shape = self._shapes.get(event.trigger)
             if shape is None:
                 passing.append(event)
                 continue
             token = self._token(event) if event.durable else ""
-            before = shape.holding
-            let = shape.offer(event.payload, self._clock.monotonic(), token)
-            passing += (event._replace(payload=payload) for payload in let)
-            if token and shape.holding > before:
-                kept.append(Change(COLLECTION, token, {"payload": event.payload.decode(), "at": event.at}))
-            done += _gone(shape)
+            payloads = shape.offer(event.payload, self._clock.monotonic(), token)
+            taken, done = shape.moved()
+            durable = event.durable or bool(done)
+            fired = [event._replace(payload=payload, durable=durable) for payload in payloads]
+            passing += fired
+            if done:
+                let.append(Let(fired, done))
+            if taken:
+                held[token] = shape
+                document = {"payload": event.payload.decode(), "at": event.at, "origin": event.origin}
+                kept.append(Change(COLLECTION, token, document))
             self._plan(event.trigger, shape)
         accepted = self._fire(passing)
-        self._forget(accepted, done)
-        if not kept:
+        stored = self._keep(kept) if kept else None
+        for one in let:
+            self._settle(accepted, one)
+        if stored is None:
             return accepted
-        return asyncio.ensure_future(_both(accepted, self._shelf.write(kept)))
+        both = asyncio.ensure_future(_both(accepted, stored))
+        both.add_done_callback(partial(self._undo, held))
+        return both
 
     def full(self) -> bool:
         """See `spi.Fire`."""
-        return self._fire.full()
+        return self._writing >= BACKLOG or self._fire.full()
 
     def on_room(self, resume: Callable[[], None]) -> None:
         """See `spi.Fire`."""
-        self._fire.on_room(resume)
+        if self._writing >= BACKLOG:
+            self._waiting.append(resume)
+        else:
+            self._fire.on_room(resume)
 
     def _token(self, event: TriggerEvent) -> str:
         self._last += 1
         return f"{event.trigger.key}|{self._last:016d}"
+
+    def _keep(self, kept: Sequence[Change]) -> asyncio.Future[None]:
+        """Put readings on the shelf."""
+        self._writing += len(kept)
+        stored = self._shelf.write(kept)
+
+        def settled(_: asyncio.Future[None]) -> None:
+            self._writing -= len(kept)
+            if self._writing < BACKLOG:
+                waiting, self._waiting = self._waiting, []
+                for resume in waiting:
+                    resume()
+
+        stored.add_done_callback(settled)
+        return stored
+
+    def _undo(self, held: Held, done: asyncio.Future[None]) -> None:
+        """The disk refused something: the source will bring these readings again."""
+        if not done.cancelled() and done.exception() is None:
+            return
+        for shape in set(held.values()):
+            shape.drop(held)
+        self._forget(list(held))
 
     def _take_up(self, trigger: FullyQualifiedName) -> None:
         """Hold again what an earlier life held."""
@@ -99,7 +161,7 @@ class ShapedFire:
         shape = self._shapes[trigger]
         for key in mine:
             payload = self._kept.pop(key)["payload"].encode()
-            self._let(trigger, shape, shape.offer(payload, self._clock.monotonic(), key))
+            self._let(trigger, shape, shape.offer(payload, self._clock.monotonic(), key, again=True))
         self._plan(trigger, shape)
 
     def _plan(self, trigger: FullyQualifiedName, shape: Shape) -> None:
@@ -120,25 +182,46 @@ class ShapedFire:
 
     def _let(self, trigger: FullyQualifiedName, shape: Shape, payloads: Sequence[bytes]) -> None:
         """Fire what was held."""
-        if payloads:
-            now = self._clock.now()
-            accepted = self._fire([TriggerEvent(trigger, payload, now, durable=True) for payload in payloads])
-            self._forget(accepted, _gone(shape))
+        _, done = shape.moved()
+        now = self._clock.now()
+        fired = [TriggerEvent(trigger, payload, now, durable=True) for payload in payloads]
+        if fired or done:
+            self._again()
+            self._settle(self._fire(fired), Let(fired, done))
 
-    def _forget(self, accepted: asyncio.Future[None], done: Sequence[Change]) -> None:
-        """Take readings off the shelf once the event that carries them is on disk."""
+    def _settle(self, accepted: asyncio.Future[None], let: Let) -> None:
+        """Take readings off the shelf once the events that carry them are on disk."""
 
         def settled(future: asyncio.Future[None]) -> None:
-            if not future.cancelled() and future.exception() is None:
-                self._shelf.write(done)
+            if future.cancelled() or future.exception() is None:
+                self._forget(let.done)
+                return
+            self._owed.append(let)
+            if len(self._owed) > OWED:  # what is on the shelf is taken up again by the next life
+                self.dropped += len(self._owed.popleft().events)
+            if self._retry is None:
+                self._retry = asyncio.get_running_loop().call_later(_TICK, self._again)
 
-        if done:
-            accepted.add_done_callback(settled)
+        accepted.add_done_callback(settled)
+
+    def _again(self) -> None:
+        """Fire what the disk refused, before anything that is newer."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        owed, self._owed = self._owed, deque()
+        for let in owed:
+            self._settle(self._fire(let.events), let)
+
+    def _forget(self, tokens: Sequence[str]) -> None:
+        if tokens:
+            gone = self._shelf.write([Change(COLLECTION, token, None) for token in tokens])
+            gone.add_done_callback(_seen)  # what stays is taken up again by the next life
 
 
-def _gone(shape: Shape) -> list[Change]:
-    released, shape.released = shape.released, []
-    return [Change(COLLECTION, token, None) for token in released]
+def _seen(done: asyncio.Future[None]) -> None:
+    if not done.cancelled():
+        done.exception()
 
 
 async def _both(first: asyncio.Future[None], second: asyncio.Future[None]) -> None:

@@ -7,7 +7,7 @@ One `Shape` for each trigger; it keeps what the last reading of each source was,
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +18,8 @@ from edgewhisk.errors import Fault, FeedError
 
 SOURCES: Final = 10_000  # remembered; the one that was silent for longest goes first
 _BATCH: Final = 10_000  # readings of one event at most
-HELD: Final = 100_000  # readings that may be held in all; beyond, windows end early
+HELD: Final = 100_000  # readings that may be held in all; beyond, the oldest source's are let through early
+ROOM: Final = 16 << 20  # bytes of them
 _DAY: Final = 86_400.0  # seconds
 _VALUES: Final = ("mean", "min", "max", "last", "count", "sum")
 _SOURCE: Final = ("topic", "port", "unit")  # what tells sources apart, if `by` does not say
@@ -96,42 +97,73 @@ class _Source:
     waiting: Document | None = None  # held back by `least`
     collected: list[Document] = field(default_factory=list)
     begun: float = 0.0
-    tokens: list[str] = field(default_factory=list)  # of the readings that are held
+    tokens: list[str] = field(default_factory=list)  # of the readings that are held, in their order
+    sizes: list[int] = field(default_factory=list)  # and their bytes
 
 
 class Shape:
     """The shaping of one trigger. `now` is monotonic seconds.
 
-    Who must know when a held reading is done with gives it a token; `released` collects the tokens of
-    those whose event was let through, or that a newer reading has replaced.
+    Who must know when a held reading is done with gives it a token; `moved` tells which are held now, and
+    which are not any more: their event was let through, or a newer reading has replaced them.
     """
 
     def __init__(self, wish: Wish) -> None:
         """Nothing was seen yet."""
         self.wish = wish
         self._sources: OrderedDict[tuple[Any, ...], _Source] = OrderedDict()
-        self.offered = self.let_through = self.holding = 0
-        self.released: list[str] = []
+        self.offered = self.let_through = self.holding = self.bytes = 0
+        self._taken: dict[str, None] = {}
+        self._released: list[str] = []
 
-    def offer(self, payload: bytes, now: float, token: str = "") -> list[bytes]:
-        """Events to fire now that a reading came; none, and `holding` risen, if it is held."""
+    def offer(self, payload: bytes, now: float, token: str = "", *, again: bool = False) -> list[bytes]:
+        """Events to fire now that a reading came; none, and `holding` risen, if it is held.
+
+        `again`: it was held in an earlier life, so it is wanted.
+        """
         document = orjson.loads(payload)
         self.offered += 1
-        source = self._find(document)
+        events: list[bytes] = []
+        source = self._find(document, now, events)
         source.seen += 1
-        if not self._wanted(source, document, now):
-            return []
+        if not again and not self._wanted(source, document, now):
+            return events
         if self.wish.seconds:
             source.begun = source.begun if source.collected else now
             source.collected.append(document)
-            self._hold(source, token)
+            self._hold(source, token, len(payload))
             source.fired = document
-            full = len(source.collected) >= self.wish.count or self.holding >= HELD
-            late = now - source.begun >= self.wish.seconds
-            return self._fire(source, now) if full or late else []
-        source.waiting = document
-        self._hold(source, token)
-        return self._fire(source, now) if now - source.fired_at >= self.wish.least else []
+            full = len(source.collected) >= self.wish.count
+            ready = full or now - source.begun >= self.wish.seconds
+        else:
+            self._release(source)  # the newer one stands for it
+            source.waiting = document
+            self._hold(source, token, len(payload))
+            ready = now - source.fired_at >= self.wish.least
+        if ready:
+            events += self._fire(source, now)
+        while self.holding > HELD or self.bytes > ROOM:
+            events += self._fire(next(one for one in self._sources.values() if one.tokens), now)
+        return events
+
+    def moved(self) -> tuple[list[str], list[str]]:
+        """Tokens that are held since the last call, and those of before that are not any more."""
+        taken, self._taken = self._taken, {}
+        released, self._released = self._released, []
+        return list(taken), released
+
+    def drop(self, tokens: Collection[str]) -> None:
+        """Forget readings that are held: their source brings them again."""
+        for source in self._sources.values():
+            for at in reversed(range(len(source.tokens))):
+                if source.tokens[at] in tokens:
+                    self.holding -= 1
+                    self.bytes -= source.sizes[at]
+                    del source.tokens[at], source.sizes[at]
+                    if source.collected:
+                        del source.collected[at]
+                    else:
+                        source.waiting = None
 
     def due(self, now: float, *, everything: bool = False) -> list[bytes]:
         """Events whose time has come without a new reading, or of all that is held."""
@@ -154,9 +186,23 @@ class Shape:
         ]
         return min(times, default=None)
 
-    def _hold(self, source: _Source, token: str) -> None:
+    def _hold(self, source: _Source, token: str, size: int) -> None:
         source.tokens.append(token)
+        source.sizes.append(size)
         self.holding += 1
+        self.bytes += size
+        if token:
+            self._taken[token] = None
+
+    def _release(self, source: _Source) -> None:
+        self.holding -= len(source.tokens)
+        self.bytes -= sum(source.sizes)
+        for token in source.tokens:
+            if token in self._taken:
+                del self._taken[token]
+            elif token:
+                self._released.append(token)
+        source.tokens, source.sizes = [], []
 
     def _fire(self, source: _Source, now: float) -> list[bytes]:
         """Let through what a source holds."""
@@ -168,29 +214,27 @@ class Shape:
             return []
         source.fired_at = now
         self.let_through += 1
-        self.holding -= len(source.tokens)
-        self.released += [token for token in source.tokens if token]
-        source.tokens = []
+        self._release(source)
         return [orjson.dumps(event)]
 
-    def _find(self, document: Document) -> _Source:
+    def _find(self, document: Document, now: float, events: list[bytes]) -> _Source:
         key = tuple(
             document.get(name) if _plain(document.get(name)) else None for name in self.wish.by or _SOURCE
         )
         source = self._sources.get(key)
         if source is None:
+            if len(self._sources) >= SOURCES:
+                events += self._forget(now)
             source = self._sources[key] = _Source()
-            if len(self._sources) > SOURCES:
-                self._forget()
         else:
             self._sources.move_to_end(key)
         return source
 
-    def _forget(self) -> None:
-        """Make room for a source: the one that was silent for longest and holds nothing goes."""
-        idle = next((key for key, one in self._sources.items() if not one.tokens), None)
-        if idle is not None:
-            del self._sources[idle]
+    def _forget(self, now: float) -> list[bytes]:
+        """Make room for a source: the one that was silent for longest goes, best one that holds nothing."""
+        oldest = next(iter(self._sources))
+        key = next((key for key, one in self._sources.items() if not one.tokens), oldest)
+        return self._fire(self._sources.pop(key), now)
 
     def _wanted(self, source: _Source, document: Document, now: float) -> bool:
         """Whether a reading says something new."""

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import re
+import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import parse_name
-from edgewhisk.errors import FeedError
-from edgewhisk.feed.shaped import ShapedFire
+from edgewhisk.errors import FeedError, StorageError
+from edgewhisk.feed import shaping
+from edgewhisk.feed.shaped import BACKLOG, ShapedFire
 from edgewhisk.feed.shaping import SOURCES, Shape, read
+from edgewhisk.spi import Change
 from tests.fakes.fire import RecordingFire
 
 T = parse_name("/guest/t", "_")
@@ -110,15 +114,50 @@ def test_a_batch_loses_nothing_and_keeps_order(
         sent.setdefault(str(source), []).append(number)
     take(shape.due(now, everything=True))
     assert found == sent
-    assert shape.holding == 0
-    assert sorted(shape.released) == sorted(f"t{number}" for number in range(len(steps)))
+    assert (shape.holding, shape.bytes) == (0, 0)
+    assert shape.moved() == ([], [])  # nothing was held that is not let through
 
 
-def test_sources_are_bounded() -> None:
-    shape = Shape(read({"onlyChanges": True}))
+@pytest.mark.parametrize("wish", [{"onlyChanges": True}, {"batch": {"count": 3}}, {"minInterval": 60}])
+def test_sources_are_bounded_and_none_of_their_readings_is_lost(wish: dict[str, Any]) -> None:
+    shape, found = Shape(read(wish)), list[bytes]()
     for number in range(SOURCES + 10):
-        shape.offer(b'{"topic":"%d"}' % number, 0.0)
+        for second in (0, 1):
+            found += shape.offer(b'{"topic":"%d","n":%d}' % (number, second), 0.0)
     assert len(shape._sources) == SOURCES
+    found += shape.due(0.0, everything=True)
+    assert b"".join(found).count(b'"n":') == 2 * (SOURCES + 10)
+    assert (shape.holding, shape.bytes) == (0, 0)
+
+
+def test_what_is_held_is_bounded_by_number_and_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shaping, "HELD", 100)
+    monkeypatch.setattr(shaping, "ROOM", 10_000)
+    for size in (1, 900):
+        shape, found = Shape(read({"batch": {"seconds": 3600}})), list[bytes]()
+        for number in range(500):
+            reading = {"topic": str(number % 7), "n": number, "pad": "x" * size}
+            found += shape.offer(orjson.dumps(reading), 0.0, f"t{number}")
+            assert shape.holding <= 100
+            assert shape.bytes <= 10_000
+        found += shape.due(0.0, everything=True)
+        seen: dict[str, list[int]] = {}
+        for event in found:
+            for one in orjson.loads(event)["readings"]:
+                seen.setdefault(one["topic"], []).append(one["n"])
+        assert seen == {str(topic): list(range(topic, 500, 7)) for topic in range(7)}
+
+
+def test_a_reading_that_a_newer_one_replaces_is_held_no_more() -> None:
+    shape = Shape(read({"minInterval": 10}))
+    assert shape.offer(b'{"n":0}', 0.0, "t0") == [b'{"n":0}']
+    assert shape.moved() == ([], [])
+    for number in range(1, 50):
+        shape.offer(b'{"n":%d}' % number, 1.0, f"t{number}")
+        assert shape.holding == 1
+        assert shape.moved() == ([f"t{number}"], [f"t{number - 1}"] if number > 1 else [])
+    assert shape.due(10.0) == [b'{"n":49}']
+    assert shape.moved() == ([], ["t49"])
 
 
 @pytest.mark.parametrize(
@@ -143,7 +182,7 @@ def test_wrong_wishes_are_named(wish: object, problem: str) -> None:
 
 
 def event(n: int, *, durable: bool = True) -> TriggerEvent:
-    return TriggerEvent(T, b'{"topic":"a","n":%d}' % n, 5, durable)
+    return TriggerEvent(T, b'{"topic":"a","n":%d}' % n, 5, durable, f"mqtt:{n}")
 
 
 def test_what_is_held_for_a_source_that_waits_is_on_disk_and_taken_up_again(tmp_path: Path) -> None:
@@ -173,6 +212,156 @@ def test_what_is_held_for_a_source_that_waits_is_on_disk_and_taken_up_again(tmp_
         await shelf.close()
 
     asyncio.run(scene())
+
+
+@pytest.mark.parametrize("filter_", [{"every": 3}, {"onlyChanges": True}, {"deadband": {"n": 1}}])
+def test_what_was_let_through_once_is_not_filtered_again_after_a_crash(
+    tmp_path: Path, filter_: dict[str, Any]
+) -> None:
+    async def scene() -> None:
+        wish = {**filter_, "batch": {"count": 100, "seconds": 3600}}
+        shelf, fire = Shelf.open(tmp_path), RecordingFire()
+        shaped = ShapedFire(fire, SystemClock(), shelf)
+        shaped.shape(T, wish)
+        for number in range(9):
+            await asyncio.wait_for(shaped([event(number)]), 5)
+        held = shaped.describe(T)["held"]
+        assert held >= 3
+        await shelf.close()
+        shelf = Shelf.open(tmp_path)
+        shaped = ShapedFire(fire, SystemClock(), shelf)
+        assert len(shaped.origins()) == held
+        shaped.shape(T, wish)
+        assert shaped.describe(T)["held"] == held
+        shaped.shape(T, None)
+        assert len(orjson.loads(fire.payloads[0])["readings"]) == held
+        await shelf.close()
+
+    asyncio.run(scene())
+
+
+def test_a_slow_shelf_holds_sources_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        shelf, fire, release, resumed = Shelf.open(tmp_path), RecordingFire(), threading.Event(), list[int]()
+        write = shelf._store.write
+
+        def slow(changes: Sequence[Change]) -> None:
+            release.wait(20)
+            write(changes)
+
+        monkeypatch.setattr(shelf._store, "write", slow)
+        shaped = ShapedFire(fire, SystemClock(), shelf)
+        shaped.shape(T, {"batch": {"seconds": 3600}})
+        sent = [shaped([event(number)]) for number in range(BACKLOG)]
+        assert shaped.full()
+        shaped.on_room(lambda: resumed.append(1))
+        release.set()
+        await asyncio.wait_for(asyncio.gather(*sent), 20)
+        assert resumed == [1]
+        assert not shaped.full()
+        await shelf.close()
+
+    asyncio.run(scene())
+
+
+class Card(RecordingFire):
+    """Keeps only what its disk took."""
+
+    bad = False
+
+    def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
+        if not self.bad or not any(one.durable for one in events):
+            return super().__call__(events)
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        failed.set_exception(StorageError("the disk is full"))
+        return failed
+
+
+STEP = st.one_of(
+    st.tuples(st.just("reading"), st.integers(0, 2)),
+    st.tuples(st.just("time"), st.integers(1, 8)),
+    st.tuples(st.sampled_from(["crash", "full", "free"]), st.just(0)),
+)
+
+
+BATCHES = st.sampled_from([{"count": 3, "seconds": 5}, {"count": 1}, {"seconds": 4}])
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(STEP, max_size=30), BATCHES)
+def test_no_reading_that_was_acknowledged_is_lost_or_overtakes_another(
+    steps: list[tuple[str, int]], batch: dict[str, Any]
+) -> None:
+    async def play(folder: Path) -> None:
+        source = Source(folder, {"batch": batch})
+        for number, step in enumerate([*steps, ("free", 0)]):
+            await source.step(number, *step)
+        assert await source.end() == source.acknowledged
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(play(Path(folder)))
+
+
+class Source:
+    """Sends each reading until it is acknowledged, as a broker does at QoS 1, over crashes and full disks."""
+
+    def __init__(self, folder: Path, wish: dict[str, Any]) -> None:
+        self.folder, self.wish = folder, wish
+        self.card, self.clock = Card(), Stopped()
+        self.acknowledged: dict[str, list[int]] = {}
+        self.open()
+
+    def open(self) -> None:
+        self.shelf = Shelf.open(self.folder)
+        self.shaped = ShapedFire(self.card, self.clock, self.shelf)
+        self.shaped.shape(T, self.wish)
+
+    async def step(self, number: int, what: str, how: int) -> None:
+        if what == "reading":
+            await self.send(str(how), number)
+        elif what == "time":
+            self.clock.passed += how
+            self.shaped._look(T, self.shaped._shapes[T])
+        elif what == "crash":
+            await self.shelf.close()
+            self.open()
+        else:
+            self.card.bad = what == "full"
+        await asyncio.sleep(0)
+
+    async def send(self, topic: str, number: int) -> None:
+        text = orjson.dumps({"topic": topic, "n": number})
+        for _ in range(2):  # and once more if it was refused
+            try:
+                await self.shaped([TriggerEvent(T, text, 5, True, f"o{number}")])
+            except StorageError:
+                continue
+            self.acknowledged.setdefault(topic, []).append(number)
+            return
+
+    async def end(self) -> dict[str, list[int]]:
+        """Let everything through; what came of the acknowledged readings, each where it came first."""
+        self.shaped.shape(T, None)
+        self.shaped._again()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await self.shelf.close()
+        assert Shelf.open(self.folder).read("held") == {}
+        found: dict[str, list[int]] = {}
+        for payload in self.card.payloads:
+            for one in orjson.loads(payload)["readings"]:
+                if one["n"] in self.acknowledged.get(one["topic"], ()):
+                    found.setdefault(one["topic"], []).append(one["n"])
+        return {topic: list(dict.fromkeys(numbers)) for topic, numbers in found.items()}
+
+
+class Stopped(SystemClock):
+    """A clock that a test moves."""
+
+    passed = 0.0
+
+    def monotonic(self) -> float:
+        return self.passed
 
 
 def test_what_is_due_is_fired_without_another_reading(tmp_path: Path) -> None:
