@@ -86,8 +86,15 @@ class Sending:
 class Connection:
     """One gmqtt client for the life of one connection."""
 
-    def __init__(self, link: MqttLink, take: Callable[[Connection, Sequence[Delivery]], None]) -> None:
-        """`take` gets what each chunk from the network brought."""
+    def __init__(
+        self,
+        link: MqttLink,
+        take: Callable[[Connection, Sequence[Delivery]], None],
+        refused: dict[str, str] | None = None,
+    ) -> None:
+        """`take` gets what each chunk from the network brought, `refused` why a filter was not granted."""
+        self._refused = {} if refused is None else refused
+        self._asked: dict[int, str] = {}  # packet identifier -> filter
         self._link = link
         self._take = take
         self._rest = bytearray()  # the beginning of a packet that is not whole
@@ -150,7 +157,8 @@ class Connection:
 
     def subscribe(self, pattern: str, qos: int) -> None:
         """Ask for a filter."""
-        self._client.subscribe(pattern, qos=qos)
+        self._refused.pop(pattern, None)
+        self._asked[self._client.subscribe(pattern, qos=qos)] = pattern
 
     def unsubscribe(self, pattern: str) -> None:
         """Ask for a filter no more."""
@@ -202,6 +210,7 @@ class Connection:
         client.set_config({"reconnect_retries": -2, "reconnect_delay": 0})  # -1 is for ever, 0 is once
         if link.username:
             client.set_auth_credentials(link.username, link.password)
+        client.on_subscribe = self._granted
         client.on_disconnect = lambda *_: self._lost.set()
         client.arrived = self._arrived
         return client
@@ -229,6 +238,11 @@ class Connection:
                 sending.settle(at)
         if written:
             self._send(bytes(written))
+
+    def _granted(self, _client: Any, mid: int, codes: Sequence[int], _properties: Any) -> None:
+        pattern = self._asked.pop(mid, None)
+        if pattern is not None and codes and codes[0] >= 0x80:
+            self._refused[pattern] = f"the broker does not grant {pattern} (code {codes[0]:#x}): see its ACL"
 
     def _arrived(self, data: bytes) -> None:
         """What came from the network."""

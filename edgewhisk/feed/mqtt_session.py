@@ -31,7 +31,7 @@ from edgewhisk.feed.dead_letters import DeadLetters, Letter
 from edgewhisk.feed.garbage import Garbage
 from edgewhisk.feed.mqtt_connection import Connection, Failed, MqttLink
 from edgewhisk.feed.mqtt_packets import Delivery, Message
-from edgewhisk.feed.payload import FORMATS, MalformedPayload, members
+from edgewhisk.feed.payload import FORMATS, MalformedPayload, check_size, members
 from edgewhisk.spi import Clock, Fire
 
 _log = logging.getLogger(__name__)
@@ -86,6 +86,7 @@ class Session:
         self._accepted: dict[str, asyncio.Future[None] | None] = dict.fromkeys(known[-WINDOW:])
         self._connection: Connection | None = None
         self._backoff = Backoff()
+        self._refused: dict[str, str] = {}  # filters that the broker does not grant, and why
         self.connected: Settled = lambda: None  # called after each connect
         self.state = "connecting"
         self.last_error = ""
@@ -148,12 +149,15 @@ class Session:
         found = self._subscriptions.get(trigger)
         if found is None:
             return {}
+        refused = next(
+            (self._refused[one.filter] for one in found.patterns if one.filter in self._refused), ""
+        )
         return {
-            "state": self.state,
+            "state": "refused" if refused and self.state == "running" else self.state,
             "broker": self.address,
             "topic": ", ".join(one.filter for one in found.patterns),
             "delivered": found.delivered,
-            "last_error": self.last_error,
+            "last_error": self.last_error or refused,
             **found.garbage.describe(),
             **self.counts,
         }
@@ -177,7 +181,8 @@ class Session:
     async def _serve(self) -> None:
         """One connection, until it is lost."""
         self.state = "connecting"
-        connection = Connection(self.link, self._take)
+        self._refused.clear()
+        connection = Connection(self.link, self._take, self._refused)
         try:
             async with asyncio.timeout(_PATIENCE):
                 await connection.open()
@@ -229,7 +234,7 @@ class Session:
             self._remember(origin, accepted)
         accepted.add_done_callback(lambda done: self._settled(connection, fresh, done))
         for delivery, pending in known:
-            if pending is None or pending.done():
+            if pending is None:
                 connection.acknowledge([delivery])
             else:  # delivered again before its event was on disk
                 again = partial(self._settled, connection, [(delivery, "")])
@@ -292,6 +297,7 @@ class Session:
     def _event(self, route: Route, delivery: Delivery, now: int) -> bytes:
         """The parameters of an event, b"" for none. Raises `MalformedPayload` or `Undecodable`."""
         found = route.subscription
+        check_size(delivery.payload)
         if found.profile is not None and found.decode is not None:
             parts = route.pattern.parts(delivery.topic)
             readings = found.decode(delivery.payload, parts, delivery.topic)

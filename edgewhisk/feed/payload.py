@@ -13,9 +13,17 @@ from typing import Any, Final
 import cbor2
 import orjson
 
+LARGEST: Final = 1 << 20  # bytes, as OpenWhisk's parameters: the queue holds many of them
+
 
 class MalformedPayload(ValueError):
     """The bytes are not what the feed was told to expect."""
+
+
+def check_size(data: bytes) -> None:
+    """Raises `MalformedPayload` for more than the parameters of an event may be."""
+    if len(data) > LARGEST:
+        raise MalformedPayload(f"{len(data)} bytes: an event takes {LARGEST} at most")
 
 
 def of_json(head: bytes, data: bytes) -> bytes:

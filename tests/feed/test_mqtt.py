@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +31,8 @@ from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.feed.mqtt_packets import Message
 from edgewhisk.feed.mqtt_session import Session
+from edgewhisk.links import mqtt_link
+from edgewhisk.settings import Mqtt
 from tests.fakes.fire import RecordingFire
 from tests.feed.certificates import Authority
 from tests.path.gateway import MOSQUITTO, mosquitto
@@ -113,6 +117,141 @@ def test_what_was_on_disk_but_not_acknowledged_is_recognised(tmp_path: Path) -> 
             await again.count(2)
             assert [event.payload for event in again.events] == [event.payload for event in events[3:]]
             assert made.counts["duplicates"] == 3
+
+    with_mosquitto(tmp_path, play)
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("disk", ["takes", "refuses"])
+def test_what_comes_again_while_it_is_written_is_acknowledged_when_it_is_on_disk(
+    tmp_path: Path, disk: str
+) -> None:
+    """Else it takes a place of the broker's window for ever: mosquitto has 20."""
+
+    async def play(port: int) -> None:
+        fire = RecordingFire()
+        async with feed(port, fire) as made:
+            fire.hold()
+            await publish(port, "t/a", 20, 0)
+            await fire.count(20)
+            assert made.session._connection is not None
+            made.session._connection.give_up(ConnectionResetError("by the test"))
+            await state(made.session, "running", 2)
+            await counted(made, "duplicates", 20)
+            if disk == "takes":
+                fire.commit()
+            else:
+                fire.fail()
+                await fire.count(40)  # brought once more
+            await publish(port, "t/b", 40, 0)  # they come only if the first are acknowledged
+            await fire.wait_for(lambda seen: sum(b"t/b" in one for one in seen.payloads) == 40)
+            once = 1 if disk == "takes" else 2
+            assert sum(b"t/a" in one for one in fire.payloads) == 20 * once
+
+    with_mosquitto(tmp_path, play)
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_filter_that_the_broker_does_not_grant_is_told(tmp_path: Path, version: int) -> None:
+    plugin = next(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"), None)
+    if plugin is None:
+        pytest.skip("mosquitto's dynamic security plugin is not installed")
+    acls = [{"acltype": "subscribePattern", "topic": "t/+", "allow": True}]
+    rights = {
+        "defaultACLAccess": {"publishClientSend": True, "publishClientReceive": True,
+                             "subscribe": False, "unsubscribe": True},
+        "clients": [], "anonymousGroup": "all",
+        "groups": [{"groupname": "all", "roles": [{"rolename": "all"}], "clients": []}],
+        "roles": [{"rolename": "all", "acls": acls}],
+    }  # fmt: skip
+    (tmp_path / "rights.json").write_bytes(orjson.dumps(rights))
+    settings = f"allow_anonymous true\nplugin {plugin}\nplugin_opt_config_file {tmp_path}/rights.json"
+
+    async def play(port: int) -> None:
+        fire = RecordingFire()
+        async with feed(port, fire, version=version) as made:
+            wish = {"topic": "secret/#", "qos": 1, "format": "json"}
+            await made.feed.add(OTHER, "mqtt/message", wish)
+            async with asyncio.timeout(10):
+                while made.feed.describe(OTHER)["state"] != "refused":  # noqa: ASYNC110 - a real broker
+                    await asyncio.sleep(0.01)
+            assert "does not grant secret/#" in made.feed.describe(OTHER)["last_error"]
+            assert made.feed.describe(TRIGGER)["state"] == "running"
+            await publish(port, "t/a", 1, 0)
+            await fire.count(1)
+
+    with mosquitto(tmp_path, settings) as port:
+        asyncio.run(play(port))
+
+
+@needs_mosquitto
+def test_a_password_file_of_the_broker(tmp_path: Path) -> None:
+    passwords = tmp_path / "passwords"
+    passwords.write_text("edge:secret\n")
+    passwords.chmod(0o600)
+    subprocess.run(["mosquitto_passwd", "-U", str(passwords)], check=True)
+    settings = f"allow_anonymous false\npassword_file {passwords}"
+    given = tmp_path / "password"
+    given.write_text("secret\n")
+    right = Mqtt(username="edge", password_file=given)
+
+    async def play(port: int) -> None:
+        url = f"mqtt://127.0.0.1:{port}"
+        link = mqtt_link("mqtt", replace(right, url=url), "edge-under-test")
+        assert "secret" not in repr(link)
+        fire = RecordingFire()
+        async with feed(port, fire, username=link.username, password=link.password) as made:
+            await made.feed.publish("", [Message("t/self", b'{"let":"in"}', 1)])
+            await fire.count(1)
+        wrong: dict[str, Any] = {"username": "edge", "password": "no"}
+        for version, login in ((4, {}), (5, {}), (4, wrong)):
+            stranger = unconnected()
+            stranger.sessions[""].link = MqttLink("127.0.0.1", port, "x", version=version, **login)
+            task = asyncio.create_task(stranger.run())
+            async with asyncio.timeout(20):
+                while stranger.sessions[""].state != "waiting":  # noqa: ASYNC110 - a real socket
+                    await asyncio.sleep(0.01)
+            assert "see username and password_file" in stranger.sessions[""].last_error
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    with mosquitto(tmp_path, settings) as port:
+        asyncio.run(play(port))
+
+
+@needs_mosquitto
+def test_a_message_that_is_too_large_is_a_dead_letter_and_the_next_one_comes(tmp_path: Path) -> None:
+    async def play(port: int) -> None:
+        fire = RecordingFire()
+        async with feed(port, fire) as made:
+            large = gmqtt.Message("t/a", b'"' + b"x" * (1 << 20) + b'"', qos=1)
+            await send(port, large, gmqtt.Message("t/a", b'{"n":1}', qos=1))
+            await fire.count(1)
+            assert told(fire) == [{"topic": "t/a", "n": 1}]
+            (letter,) = made.feed.dead.list()
+            assert "an event takes 1048576 at most" in letter["reason"]
+            kept = made.feed.dead.find(letter["id"])
+            assert kept is not None
+            with pytest.raises(FeedError, match="only the first 65536 of 1048578 bytes were kept"):
+                await made.feed.retry(kept)
+
+    with_mosquitto(tmp_path, play)
+
+
+@needs_mosquitto
+def test_the_will_is_told_when_a_gateway_dies(tmp_path: Path) -> None:
+    async def play(port: int) -> None:
+        watching = RecordingFire()
+        async with (
+            feed(port, watching, subscribe="gateways/+", client_id="watcher"),
+            feed(port, RecordingFire(), status_topic="gateways/two") as made,
+        ):
+            await watching.count(1)
+            assert made.session._connection is not None
+            made.session._connection._client._connection._transport.abort()  # no good-bye
+            await watching.count(3)
+            assert [found["payload"] for found in told(watching)] == ["online", "offline", "online"]
 
     with_mosquitto(tmp_path, play)
 
