@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from edgewhisk.device import profile as profiles
-from edgewhisk.device.decode import learner
+from edgewhisk.device.decode import Decode, Parts, Undecodable, learner
 from edgewhisk.device.profile import Profile
 from edgewhisk.device.topics import pattern
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
+from edgewhisk.entity.reading import Reading
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed.dead_letters import DeadLetters, Letter
 from edgewhisk.feed.mqtt_connection import Failed, MqttLink
 from edgewhisk.feed.mqtt_packets import Message
 from edgewhisk.feed.mqtt_session import Session, Subscription
 from edgewhisk.feed.payload import FORMATS
+from edgewhisk.feed.rebirth import Rebirths, command
 from edgewhisk.spi import Clock, FeedAction, Fire
 
 _KNOWN: Final = {
@@ -47,6 +50,7 @@ class MqttFeed:
     ) -> None:
         """`links` by broker, the one of `[mqtt]` under ""."""
         self.dead = dead
+        self._clock = clock
         self.sessions = {
             name: Session(name, link, fire, clock, dead, origins) for name, link in links.items()
         }
@@ -80,6 +84,8 @@ class MqttFeed:
         profile = _profile(parameters["profile"]) if "profile" in parameters else None
         topics = [parameters["topic"]] if "topic" in parameters else profile.topics if profile else ()
         decode, learn = learner(profile) if profile else (None, frozenset)
+        if decode is not None and profile is not None and profile.decoding == "sparkplug":
+            decode = self._reborn(session, decode)
         session.add(
             Subscription(
                 trigger,
@@ -99,6 +105,24 @@ class MqttFeed:
         del keep
         for session in self.sessions.values():
             session.remove(trigger)
+
+    def _reborn(self, session: Session, decode: Decode) -> Decode:
+        """The same, that asks a node to say again what its aliases stand for."""
+        rebirths = Rebirths()
+
+        def decoding(frame: bytes, parts: Parts, topic: str) -> tuple[Reading, ...]:
+            if parts.get("kind", "").endswith("CMD"):
+                return ()  # what is told to a node is no reading, least of all our own question
+            try:
+                return decode(frame, parts, topic)
+            except Undecodable:
+                where = rebirths.wanted(topic, self._clock.monotonic())
+                if where:
+                    with contextlib.suppress(ConnectionError):  # a dead letter that is retried meanwhile
+                        session.publish([Message(where, command(self._clock.now()))])
+                raise
+
+        return decoding
 
     def publish(self, broker: str, messages: Sequence[Message]) -> asyncio.Future[Failed]:
         """See `Connection.publish`.

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
+from edgewhisk.device.sparkplug import Payload
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError, FeedError
 from edgewhisk.feed import mqtt_packets as packets
@@ -31,6 +32,7 @@ from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.feed.mqtt_packets import Message
 from edgewhisk.feed.mqtt_session import Session
+from edgewhisk.feed.rebirth import PATIENCE, Rebirths
 from edgewhisk.links import mqtt_link
 from edgewhisk.settings import Mqtt
 from tests.fakes.fire import RecordingFire
@@ -520,6 +522,59 @@ def test_a_profile_tells_topics_and_readings_and_a_dead_letter_is_retried(tmp_pa
                 await made.feed.retry(kept._replace(trigger="/guest/none"))
 
     with_mosquitto(tmp_path, play)
+
+
+@needs_mosquitto
+def test_a_sparkplug_node_whose_birth_was_missed_is_asked_to_be_born_again(tmp_path: Path) -> None:
+    data, birth = Payload(), Payload()
+    data.metrics.add(alias=1, datatype=9, float_value=21.5)
+    birth.metrics.add(name="celsius", alias=1, datatype=9, float_value=20.5)
+
+    async def play(port: int) -> None:
+        fire, asked = RecordingFire(), asyncio.Event()
+        node = gmqtt.Client("node")
+        commands: list[Any] = []
+
+        def commanded(_client: Any, topic: str, payload: bytes, *_: Any) -> int:
+            found = Payload()
+            found.ParseFromString(payload)
+            commands.append((topic, [(one.name, one.boolean_value, one.datatype) for one in found.metrics]))
+            asked.set()
+            return 0
+
+        node.on_message = commanded
+        await node.connect("127.0.0.1", port, version=MQTTv50)
+        node.subscribe("spBv1.0/plant/NCMD/press", qos=1)
+        async with feed(port, fire, subscribe="") as made:
+            checked = made.feed.check("mqtt/message", {"profile": "eclipse/sparkplug-b"})
+            await made.feed.add(TRIGGER, "mqtt/message", checked)
+            topic = "spBv1.0/plant/NDATA/press"
+            await send(port, *(gmqtt.Message(topic, data.SerializeToString(), qos=1) for _ in range(3)))
+            async with asyncio.timeout(10):
+                await asked.wait()
+            node.publish("spBv1.0/plant/NBIRTH/press", birth.SerializeToString(), qos=1)
+            await fire.count(1)
+            await send(port, gmqtt.Message(topic, data.SerializeToString(), qos=1))
+            await fire.count(2)
+            assert [one["celsius"] for one in told(fire)] == [20.5, 21.5]
+            assert commands == [("spBv1.0/plant/NCMD/press", [("Node Control/Rebirth", True, 11)])]  # once
+            assert "birth" in made.feed.dead.list()[0]["reason"]
+        await node.disconnect()
+
+    with_mosquitto(tmp_path, play)
+
+
+def test_who_is_asked_to_be_born_again() -> None:
+    rebirths = Rebirths()
+    where = "spBv1.0/g/NCMD/n"
+    assert rebirths.wanted("spBv1.0/g/DDATA/n/device", 0.0) == where
+    assert rebirths.wanted("spBv1.0/g/NDATA/n", PATIENCE - 1) == ""
+    assert rebirths.wanted("spBv1.0/g/NDATA/n", PATIENCE) == where
+    for useless in ("spBv1.0/g/NBIRTH/x", "spBv1.0/g/NDATA", "spBv1.0", "", "spBv1.0/g/STATE/h"):
+        assert rebirths.wanted(useless, 0.0) == ""
+    for number in range(5000):
+        rebirths.wanted(f"spBv1.0/g/NDATA/{number}", 0.0)
+    assert len(rebirths._asked) <= 1024
 
 
 @needs_mosquitto
