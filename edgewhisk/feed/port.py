@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from dataclasses import dataclass, field
+from typing import Final
 
 import serial
 
@@ -11,7 +14,11 @@ from edgewhisk.device.decode import Decode
 from edgewhisk.device.framing import Framer
 from edgewhisk.device.profile import Line, Profile
 from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.errors import CapabilityError, Undelivered
+from edgewhisk.feed import ports
 from edgewhisk.feed.garbage import Garbage
+
+SLOWEST: Final = 15.0  # seconds for one write
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +61,35 @@ class Port:
     search: asyncio.Task[None] | None = None  # for the port while it is away
     holds: set[str] = field(default_factory=set)  # why it is not read: "full", "flood"
     listening: asyncio.TimerHandle | None = None  # for the silence behind an unfinished frame
+
+
+async def send(device: serial.Serial, path: str, data: bytes) -> None:
+    """Write all of `data`, as fast as the line takes it."""
+    sent = 0
+    try:
+        async with asyncio.timeout(SLOWEST):
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    sent += os.write(device.fileno(), data[sent:])
+                if sent == len(data):
+                    return
+                await _writable(device.fileno())
+    except (OSError, serial.SerialException) as error:
+        kind: type[CapabilityError] = Undelivered
+        why = ports.problem(error)
+        if isinstance(error, TimeoutError):
+            why = f"it took {sent} of {len(data)} bytes within {SLOWEST:g} s"
+            # Begun is not undone: a device must not get its beginning twice.
+            kind = CapabilityError if sent else Undelivered
+        raise kind(f"serial.write: {path}: {why}") from error
+
+
+async def _writable(number: int) -> None:
+    """Wait until a port takes more."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_writer(number, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(number)

@@ -26,7 +26,7 @@ from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed import ports
-from edgewhisk.feed.port import Port, PortSettings
+from edgewhisk.feed.port import Port, PortSettings, send
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import Serial
 from edgewhisk.spi import Clock, FeedAction, Fire
@@ -35,7 +35,6 @@ _log = logging.getLogger(__name__)
 
 CHUNK: Final = 16_384  # bytes read in one go
 SAMPLE: Final = 24  # bytes of what came last that `describe` shows
-SLOWEST: Final = 15.0  # seconds for one write
 LOOK_AGAIN: Final = 1.0  # seconds between looks for a port that is away
 IDLE: Final = 0.25  # seconds of silence after which an unfinished binary frame is none
 _BYTES: Final = 1 << 18  # a second from one port; more is a device gone mad
@@ -121,27 +120,7 @@ class SerialFeed:
         if port.device is None:
             raise Undelivered(f"serial.write: {path}: {port.last_error or 'it is not open'}")
         async with port.writing:
-            await self._send(port.device, path, data)
-
-    async def _send(self, device: serial.Serial, path: str, data: bytes) -> None:
-        """Write all of `data`, as fast as the line takes it."""
-        sent = 0
-        try:
-            async with asyncio.timeout(SLOWEST):
-                while True:
-                    with contextlib.suppress(BlockingIOError):
-                        sent += os.write(device.fileno(), data[sent:])
-                    if sent == len(data):
-                        return
-                    await _writable(device.fileno())
-        except (OSError, serial.SerialException) as error:
-            kind: type[CapabilityError] = Undelivered
-            why = ports.problem(error)
-            if isinstance(error, TimeoutError):
-                why = f"it took {sent} of {len(data)} bytes within {SLOWEST:g} s"
-                # Begun is not undone: a device must not get its beginning twice.
-                kind = CapabilityError if sent else Undelivered
-            raise kind(f"serial.write: {path}: {why}") from error
+            await send(port.device, path, data)
 
     def command(self, name: str, command: str, kind: str = "") -> bytes:
         """The bytes of a command that the profile of a port has; raises `CapabilityError`."""
@@ -404,14 +383,3 @@ class SerialFeed:
                 # Else closing waits up to 30 s for a wedged device to take what was written.
                 termios.tcflush(device.fileno(), termios.TCOFLUSH)
             device.close()
-
-
-async def _writable(number: int) -> None:
-    """Wait until a port takes more."""
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_writer(number, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_writer(number)

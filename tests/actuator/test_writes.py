@@ -195,7 +195,7 @@ def test_a_port_that_is_away_is_written_to_when_it_comes(tmp_path: Path) -> None
 def test_what_a_line_took_only_in_part_is_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgewhisk.feed.serial.SLOWEST", 0.2)
+    monkeypatch.setattr("edgewhisk.feed.port.SLOWEST", 0.2)
     master, slave = os.openpty()
     tty.setraw(slave)
 
