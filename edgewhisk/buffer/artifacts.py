@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import orjson
 
-from edgewhisk.buffer.journal import FORMAT, Frame
-from edgewhisk.buffer.log import Log
+from edgewhisk.buffer.disk import Disk, RealDisk
+from edgewhisk.buffer.journal import FORMAT, Frame, Scan
+from edgewhisk.buffer.log import HEADER, Log, Segment
 from edgewhisk.buffer.storage import LogDB, LogStorage
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Change
 
-_HEADER: Final = "H"
 _WRITTEN: Final = "D"  # a document; number is its id; text is {"t": table, "d": document}
 _REMOVED: Final = "R"  # number is its id; text is the table's name as JSON
 _SPARE: Final = 4 << 20  # bytes of garbage that are tolerated
@@ -30,10 +30,10 @@ _MOST_SEGMENTS: Final = 64
 class Artifacts:
     """`spi.ArtifactStore` on a directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, disk: Disk) -> None:
         """Use `open`, which recovers."""
         self.incidents: list[str] = []
-        self._log = Log(directory)
+        self._log = Log(disk, directory)
         self._lock = threading.RLock()
         self._texts: dict[str, dict[int, bytes]] = {}  # table -> id -> document
         self._last = 0
@@ -41,9 +41,9 @@ class Artifacts:
         self.db = LogDB(self._tables, self._table, storage=LogStorage)
 
     @classmethod
-    def open(cls, directory: Path) -> Artifacts:
+    def open(cls, directory: Path, disk: Disk | None = None) -> Artifacts:
         """Recover what is there, or begin anew; raises `StorageError`."""
-        store = cls(directory)
+        store = cls(directory, disk or RealDisk())
         store._recover()
         return store
 
@@ -87,24 +87,25 @@ class Artifacts:
             return
         self._reclaim()
         try:
-            if self._log.full:
-                self._roll()
-            self._log.append([frames])
+            self._append(frames)
         except StorageError:
-            self._roll()  # the segment was given up; a full disk refuses the new one too
-            self._log.append([frames])
+            self._append(frames)  # the segment was given up; a full disk refuses the new one too
         for frame in frames:
             self._apply(frame)
 
+    def _append(self, frames: Sequence[Frame]) -> None:
+        if self._log.full:
+            self._roll()
+        self._log.append(frames)
+
     def _roll(self) -> None:
-        header = {"format": FORMAT, "last": self._last}
-        self._log.roll(self._last + 1, Frame(_HEADER, self._last + 1, orjson.dumps(header)))
+        self._log.roll(self._last + 1, {"format": FORMAT, "last": self._last})
 
     def _reclaim(self) -> None:
         """Move what lives to a new segment when most of the log is garbage."""
         live = sum(len(text) for texts in self._texts.values() for text in texts.values())
         crowded = len(self._log.segments) > _MOST_SEGMENTS
-        if self._log.size <= 2 * live + _SPARE and not crowded:
+        if self._log.held <= 2 * live + _SPARE and not crowded:
             return
         old = list(self._log.segments)
         self._roll()
@@ -114,27 +115,35 @@ class Artifacts:
             for doc_id, text in texts.items()
         ]
         if moved:
-            self._log.append([moved])
+            self._log.append(moved)
         for segment in old:  # oldest first: a removal must never be dropped before what it removes
             self._log.drop(segment)
 
     def _recover(self) -> None:
-        end = 0
+        """Replay all; what cannot be read is set aside and named."""
         for segment in list(self._log.segments):
-            found = segment.scan()
-            if not found.frames and segment is self._log.segments[-1]:
-                self._log.set_aside(segment)  # the crash came before anything was in it
+            found = self._scan(segment)
+            if found is None or not found.frames:
+                if segment.held:
+                    self.incidents.append(f"{segment.path}: nothing in it is readable; set aside")
+                self._log.set_aside(segment)
                 continue
             if found.corrupt:
                 self.incidents.append(f"{segment.path}: {found.corrupt} damaged line(s) skipped")
             for frame in found.frames:
                 self._replay(frame)
-            end = found.end
         if self._log.segments:
-            self._log.resume(end)
+            self._log.cut(self._log.segments[-1])
+
+    def _scan(self, segment: Segment) -> Scan | None:
+        try:
+            return self._log.scan(segment)
+        except StorageError as error:
+            self.incidents.append(str(error))
+            return None
 
     def _replay(self, frame: Frame) -> None:
-        if frame.op != _HEADER:
+        if frame.op != HEADER:
             self._apply(frame)
             return
         header: Mapping[str, Any] = orjson.loads(frame.text)
