@@ -14,14 +14,11 @@ from typing import Final, NamedTuple
 
 from edgewhisk.buffer.index import (
     COLUMNS,
-    FOOTER,
-    FOOTER_SIZE,
     SUMMARY,
     Index,
     Summary,
     fingerprint,
     footer,
-    footer_place,
     id_of,
     index_of,
     summary_of,
@@ -220,12 +217,10 @@ class Catalog:
     def _load(self, segment: Segment) -> tuple[Summary, tuple[int, int]]:
         """From the footer, else by reading it all. An unreadable segment has no records."""
         try:
-            last = self._log.frame(segment, segment.held - FOOTER_SIZE, FOOTER_SIZE - 1)
-            if last is not None and last.op == FOOTER:
-                frame = self._log.frame(segment, *footer_place(last))
-                if frame is not None and frame.op == SUMMARY:
-                    segment.size, segment.ended = segment.held, True
-                    return summary_of(frame)
+            frame = self._log.footer(segment)
+            if frame is not None and frame.op == SUMMARY:
+                segment.size, segment.ended = frame.start + frame.size + 1, True
+                return summary_of(frame)
             index = Index.of(self._log.scan(segment).frames)
         except StorageError:
             index = Index()

@@ -25,9 +25,6 @@ from edgewhisk.entity.activation import filed_under
 ACTIVATION: Final = "A"  # op of a record; its number is the sequence number
 COLUMNS: Final = "I"  # ops of a footer
 SUMMARY: Final = "M"
-FOOTER: Final = "F"
-FOOTER_SIZE: Final = 36  # bytes of a footer's last line, with its break
-_LINE: Final = len("00000000 i 0 ")  # what stands before the text of a footer's frame
 _ID: Final = b'"activationId":"'
 _START: Final = b'","start":'
 _NAMESPACE: Final = b'{"namespace":"'
@@ -160,25 +157,17 @@ def footer(index: Index, start: int) -> list[Frame]:
     parts += [index.sizes.tobytes(), index.names.tobytes()]
     packed = base64.b64encode(zlib.compress(b"".join(parts), 1))
     short = index.summary()
-    size = _LINE + len(packed)
     summary = orjson.dumps(
         {
             "records": short.count,
             "numbers": [short.first, short.last],
             "times": [short.since, short.upto],
             "names": [[*name, count] for name, count in short.names.items()],
-            "index": [start, size],
+            "index": [start, len("00000000 i 0 ") + len(packed)],
             "marks": base64.b64encode(short.marks).decode(),
         }
     )
-    place = b"%010d %010d" % (start + size + 1, _LINE + len(summary))
-    return [Frame(COLUMNS, 0, packed), Frame(SUMMARY, 0, summary), Frame(FOOTER, 0, place)]
-
-
-def footer_place(last: Frame) -> tuple[int, int]:
-    """Where the summary's line stands, told by a footer's last frame."""
-    start, size = last.text.split()
-    return int(start), int(size)
+    return [Frame(COLUMNS, 0, packed), Frame(SUMMARY, 0, summary)]
 
 
 def summary_of(frame: Frame) -> tuple[Summary, tuple[int, int]]:

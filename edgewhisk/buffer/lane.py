@@ -6,6 +6,7 @@ events, how far other gateways' records are here, what was lost.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -139,21 +140,30 @@ class Lane:
 
     def _replay(self) -> None:
         read, upto, places = self._newest()  # newest first
-        begun = len(read)
-        for segment in self._older(read):
-            wanted = segment.first >= upto if upto else self._recent(read, begun)
-            if wanted and (scan := self._read(segment)):
+        self._remember(read)
+        for segment in self._older(read) if upto else []:
+            if segment.first >= upto and (scan := self._read(segment)):
                 read.append((segment, scan))
         self._reopen(places)
-        for segment, scan in reversed(read[begun:]):
-            if upto:
-                self._follow(segment, scan)
-            else:
-                self.ledger.remember(scan.frames)
-        for segment, scan in reversed(read[:begun]):
-            self._follow(segment, scan)
+        for segment, scan in reversed(read):
+            for frame in scan.frames:
+                if frame.op != HEADER:
+                    self.ledger.replay(frame, segment.serial)
         if read:
             self.log.cut(read[0][0])
+
+    def _remember(self, read: list[tuple[Segment, Scan]]) -> None:
+        """Where the events of some older segments came from: of a full one's worth."""
+        found: list[list[Frame]] = []
+        size = 0
+        for segment in self._older(read) if self.name == NORMAL else []:
+            if size >= logs.SEGMENT:
+                break
+            size += segment.held
+            with contextlib.suppress(StorageError):
+                found.append(self.log.frames(segment, EVENT))
+        for frames in reversed(found):
+            self.ledger.remember(frames)
 
     def _newest(self) -> tuple[list[tuple[Segment, Scan]], int, list[Place]]:
         """Segments back to the newest header, and what `Ledger.load` makes of it."""
@@ -166,15 +176,6 @@ class Lane:
                 return read, *self.ledger.load(scan.frames[0])
             self.incidents.append(f"{segment.path}: the header is damaged; its records are read")
         return read, 0, []
-
-    def _follow(self, segment: Segment, scan: Scan) -> None:
-        for frame in scan.frames:
-            if frame.op != HEADER:
-                self.ledger.replay(frame, segment.serial)
-
-    def _recent(self, read: list[tuple[Segment, Scan]], begun: int) -> bool:
-        """Whether an older segment is read for the origins of events: a full one's worth is."""
-        return self.name == NORMAL and sum(segment.size for segment, _ in read[begun:]) < logs.SEGMENT
 
     def _older(self, read: list[tuple[Segment, Scan]]) -> list[Segment]:
         segments = self.log.segments

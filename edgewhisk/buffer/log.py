@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,9 @@ from edgewhisk.errors import StorageError
 
 SEGMENT: Final = 1 << 20  # bytes after which a new segment is begun
 HEADER: Final = "H"  # op of a segment's first frame; its text is a JSON object
+FOOTER: Final = "F"  # op of the line at the end of a sealed file: where the last frame of the footer stands
 SPARES: Final = 2
+_FOOTER_SIZE: Final = len("00000000 F 0 0000000000 0000000000\n")
 _BLOCK: Final = 4096  # bytes
 _SMALL: Final = 12 << 10  # bytes of a commit: below, allocating ahead costs less than the journal does
 _FEW: Final = 16  # commits that say nothing about their size yet
@@ -161,15 +164,37 @@ class Log:
         return [base + end for end in ends]
 
     def seal(self, frames: Sequence[Frame]) -> None:
-        """Write a footer as the segment's end. Where the disk refuses, the segment does without."""
+        """Write a footer behind what is there, and at the end of the file where it stands.
+
+        Nothing of the file is allocated or freed by that. Where the disk refuses, the segment does
+        without a footer.
+        """
         segment = self.segments[-1]
-        with contextlib.suppress(StorageError):
-            self.append(frames)
-            with contextlib.suppress(OSError):
-                if segment.held > segment.size:
-                    self.disk.truncate(self._file, segment.size)
-                    segment.held = segment.size
+        data, ends = encode(frames, segment.seed)
+        at = segment.size
+        place = b"%010d %010d" % (at + ends[-2], ends[-1] - ends[-2] - 1)
+        last, _ = encode([Frame(FOOTER, 0, place)], _footer_seed(segment))
+        foot = max(segment.held, at + len(data) + len(last)) - len(last)
+        try:
+            self.disk.write(self._file, data, at)
+            self.disk.write(self._file, last, foot)
+            self.disk.sync(self._file)
+        except OSError:
+            pass
+        else:
+            self._count(len(data) + len(last))
+            segment.size = at + len(data)
+            segment.held = foot + len(last)
         self.give_up()
+
+    def footer(self, segment: Segment) -> Frame | None:
+        """The last frame of a segment's footer, which tells of the others; raises `StorageError`."""
+        line = self.read(segment, segment.held - _FOOTER_SIZE, _FOOTER_SIZE)
+        last = read_line(line[:-1], _footer_seed(segment))
+        if last is None or last.op != FOOTER:
+            return None
+        start, size = map(int, last.text.split())
+        return self.frame(segment, start, size)
 
     def give_up(self) -> None:
         """Write to the newest segment no more."""
@@ -228,6 +253,14 @@ class Log:
     def frame(self, segment: Segment, start: int, size: int) -> Frame | None:
         """The frame whose line stands there; None if it is damaged. Raises `StorageError`."""
         return read_line(self.read(segment, start, size), segment.seed, start)
+
+    def frames(self, segment: Segment, op: str) -> list[Frame]:
+        """The frames of one kind that can be read in a segment, quickly; raises `StorageError`."""
+        data = self.read(segment, 0, segment.held)
+        head = rb"^[0-9a-f]{8} [%b%b]\d* \d+ .*$" % (op.encode(), op.lower().encode())
+        lines = re.finditer(head, data, re.MULTILINE)
+        found = (read_line(line[0], segment.seed, line.start()) for line in lines)
+        return [frame for frame in found if frame is not None]
 
     def header(self, segment: Segment) -> Frame | None:
         """The header of a segment; None if it is damaged. Raises `StorageError`."""
@@ -295,3 +328,8 @@ class Log:
     def _count(self, size: int) -> None:
         self.written += size
         self.commits += 1
+
+
+def _footer_seed(segment: Segment) -> int:
+    """Not that of the frames: whoever reads those does not meet this line far behind them."""
+    return segment.seed ^ 0xFFFFFFFF

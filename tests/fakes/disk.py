@@ -108,15 +108,16 @@ class MemoryDisk:
 
     def rename(self, old: Path, new: Path) -> None:
         self._check("rename")
-        self._file(old)
+        file = self._file(old)
         self._names[new] = self._names.pop(old)
-        self._did(Op("rename", path=old, new=new))
+        self._did(Op("rename", file, path=old, new=new))
 
     def remove(self, path: Path) -> None:
         self._check("remove")
-        self.free += len(self._contents[self._file(path)])
+        file = self._file(path)
+        self.free += len(self._contents[file])
         del self._names[path]
-        self._did(Op("remove", path=path))
+        self._did(Op("remove", file, path=path))
 
     def sync_directory(self, directory: Path) -> None:
         self._check("sync_directory")
@@ -225,10 +226,11 @@ def _apply(names: dict[Path, int], changes: list[Op]) -> None:
     for op in changes:
         if op.what == "make":
             names[op.path] = op.file
-        elif op.path in names:
-            file = names.pop(op.path)
-            if op.what == "rename":
-                names[op.new] = file
+            continue
+        if names.get(op.path) == op.file:
+            del names[op.path]
+        if op.what == "rename":
+            names[op.new] = op.file
 
 
 def _settle(contents: dict[int, bytearray], writes: list[Op]) -> None:
