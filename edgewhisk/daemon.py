@@ -26,6 +26,7 @@ from edgewhisk.buffer.activations import Activations as ActivationLog
 from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.buffer.disk import RealDisk
 from edgewhisk.buffer.shelf import Shelf
+from edgewhisk.buffer.wear import wear
 from edgewhisk.capability.capabilities import Doors
 from edgewhisk.capability.fetch import Fetch
 from edgewhisk.capability.outward import Outward
@@ -186,6 +187,7 @@ class Daemon:
             "state_dir": str(self._config.state_dir),
             "uptime": round(self._clock.monotonic() - self._started, 1),
             "buffer": {name: getattr(stats, name) for name in stats.__slots__},
+            "wear": wear(stats, self._config.buffer),
             "invoker": self._invoker.describe(),
             "sandboxes": {**self._sandboxes.describe(), "refused": self._doors.refused},
             "unruled": self._controller.unruled,

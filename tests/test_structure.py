@@ -45,7 +45,7 @@ PURE = [
     *(PACKAGE / "sandbox" / f"{name}.py" for name in ("abi", "outcome", "archive", "streams", "image")),
     *(
         PACKAGE / "buffer" / f"{name}.py"
-        for name in ("journal", "repair", "index", "ledger", "loss", "retention")
+        for name in ("journal", "repair", "index", "ledger", "loss", "retention", "wear")
     ),
     *(PACKAGE / "sync" / f"{name}.py" for name in ("batch", "uplink")),
 ]
@@ -139,6 +139,7 @@ def test_the_path_in_the_readme_exists() -> None:
         "device --help",
         "device show nova/sds011",
         "queue --help",
+        "buffer --help",
     ],
 )
 def test_quick_verbs_do_not_load_the_daemon(words: str) -> None:

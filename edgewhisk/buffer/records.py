@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from edgewhisk.buffer import log as logs
+from edgewhisk.buffer.catalog import Catalog
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.index import ACTIVATION, id_of
 from edgewhisk.buffer.journal import Frame
@@ -19,7 +20,7 @@ from edgewhisk.buffer.lane import Lane
 from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, event_id, lost_frame, told_frame
 from edgewhisk.buffer.log import Segment
 from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED, Loss, loss_record
-from edgewhisk.buffer.retention import Held, expired, over_quota, policies, rejects, victim
+from edgewhisk.buffer.retention import CLOCK_SET, Held, expired, over_quota, policies, rejects, victim
 from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
 from edgewhisk.errors import StorageError
 from edgewhisk.settings import EVICT_OLDEST, Buffer
@@ -190,6 +191,8 @@ class Records:
             record = loss_record(loss, self.normal.epoch, told, self._clock.now())
             with contextlib.suppress(StorageError):
                 if not self._recorded(errors, record.activation_id):
+                    if not self._admit(errors):
+                        continue
                     errors.write([Frame(ACTIVATION, 0, record.text)])
                 self.normal.write([told_frame(loss)])
 
@@ -247,7 +250,7 @@ class Records:
             lane.log.has_spare,
             len(segments),
             oldest is not None and not lane.unsynced_of(oldest),
-            lane.catalog.summary(oldest).upto if oldest is not None else 0,
+            _dated(lane.catalog, segments),
         )
 
     def _expire(self, lane: Lane) -> None:
@@ -283,6 +286,15 @@ class Records:
             return []
         short = lane.catalog.summary(segment)
         return [lost_frame(Loss(lane.name, reason, count, short.since, short.upto), name)]
+
+
+def _dated(catalog: Catalog, segments: Sequence[Segment]) -> int:
+    """How new the oldest segment is, ms: as the first whose records are of a time when the clock was set.
+
+    What stands before that one is older, whatever the clock said.
+    """
+    upto = (catalog.summary(segment).upto for segment in segments)
+    return next((time for time in upto if time >= CLOCK_SET), 0)
 
 
 def _routed(frames: Iterable[Frame]) -> tuple[list[Frame], dict[str, list[Frame]]]:

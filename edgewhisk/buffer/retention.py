@@ -25,7 +25,7 @@ class Held(NamedTuple):
     spare: bool  # its next segment needs no new space
     segments: int
     synced: bool  # the cloud has all of its oldest segment
-    upto: int  # start of the newest record of its oldest segment, ms; 0: it has none
+    upto: int  # start of the newest record of its oldest segment, ms; 0: unknown
 
     @property
     def can_give(self) -> bool:
@@ -49,12 +49,9 @@ def policies(given: Mapping[str, Lane], max_bytes: int) -> dict[str, Lane]:
 
 
 def expired(held: Held, now: int) -> bool:
-    """Whether all of the oldest segment is older than the lane keeps it.
-
-    Neither now nor a record's time counts while the clock was not set.
-    """
+    """Whether all of the oldest segment is older than the lane keeps it."""
     ttl = held.policy.ttl * 1000
-    return bool(ttl) and min(now, held.upto) >= CLOCK_SET and held.upto + ttl < now
+    return bool(ttl and held.upto) and held.upto + ttl < now
 
 
 def over_quota(held: Held, segment: int) -> bool:
