@@ -203,7 +203,10 @@ class Records:
         if not lane.log.full:
             return True
         self._expire(lane)
-        while over_quota(held := self._held(lane), logs.SEGMENT):
+        for _ in list(lane.log.segments):  # once each: unfinished events are written again, not dropped
+            held = self._held(lane)
+            if not over_quota(held, logs.SEGMENT):
+                break
             if rejects(held, logs.SEGMENT):
                 return False
             if not held.may_lose:
@@ -215,7 +218,9 @@ class Records:
     def _fit(self, need: int, lane: Lane | None = None) -> bool:
         """Keep the whole within its bounds when it grows by `need`; false if it cannot be."""
         hard, soft = self._bounds()
-        while self.held + need > min(hard, soft):
+        for _ in range(sum(len(one.log.segments) for one in self.lanes.values())):
+            if self.held + need <= min(hard, soft):
+                break
             lose = lane is not None and (self.held + need > hard or need > 0)
             name = victim([self._held(one) for one in self.lanes.values()], lose=lose)
             if name is None:
@@ -256,9 +261,10 @@ class Records:
     def _expire(self, lane: Lane) -> None:
         """Drop what is older than the lane keeps it, if it was not synced."""
         now = self._clock.now()
-        while lane.log.segments and expired(held := self._held(lane), now):
-            if held.synced:
-                break  # history: goes when the space is needed
+        for _ in list(lane.log.segments):
+            held = self._held(lane)
+            if held.synced or not expired(held, now):
+                break  # what is synced is history: it goes when the space is needed
             if held.segments == 1:
                 lane.roll()
             self._drop(lane, EXPIRED)

@@ -195,3 +195,15 @@ def test_lists_of_all_lanes_are_one(tmp_path: Path) -> None:
         assert one is not None
         assert one["start"] == n
     store.close()
+
+
+def test_unfinished_events_that_fill_the_buffer_are_kept_and_do_not_stop_it(tmp_path: Path) -> None:
+    store = open_store(tmp_path, max_bytes=4 * SEGMENT)
+    wait(lambda done: store.accept([message(n) for n in range(100)], done, urgent=True))
+    fill(store, NORMAL, range(1000, 1100))
+    assert store.stats().unfinished == 100
+    store.close()
+    store = open_store(tmp_path, max_bytes=4 * SEGMENT)
+    assert [int(one.activation_id, 16) for one in store.unfinished()] == list(range(100))
+    assert 1099 in [one["start"] for one in store.list(Query("guest"))]
+    store.close()
