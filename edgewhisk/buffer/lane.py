@@ -18,7 +18,7 @@ from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.identity import store_identity
 from edgewhisk.buffer.index import ACTIVATION
 from edgewhisk.buffer.journal import Frame, Scan
-from edgewhisk.buffer.ledger import EVENT, NORMAL, Ledger, Place
+from edgewhisk.buffer.ledger import EVENT, NORMAL, ORIGINS, Ledger, Place
 from edgewhisk.buffer.log import HEADER, Log, Segment
 from edgewhisk.errors import StorageError
 
@@ -161,7 +161,7 @@ class Lane:
                 break
             size += segment.held
             with contextlib.suppress(StorageError):
-                found.append(self.log.frames(segment, EVENT))
+                found.append(self.log.frames(segment, EVENT + ORIGINS))
         for frames in reversed(found):
             self.ledger.remember(frames)
 

@@ -177,12 +177,14 @@ class Ledger:
         self.apply(frame, serial)
         if frame.op == EVENT:
             self.events[event_id(frame.text)] = frame
-            self.remember([frame])
+        self.remember([frame])
 
     def remember(self, frames: Iterable[Frame]) -> None:
-        """Where the events among `frames` came from."""
+        """Where the messages that `frames` tell of came from."""
         for frame in frames:
-            if frame.op == EVENT and (origin := orjson.loads(frame.text)["origin"]):
+            if frame.op == ORIGINS:
+                self.origins.extend(orjson.loads(frame.text))
+            elif frame.op == EVENT and (origin := orjson.loads(frame.text)["origin"]):
                 self.origins.append(origin)
 
     def absorb(self, sender: str, number: int) -> None:

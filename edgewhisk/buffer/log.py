@@ -254,10 +254,10 @@ class Log:
         """The frame whose line stands there; None if it is damaged. Raises `StorageError`."""
         return read_line(self.read(segment, start, size), segment.seed, start)
 
-    def frames(self, segment: Segment, op: str) -> list[Frame]:
-        """The frames of one kind that can be read in a segment, quickly; raises `StorageError`."""
+    def frames(self, segment: Segment, ops: str) -> list[Frame]:
+        """The frames of some kinds that can be read in a segment, quickly; raises `StorageError`."""
         data = self.read(segment, 0, segment.held)
-        head = rb"^[0-9a-f]{8} [%b%b]\d* \d+ .*$" % (op.encode(), op.lower().encode())
+        head = rb"^[0-9a-f]{8} [%b]\d* \d+ .*$" % (ops + ops.lower()).encode()
         lines = re.finditer(head, data, re.MULTILINE)
         found = (read_line(line[0], segment.seed, line.start()) for line in lines)
         return [frame for frame in found if frame is not None]

@@ -121,6 +121,17 @@ def test_events_are_unfinished_until_they_are_recorded(tmp_path: Path) -> None:
     store.close()
 
 
+def test_origins_of_what_was_never_journalled_are_kept_with_the_records(tmp_path: Path) -> None:
+    for life in range(3):
+        store = open_store(tmp_path)
+        assert store.origins() == [f"mqtt:{n}:{at}" for n in range(life) for at in "ab"]
+        origins = [f"mqtt:{life}:{at}" for at in "ab"]
+        done = threading.Event()
+        store.record([record(life)], lambda _error: done.set(), urgent=True, origins=origins)  # noqa: B023
+        assert done.wait(30)
+        store.close()
+
+
 def test_segments_roll_and_unfinished_events_survive_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
