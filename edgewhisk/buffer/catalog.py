@@ -96,11 +96,14 @@ class Catalog:
 
     # -- reading -----------------------------------------------------------------------------------
 
-    def find(self, activation_id: str) -> bytes | None:
-        """The text of a record."""
+    def find(self, activation_id: str, since: int = 0) -> bytes | None:
+        """The text of a record; `since`: look no further back than that (ms) if it is not met."""
         mark = fingerprint(activation_id)
         for segment in self._newest_first():
-            for at in self.summary(segment).find(mark):
+            short = self.summary(segment)
+            if 0 < short.upto < since:
+                return None
+            for at in short.find(mark):
                 index = self.index(segment)
                 text = self._text(segment, index.starts[at], index.sizes[at])
                 if text is not None and id_of(text) == activation_id:

@@ -17,7 +17,7 @@ from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.index import ACTIVATION, id_of
 from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.lane import Lane
-from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, event_id, lost_frame, told_frame
+from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, event_id, lost_frame, message_of, told_frame
 from edgewhisk.buffer.log import Segment
 from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED, Loss, loss_record
 from edgewhisk.buffer.retention import CLOCK_SET, Held, expired, over_quota, policies, rejects, victim
@@ -28,6 +28,7 @@ from edgewhisk.settings import Lane as Policy
 from edgewhisk.spi import Clock
 
 TELL_EVERY: Final = 60.0  # seconds between two activations about losses of one kind, at least
+_SLOW: Final = 3_600_000  # ms that the clock may have been set back since an event was accepted
 _OTHERS: Final = (ERRORS, TELEMETRY)  # lanes with a directory of their own, inside that of `normal`
 # Ops of work that concerns another lane: in its log they are the plain ones.
 RECORDS: Final = {NORMAL: ACTIVATION, ERRORS: "X", TELEMETRY: "Y"}
@@ -91,13 +92,14 @@ class Records:
             with contextlib.suppress(StorageError):
                 if len(lane.log.segments) > 1 and lane.log.segments[0].path.name == segment:
                     lane.drop(lane.log.segments[0])
-        for activation_id in list(ledger.open):
-            if any(self._recorded(self.lanes[name], activation_id) for name in _OTHERS):
+        for activation_id, event in list(ledger.events.items()):
+            since = message_of(event).at - _SLOW
+            if any(self._recorded(self.lanes[name], activation_id, since) for name in _OTHERS):
                 ledger.finish(activation_id)
                 self._finished.append(Frame(FINISHED, 0, activation_id.encode()))
 
-    def _recorded(self, lane: Lane, activation_id: str) -> bool:
-        return bool(lane.log.segments) and lane.catalog.find(activation_id) is not None
+    def _recorded(self, lane: Lane, activation_id: str, since: int = 0) -> bool:
+        return bool(lane.log.segments) and lane.catalog.find(activation_id, since) is not None
 
     def close(self) -> None:
         """Write the marks that wait, and give the files up."""

@@ -1,7 +1,7 @@
 """Cut the power at every instant, and ask the store what it promised.
 
 Plays a random history on a disk in memory, then recovers from each state that a cut could have left
-and compares with what was acknowledged until then. `python -m tests.bench.crashes` plays many.
+and compares with what was acknowledged until then. `python -m tests.bench.power_cuts` plays many.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The crash simulator, reduced: `python -m tests.bench.crashes` plays hundreds of histories."""
+"""The crash simulator, reduced: `python -m tests.bench.power_cuts` plays hundreds of histories."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Cut the power of the buffer at every instant, hundreds of thousands of times.
 
-    nice python -m tests.bench.crashes --states 400000
+    nice python -m tests.bench.power_cuts --states 400000
 
 Each state is one that a power cut can leave: every prefix of what was written, torn at each byte (each
 seventh in most histories, for more of them),
