@@ -92,7 +92,10 @@ class Activations:
     ) -> None:
         """See `spi.ActivationStore`."""
         success = Status.SUCCESS
-        frames = [Frame(_OP[record.lane, record.status is success], 0, record.text) for record in records]
+        frames = [
+            Frame(_OP[lane, status is success], 0, text, 0, 0, (filed, start, key) if filed else None)
+            for key, text, status, _, lane, filed, start in records
+        ]
         if origins:
             frames.append(origins_frame(origins))
         self._committer.submit(frames, done, urgent=urgent)

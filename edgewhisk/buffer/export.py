@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from edgewhisk.buffer.index import ACTIVATION, id_of
-from edgewhisk.buffer.journal import Frame, Scan, parse_name, scan, seed_of
+from edgewhisk.buffer.index import id_of
+from edgewhisk.buffer.journal import ACTIVATION, Frame, Scan, parse_name, scan, seed_of
 from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, event_id
 from edgewhisk.buffer.log import HEADER, storage_error
 from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY

@@ -19,10 +19,9 @@ from typing import Any, Final
 
 import orjson
 
-from edgewhisk.buffer.journal import Frame
+from edgewhisk.buffer.journal import ACTIVATION, About, Frame
 from edgewhisk.entity.activation import filed_under
 
-ACTIVATION: Final = "A"  # op of a record; its number is the sequence number
 COLUMNS: Final = "I"  # ops of a footer
 SUMMARY: Final = "M"
 _ID: Final = b'"activationId":"'
@@ -101,35 +100,50 @@ class Index:
         return len(self.numbers)
 
     def add(self, text: bytes, number: int, start: int, size: int) -> None:
-        """Append one record: 2 us for those that this gateway wrote, 8 for others."""
-        at = text.find(_ID)
-        behind = at + len(_ID) + 32
-        # Nothing that a user wrote stands behind the annotations; on the hot path they begin with the path.
-        annotations = text.rfind(_ANNOTATIONS) + len(_ANNOTATIONS)
-        if (
-            text.startswith(_NAMESPACE)
-            and text.startswith(_START, behind)
-            and text.startswith(_PATH, annotations)
-        ):
-            key = text[:at] + text[annotations : text.find(b"}", annotations)]
-            if (bound := text.find(_BINDING, annotations)) >= 0:
-                key += text[bound : text.find(b"}", bound)]
-            name = self._keys.get(key)
-            if name is None:
-                name = self._keys[key] = self._name(orjson.loads(text))
-            behind += len(_START)
-            self.times.append(int(text[behind : text.find(b",", behind)]))
-            self.marks += text[at + len(_ID) : at + len(_ID) + 8]
-        else:
-            record = orjson.loads(text)
-            name = self._name(record)
-            self.times.append(record["start"])
-            self.marks += record["activationId"][:8].encode()
-        self.counts[name] += 1
-        self.names.append(name)
+        """Append one record."""
+        at, time, mark = self._read(text)
+        self.times.append(time)
+        self.marks += mark
+        self.counts[at] += 1
+        self.names.append(at)
         self.starts.append(start)
         self.sizes.append(size)
         self.numbers.append(number)
+
+    def extend(self, known: Sequence[About], first: int, starts: Sequence[int], sizes: Sequence[int]) -> None:
+        """Append records whose writer told about them, numbered from `first` on."""
+        names = [
+            at if (at := self._places.get(name)) is not None else self._place(name) for name, _, _ in known
+        ]
+        for at in names:
+            self.counts[at] += 1
+        self.times.extend([time for _, time, _ in known])
+        self.marks += "".join([key[:8] for _, _, key in known]).encode()
+        self.names.extend(names)
+        self.starts.extend(starts)
+        self.sizes.extend(sizes)
+        self.numbers.extend(range(first, first + len(known)))  # at last: it is what readers count
+
+    def _read(self, text: bytes) -> tuple[int, int, bytes]:
+        """Name, start and fingerprint of a record: 2 us for those that this gateway wrote, 8 for others."""
+        at = text.find(_ID) + len(_ID)
+        # Nothing that a user wrote stands behind the annotations, and they begin with the path.
+        annotations = text.rfind(_ANNOTATIONS) + len(_ANNOTATIONS)
+        if not (
+            text.startswith(_NAMESPACE)
+            and text.startswith(_START, at + 32)
+            and text.startswith(_PATH, annotations)
+        ):
+            record = orjson.loads(text)
+            return self._name(record), record["start"], record["activationId"][:8].encode()
+        key = text[:at] + text[annotations : text.find(b"}", annotations)]
+        if (bound := text.find(_BINDING, annotations)) >= 0:
+            key += text[bound : text.find(b"}", bound)]
+        name = self._keys.get(key)
+        if name is None:
+            name = self._keys[key] = self._name(orjson.loads(text))
+        start = at + 32 + len(_START)
+        return name, int(text[start : text.find(b",", start)]), text[at : at + 8]
 
     def summary(self) -> Summary:
         """In short."""
@@ -142,7 +156,9 @@ class Index:
         return Summary(count, self.numbers[0], self.numbers[count - 1], min(times), max(times), names, marks)
 
     def _name(self, record: Mapping[str, Any]) -> int:
-        name = intern(record["namespace"]), intern(filed_under(record))
+        return self._place((intern(record["namespace"]), intern(filed_under(record))))
+
+    def _place(self, name: Name) -> int:
         at = self._places.setdefault(name, len(self.named))
         if at == len(self.named):
             self.named.append(name)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from string import ascii_uppercase
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -22,7 +23,12 @@ from edgewhisk.buffer import repair
 FORMAT: Final = 2  # version in the header of each segment
 _NAME: Final = re.compile(r"seg-(\d{8})-(\d{12})-([0-9a-f]{16})\.ewj")
 _HEAD: Final = re.compile(rb"([0-9a-f]{8}) ([A-Za-z])(\d{0,9}) (\d{1,18}) ")
+_GOES_ON: Final = {op: op.lower().encode() for op in ascii_uppercase}
 _BEHIND: Final = 2  # lines behind the last sound one that are looked at for a flipped bit
+
+
+ACTIVATION: Final = "A"  # op of a record; its number is the sequence number
+About = tuple[tuple[str, str], int, str]  # namespace and name, start (ms), activation id
 
 
 class Frame(NamedTuple):
@@ -33,6 +39,7 @@ class Frame(NamedTuple):
     text: bytes  # without line breaks
     start: int = 0
     size: int = 0  # of the line, without its break
+    about: About | None = None  # of a new record, if its writer knows; not stored
 
 
 class Scan(NamedTuple):
@@ -70,19 +77,22 @@ def seed_of(name: str) -> int:
     return crc32(name.encode())
 
 
-def encode(frames: Sequence[Frame], seed: int) -> tuple[bytes, list[int]]:
-    """The bytes of a round, and where each line ends in them."""
+def encode(frames: Sequence[Frame], seed: int, last: int | None = None) -> tuple[bytes, list[int]]:
+    """The bytes of a round, and where each line ends in them.
+
+    `last`: the number before that of the first record; else records have their numbers.
+    """
     parts: list[bytes] = []
     ends: list[int] = []
-    size, last = 0, len(frames) - 1
-    for at, (op, number, text, _, _) in enumerate(frames):
-        if at < last:
-            head = b"%b %d " % (op.lower().encode(), number)
-        else:
-            head = b"%b%b %d " % (op.encode(), b"%d" % (last + 1) if last else b"", number)
-        line = b"%08x %b%b\n" % (crc32(text, crc32(head, seed)), head, text)
-        parts.append(line)
-        size += len(line)
+    size, left = 0, len(frames)
+    count = b"%d" % left if left > 1 else b""
+    for op, number, text, _, _, _ in frames:
+        if last is not None and op == ACTIVATION:
+            number = last = last + 1
+        left -= 1
+        head = b"%b %d " % (_GOES_ON[op], number) if left else b"%b%b %d " % (op.encode(), count, number)
+        parts += (b"%08x " % crc32(text, crc32(head, seed)), head, text, b"\n")
+        size += 10 + len(head) + len(text)
         ends.append(size)
     return b"".join(parts), ends
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
 from pathlib import Path
 
 from edgewhisk.buffer import log as logs
 from edgewhisk.buffer.catalog import Catalog
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.identity import store_identity
-from edgewhisk.buffer.index import ACTIVATION
-from edgewhisk.buffer.journal import Frame, Scan
+from edgewhisk.buffer.index import id_of
+from edgewhisk.buffer.journal import ACTIVATION, Frame, Scan
 from edgewhisk.buffer.ledger import EVENT, NORMAL, ORIGINS, Ledger, Place
 from edgewhisk.buffer.log import HEADER, Log, Segment
 from edgewhisk.errors import StorageError
@@ -52,21 +51,31 @@ class Lane:
 
     def write(self, frames: Sequence[Frame]) -> None:
         """Number the records among `frames`, write all and follow them; raises `StorageError`."""
-        numbers = count(self.ledger.last + 1)
-        numbered = [
-            Frame(ACTIVATION, next(numbers), frame.text) if frame.op == ACTIVATION else frame
-            for frame in frames
-        ]
-        start, ends = self._append(numbered)
+        begun, ends = self._append(frames)
+        starts = [begun, *ends[:-1]]
+        sizes = [end - 1 - start for start, end in zip(starts, ends, strict=True)]
         with self._lock:
-            serial, ledger, add = self.log.segments[-1].serial, self.ledger, self.catalog.active.add
-            for frame, end in zip(numbered, ends, strict=True):
-                if frame.op == ACTIVATION:
-                    add(frame.text, frame.number, start, end - 1 - start)
-                    ledger.apply(frame, serial)
-                else:
-                    ledger.apply(frame._replace(start=start, size=end - 1 - start), serial)
-                start = end
+            known = [frame.about for frame in frames if frame.about is not None]
+            if len(known) == len(frames):
+                self.catalog.active.extend(known, self.ledger.last + 1, starts, sizes)
+                self.ledger.record(self.ledger.last + len(frames), [key for _, _, key in known])
+            else:
+                self._follow(frames, starts, sizes)
+
+    def _follow(self, frames: Sequence[Frame], starts: Sequence[int], sizes: Sequence[int]) -> None:
+        """Follow frames of all kinds."""
+        serial, ledger, index = self.log.segments[-1].serial, self.ledger, self.catalog.active
+        for frame, start, size in zip(frames, starts, sizes, strict=True):
+            if frame.op != ACTIVATION:
+                ledger.apply(frame._replace(start=start, size=size), serial)
+                continue
+            number = ledger.last + 1
+            if frame.about is not None:
+                index.extend((frame.about,), number, (start,), (size,))
+                ledger.record(number, (frame.about[2],))
+            else:
+                index.add(frame.text, number, start, size)
+                ledger.record(number, (id_of(frame.text),) if ledger.open else ())
 
     def roll(self) -> None:
         """Begin a new segment, after the footer of the one before; raises `StorageError`."""
@@ -93,7 +102,7 @@ class Lane:
         if self.log.full:
             self.roll()
         start = self.log.segments[-1].size
-        return start, self.log.append(frames)
+        return start, self.log.append(frames, self.ledger.last)
 
     # -- numbers -----------------------------------------------------------------------------------
 

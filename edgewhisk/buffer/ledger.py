@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from edgewhisk.buffer.index import ACTIVATION, id_of
-from edgewhisk.buffer.journal import FORMAT, Frame
+from edgewhisk.buffer.index import id_of
+from edgewhisk.buffer.journal import ACTIVATION, FORMAT, Frame
 from edgewhisk.buffer.loss import EVICTED, Loss
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
@@ -171,6 +171,13 @@ class Ledger:
             self.absorb(text.decode(), number)
         else:
             self._account(op, number, text)
+
+    def record(self, last: int, ids: Iterable[str]) -> None:
+        """Records up to `last` are on disk, of the events with these `ids` if they were any."""
+        self.last = last
+        if self.open:
+            for activation_id in ids:
+                self.finish(activation_id)
 
     def replay(self, frame: Frame, serial: int) -> None:
         """Follow a frame of an earlier life."""

@@ -140,15 +140,17 @@ class Log:
         self.segments.append(segment)
         return segment
 
-    def append(self, frames: Sequence[Frame]) -> list[int]:
+    def append(self, frames: Sequence[Frame], last: int | None = None) -> list[int]:
         """Write a round and wait for the disk; where each line ends in the segment.
+
+        `last`: the number before that of the first record, as `encode` takes it.
 
         On an error nothing of it counts, and the segment is given up: after a failed fdatasync the
         kernel may have dropped the pages and will not say so twice.
         """
         segment = self.segments[-1]
         base = segment.size
-        data, ends = encode(frames, segment.seed)
+        data, ends = encode(frames, segment.seed, last)
         try:
             self.disk.write(self._file, data, base)
             self.disk.sync(self._file)

@@ -14,8 +14,8 @@ from typing import Final
 from edgewhisk.buffer import log as logs
 from edgewhisk.buffer.catalog import Catalog
 from edgewhisk.buffer.disk import Disk
-from edgewhisk.buffer.index import ACTIVATION, id_of
-from edgewhisk.buffer.journal import Frame
+from edgewhisk.buffer.index import id_of
+from edgewhisk.buffer.journal import ACTIVATION, Frame
 from edgewhisk.buffer.lane import Lane
 from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, event_id, lost_frame, message_of, told_frame
 from edgewhisk.buffer.log import Segment
@@ -313,5 +313,7 @@ def _routed(frames: Iterable[Frame]) -> tuple[list[Frame], dict[str, list[Frame]
         if (route := _ROUTES.get(frame.op)) is None:
             own.append(frame)
         else:
-            others.setdefault(route[0], []).append(Frame(route[1], frame.number, frame.text))
+            others.setdefault(route[0], []).append(
+                Frame(route[1], frame.number, frame.text, about=frame.about)
+            )
     return own, others

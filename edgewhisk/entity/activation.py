@@ -42,6 +42,8 @@ class Record(NamedTuple):
     status: Status = Status.SUCCESS  # what stands in `text`, for who answers with it
     result: bytes = b"{}"
     lane: str = NORMAL  # of the buffer, unless it failed
+    filed: tuple[str, str] | None = None  # namespace and name that lists find it by; None: see the text
+    start: int = 0  # ms, where `filed` is known
 
 
 _IN_TIME: Final = b',{"key":"timeout","value":false}'
@@ -72,6 +74,8 @@ class RecordTemplate:
         )
         self._annotations = orjson.dumps([*annotations, *more])[:-1]
         self._lane = lane_of(action.annotations)
+        known = {"name": action.name.name, "annotations": [*annotations, *more]}
+        self._filed = (message.namespace, filed_under(known))
 
     @classmethod
     def of_action(cls, action: Action, message: ActivationMessage, engine: str) -> RecordTemplate:
@@ -138,7 +142,7 @@ class RecordTemplate:
             max(0, outcome.start - message.at),
             b',"cause":"%b"' % message.cause.encode() if message.cause else b"",
         )
-        return Record(message.activation_id, text, status, result, self._lane)
+        return Record(message.activation_id, text, status, result, self._lane, self._filed, outcome.start)
 
 
 def unrunnable_record(message: ActivationMessage, status: Status, error: str, now: int) -> Record:

@@ -33,6 +33,7 @@ from edgewhisk.buffer.disk import RealDisk
 from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.records import MARKS, RECORDS, Records
 from edgewhisk.clock import SystemClock
+from edgewhisk.entity.activation import Record
 from edgewhisk.entity.lane import NORMAL
 from edgewhisk.settings import Buffer
 from edgewhisk.spi import Query
@@ -41,21 +42,23 @@ SIZE = 653  # bytes of a record
 GROUPS = (1, 10, 60, 100)
 _random = Random(1)
 _numbers = itertools.count()
-Write = Callable[[list[bytes]], None]
+_OP = RECORDS[NORMAL]
+Write = Callable[[list[Record]], None]
 
 
-def record(_at: int) -> bytes:
+def record(_at: int = 0) -> Record:
     """A record as the gateway writes them, 50 ms after the one before."""
     number = next(_numbers)
     text = (
-        b'{"namespace":"guest","name":"a%d","version":"0.0.1","subject":"guest","activationId":"%032x",'
+        b'{"namespace":"guest","name":"a%d","version":"0.0.1","subject":"guest","activationId":"%b",'
         b'"start":%d,"end":%d,"duration":3,"response":{"result":{"n":"%b"},"success":true,"status":"success",'
         b'"size":3,"statusCode":0},"logs":[],"annotations":[{"key":"path","value":"guest/a%d"},'
         b'{"key":"kind","value":"nodejs:20"}],"publish":false}'
     )
-    kind, start = number % 5, 1_760_000_000_000 + number * 50
-    made = text % (kind, _random.getrandbits(128), start, start + 3, b"", kind)
-    return made.replace(b'"n":""', b'"n":"%b"' % (b"x" * (SIZE - len(made))))
+    kind, start, key = number % 5, 1_760_000_000_000 + number * 50, f"{_random.getrandbits(128):032x}"
+    made = text % (kind, key.encode(), start, start + 3, b"", kind)
+    made = made.replace(b'"n":""', b'"n":"%b"' % (b"x" * (SIZE - len(made))))
+    return Record(key, made, filed=("guest", f"a{kind}"), start=start)
 
 
 # -- the contenders ----------------------------------------------------------------------------------
@@ -69,8 +72,9 @@ class Ours:
         self.store = Records(RealDisk(), folder, settings, SystemClock())
         self.store.recover()
 
-    def write(self, texts: list[bytes]) -> None:
-        self.store.write([Frame(RECORDS[NORMAL], 0, text) for text in texts])
+    def write(self, records: list[Record]) -> None:
+        """As `Activations.record` hands them on."""
+        self.store.write([Frame(_OP, 0, r.text, 0, 0, (r.filed, r.start, r.activation_id)) for r in records])  # type: ignore[arg-type]
 
     def confirm(self) -> None:
         self.store.write([Frame(MARKS[NORMAL], self.store.normal.ledger.last, b"")])
@@ -109,8 +113,8 @@ def writing(kind: str, folder: Path) -> Iterator[Write]:
     elif kind == "raw":
         file = os.open(folder / "raw", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-        def append(texts: list[bytes]) -> None:
-            os.write(file, b"\n".join(texts) + b"\n")
+        def append(records: list[Record]) -> None:
+            os.write(file, b"\n".join([one.text for one in records]) + b"\n")
             os.fdatasync(file)
 
         yield append
@@ -121,16 +125,16 @@ def writing(kind: str, folder: Path) -> Iterator[Write]:
         db.execute("pragma synchronous=full")
         db.execute("create table a (n integer primary key, text blob)")
 
-        def insert(texts: list[bytes]) -> None:
+        def insert(records: list[Record]) -> None:
             db.execute("begin")
-            db.executemany("insert into a (text) values (?)", [(text,) for text in texts])
+            db.executemany("insert into a (text) values (?)", [(one.text,) for one in records])
             db.execute("commit")
 
         yield insert
         db.close()
     else:
         with TinyDB(folder / "db.json") as tiny:
-            yield lambda texts: tiny.insert_multiple([json.loads(text) for text in texts]) and None
+            yield lambda records: tiny.insert_multiple([json.loads(one.text) for one in records]) and None
 
 
 # -- where it goes -----------------------------------------------------------------------------------
