@@ -13,7 +13,8 @@ from array import array
 from binascii import hexlify, unhexlify
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
+from operator import sub
 from sys import intern
 from typing import Any, Final
 
@@ -213,7 +214,4 @@ def index_of(frame: Frame, short: Summary) -> Index:
 
 
 def _steps(column: Sequence[int]) -> Iterator[int]:
-    last = 0
-    for value in column:
-        yield value - last
-        last = value
+    return map(sub, column, chain((0,), column))

@@ -307,8 +307,11 @@ def _dated(catalog: Catalog, segments: Sequence[Segment]) -> int:
 
 def _routed(frames: Iterable[Frame]) -> tuple[list[Frame], dict[str, list[Frame]]]:
     """What goes to `normal`, and to the others."""
+    frames = list(frames)
     own: list[Frame] = []
     others: dict[str, list[Frame]] = {}
+    if _ROUTES.keys().isdisjoint([frame.op for frame in frames]):
+        return frames, others
     for frame in frames:
         if (route := _ROUTES.get(frame.op)) is None:
             own.append(frame)
