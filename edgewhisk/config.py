@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from edgewhisk.entity.limits import Limits
 from edgewhisk.errors import ConfigError, Fault
-from edgewhisk.settings import Api, Buffer, Cloud, Config, File, Grants, Mqtt, Serial
+from edgewhisk.settings import Api, Buffer, Cloud, Config, File, Grants, Lane, Mqtt, Serial
 from edgewhisk.soundness import check
 
 DEFAULT_FILE: Final = Path("/etc/edgewhisk/edgewhisk.toml")
@@ -41,6 +41,7 @@ NAMED: Final[Mapping[str, tuple[type, str]]] = {
     "serial": (Serial, '[serial.meter]  port = "/dev/ttyUSB0"'),
     "files": (File, '[files.log]  path = "/var/lib/plant/log.sqlite"'),
     "grants": (Grants, '[grants.plant-b]  mqtt = ["plant-b/#"]'),
+    "lanes": (Lane, "[lanes.telemetry]  ttl = 604800"),
     "brokers": (Mqtt, '[brokers.plant]  url = "mqtts://broker.example.com"'),
 }
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

@@ -24,7 +24,9 @@ from edgewhisk.api.hot import Door
 from edgewhisk.api.services import Measures, Services
 from edgewhisk.buffer.activations import Activations as ActivationLog
 from edgewhisk.buffer.artifacts import Artifacts
+from edgewhisk.buffer.disk import RealDisk
 from edgewhisk.buffer.shelf import Shelf
+from edgewhisk.buffer.wear import wear
 from edgewhisk.capability.capabilities import Doors
 from edgewhisk.capability.fetch import Fetch
 from edgewhisk.capability.outward import Outward
@@ -55,7 +57,7 @@ from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.serial import SerialFeed
 from edgewhisk.feed.shaped import ShapedFire
-from edgewhisk.instance import notify, process, state_directory, told
+from edgewhisk.instance import notify, occupied, process, state_directory, told
 from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
@@ -74,6 +76,7 @@ _log = logging.getLogger(__name__)
 Run = Callable[[], Awaitable[None]]
 Source = TypeVar("Source")
 DRAIN: Final = 10.0  # seconds that queued work gets when the gateway stops; the journal keeps the rest
+TEND: Final = 60.0  # seconds between two looks at what became too old
 SLOTS: Final = 8  # live sandboxes of a runtime; each holds about 0.4 MB
 _RESTART: Final = (1.0, 30.0)  # seconds before a failed task is started again: first, most
 
@@ -142,7 +145,7 @@ class Daemon:
             self.incidents += await self._feeds.restore()
             self._sync = self._uplink(stack)
             tasks: list[tuple[str, Run]] = [(type(feed).__name__, feed.run) for feed in sources]
-            tasks.append(("Outbox", self._outbox.run))
+            tasks += [("Outbox", self._outbox.run), ("Retention", self._tend)]
             if self._sync is not None:
                 tasks.append(("Sync", self._sync.run))
             if self._certificate is not None:
@@ -184,6 +187,7 @@ class Daemon:
             "state_dir": str(self._config.state_dir),
             "uptime": round(self._clock.monotonic() - self._started, 1),
             "buffer": {name: getattr(stats, name) for name in stats.__slots__},
+            "wear": wear(stats, self._config.buffer),
             "invoker": self._invoker.describe(),
             "sandboxes": {**self._sandboxes.describe(), "refused": self._doors.refused},
             "unruled": self._controller.unruled,
@@ -200,6 +204,11 @@ class Daemon:
             "http": {"connections": self._server.connections, "requests": self._door.answered},
         }
 
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.sleep(TEND)
+            await asyncio.to_thread(self._log.tend)
+
     def _told(self) -> list[str]:
         problem = self._certificate.problem if self._certificate else ""
         return [*self.incidents, *([f"TLS: {problem}"] if problem else [])]
@@ -211,24 +220,25 @@ class Daemon:
         )
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> tuple[Artifacts, ActivationLog, Sandboxes]:
-        config = self._config
-        artifacts = await asyncio.to_thread(Artifacts.open, config.state_dir / "entities")
+        config, disk = self._config, RealDisk()
+        artifacts = await asyncio.to_thread(Artifacts.open, config.state_dir / "entities", disk)
         stack.callback(artifacts.close)
         log = await asyncio.to_thread(
             ActivationLog.open,
             config.state_dir / "buffer",
-            max_bytes=config.buffer.max_bytes,
-            commit_window=config.buffer.commit_window,
-            cloud=bool(config.cloud.url),
-            clock=self._clock,
+            config.buffer,
+            self._clock,
+            lanes=config.lanes,
+            disk=disk,
+            others=partial(occupied, config.state_dir, "buffer"),
         )
         stack.callback(log.close)
         self.incidents += [*artifacts.incidents, *log.incidents]
-        kept = await asyncio.to_thread(Artifacts.open, config.state_dir / "state")
+        kept = await asyncio.to_thread(Artifacts.open, config.state_dir / "state", disk)
         stack.callback(kept.close)
         self.incidents += kept.incidents
         self._state = State(kept)
-        self._shelf = await asyncio.to_thread(Shelf.open, config.state_dir / "shelf")
+        self._shelf = await asyncio.to_thread(Shelf.open, config.state_dir / "shelf", disk)
         stack.push_async_callback(self._shelf.close)
         self.incidents += self._shelf.incidents
         self._doors = Doors(dict(self._state.operations), self._state.settle)

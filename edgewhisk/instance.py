@@ -57,6 +57,18 @@ def process() -> dict[str, int]:
     return used
 
 
+def occupied(directory: Path, but: str) -> int:
+    """Bytes of the files in `directory`, without those in its folder `but`."""
+    found = 0
+    for folder, names, files in os.walk(directory):
+        if Path(folder) == directory and but in names:
+            names.remove(but)
+        for name in files:
+            with contextlib.suppress(OSError):  # gone meanwhile
+                found += (Path(folder) / name).lstat().st_blocks * 512
+    return found
+
+
 def notify(state: str) -> None:
     """Tell systemd, where it asked to be told (sd_notify(3))."""
     address = os.environ.get("NOTIFY_SOCKET")

@@ -58,7 +58,24 @@ class Buffer:
     """`[buffer]`: activations on disk."""
 
     max_bytes: int = 256 << 20  # oldest go first when it is full, synced before unsynced
+    max_state_bytes: int = 0  # of the whole state directory; the buffer gives way; 0: no limit
+    min_free_bytes: int = 64 << 20  # of the file system, below which the buffer does not grow
     commit_window: float = 0.02  # seconds that records nobody waits for may wait for company
+    card_bytes: int = 16_000_000_000  # size of the card, for how long it will last
+    card_cycles: int = 1000  # how often each of its cells can be written
+
+
+EVICT_OLDEST: Final = "evict-oldest"
+REJECT: Final = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """`[lanes.NAME]`: the part of the buffer for errors, normal activations or telemetry."""
+
+    max_bytes: int = 0  # 0: errors a quarter of buffer.max_bytes, telemetry half of it, normal all
+    ttl: int = 0  # seconds after which what was not synced expires; 0: never
+    full: str = EVICT_OLDEST  # or reject: keep what is there, take no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +125,5 @@ class Config:
     brokers: Mapping[str, Mqtt] = field(default_factory=dict)
     files: Mapping[str, File] = field(default_factory=dict)
     grants: Mapping[str, Grants] = field(default_factory=dict)
+    lanes: Mapping[str, Lane] = field(default_factory=dict)
     source: Path | None = None  # the file it was read from

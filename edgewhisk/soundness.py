@@ -7,9 +7,10 @@ from dataclasses import fields
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from edgewhisk.entity.lane import LANES
 from edgewhisk.entity.limits import Limits
 from edgewhisk.errors import Fault
-from edgewhisk.settings import EMBEDDED, Api, Cloud, Config, Mqtt, Serial
+from edgewhisk.settings import EMBEDDED, EVICT_OLDEST, REJECT, Api, Buffer, Cloud, Config, Lane, Mqtt, Serial
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _MAX_PORT: Final = 65535
@@ -17,6 +18,7 @@ _MAX_BAUD: Final = 4_000_000
 PARITIES: Final = ("none", "even", "odd", "mark", "space")
 FLOWS: Final = ("none", "rtscts", "xonxoff")
 _MIN_BUFFER: Final = 8 << 20
+_MIN_LANE: Final = 4 << 20
 _MAX_WINDOW: Final = 1  # second
 _MAX_INTERVAL: Final = 3600  # seconds
 
@@ -48,11 +50,38 @@ def _general(config: Config) -> Iterator[_Rule]:
     in_range = 0 <= config.api.port <= _MAX_PORT
     yield _Rule(not in_range, "api.port", f"must be 0 to {_MAX_PORT}", "port = 3233")
     yield from _tls(config.api)
-    small = config.buffer.max_bytes < _MIN_BUFFER
+    yield from _buffer(config.buffer)
+    for name, lane in config.lanes.items():
+        yield from _lane(name, lane)
+
+
+def _buffer(buffer: Buffer) -> Iterator[_Rule]:
+    small = buffer.max_bytes < _MIN_BUFFER
     yield _Rule(small, "buffer.max_bytes", f"must be at least {_MIN_BUFFER}", "max_bytes = 268435456")
-    long = not 0 <= config.buffer.commit_window <= _MAX_WINDOW
+    long = not 0 <= buffer.commit_window <= _MAX_WINDOW
     window = f"must be 0 to {_MAX_WINDOW} seconds"
     yield _Rule(long, "buffer.commit_window", window, "commit_window = 0.02")
+    small = 0 < buffer.max_state_bytes < _MIN_BUFFER or buffer.max_state_bytes < 0
+    at_least = f"must be at least {_MIN_BUFFER}, or 0 for no limit"
+    yield _Rule(small, "buffer.max_state_bytes", at_least, "max_state_bytes = 1000000000")
+    yield _Rule(
+        buffer.min_free_bytes < 0, "buffer.min_free_bytes", "must not be below 0", "min_free_bytes = 0"
+    )
+    for key in ("card_bytes", "card_cycles"):
+        yield _Rule(getattr(buffer, key) < 1, f"buffer.{key}", "must be at least 1")
+
+
+def _lane(name: str, lane: Lane) -> Iterator[_Rule]:
+    yield _Rule(
+        name not in LANES, f"lanes.{name}", f"is no lane; there are {', '.join(LANES)}", "[lanes.telemetry]"
+    )
+    small = 0 < lane.max_bytes < _MIN_LANE or lane.max_bytes < 0
+    problem = f"must be at least {_MIN_LANE}, or 0 for the lane's usual part"
+    yield _Rule(small, f"lanes.{name}.max_bytes", problem, "max_bytes = 67108864")
+    yield _Rule(lane.ttl < 0, f"lanes.{name}.ttl", "must be seconds, or 0 for ever", "ttl = 604800")
+    policies = f"must be {EVICT_OLDEST} or {REJECT}"
+    known = lane.full in (EVICT_OLDEST, REJECT)
+    yield _Rule(not known, f"lanes.{name}.full", policies, f'full = "{EVICT_OLDEST}"')
 
 
 def _serial(section: str, port: Serial) -> Iterator[_Rule]:

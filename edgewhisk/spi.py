@@ -138,11 +138,12 @@ class Query(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Consecutive records of the log, for the cloud."""
+    """Consecutive records of one lane's log, for the cloud."""
 
     first: int  # sequence number of the first record
     records: tuple[bytes, ...]
     after: int | None = None  # records between this number and `first` are gone for good
+    epoch: str = ""  # of the log; each has numbers of its own
 
     @property
     def last(self) -> int:
@@ -165,7 +166,14 @@ class BufferStats:
     written: int  # bytes written since start
     commits: int  # fdatasync calls since start
     evicted: int  # unsynced activations dropped for space since the store was made
+    expired: int  # and those that became too old
+    rejected: int  # and those that a full lane did not take
     corrupt: int  # frames skipped because their checksum did not match
+    repaired: int  # frames in which a flipped bit was put right
+    oldest: int | None  # start of the oldest unsynced activation, ms
+    worn: int  # bytes the card had to write since the store was made, in whole pages
+    ran: int  # seconds the gateway ran since then
+    lanes: Mapping[str, Mapping[str, int]]  # lane -> records, unsynced, bytes, max_bytes, and losses
 
 
 class ActivationStore(Protocol):
@@ -177,7 +185,6 @@ class ActivationStore(Protocol):
     """
 
     device: str  # 32 hex characters, made with the store
-    epoch: str  # 32 hex characters, new whenever the log was made anew
 
     def accept(self, messages: Sequence[ActivationMessage], done: Committed, *, urgent: bool) -> None:
         """Journal `messages`; each stays unfinished until `record` gets its activation id.
@@ -216,11 +223,18 @@ class ActivationStore(Protocol):
         ...
 
     def pending(self, max_records: int, max_bytes: int) -> Batch:
-        """The oldest records that are not confirmed; at least one if there is any."""
+        """The oldest records of a lane that are not confirmed; at least one if there is any.
+
+        Of the lanes that have some the one that is worth most: errors go to the cloud first.
+        """
         ...
 
-    def confirm(self, upto: int) -> None:
-        """The cloud has all records up to this sequence number; durable on return."""
+    def confirm(self, epoch: str, upto: int) -> None:
+        """The cloud has all records of this epoch up to the sequence number; durable on return."""
+        ...
+
+    def tend(self) -> None:
+        """Drop what is too old and give way to others on the disk; to be called once a minute or so."""
         ...
 
     def absorb(self, device: str, epoch: str, batch: Batch) -> int:

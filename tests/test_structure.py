@@ -43,7 +43,10 @@ PURE = [
     *(PACKAGE / "controller" / f"{name}.py" for name in ("firing", "entitlement")),
     *(PACKAGE / "invoker" / f"{name}.py" for name in ("queue", "pace", "composition", "abreast")),
     *(PACKAGE / "sandbox" / f"{name}.py" for name in ("abi", "outcome", "archive", "streams", "image")),
-    *(PACKAGE / "buffer" / f"{name}.py" for name in ("journal", "index", "ledger")),
+    *(
+        PACKAGE / "buffer" / f"{name}.py"
+        for name in ("journal", "repair", "index", "ledger", "loss", "retention", "wear")
+    ),
     *(PACKAGE / "sync" / f"{name}.py" for name in ("batch", "uplink")),
 ]
 WORLD = re.compile(
@@ -102,6 +105,7 @@ def test_readme_documents_every_configuration_key() -> None:
     keys += [f"{name}.{entry.name}" for name, section in SECTIONS.items() for entry in fields(section)]
     keys += [f"serial.NAME.{entry.name}" for entry in fields(NAMED["serial"][0])]
     keys += [f"files.NAME.{entry.name}" for entry in fields(NAMED["files"][0])]
+    keys += [f"lanes.NAME.{entry.name}" for entry in fields(NAMED["lanes"][0])]
     keys += [f"grants.SUBJECT.{entry.name}" for entry in fields(NAMED["grants"][0])]
     assert {entry.name for entry in fields(Config)} == {
         "state_dir",
@@ -135,6 +139,7 @@ def test_the_path_in_the_readme_exists() -> None:
         "device --help",
         "device show nova/sds011",
         "queue --help",
+        "buffer --help",
     ],
 )
 def test_quick_verbs_do_not_load_the_daemon(words: str) -> None:

@@ -75,6 +75,12 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
             "Dropped for space before they were synced.",
             buffer["evicted"],
         ),
+        "edgewhisk_buffer_expired_activations": (
+            "Too old before they were synced.",
+            buffer["expired"],
+        ),
+        "edgewhisk_buffer_rejected_activations": ("Not taken by a full lane.", buffer["rejected"]),
+        "edgewhisk_buffer_repaired_records": ("Records with a flipped bit put right.", buffer["repaired"]),
         "edgewhisk_buffer_corrupt_records": ("Damaged records that were skipped.", buffer["corrupt"]),
         "edgewhisk_unrecorded_activations": ("Runs whose record the disk refused.", invoker["unrecorded"]),
         "edgewhisk_unruled_events": ("Events whose trigger had no active rule.", status["unruled"]),

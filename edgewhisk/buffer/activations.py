@@ -1,83 +1,87 @@
-"""The activation store: one log for accepted events, activations and sync marks.
+"""The activation store: accepted events, activations and sync marks, on logs that share commits.
 
-Records are numbered without gaps; the number is what the cloud counts by. Everything written goes
-through the committer, so one fdatasync covers events, records and marks alike.
+Records are numbered without gaps in each lane; the number is what the cloud counts by. Everything
+written goes through the committer, so one fdatasync covers events, records and marks alike.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from heapq import merge
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
+from edgewhisk.buffer.catalog import Match
 from edgewhisk.buffer.committer import Committer, Work
-from edgewhisk.buffer.identity import store_identity
-from edgewhisk.buffer.index import ACTIVATION, Index, fingerprint, id_of
+from edgewhisk.buffer.disk import Disk, RealDisk
+from edgewhisk.buffer.index import fingerprint
 from edgewhisk.buffer.journal import Frame
-from edgewhisk.buffer.ledger import (
-    ABSORBED,
-    CONFIRMED,
-    EVENT,
-    EVICTED,
-    HEADER,
-    Ledger,
-    event_frame,
-    message_of,
-    origins_frame,
-)
-from edgewhisk.buffer.log import Log, Segment, storage_error
+from edgewhisk.buffer.lane import Lane
+from edgewhisk.buffer.ledger import ABSORBED, event_frame, message_of, origins_frame
+from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED
+from edgewhisk.buffer.records import MARKS, RECORDS, Records
 from edgewhisk.entity.activation import Record, activation_id, filed_under
-from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.entity.lane import ERRORS, LANES, NORMAL
+from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.errors import EdgeWhiskError, MalformedContent, StorageError
+from edgewhisk.settings import Buffer
+from edgewhisk.settings import Lane as Policy
 from edgewhisk.spi import Batch, BufferStats, Clock, Committed, Query
 
-_RECENT: Final = 2  # segments read at start at least, for the origins of what was accepted last
+_OP: dict[tuple[str, bool], str] = {
+    (lane, succeeded): RECORDS[lane if succeeded else ERRORS] for lane in LANES for succeeded in (True, False)
+}
 
 
 class Activations:
     """`spi.ActivationStore` on a directory."""
 
-    def __init__(self, directory: Path, max_bytes: int, *, cloud: bool) -> None:
-        """Use `open`, which recovers."""
-        self.device, self.epoch = "", ""
-        self.incidents: list[str] = []
+    def __init__(self, records: Records, commit_window: float) -> None:
+        """Over recovered `records`. Use `open`."""
+        self.device = records.normal.device
         self.on_commit: Callable[[], None] = lambda: None
-        self._directory = directory
-        self._max_bytes = max_bytes
-        self._cloud = cloud
-        self._log = Log(directory)
-        self._ledger = Ledger()
-        self._lock = threading.RLock()  # guards the log's list of segments, the indexes, the ledger
+        self._records = records
+        self._lanes = records.lanes
+        self._ledger = records.normal.ledger
         self._absorbing = threading.Lock()
-        self._indexes: dict[Segment, Index] = {}
-        self._corrupt = 0
-        self._committer: Committer
+        self._committer = Committer(self._write, commit_window, "commit-activations")
 
     @classmethod
     def open(
-        cls, directory: Path, *, max_bytes: int, commit_window: float, cloud: bool, clock: Clock
+        cls,
+        directory: Path,
+        settings: Buffer,
+        clock: Clock,
+        *,
+        lanes: Mapping[str, Policy] | None = None,
+        disk: Disk | None = None,
+        others: Callable[[], int] = lambda: 0,
     ) -> Activations:
-        """Recover what is there, or begin anew; raises `StorageError`."""
-        del clock  # time stands in the records
-        store = cls(directory, max_bytes, cloud=cloud)
-        identity = store_identity(directory, fresh=not store._log.segments)
-        store.device, store.epoch = identity.device, identity.epoch
-        store.incidents += identity.incidents
-        store._recover()
-        store._committer = Committer(store._write, commit_window, "commit-activations")
-        return store
+        """Recover what is there, or begin anew; raises `StorageError`. Blocks.
+
+        `others`: bytes of the state directory that are not this store's.
+        """
+        records = Records(disk or RealDisk(), directory, settings, clock, lanes=lanes, others=others)
+        records.recover()
+        return cls(records, settings.commit_window)
+
+    @property
+    def incidents(self) -> list[str]:
+        """What was odd at start."""
+        return [line for lane in self._lanes.values() for line in lane.incidents]
 
     def close(self) -> None:
         """Write what waits."""
         self._committer.close()
-        self._log.close()
+        self._records.close()
 
-    # -- writing ---------------------------------------------------------------------------------
+    # -- writing -----------------------------------------------------------------------------------
 
     def accept(self, messages: Sequence[ActivationMessage], done: Committed, *, urgent: bool) -> None:
         """See `spi.ActivationStore`."""
@@ -87,14 +91,20 @@ class Activations:
         self, records: Sequence[Record], done: Committed, *, urgent: bool, origins: Sequence[str] = ()
     ) -> None:
         """See `spi.ActivationStore`."""
-        frames = [Frame(ACTIVATION, 0, record.text) for record in records]
+        success = Status.SUCCESS
+        frames = [
+            Frame(_OP[lane, status is success], 0, text, 0, 0, (filed, start, key) if filed else None)
+            for key, text, status, _, lane, filed, start in records
+        ]
         if origins:
             frames.append(origins_frame(origins))
         self._committer.submit(frames, done, urgent=urgent)
 
-    def confirm(self, upto: int) -> None:
+    def confirm(self, epoch: str, upto: int) -> None:
         """See `spi.ActivationStore`."""
-        self._commit([Frame(CONFIRMED, min(upto, self._ledger.last), b"")])
+        for name, lane in self._lanes.items():
+            if lane.epoch == epoch:
+                self._commit([Frame(MARKS[name], min(upto, lane.ledger.last), b"")])
 
     def absorb(self, device: str, epoch: str, batch: Batch) -> int:
         """See `spi.ActivationStore`; raises `MalformedContent` for records that are none."""
@@ -110,132 +120,111 @@ class Activations:
             wanted = ids[len(ids) - len(fresh) :]
             known = self._known(wanted)
             frames = [
-                Frame(ACTIVATION, 0, text)
+                Frame(RECORDS[NORMAL], 0, text)
                 for found, text in zip(wanted, fresh, strict=True)
                 if found not in known
             ]
             self._commit([*frames, Frame(ABSORBED, batch.last, sender.encode())])
             return batch.last
 
-    # -- reading ---------------------------------------------------------------------------------
+    def tend(self) -> None:
+        """See `spi.ActivationStore`."""
+        with suppress(StorageError):  # a disk that refuses is told to those who have something to write
+            self._commit([])
+
+    # -- reading -----------------------------------------------------------------------------------
 
     def unfinished(self) -> list[ActivationMessage]:
         """See `spi.ActivationStore`."""
-        with self._lock:
+        with self._records.lock:
             return [message_of(frame) for frame in self._ledger.events.values()]
 
     def origins(self) -> list[str]:
         """See `spi.ActivationStore`."""
-        return list(self._ledger.origins)
+        return list(dict.fromkeys(self._ledger.origins))
 
     def get(self, activation_id: str) -> dict[str, Any] | None:
         """See `spi.ActivationStore`."""
-        mark = fingerprint(activation_id)
-        for segment, index in self._newest_first():
-            for at in index.find(mark):
-                text = _read_at(segment, index, at)
-                if id_of(text) == activation_id:
-                    found: dict[str, Any] = orjson.loads(text)
-                    return found
+        for lane in self._used():
+            if (text := lane.catalog.find(activation_id)) is not None:
+                found: dict[str, Any] = orjson.loads(text)
+                return found
         return None
 
     def list(self, query: Query) -> list[dict[str, Any]]:
         """See `spi.ActivationStore`."""
-        found: list[dict[str, Any]] = []
-        wanted = query.skip + query.limit
-        for record in self._matching(query):
-            found.append(record)
-            if len(found) >= wanted:
-                break
-        return found[query.skip :]
+        return [orjson.loads(text) for text in islice(self._texts(query), query.limit)]
 
     def count(self, query: Query) -> int:
         """See `spi.ActivationStore`."""
-        if query.name is None and query.since is None and query.upto is None:
-            return sum(index.namespaces[query.namespace] for _, index in self._newest_first())
-        return sum(1 for _ in self._matching(query))
+        return sum(lane.catalog.count(query) for lane in self._used())
 
     def pending(self, max_records: int, max_bytes: int) -> Batch:
         """See `spi.ActivationStore`. Ends before a number that is missing (evicted, damaged)."""
-        with self._lock:
-            confirmed = self._ledger.confirmed
-            segments = self._log.segments
-            at = bisect_right(segments, confirmed + 1, key=lambda segment: segment.first)
-            segments = segments[max(0, at - 1) :]
-        first, size = 0, 0
-        texts: list[bytes] = []
-        for number, text in self._after(confirmed, segments):
-            first = first or number
-            size += len(text)
-            full = len(texts) >= max_records or size > max_bytes
-            if texts and (full or number != first + len(texts)):
-                break
-            texts.append(text)
-        return Batch(first or confirmed + 1, tuple(texts), confirmed)
-
-    def _after(self, number: int, segments: Sequence[Segment]) -> Iterator[tuple[int, bytes]]:
-        for segment in segments:
-            index = self._index(segment)
-            size = len(index)  # before reading: the commit thread may add records meanwhile
-            if not size or index.numbers[size - 1] <= number:
-                continue
-            data = segment.read()
-            for at in range(bisect_right(index.numbers, number, 0, size), size):
-                yield index.numbers[at], data[index.starts[at] : index.starts[at] + index.lengths[at]]
+        waiting = [lane for name in reversed(LANES) if (lane := self._lanes[name]).unsynced() > 0]
+        batches = (_batch(lane, max_records, max_bytes) for lane in chain(waiting, [self._lanes[NORMAL]]))
+        found = next(batches)
+        return found if found.records else next((batch for batch in batches if batch.records), found)
 
     def stats(self) -> BufferStats:
         """See `spi.ActivationStore`."""
-        with self._lock:
-            ledger, log = self._ledger, self._log
-            oldest = self._oldest_number()
+        with self._records.lock:
+            lanes = {name: self._account(name, lane) for name, lane in self._lanes.items()}
+            logs = [lane.log for lane in self._lanes.values()]
+            worn, ran = self._records.wear()
             return BufferStats(
-                records=ledger.last - oldest + 1,
-                unsynced=ledger.last - max(ledger.confirmed, oldest - 1),
-                unfinished=len(ledger.open),
-                bytes=log.size,
-                written=log.written,
-                commits=log.commits,
-                evicted=ledger.evicted,
-                corrupt=self._corrupt,
+                records=sum(told["records"] for told in lanes.values()),
+                unsynced=sum(told["unsynced"] for told in lanes.values()),
+                unfinished=len(self._ledger.open),
+                bytes=sum(told["bytes"] for told in lanes.values()),
+                written=sum(log.written for log in logs),
+                commits=sum(log.commits for log in logs),
+                evicted=sum(told[EVICTED] for told in lanes.values()),
+                expired=sum(told[EXPIRED] for told in lanes.values()),
+                rejected=sum(told[REJECTED] for told in lanes.values()),
+                corrupt=sum(lane.corrupt + lane.catalog.damaged for lane in self._lanes.values()),
+                repaired=sum(lane.repaired for lane in self._lanes.values()),
+                oldest=min(filter(None, map(_oldest, self._lanes.values())), default=None),
+                worn=self._ledger.worn + worn,
+                ran=int(self._ledger.ran + ran),
+                lanes=lanes,
             )
 
-    def _matching(self, query: Query) -> Iterator[dict[str, Any]]:
-        for segment, index in self._newest_first():
-            if not index.namespaces[query.namespace]:
-                continue
-            size = len(index)  # before reading: the commit thread may add records meanwhile
-            data = segment.read()
-            for at in range(size - 1, -1, -1):
-                record = orjson.loads(data[index.starts[at] : index.starts[at] + index.lengths[at]])
-                if _matches(record, query):
-                    yield record
+    def _account(self, name: str, lane: Lane) -> dict[str, int]:
+        lost = {why: self._ledger.lost.get((name, why), 0) for why in (EVICTED, EXPIRED, REJECTED)}
+        return {
+            "records": lane.ledger.last - lane.oldest + 1,
+            "unsynced": lane.unsynced(),
+            "bytes": lane.log.held,
+            "max_bytes": self._records.policies[name].max_bytes,
+            **lost,
+        }
 
-    def _newest_first(self) -> Iterator[tuple[Segment, Index]]:
-        with self._lock:
-            segments = self._log.segments[::-1]
-        for segment in segments:
-            yield segment, self._index(segment)
+    def _used(self) -> Sequence[Lane]:
+        return [lane for lane in self._lanes.values() if lane.log.segments]
 
-    def _index(self, segment: Segment) -> Index:
-        with self._lock:
-            index = self._indexes.get(segment)
-            if index is None:
-                index = self._indexes[segment] = Index.of(segment.scan().frames)
-            return index
+    def _texts(self, query: Query) -> Iterator[bytes]:
+        """What `query` finds behind what it skips; damaged records are left out."""
+        used = self._used()
+
+        def matches(lane: Lane) -> Iterator[tuple[Lane, Match]]:
+            return ((lane, match) for match in lane.catalog.matches(query))
+
+        streams = [matches(lane) for lane in used]
+        found = streams[0] if len(used) == 1 else merge(*streams, key=lambda one: -one[1].start)
+        for lane, match in islice(found, query.skip, None):
+            if (text := lane.catalog.read(match)) is not None:
+                yield text
 
     def _known(self, ids: Sequence[str]) -> set[str]:
         """Which of `ids` are here already."""
-        marks = {fingerprint(found) for found in ids}
-        suspects: set[int] = set()
-        for _, index in self._newest_first():
-            suspects |= marks.intersection(index.fingerprints)
-        return {found for found in ids if fingerprint(found) in suspects and self.get(found)}
+        marks = {found: int.from_bytes(fingerprint(found), sys.byteorder) for found in ids}
+        wanted, suspects = set(marks.values()), set[int]()
+        for lane in self._used():
+            suspects |= lane.catalog.suspects(wanted)
+        return {found for found in ids if marks[found] in suspects and self.get(found)}
 
-    def _oldest_number(self) -> int:
-        """Number of the oldest record that is still here (or would be)."""
-        return self._log.segments[0].first if self._log.segments else self._ledger.last + 1
-
-    # -- the commit thread -----------------------------------------------------------------------
+    # -- the commit thread -------------------------------------------------------------------------
 
     def _commit(self, frames: Sequence[Frame]) -> None:
         """Make one group durable and wait for it; raises `StorageError`."""
@@ -253,147 +242,42 @@ class Activations:
             raise errors[0]
 
     def _write(self, round_: Sequence[Work]) -> None:
-        """Number, write and follow a round of groups."""
-        groups = _numbered(round_, self._ledger.last)
-        try:
-            places = self._append(groups)
-        except StorageError:
-            # Make room (full disk) and begin a new segment (failing one), then try once more.
-            self._make_room()
-            places = self._append(groups)
-        with self._lock:
-            segment = self._log.segments[-1]
-            index = self._index(segment) if segment in self._indexes else Index()
-            self._indexes[segment] = index
-            for group, starts in zip(groups, places, strict=True):
-                for frame, start in zip(group, starts, strict=True):
-                    self._follow(frame._replace(start=start), segment, index)
+        """Write a round of groups; one without frames is `tend`."""
+        if not all(work.frames for work in round_):
+            self._records.tend()
+        self._records.write(chain.from_iterable(work.frames for work in round_))
         self.on_commit()
 
-    def _append(self, groups: Sequence[Sequence[Frame]]) -> Sequence[tuple[int, ...]]:
-        if self._log.full:
-            self._roll()
-        return self._log.append(groups)
 
-    def _roll(self) -> None:
-        with self._lock:
-            first = self._ledger.last + 1
-            segment = self._log.roll(first, self._ledger.header(first))
-            self._indexes[segment] = Index()
-        while self._log.size > self._max_bytes and len(self._log.segments) > 1:
-            self._evict(self._log.segments[0])
-
-    def _follow(self, frame: Frame, segment: Segment, index: Index) -> None:
-        if frame.op == ACTIVATION:
-            index.add(frame)
-        if frame.op == EVENT:
-            self._ledger.open[orjson.loads(frame.text)["id"]] = segment.first
-        else:
-            self._ledger.apply(frame, segment.first)
-
-    def _make_room(self) -> None:
-        """Drop the oldest segment if all of it is synced: the only thing that may go unasked."""
-        segments = self._log.segments
-        if len(segments) > 1 and self._cloud and segments[1].first - 1 <= self._ledger.confirmed:
-            self._evict(segments[0])
-
-    def _evict(self, segment: Segment) -> None:
-        """Drop the oldest segment; what is unfinished in it is journalled again first."""
-        keep = [
-            frame
-            for frame in segment.scan().frames
-            if frame.op == EVENT and orjson.loads(frame.text)["id"] in self._ledger.open
-        ]
-        lost = self._log.segments[1].first - 1 - max(self._ledger.confirmed, segment.first - 1)
-        if self._cloud and lost > 0:
-            keep.append(Frame(EVICTED, self._ledger.evicted + lost, b""))
-        if keep:
-            self._log.append([keep])
-            newest = self._log.segments[-1]
-            with self._lock:
-                for frame in keep:
-                    self._follow(frame, newest, Index())
-        with self._lock:
-            self._log.drop(segment)
-            self._indexes.pop(segment, None)
-
-    # -- start -----------------------------------------------------------------------------------
-
-    def _recover(self) -> None:
-        self._drop_unborn()
-        start = self._load_header()
-        segments = self._log.segments
-        recent = {segment.first for segment in segments[-_RECENT:]}
-        end = 0
-        for segment in list(segments):
-            if segment.first < start and segment.first not in recent:
-                continue
-            found = segment.scan()
-            end = found.end
-            self._corrupt += found.corrupt
-            if found.corrupt:
-                self.incidents.append(f"{segment.path}: {found.corrupt} damaged line(s) skipped")
-            for frame in found.frames:
-                if frame.op != HEADER:
-                    self._ledger.replay(frame, segment.first)
-            self._indexes[segment] = Index.of(found.frames)
-        if segments:
-            self._log.resume(end)
-
-    def _drop_unborn(self) -> None:
-        """Remove a newest segment without a header: the crash came before anything was in it."""
-        while self._log.segments:
-            newest = self._log.segments[-1]
-            frames = newest.scan().frames
-            if frames and frames[0].op == HEADER:
-                return
-            if frames:
-                self.incidents.append(f"{newest.path}: the header is damaged; its records are read")
-                return
-            if newest.size:
-                self.incidents.append(f"{newest.path}: nothing in it is readable; set aside")
-            self._log.set_aside(newest)
-
-    def _load_header(self) -> int:
-        """Start the ledger from the newest readable header; where the unfinished events begin."""
-        for segment in reversed(self._log.segments):
-            frames = segment.scan().frames
-            if frames and frames[0].op == HEADER:
-                return min(self._ledger.load(frames[0]), segment.first)
-        return 0
+def _batch(lane: Lane, max_records: int, max_bytes: int) -> Batch:
+    confirmed = lane.ledger.confirmed
+    first, size = 0, 0
+    texts: list[bytes] = []
+    for number, text in lane.backlog():
+        first = first or number
+        size += len(text)
+        full = len(texts) >= max_records or size > max_bytes
+        if texts and (full or number != first + len(texts)):
+            break
+        texts.append(text)
+    return Batch(first or confirmed + 1, tuple(texts), confirmed, lane.epoch)
 
 
-def _numbered(round_: Sequence[Work], last: int) -> list[list[Frame]]:
-    """The groups of a round, their records numbered on from `last`."""
-    numbers = count(last + 1)
-    return [
-        [frame._replace(number=next(numbers)) if frame.op == ACTIVATION else frame for frame in work.frames]
-        for work in round_
-    ]
+def _oldest(lane: Lane) -> int | None:
+    """Start of a lane's oldest unsynced record, or of one that stands in the same segment."""
+    if not lane.unsynced():
+        return None
+    number = lane.ledger.confirmed + 1
+    segment = next((one for one in lane.log.segments if lane.last_of(one) >= number), None)
+    return lane.catalog.summary(segment).since or None if segment is not None else None
 
 
 def _checked_id(text: bytes, number: int) -> str:
     try:
         value = orjson.loads(text)
         filed_under(value)
+        if not isinstance(value["namespace"], str) or not isinstance(value["start"], int):
+            raise TypeError("namespace or start")
         return activation_id(value["activationId"])
     except (orjson.JSONDecodeError, EdgeWhiskError, KeyError, TypeError, AttributeError) as error:
         raise MalformedContent(f"record {number} is no activation: {error!r}") from None
-
-
-def _matches(record: dict[str, Any], query: Query) -> bool:
-    return (
-        record["namespace"] == query.namespace
-        and (query.since is None or record["start"] >= query.since)
-        and (query.upto is None or record["start"] <= query.upto)
-        and (query.name is None or filed_under(record) == query.name)
-    )
-
-
-def _read_at(segment: Segment, index: Index, at: int) -> bytes:
-    try:
-        with segment.path.open("rb") as file:
-            file.seek(index.starts[at])
-            return file.read(index.lengths[at])
-    except OSError as error:
-        raise storage_error(segment.path, error) from error

@@ -8,21 +8,24 @@ or deleted is reclaimed by writing what lives into a new segment and dropping th
 from __future__ import annotations
 
 import threading
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-from edgewhisk.buffer.journal import FORMAT, Frame
-from edgewhisk.buffer.log import Log
+from edgewhisk.buffer.disk import Disk, RealDisk
+from edgewhisk.buffer.journal import FORMAT, Frame, Scan
+from edgewhisk.buffer.log import HEADER, Log, Segment
 from edgewhisk.buffer.storage import LogDB, LogStorage
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Change
 
-_HEADER: Final = "H"
 _WRITTEN: Final = "D"  # a document; number is its id; text is {"t": table, "d": document}
 _REMOVED: Final = "R"  # number is its id; text is the table's name as JSON
+_KEPT: Final = "K"  # a table that is there even if it is empty; text is its name as JSON
+_DROPPED: Final = "X"  # such a table is not kept any more
 _SPARE: Final = 4 << 20  # bytes of garbage that are tolerated
 _MOST_SEGMENTS: Final = 64
 
@@ -30,20 +33,23 @@ _MOST_SEGMENTS: Final = 64
 class Artifacts:
     """`spi.ArtifactStore` on a directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, disk: Disk) -> None:
         """Use `open`, which recovers."""
         self.incidents: list[str] = []
-        self._log = Log(directory)
+        self._log = Log(disk, directory)
         self._lock = threading.RLock()
         self._texts: dict[str, dict[int, bytes]] = {}  # table -> id -> document
-        self._last = 0
-        self._ids: dict[tuple[str, str], int] = {}  # (collection, key) -> document id
+        self._last = 0  # the highest document id
+        self._live = 0  # bytes of all documents
+        self._next: dict[str, int] = {}  # table -> its next document id
+        self._kept: set[str] = set()  # tables that are there even if they are empty
+        self._ids: dict[tuple[str, str], int | None] = {}  # (collection, key) -> document id
         self.db = LogDB(self._tables, self._table, storage=LogStorage)
 
     @classmethod
-    def open(cls, directory: Path) -> Artifacts:
+    def open(cls, directory: Path, disk: Disk | None = None) -> Artifacts:
         """Recover what is there, or begin anew; raises `StorageError`."""
-        store = cls(directory)
+        store = cls(directory, disk or RealDisk())
         store._recover()
         return store
 
@@ -61,29 +67,33 @@ class Artifacts:
         """See `spi.ArtifactStore`."""
         with self._lock:
             frames: list[Frame] = []
-            last = self._last
-            ids: dict[tuple[str, str], int | None] = {}  # as earlier changes of the same group leave them
+            ids = ChainMap({}, self._ids)  # with those that these changes make
             for change in changes:
-                place = (change.collection, change.key)
-                doc_id = ids[place] if place in ids else self._ids.get(place)
+                place = change.collection, change.key
+                doc_id = ids.get(place)
                 if change.document is None:
                     if doc_id is not None:
                         frames.append(_removed(change.collection, doc_id))
-                    ids[place] = None
+                        ids[place] = None
                     continue
                 if doc_id is None:
-                    last += 1
-                    doc_id = last
-                ids[place] = doc_id
+                    doc_id = ids[place] = self._take_id(change.collection)
                 entry = {"key": change.key, "document": change.document}
                 frames.append(_written(change.collection, doc_id, orjson.dumps(entry)))
             self._commit(frames)
+            for collection in {change.collection for change in changes}:
+                self.db.table(collection).clear_cache()
 
     def _tables(self) -> list[str]:
-        return [name for name, texts in self._texts.items() if texts]
+        return [name for name, texts in self._texts.items() if texts or name in self._kept]
 
     def _table(self, name: str) -> _Table:
         return _Table(self, name)
+
+    def _take_id(self, table: str) -> int:
+        found = self._next.get(table, 1)
+        self._next[table] = found + 1
+        return found
 
     def _commit(self, frames: Sequence[Frame]) -> None:
         """Make frames durable as one group, then visible. The lock is held."""
@@ -91,24 +101,24 @@ class Artifacts:
             return
         self._reclaim()
         try:
-            if self._log.full:
-                self._roll()
-            self._log.append([frames])
+            self._append(frames)
         except StorageError:
-            self._roll()  # the segment was given up; a full disk refuses the new one too
-            self._log.append([frames])
+            self._append(frames)  # the segment was given up; a full disk refuses the new one too
         for frame in frames:
             self._apply(frame)
 
+    def _append(self, frames: Sequence[Frame]) -> None:
+        if self._log.full:
+            self._roll()
+        self._log.append(frames)
+
     def _roll(self) -> None:
-        header = {"format": FORMAT, "last": self._last}
-        self._log.roll(self._last + 1, Frame(_HEADER, self._last + 1, orjson.dumps(header)))
+        self._log.roll(self._last + 1, {"format": FORMAT, "last": self._last})
 
     def _reclaim(self) -> None:
         """Move what lives to a new segment when most of the log is garbage."""
-        live = sum(len(text) for texts in self._texts.values() for text in texts.values())
         crowded = len(self._log.segments) > _MOST_SEGMENTS
-        if self._log.size <= 2 * live + _SPARE and not crowded:
+        if self._log.held <= 2 * self._live + _SPARE and not crowded:
             return
         old = list(self._log.segments)
         self._roll()
@@ -117,28 +127,37 @@ class Artifacts:
             for name, texts in self._texts.items()
             for doc_id, text in texts.items()
         ]
+        moved += [Frame(_KEPT, 0, orjson.dumps(name)) for name in self._kept]
         if moved:
-            self._log.append([moved])
+            self._log.append(moved)
         for segment in old:  # oldest first: a removal must never be dropped before what it removes
             self._log.drop(segment)
 
     def _recover(self) -> None:
-        end = 0
+        """Replay all; what cannot be read is set aside and named."""
         for segment in list(self._log.segments):
-            found = segment.scan()
-            if not found.frames and segment is self._log.segments[-1]:
-                self._log.set_aside(segment)  # the crash came before anything was in it
+            found = self._scan(segment)
+            if found is None or not found.frames:
+                if segment.held:
+                    self.incidents.append(f"{segment.path}: nothing in it is readable; set aside")
+                self._log.set_aside(segment)
                 continue
             if found.corrupt:
                 self.incidents.append(f"{segment.path}: {found.corrupt} damaged line(s) skipped")
             for frame in found.frames:
                 self._replay(frame)
-            end = found.end
         if self._log.segments:
-            self._log.resume(end)
+            self._log.cut(self._log.segments[-1])
+
+    def _scan(self, segment: Segment) -> Scan | None:
+        try:
+            return self._log.scan(segment)
+        except StorageError as error:
+            self.incidents.append(str(error))
+            return None
 
     def _replay(self, frame: Frame) -> None:
-        if frame.op != _HEADER:
+        if frame.op != HEADER:
             self._apply(frame)
             return
         header: Mapping[str, Any] = orjson.loads(frame.text)
@@ -153,13 +172,26 @@ class Artifacts:
         self._last = max(self._last, frame.number)
         value = orjson.loads(frame.text)
         if frame.op == _REMOVED:
-            text = self._texts.get(value, {}).pop(frame.number, None)
-            if text is not None:
-                self._ids.pop((value, _key(text)), None)
+            self._forget(value, frame.number)
         elif frame.op == _WRITTEN:
-            text = orjson.dumps(value["d"])
-            self._texts.setdefault(value["t"], {})[frame.number] = text
-            self._ids[(value["t"], _key(text))] = frame.number
+            table, text = value["t"], orjson.dumps(value["d"])
+            self._forget(table, frame.number)
+            self._texts.setdefault(table, {})[frame.number] = text
+            self._ids[table, _key(text)] = frame.number
+            self._next[table] = max(self._next.get(table, 1), frame.number + 1)
+            self._live += len(text)
+        elif frame.op == _KEPT:
+            self._texts.setdefault(value, {})
+            self._kept.add(value)
+        elif frame.op == _DROPPED:
+            self._kept.discard(value)
+
+    def _forget(self, table: str, doc_id: int) -> None:
+        text = self._texts.get(table, {}).pop(doc_id, None)
+        if text is not None:
+            self._live -= len(text)
+            if self._ids.get((table, key := _key(text))) == doc_id:
+                del self._ids[table, key]
 
 
 class _Table:
@@ -177,8 +209,17 @@ class _Table:
 
     def next_id(self) -> int:
         with self._store._lock:
-            self._store._last += 1
-            return self._store._last
+            return self._store._take_id(self._name)
+
+    def restart(self) -> None:
+        with self._store._lock:
+            if not self._store._texts.get(self._name):
+                self._store._next.pop(self._name, None)
+
+    def keep(self, *, empty: bool) -> None:
+        with self._store._lock:
+            if empty != (self._name in self._store._kept):
+                self._store._commit([Frame(_KEPT if empty else _DROPPED, 0, orjson.dumps(self._name))])
 
     def apply(self, changes: Mapping[int, bytes | None]) -> None:
         with self._store._lock:

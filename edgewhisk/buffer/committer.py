@@ -7,6 +7,7 @@ first that somebody does wait for.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from typing import Final, NamedTuple
 from edgewhisk.buffer.journal import Frame
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Committed
+
+_log = logging.getLogger(__name__)
 
 LARGEST: Final = 64 << 20  # bytes that may wait; beyond, work is refused: the disk does not keep up
 COMPANY: Final = 16  # groups that are company enough: brokers send about 20 messages ahead
@@ -83,6 +86,9 @@ class Committer:
                 self._write(round_)
             except StorageError as refusal:
                 error = refusal
+            except Exception as fault:  # noqa: BLE001 - supervisor: nobody may wait for ever
+                _log.exception("a commit failed")
+                error = StorageError(f"a commit failed: {fault!r}")
             for work in round_:
                 work.done(error)
 

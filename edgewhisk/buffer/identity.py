@@ -2,57 +2,64 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import secrets
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 
-from edgewhisk.buffer.log import storage_error
+from edgewhisk.buffer.disk import Disk
+
+_MOST: Final = 4096  # bytes
 
 
 class StoreIdentity(NamedTuple):
-    """Two ids of 32 hex characters, and what was odd about reading them."""
+    """Two ids of 32 hex characters, and what was odd about reading or keeping them."""
 
     device: str
     epoch: str
     incidents: tuple[str, ...] = ()
 
 
-def store_identity(directory: Path, *, fresh: bool) -> StoreIdentity:
-    """Read the ids, or make them; a `fresh` log gets a new epoch. Raises `StorageError`."""
+def store_identity(disk: Disk, directory: Path, *, fresh: bool) -> StoreIdentity:
+    """Read the ids, or make them; a `fresh` log gets a new epoch.
+
+    Ids that the disk will not keep hold for this life: what is numbered under them is sent again
+    under others later, and known by its activation ids.
+    """
     path = directory / "identity"
     incidents: tuple[str, ...] = ()
+    device = epoch = ""
     try:
-        known = orjson.loads(path.read_bytes()) if path.exists() else {}
+        known = orjson.loads(disk.read(path, 0, _MOST))
         device, epoch = str(known.get("device", "")), str(known.get("epoch", ""))
+    except FileNotFoundError:
+        pass
     except (OSError, orjson.JSONDecodeError, AttributeError):
-        device = epoch = ""
         incidents = (f"{path} was unreadable; the cloud sees a new device",)
     wanted = StoreIdentity(
         device or secrets.token_hex(16), secrets.token_hex(16) if fresh or not epoch else epoch, incidents
     )
-    if (device, epoch) != wanted[:2]:
-        try:
-            _replace(path, orjson.dumps({"device": wanted.device, "epoch": wanted.epoch}))
-        except OSError as error:
-            raise storage_error(path, error) from error
+    if (device, epoch) == wanted[:2]:
+        return wanted
+    try:
+        _replace(disk, path, orjson.dumps({"device": wanted.device, "epoch": wanted.epoch}))
+    except OSError as error:
+        return wanted._replace(incidents=(*incidents, f"{path} cannot be written: {error.strerror}"))
     return wanted
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(disk: Disk, path: Path, data: bytes) -> None:
     """Put a small file in place; durable on return."""
     draft = path.with_suffix(".new")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with contextlib.suppress(FileNotFoundError):
+        disk.remove(draft)
+    file = disk.open(draft, new=True)
     try:
-        os.write(file, data)
-        os.fsync(file)
+        disk.write(file, data, 0)
+        disk.sync(file)
     finally:
-        os.close(file)
-    draft.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        disk.close(file)
+    disk.rename(draft, path)
+    disk.sync_directory(path.parent)

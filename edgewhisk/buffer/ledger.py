@@ -1,31 +1,44 @@
-"""What the activation log knows besides its records: open events, sync marks, counts. Pure.
+"""What a log of activations knows besides its records: open events, sync marks, losses. Pure.
 
 All of it follows from the frames, replayed in order. The header of each segment carries a snapshot,
-so that only the segments with unfinished events and the newest ones are read at start.
+so only the newest segment is replayed at start.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-from edgewhisk.buffer.index import ACTIVATION, id_of
-from edgewhisk.buffer.journal import FORMAT, Frame
+from edgewhisk.buffer.index import id_of
+from edgewhisk.buffer.journal import ACTIVATION, FORMAT, Frame
+from edgewhisk.buffer.loss import EVICTED, Loss
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import StorageError
 
-HEADER: Final = "H"
 EVENT: Final = "E"  # an accepted message; number unused
+FINISHED: Final = "D"  # the event with this id has its record in the log of another lane
 CONFIRMED: Final = "S"  # the cloud has all records up to the number
 ABSORBED: Final = "B"  # all records of another gateway up to the number are here
-ORIGINS: Final = "O"  # of messages whose records are in the same group; number unused
-EVICTED: Final = "V"  # unconfirmed records dropped so far
+DROPPED: Final = "V"  # format 1: unconfirmed records dropped so far
+ORIGINS: Final = "O"  # of messages whose records are in the same round; number unused
+LOST: Final = "L"  # a loss
+TOLD: Final = "T"  # a loss stands in an activation now
 REMEMBERED: Final = 4096  # origins of accepted messages
 DEVICES: Final = 1024  # remembered gateways that send here
+NORMAL: Final = "normal"  # the lane whose log holds events and losses
+_EVENT_ID: Final = b'{"id":"'
+
+
+class Place(NamedTuple):
+    """Where a line stands in a log."""
+
+    serial: int  # of its segment
+    start: int
+    size: int
 
 
 def event_frame(message: ActivationMessage) -> Frame:
@@ -68,35 +81,58 @@ def message_of(frame: Frame) -> ActivationMessage:
     )
 
 
+def event_id(text: bytes) -> str:
+    """The activation id in an event's text."""
+    return text[len(_EVENT_ID) : len(_EVENT_ID) + 32].decode()
+
+
+def lost_frame(loss: Loss, segment: str = "") -> Frame:
+    """The frame of a loss; `segment`: name of what will be dropped after this is on disk."""
+    return Frame(LOST, 0, orjson.dumps([*loss, segment]))
+
+
+def told_frame(loss: Loss) -> Frame:
+    """The frame that says that a loss stands in an activation."""
+    return Frame(TOLD, loss.records, orjson.dumps([loss.lane, loss.reason]))
+
+
 class Ledger:
-    """The state that follows from the frames."""
+    """The state that follows from the frames of one log."""
 
     def __init__(self) -> None:
         """Of an empty log."""
         self.last = 0  # number of the newest record
         self.confirmed = 0
-        self.evicted = 0
         self.absorbed: dict[str, int] = {}  # "device:epoch" -> highest number that is here
-        self.open: dict[str, int] = {}  # activation id of an unfinished event -> its segment's first
-        self.events: dict[str, Frame] = {}  # of earlier lives, until `unfinished` hands them out
+        self.open: dict[str, Place] = {}  # activation ids of unfinished events
+        self.events: dict[str, Frame] = {}  # of earlier lives, until they are finished
         self.origins: deque[str] = deque(maxlen=REMEMBERED)
+        self.lost: dict[tuple[str, str], int] = {}  # lane, reason -> records since the store was made
+        self.untold: dict[tuple[str, str], Loss] = {}  # not yet in an activation
+        self.gone: dict[str, str] = {}  # lane -> name of the segment that went last with a loss
+        self.worn = 0  # bytes the card had to write before this life
+        self.ran = 0.0  # seconds the gateway ran before this life
 
-    def header(self, first: int) -> Frame:
-        """The header of a segment that begins at number `first`."""
-        snapshot = {
+    def header(self, worn: int, ran: float) -> dict[str, Any]:
+        """The snapshot for the header of a new segment; `worn` and `ran`: of this life."""
+        return {
             "format": FORMAT,
-            "last": first - 1,
+            "last": self.last,
             "confirmed": self.confirmed,
-            "evicted": self.evicted,
             "absorbed": self.absorbed,
-            "oldest": min(self.open.values(), default=first),
+            "open": [list(place) for place in self.open.values()],
+            "lost": [[*key, count] for key, count in self.lost.items()],
+            "untold": [list(loss) for loss in self.untold.values()],
+            "gone": self.gone,
+            "worn": self.worn + worn,
+            "ran": round(self.ran + ran, 1),
         }
-        return Frame(HEADER, first, orjson.dumps(snapshot))
 
-    def load(self, header: Frame) -> int:
-        """Start from a header; returns the segment that holds the oldest unfinished event.
+    def load(self, header: Frame) -> tuple[int, list[Place]]:
+        """Start from a header.
 
-        Raises `StorageError` for a format of a later version.
+        Returns the first number of the segment from which on all must be replayed (format 1; else 0)
+        and the places of the unfinished events. Raises `StorageError` for a format of a later version.
         """
         snapshot: Mapping[str, Any] = orjson.loads(header.text)
         if snapshot["format"] > FORMAT:
@@ -104,37 +140,59 @@ class Ledger:
                 f"the log has format {snapshot['format']}, this version reads up to {FORMAT}",
                 hint="install the version that wrote it, or a later one",
             )
-        self.last = max(self.last, snapshot["last"])
-        self.confirmed = max(self.confirmed, snapshot["confirmed"])
-        self.evicted = max(self.evicted, snapshot["evicted"])
-        self.absorbed.update(snapshot["absorbed"])
-        oldest: int = snapshot["oldest"]
-        return oldest
+        self.last = snapshot["last"]
+        self.confirmed = snapshot["confirmed"]
+        self.absorbed = dict(snapshot["absorbed"])
+        if snapshot["format"] == 1:
+            self.lost = {(NORMAL, EVICTED): snapshot["evicted"]} if snapshot["evicted"] else {}
+            return max(1, snapshot["oldest"]), []
+        self.lost = {(lane, reason): count for lane, reason, count in snapshot["lost"]}
+        self.untold = {
+            (lane, reason): Loss(lane, reason, *rest) for lane, reason, *rest in snapshot["untold"]
+        }
+        self.gone = dict(snapshot["gone"])
+        self.worn, self.ran = snapshot["worn"], snapshot["ran"]
+        return 0, [Place(*place) for place in snapshot["open"]]
 
-    def apply(self, frame: Frame, segment: int) -> None:
-        """Follow one frame that is on disk, in the segment that begins at `segment`."""
-        if frame.op == ACTIVATION:
-            self.last = max(self.last, frame.number)
-            self.finish(id_of(frame.text))
-        elif frame.op == CONFIRMED:
-            self.confirmed = max(self.confirmed, frame.number)
-        elif frame.op == EVICTED:
-            self.evicted = max(self.evicted, frame.number)
-        elif frame.op == ABSORBED:
-            self.absorb(frame.text.decode(), frame.number)
-
-    def replay(self, frame: Frame, segment: int) -> None:
-        """Follow a frame of an earlier life."""
-        if frame.op == EVENT:
-            value = orjson.loads(frame.text)
-            self.open[value["id"]] = segment
-            self.events[value["id"]] = frame
-            if value["origin"]:
-                self.origins.append(value["origin"])
-        elif frame.op == ORIGINS:
-            self.origins.extend(orjson.loads(frame.text))
+    def apply(self, frame: Frame, serial: int) -> None:
+        """Follow one frame that is on disk, in the segment `serial`."""
+        op, number, text = frame.op, frame.number, frame.text
+        if op == ACTIVATION:
+            self.last = max(self.last, number)
+            if self.open:
+                self.finish(id_of(text))
+        elif op == EVENT:
+            self.open[event_id(text)] = Place(serial, frame.start, frame.size)
+        elif op == FINISHED:
+            self.finish(text.decode())
+        elif op == CONFIRMED:
+            self.confirmed = max(self.confirmed, number)
+        elif op == ABSORBED:
+            self.absorb(text.decode(), number)
         else:
-            self.apply(frame, segment)
+            self._account(op, number, text)
+
+    def record(self, last: int, ids: Iterable[str]) -> None:
+        """Records up to `last` are on disk, of the events with these `ids` if they were any."""
+        self.last = last
+        if self.open:
+            for activation_id in ids:
+                self.finish(activation_id)
+
+    def replay(self, frame: Frame, serial: int) -> None:
+        """Follow a frame of an earlier life."""
+        self.apply(frame, serial)
+        if frame.op == EVENT:
+            self.events[event_id(frame.text)] = frame
+        self.remember([frame])
+
+    def remember(self, frames: Iterable[Frame]) -> None:
+        """Where the messages that `frames` tell of came from."""
+        for frame in frames:
+            if frame.op == ORIGINS:
+                self.origins.extend(orjson.loads(frame.text))
+            elif frame.op == EVENT and (origin := orjson.loads(frame.text)["origin"]):
+                self.origins.append(origin)
 
     def absorb(self, sender: str, number: int) -> None:
         """Remember how far a sender's records are here; forget the longest unheard one if need be."""
@@ -146,3 +204,19 @@ class Ledger:
         """The event with this id has its record."""
         if self.open.pop(activation_id, None) is not None:
             self.events.pop(activation_id, None)
+
+    def _account(self, op: str, number: int, text: bytes) -> None:
+        if op == LOST:
+            *told, segment = orjson.loads(text)
+            loss = Loss(*told)
+            key = loss.lane, loss.reason
+            self.lost[key] = self.lost.get(key, 0) + loss.records
+            self.untold[key] = self.untold[key].plus(loss) if key in self.untold else loss
+            if segment:
+                self.gone[loss.lane] = segment
+        elif op == TOLD:
+            lane, reason = orjson.loads(text)
+            if (left := self.untold.pop((lane, reason), None)) is not None and left.records > number:
+                self.untold[lane, reason] = left._replace(records=left.records - number)
+        elif op == DROPPED:
+            self.lost[NORMAL, EVICTED] = max(self.lost.get((NORMAL, EVICTED), 0), number)

@@ -1,23 +1,36 @@
-"""A directory of segments: append, roll, read, drop. Not thread-safe; its owner locks.
+"""A directory of segments: append, roll, recycle, read, drop. Not thread-safe; its owner locks.
 
-Files are made and removed with an fsync of the directory, so a power cut never brings back what was
-dropped or loses what was acknowledged.
+A segment is written to in one life of its owner only: whatever a crash tore at its end stays behind
+it, and starting needs no write. Segments that are dropped become spares, which the next segments
+overwrite in place: their blocks are allocated, so a commit costs no journal of the file system.
+A file gets a segment's name when its header is on disk, and its name only once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import os
+import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from edgewhisk.buffer.journal import Frame, Scan, encode, parse_name, scan, seed_of, segment_name
+import orjson
+
+from edgewhisk.buffer.disk import Disk
+from edgewhisk.buffer.journal import Frame, Scan, encode, parse_name, read_line, scan, seed_of, segment_name
 from edgewhisk.errors import StorageError
 
 SEGMENT: Final = 1 << 20  # bytes after which a new segment is begun
+HEADER: Final = "H"  # op of a segment's first frame; its text is a JSON object
+FOOTER: Final = "F"  # op of the line at the end of a sealed file: where the last frame of the footer stands
+SPARES: Final = 2
+_FOOTER_SIZE: Final = len("00000000 F 0 0000000000 0000000000\n")
+_BLOCK: Final = 4096  # bytes
+_SMALL: Final = 12 << 10  # bytes of a commit: below, allocating ahead costs less than the journal does
+_FEW: Final = 16  # commits that say nothing about their size yet
+_HEADER_SIZE: Final = 16 << 10  # bytes that are read to find a header, at first
 _HINTS: Final = {
     errno.ENOSPC: "the disk is full: free some space, or lower [buffer] max_bytes",
     errno.EROFS: "the file system is read-only: the card may be worn out",
@@ -33,168 +46,292 @@ def storage_error(path: Path, error: OSError) -> StorageError:
 class Segment:
     """One file of the log."""
 
-    def __init__(self, path: Path, serial: int, first: int, size: int) -> None:
+    __slots__ = ("ended", "first", "held", "path", "seed", "serial", "size")
+
+    def __init__(self, path: Path, serial: int, first: int, held: int, size: int) -> None:
         """`first` is the number of the first record that may be in it."""
         self.path = path
         self.serial = serial
         self.first = first
-        self.size = size
+        self.held = held  # bytes on disk
+        self.size = size  # bytes of it that count; what is behind is of no meaning
+        self.ended = False  # whether `size` is known; else it is the file's
         self.seed = seed_of(path.name)
-
-    def read(self) -> bytes:
-        """All that is acknowledged of it; raises `StorageError`."""
-        try:
-            with self.path.open("rb") as file:
-                return file.read(self.size)
-        except OSError as error:
-            raise storage_error(self.path, error) from error
-
-    def scan(self) -> Scan:
-        """Its frames."""
-        return scan(self.read(), self.seed)
 
 
 class Log:
     """Segments, oldest first; the last one is written to."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open or make `directory`; raises `StorageError`. Segments are there after `recover`."""
+    def __init__(self, disk: Disk, directory: Path) -> None:
+        """Open or make `directory`; raises `StorageError`. Nothing is read yet."""
+        self.disk = disk
         self.directory = directory
         self.segments: list[Segment] = []
-        self.written = 0  # bytes
-        self.commits = 0  # fdatasync calls
+        self.written = 0  # bytes since start
+        self.commits = 0  # fdatasync calls since start
         self._file = -1
+        self._spares: list[tuple[Path, int]] = []
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for path in sorted(directory.iterdir()):
-                if (found := parse_name(path.name)) is not None:
-                    self.segments.append(Segment(path, *found, path.stat().st_size))
+            disk.make_directory(directory)
+            names = disk.names(directory)
         except OSError as error:
             raise storage_error(directory, error) from error
+        for name, size in names.items():
+            if (found := parse_name(name)) is not None:
+                self.segments.append(Segment(directory / name, *found, size, size))
+            elif name.startswith("spare-"):
+                self._spares.append((directory / name, size))
+        self._serial = self.segments[-1].serial if self.segments else 0
+        self._keep_spares()
 
     @property
-    def size(self) -> int:
-        """Bytes of all segments."""
-        return sum(segment.size for segment in self.segments)
+    def held(self) -> int:
+        """Bytes on disk, spares included."""
+        return sum(segment.held for segment in self.segments) + sum(size for _, size in self._spares)
 
     @property
     def full(self) -> bool:
-        """Whether the next append should go to a new segment."""
-        return not self.segments or self._file < 0 or self.segments[-1].size >= SEGMENT
+        """Whether the next append must go to a new segment."""
+        return self._file < 0 or self.segments[-1].size >= SEGMENT
 
-    def resume(self, end: int) -> None:
-        """Go on writing to the newest segment, after cutting off what a crash tore.
+    @property
+    def writing(self) -> bool:
+        """Whether the newest segment is written to."""
+        return self._file >= 0
 
-        The cut is on disk before anything is written behind it: a torn half and a later frame must
-        never meet. A disk that refuses (full, read-only) does not stop the boot: then the next
-        append begins a new segment, and the torn bytes stay behind the end that scans find.
+    @property
+    def has_spare(self) -> bool:
+        """Whether a new segment needs no new space."""
+        return bool(self._spares)
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def roll(self, first: int, header: dict[str, Any]) -> Segment:
+        """Begin a new segment; durable on return. Raises `StorageError`.
+
+        The header tells where the segment before it ended.
         """
-        segment = self.segments[-1]
+        self._serial += 1  # never again, even if this fails half-way
+        nonce = secrets.token_hex(8)
+        path = self.directory / segment_name(self._serial, first, nonce)
+        before = self.segments[-1] if self.segments else None
+        ended = [before.serial, before.size] if before else [0, 0]
+        text = orjson.dumps({**header, "ended": ended})
+        data, _ = encode([Frame(HEADER, first, text)], seed_of(path.name))
+        file, draft = -1, self.directory / f"spare-{nonce}.ewj"
         try:
-            file = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            segment.size = end
-            return
-        try:
-            if segment.size != end:
-                os.ftruncate(file, end)
-                os.fsync(file)
-        except OSError:
-            os.close(file)
-        else:
-            self._file = file
-        segment.size = end
-
-    def roll(self, first: int, header: Frame) -> Segment:
-        """Begin a new segment with `header`; durable on return. Raises `StorageError`."""
-        serial = self.segments[-1].serial + 1 if self.segments else 1
-        path = self.directory / segment_name(serial, first, secrets.token_hex(8))
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            file, draft, held = self._draft(draft)
+            self.disk.write(file, data, 0)
+            self.disk.sync(file)
+            self.disk.rename(draft, path)
+            self.disk.sync_directory(self.directory)
         except OSError as error:
+            if file >= 0:
+                self.disk.close(file)
+            for name in (draft, path):
+                with contextlib.suppress(OSError):
+                    self.disk.remove(name)
             raise storage_error(path, error) from error
-        segment = Segment(path, serial, first, 0)
-        try:
-            data, _ = encode([header], segment.seed)
-            _write(file, data, 0)
-            os.fdatasync(file)
-            self._sync_directory()
-        except OSError as error:
-            os.close(file)
-            with contextlib.suppress(OSError):
-                path.unlink()
-            raise storage_error(path, error) from error
-        segment.size = len(data)
-        self.written += len(data)
-        self.commits += 1
-        self._close_file()
+        self.give_up()
+        segment = Segment(path, self._serial, first, max(held, len(data)), len(data))
+        segment.ended = True
         self._file = file
+        self._count(len(data))
         self.segments.append(segment)
         return segment
 
-    def append(self, groups: Sequence[Sequence[Frame]]) -> list[tuple[int, ...]]:
-        """Write groups and wait for the disk; where each frame's text stands in the segment.
+    def append(self, frames: Sequence[Frame], last: int | None = None) -> list[int]:
+        """Write a round and wait for the disk; where each line ends in the segment.
 
-        On an error nothing of it remains, and the segment is given up: after a failed fdatasync the
+        `last`: the number before that of the first record, as `encode` takes it.
+
+        On an error nothing of it counts, and the segment is given up: after a failed fdatasync the
         kernel may have dropped the pages and will not say so twice.
         """
         segment = self.segments[-1]
-        base, parts, places = segment.size, [], []
-        for group in groups:
-            data, starts = encode(group, segment.seed)
-            places.append(tuple(base + start for start in starts))
-            parts.append(data)
-            base += len(data)
+        base = segment.size
+        data, ends = encode(frames, segment.seed, last)
         try:
-            _write(self._file, b"".join(parts), segment.size)
-            os.fdatasync(self._file)
+            self.disk.write(self._file, data, base)
+            self.disk.sync(self._file)
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._file, segment.size)
-            self._close_file()
+                self.disk.truncate(self._file, base)
+                segment.held = base
+            self.give_up()
             raise storage_error(segment.path, error) from error
-        self.written += base - segment.size
-        self.commits += 1
-        segment.size = base
-        return places
+        self._count(len(data))
+        segment.size = base + len(data)
+        segment.held = max(segment.held, segment.size)
+        return [base + end for end in ends]
+
+    def seal(self, frames: Sequence[Frame]) -> None:
+        """Write a footer behind what is there, and at the end of the file where it stands.
+
+        Nothing of the file is allocated or freed by that. Where the disk refuses, the segment does
+        without a footer.
+        """
+        segment = self.segments[-1]
+        data, ends = encode(frames, segment.seed)
+        at = segment.size
+        place = b"%010d %010d" % (at + ends[-2], ends[-1] - ends[-2] - 1)
+        last, _ = encode([Frame(FOOTER, 0, place)], _footer_seed(segment))
+        foot = max(segment.held, at + len(data) + len(last)) - len(last)
+        try:
+            self.disk.write(self._file, data, at)
+            self.disk.write(self._file, last, foot)
+            self.disk.sync(self._file)
+        except OSError:
+            pass
+        else:
+            self._count(len(data) + len(last))
+            segment.size = at + len(data)
+            segment.held = foot + len(last)
+        self.give_up()
+
+    def footer(self, segment: Segment) -> Frame | None:
+        """The last frame of a segment's footer, which tells of the others; raises `StorageError`."""
+        line = self.read(segment, segment.held - _FOOTER_SIZE, _FOOTER_SIZE)
+        last = read_line(line[:-1], _footer_seed(segment))
+        if last is None or last.op != FOOTER:
+            return None
+        start, size = map(int, last.text.split())
+        return self.frame(segment, start, size)
+
+    def give_up(self) -> None:
+        """Write to the newest segment no more."""
+        if self._file >= 0:
+            self.disk.close(self._file)
+            self._file = -1
+
+    close = give_up
 
     def drop(self, segment: Segment) -> None:
-        """Remove a segment; raises `StorageError`."""
+        """Remove a segment for good; raises `StorageError`."""
+        spare = self.directory / f"spare-{secrets.token_hex(8)}.ewj"
         try:
-            segment.path.unlink()
-            self._sync_directory()
+            if segment.held >= SEGMENT and len(self._spares) < SPARES:
+                self.disk.rename(segment.path, spare)
+                self._spares.append((spare, segment.held))
+            else:
+                self.disk.remove(segment.path)
+            self.segments.remove(segment)
+            self.disk.sync_directory(self.directory)
         except OSError as error:
             raise storage_error(segment.path, error) from error
-        finally:
-            if not segment.path.exists():
-                self.segments.remove(segment)
+
+    def drop_spares(self, keep: int = 0) -> None:
+        """Give space back."""
+        while len(self._spares) > keep:
+            path, _ = self._spares.pop()
+            with contextlib.suppress(OSError):
+                self.disk.remove(path)
 
     def set_aside(self, segment: Segment) -> None:
         """Keep an unreadable segment under another name and go on without it."""
         self.segments.remove(segment)
         with contextlib.suppress(OSError):
-            segment.path.rename(segment.path.with_suffix(".bad"))
-            self._sync_directory()
+            self.disk.rename(segment.path, segment.path.with_suffix(".bad"))
+            self.disk.sync_directory(self.directory)
 
-    def close(self) -> None:
-        """Close the file."""
-        self._close_file()
+    # -- reading ---------------------------------------------------------------------------------
 
-    def _close_file(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+    def scan(self, segment: Segment) -> Scan:
+        """All of a segment, and from then on where it ended; raises `StorageError`."""
+        ended = self._ended(segment)
+        data = self.read(segment, 0, segment.size if segment.ended else segment.held)
+        found = scan(data[:ended] if ended else data, segment.seed, ended)
+        if not segment.ended:
+            segment.size, segment.ended = ended or found.end, True
+        return found
 
-    def _sync_directory(self) -> None:
-        folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+    def read(self, segment: Segment, start: int, size: int) -> bytes:
+        """Some bytes of a segment; raises `StorageError`."""
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            return self.disk.read(segment.path, start, size)
+        except OSError as error:
+            raise storage_error(segment.path, error) from error
+
+    def frame(self, segment: Segment, start: int, size: int) -> Frame | None:
+        """The frame whose line stands there; None if it is damaged. Raises `StorageError`."""
+        return read_line(self.read(segment, start, size), segment.seed, start)
+
+    def frames(self, segment: Segment, ops: str) -> list[Frame]:
+        """The frames of some kinds that can be read in a segment, quickly; raises `StorageError`."""
+        data = self.read(segment, 0, segment.held)
+        head = rb"^[0-9a-f]{8} [%b]\d* \d+ .*$" % (ops + ops.lower()).encode()
+        lines = re.finditer(head, data, re.MULTILINE)
+        found = (read_line(line[0], segment.seed, line.start()) for line in lines)
+        return [frame for frame in found if frame is not None]
+
+    def header(self, segment: Segment) -> Frame | None:
+        """The header of a segment; None if it is damaged. Raises `StorageError`."""
+        data = self.read(segment, 0, _HEADER_SIZE)
+        if b"\n" not in data:
+            data = self.read(segment, 0, segment.held)
+        line, found, _ = data.partition(b"\n")
+        frame = read_line(line, segment.seed) if found else None
+        return frame if frame is not None and frame.op == HEADER else None
+
+    def cut(self, segment: Segment) -> None:
+        """Give back what is behind the end of a segment of an earlier life, if the disk will."""
+        if segment.held <= segment.size:
+            return
+        with contextlib.suppress(OSError):
+            file = self.disk.open(segment.path)
+            try:
+                self.disk.truncate(file, segment.size)
+                segment.held = segment.size
+            finally:
+                self.disk.close(file)
+
+    def _ended(self, segment: Segment) -> int:
+        """Where a segment is known to end; 0 if it is not."""
+        if segment.ended:
+            return segment.size
+        at = self.segments.index(segment) + 1
+        if at == len(self.segments):
+            return 0
+        try:
+            following = self.header(self.segments[at])
+        except StorageError:
+            return 0
+        if following is None:
+            return 0
+        serial, end = orjson.loads(following.text).get("ended", (0, 0))
+        return int(end) if serial == segment.serial else 0
+
+    def _draft(self, path: Path) -> tuple[int, Path, int]:
+        """A file to become a segment: a spare, or a new one; its name and its size."""
+        while self._spares:
+            spare, size = self._spares.pop()
+            with contextlib.suppress(FileNotFoundError):
+                return self.disk.open(spare), spare, size
+        file = self.disk.open(path, new=True)
+        if self.commits < _FEW or self.written > self.commits * _SMALL:
+            return file, path, 0
+        try:
+            for at in range(0, SEGMENT, _BLOCK):  # written, not reserved: reserved blocks cost as new ones
+                self.disk.write(file, bytes(_BLOCK), at)
+        except OSError:
+            self.disk.close(file)
+            self.disk.remove(path)
+            raise
+        return file, path, SEGMENT
+
+    def _keep_spares(self) -> None:
+        """Few, and whole ones; a spare holds nothing that could be taken for a segment's."""
+        kept = [spare for spare in self._spares if spare[1] >= SEGMENT][:SPARES]
+        for path, _ in set(self._spares) - set(kept):
+            with contextlib.suppress(OSError):
+                self.disk.remove(path)
+        self._spares = kept
+
+    def _count(self, size: int) -> None:
+        self.written += size
+        self.commits += 1
 
 
-def _write(file: int, data: bytes, at: int) -> None:
-    view = memoryview(data)
-    while view:
-        count = os.pwrite(file, view, at)
-        view, at = view[count:], at + count
+def _footer_seed(segment: Segment) -> int:
+    """Not that of the frames: whoever reads those does not meet this line far behind them."""
+    return segment.seed ^ 0xFFFFFFFF

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewhisk.buffer.artifacts import Artifacts
+from edgewhisk.buffer.disk import Disk
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Change
 
@@ -26,9 +27,9 @@ class Shelf:
         self._writing: asyncio.Task[None] | None = None
 
     @classmethod
-    def open(cls, directory: Path) -> Shelf:
+    def open(cls, directory: Path, disk: Disk | None = None) -> Shelf:
         """Recover what is there, or begin anew; raises `StorageError`. Blocks."""
-        return cls(Artifacts.open(directory))
+        return cls(Artifacts.open(directory, disk))
 
     def read(self, collection: str) -> dict[str, dict[str, Any]]:
         """See `spi.Shelf`."""

@@ -2,10 +2,10 @@
 
 Stock TinyDB rewrites its whole file for every insert, and one torn write destroys it. Here a table
 tells the log only which documents an operation touched; `Query`, `search`, `insert`, `update`,
-`upsert`, `remove` and the rest are TinyDB's own. Document ids are never used twice.
+``upsert`, `remove` and the rest are TinyDB's own. Document ids are not used twice, short of `truncate`.
 
 `_read_table`, `_update_table` and `_get_next_id` are private to TinyDB 4.9: the dependency is pinned
-to it, and `tests/buffer/test_storage.py` compares every operation with TinyDB's own storage.
+to it. `tests/buffer/test_tinydb_suite.py` runs TinyDB's own tests against this.
 """
 
 from __future__ import annotations
@@ -32,7 +32,15 @@ class Documents(Protocol):
         ...
 
     def next_id(self) -> int:
-        """An id that was never used."""
+        """An id that was not used since `restart`."""
+        ...
+
+    def restart(self) -> None:
+        """Begin with the first id again, if there are no documents."""
+        ...
+
+    def keep(self, *, empty: bool) -> None:
+        """Whether the table is there even if it is empty; durable on return."""
         ...
 
     def apply(self, changes: Mapping[int, bytes | None]) -> None:
@@ -59,6 +67,8 @@ class LogStorage(Storage):
             if name not in data:
                 documents = self.table(name)
                 documents.apply(dict.fromkeys(documents.ids()))
+                documents.keep(empty=False)
+                documents.restart()
 
     def close(self) -> None:
         """The log's owner closes it."""
@@ -67,9 +77,22 @@ class LogStorage(Storage):
 class LogTable(Table):
     """A table that hands the log only what changed."""
 
-    def __init__(self, storage: Storage, name: str, cache_size: int = 0) -> None:
-        """TinyDB's cache of query results is off: it keeps whole result lists alive."""
+    def __init__(
+        self,
+        storage: Storage,
+        name: str,
+        cache_size: int = Table.default_query_cache_capacity,
+        persist_empty: bool = False,
+    ) -> None:
+        """As TinyDB's; `persist_empty`: the table is there from now on, whatever is in it."""
         super().__init__(storage, name, cache_size=cache_size)
+        if persist_empty:
+            self._documents().keep(empty=True)
+
+    def truncate(self) -> None:
+        """Remove all documents; ids begin anew."""
+        super().truncate()
+        self._documents().restart()
 
     def _documents(self) -> Documents:
         storage = self._storage
@@ -104,7 +127,7 @@ class _Stored(Mapping[str, Document]):
         self._documents = documents
 
     def __getitem__(self, key: str) -> Document:
-        text = self._documents.text(int(key))
+        text = self._documents.text(int(key)) if str(key).isdecimal() else None
         if text is None:
             raise KeyError(key)
         document: Document = orjson.loads(text)

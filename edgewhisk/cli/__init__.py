@@ -31,6 +31,7 @@ _VERBS = {
     "namespace": "list, get",
     "device": "list, show, scan, try, record, replay, token",
     "queue": "messages and commands that could not go on: show, retry, drop",
+    "buffer": "activations on disk: export",
     "deploy": "make what a manifest describes",
     "undeploy": "delete what a manifest describes",
     "subject": "who may log in: add, list, get, remove",

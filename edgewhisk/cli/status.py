@@ -11,7 +11,8 @@ import base64
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from edgewhisk.cli import NOT_RUNNING
@@ -22,6 +23,7 @@ from edgewhisk.config import load
 from edgewhisk.settings import Config
 
 _PATIENCE = 5.0  # seconds
+_LOSSES = ("evicted", "expired", "rejected")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -60,9 +62,8 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
     lines = [
         f"edgewhisk {document['version']} at {document['url']}, up {document['uptime']:.0f} s",
         f"actions   {outcomes or 'none run'}; {invoker['queued']} waiting",
-        f"buffer    {buffer['records']} activations, {buffer['unsynced']} not synced, "
-        f"{buffer['bytes'] / 1e6:.1f} MB, {buffer['evicted']} evicted, {buffer['corrupt']} damaged",
-        f"cloud     {cloud['state']}{_because(cloud)}",
+        *_buffer(buffer, document["wear"]),
+        f"cloud     {cloud['state']}{_because(cloud)}{_last_sync(cloud)}",
     ]
     sandboxes = {kind: found for kind, found in document["sandboxes"].items() if isinstance(found, dict)}
     lines.append("sandboxes " + ", ".join(f"{kind} {found['state']}" for kind, found in sandboxes.items()))
@@ -95,6 +96,35 @@ def _outbox(outbox: Mapping[str, Any], letters: Mapping[str, Any]) -> list[str]:
     if letters["kept"]:
         lines.append(f"trouble   {letters['kept']} messages were refused: edgewhisk queue show")
     return lines
+
+
+def _buffer(buffer: Mapping[str, Any], wear: Mapping[str, Any]) -> Iterator[str]:
+    """What is on disk, what had to go, and how long the card lasts."""
+    age = f", the oldest of {_when(buffer['oldest'])}" if buffer["oldest"] else ""
+    yield (
+        f"buffer    {buffer['records']} activations, {buffer['unsynced']} not synced{age}, "
+        f"{buffer['bytes'] / 1e6:.1f} MB, {buffer['evicted']} evicted, {buffer['expired']} expired, "
+        f"{buffer['rejected']} rejected, {buffer['corrupt']} damaged"
+    )
+    for name, lane in buffer["lanes"].items():
+        if lane["records"] or any(lane[why] for why in _LOSSES):
+            lost = "".join(f", {lane[why]} {why}" for why in _LOSSES if lane[why])
+            sizes = f"{lane['bytes'] / 1e6:.1f} of {lane['max_bytes'] / 1e6:.0f} MB"
+            yield f"  {name:<9} {lane['records']} activations, {lane['unsynced']} not synced, {sizes}{lost}"
+    life = f"{wear['card_years']:,.0f} years" if wear["card_years"] else "not known before 10 minutes"
+    card = f"{wear['card_bytes'] / 1e9:.0f} GB, {wear['card_cycles']} cycles"
+    yield (
+        f"wear      {wear['written'] / 1e6:.1f} MB written in {wear['hours']:.1f} hours; "
+        f"a card of {card}, at this pace: {life}"
+    )
+
+
+def _when(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000).astimezone().isoformat(" ", "seconds")
+
+
+def _last_sync(cloud: Mapping[str, Any]) -> str:
+    return f", last heard {_when(cloud['last_success'])}" if cloud.get("last_success") else ""
 
 
 def _because(part: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.exec import CodeExec, SequenceExec
 from edgewhisk.entity.grants import Grants
 from edgewhisk.entity.identity import Identity
+from edgewhisk.entity.lane import check_lane
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.parameters import Parameters
@@ -136,6 +137,7 @@ class Actions:
             if size > allowed:
                 raise TooLarge(f"exec larger than allowed: {size} > {allowed} bytes.")
         Grants.of(action.annotations)
+        check_lane(action.annotations)
         await asyncio.to_thread(self._sandbox.check, action.exec)
 
     def _check_sequence(

@@ -16,6 +16,7 @@ import orjson
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import SEQUENCE, SequenceExec
+from edgewhisk.entity.lane import NORMAL, lane_of
 from edgewhisk.entity.message import ActivationMessage, LogLine, Outcome, Status
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.errors import BadRequest
@@ -40,6 +41,9 @@ class Record(NamedTuple):
     text: bytes  # one JSON object, without line breaks
     status: Status = Status.SUCCESS  # what stands in `text`, for who answers with it
     result: bytes = b"{}"
+    lane: str = NORMAL  # of the buffer, unless it failed
+    filed: tuple[str, str] | None = None  # namespace and name that lists find it by; None: see the text
+    start: int = 0  # ms, where `filed` is known
 
 
 _IN_TIME: Final = b',{"key":"timeout","value":false}'
@@ -69,6 +73,9 @@ class RecordTemplate:
             orjson.dumps(message.subject),
         )
         self._annotations = orjson.dumps([*annotations, *more])[:-1]
+        self._lane = lane_of(action.annotations)
+        known = {"name": action.name.name, "annotations": [*annotations, *more]}
+        self._filed = (message.namespace, filed_under(known))
 
     @classmethod
     def of_action(cls, action: Action, message: ActivationMessage, engine: str) -> RecordTemplate:
@@ -135,7 +142,7 @@ class RecordTemplate:
             max(0, outcome.start - message.at),
             b',"cause":"%b"' % message.cause.encode() if message.cause else b"",
         )
-        return Record(message.activation_id, text, status, result)
+        return Record(message.activation_id, text, status, result, self._lane, self._filed, outcome.start)
 
 
 def unrunnable_record(message: ActivationMessage, status: Status, error: str, now: int) -> Record:

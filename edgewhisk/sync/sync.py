@@ -96,9 +96,9 @@ class Sync:
     async def _ask(self) -> Event:
         """What does the cloud have? It may be more than we were told: an answer got lost."""
         pending = await asyncio.to_thread(self._store.pending, 1, 1)
-        have = await self._request(Batch(pending.first, (), pending.after))
+        have = await self._request(pending._replace(records=()))
         if pending.records and have >= pending.first:
-            await asyncio.to_thread(self._store.confirm, have)
+            await asyncio.to_thread(self._store.confirm, pending.epoch, have)
         return Event.ANSWERED
 
     async def _send(self) -> Event:
@@ -109,7 +109,7 @@ class Sync:
         have = await self._request(pending)
         if have < pending.first:
             raise CloudError(f"the cloud has records up to {have}, but was sent from {pending.first} on")
-        await asyncio.to_thread(self._store.confirm, min(have, pending.last))
+        await asyncio.to_thread(self._store.confirm, pending.epoch, min(have, pending.last))
         self.batches += 1
         self.records += len(pending.records)
         return Event.ANSWERED
@@ -119,7 +119,7 @@ class Sync:
         if wait > 0:
             await asyncio.sleep(wait)
         self._sent = self._clock.monotonic()
-        have = await self._cloud.send(self._store.device, self._store.epoch, batch)
+        have = await self._cloud.send(self._store.device, batch.epoch, batch)
         self._pause = 0.0
         self.last_success = self._clock.now()
         self.last_error = ""

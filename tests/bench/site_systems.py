@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from edgewhisk.buffer.activations import Activations
 from edgewhisk.clock import SystemClock
+from edgewhisk.settings import Buffer
 from edgewhisk.spi import Query
 from tests.bench import site_load
 from tests.bench.load import right
@@ -110,14 +111,12 @@ def recorded(made: Gateway, site: Site, begun: float, before: int) -> Results:
     made.stop()
     # Page by page over HTTP takes longer than the load: each page parses all that is newer.
     directory = made.folder / "state" / "buffer"
-    store = Activations.open(
-        directory, max_bytes=1 << 40, commit_window=0.0, cloud=False, clock=SystemClock()
-    )
+    store = Activations.open(directory, Buffer(max_bytes=1 << 40, commit_window=0.0), SystemClock())
     topics = judged(store, "topic", lambda result: of_topic(site, result), begun)
     ports = judged(store, "line", lambda result: of_line(site, result), begun)
-    oldest = store.pending(1, 1).first  # records are numbered from 1, and there is no cloud that has any
+    evicted = store.stats().evicted
     store.close()
-    return Results(topics, ports, max(0, oldest - 1 - before))
+    return Results(topics, ports, max(0, evicted - before))
 
 
 def judged(

@@ -18,18 +18,28 @@ from hypothesis import strategies as st
 
 from edgewhisk.buffer import log as log_module
 from edgewhisk.buffer.activations import Activations
+from edgewhisk.buffer.disk import Disk
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent, StorageError
-from edgewhisk.spi import Batch, Query
+from edgewhisk.settings import Buffer, Lane
+from edgewhisk.spi import Batch, Clock, Query
 
 ACTION = parse_name("/guest/a", "_")
 
 
-def open_store(folder: Path, *, cloud: bool = True, max_bytes: int = 1 << 26) -> Activations:
-    return Activations.open(folder, max_bytes=max_bytes, commit_window=0, cloud=cloud, clock=SystemClock())
+def open_store(
+    folder: Path,
+    *,
+    max_bytes: int = 1 << 26,
+    disk: Disk | None = None,
+    clock: Clock | None = None,
+    **lanes: Lane,
+) -> Activations:
+    settings = Buffer(max_bytes=max_bytes, min_free_bytes=0, commit_window=0)
+    return Activations.open(folder, settings, clock or SystemClock(), lanes=lanes, disk=disk)
 
 
 def record(number: int, name: str = "a", namespace: str = "guest", size: int = 0) -> Record:
@@ -111,6 +121,17 @@ def test_events_are_unfinished_until_they_are_recorded(tmp_path: Path) -> None:
     store.close()
 
 
+def test_origins_of_what_was_never_journalled_are_kept_with_the_records(tmp_path: Path) -> None:
+    for life in range(3):
+        store = open_store(tmp_path)
+        assert store.origins() == [f"mqtt:{n}:{at}" for n in range(life) for at in "ab"]
+        origins = [f"mqtt:{life}:{at}" for at in "ab"]
+        done = threading.Event()
+        store.record([record(life)], lambda _error: done.set(), urgent=True, origins=origins)  # noqa: B023
+        assert done.wait(30)
+        store.close()
+
+
 def test_segments_roll_and_unfinished_events_survive_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,13 +142,17 @@ def test_segments_roll_and_unfinished_events_survive_it(
         commit(store, record(n, size=200))
     stats = store.stats()
     assert stats.bytes < 26_000
-    assert stats.evicted == 190 - stats.records > 0
+    assert stats.evicted == 190 - stats.lanes["normal"]["records"] > 0
     store.close()
     store = open_store(tmp_path, max_bytes=20_000)
     assert store.unfinished() == [message(1)]
     assert store.stats().evicted == stats.evicted
-    assert [r["start"] for r in store.list(Query("guest", limit=2))] == [199, 198]
-    pending = store.pending(10, 1 << 20)
+    assert [r["start"] for r in store.list(Query("guest", "a", limit=2))] == [199, 198]
+    errors = pending = store.pending(10, 1 << 20)  # go first
+    while pending.epoch == errors.epoch:
+        assert {orjson.loads(text)["name"] for text in pending.records} == {"loss"}
+        store.confirm(pending.epoch, pending.last)
+        pending = store.pending(10, 1 << 20)
     assert pending.first == stats.evicted + 1
     assert pending.after == 0
     store.close()
@@ -135,22 +160,23 @@ def test_segments_roll_and_unfinished_events_survive_it(
 
 def test_the_cloud_gets_each_once_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "SEGMENT", 3000)
-    edge, cloud = open_store(tmp_path / "edge"), open_store(tmp_path / "cloud", cloud=False)
+    edge, cloud = open_store(tmp_path / "edge"), open_store(tmp_path / "cloud")
     for n in range(1, 60):
         commit(edge, record(n))
+    epoch = edge.pending(1, 1).epoch
     while (batch := edge.pending(7, 3000)).records:
-        assert cloud.absorb(edge.device, edge.epoch, batch) == batch.last
-        assert cloud.absorb(edge.device, edge.epoch, batch) == batch.last  # a repeat changes nothing
-        edge.confirm(batch.last)
+        assert cloud.absorb(edge.device, batch.epoch, batch) == batch.last
+        assert cloud.absorb(edge.device, batch.epoch, batch) == batch.last  # a repeat changes nothing
+        edge.confirm(batch.epoch, batch.last)
     assert [r["start"] for r in cloud.list(Query("guest", limit=200))] == list(range(59, 0, -1))
     assert edge.stats().unsynced == 0
     gap = Batch(70, (record(70).text,))
-    assert cloud.absorb(edge.device, edge.epoch, gap) == 59
-    assert cloud.absorb(edge.device, edge.epoch, gap._replace(after=59)) == 70
+    assert cloud.absorb(edge.device, epoch, gap) == 59
+    assert cloud.absorb(edge.device, epoch, gap._replace(after=59)) == 70
     edge.close()
     cloud.close()
-    cloud = open_store(tmp_path / "cloud", cloud=False)
-    assert cloud.absorb(edge.device, edge.epoch, Batch(59, ())) == 70
+    cloud = open_store(tmp_path / "cloud")
+    assert cloud.absorb(edge.device, epoch, Batch(59, ())) == 70
     assert cloud.count(Query("guest")) == 60
     # The same activation from another log is still the same activation.
     assert cloud.absorb("d" * 32, "e" * 32, Batch(1, (record(5).text, record(99).text))) == 2
@@ -259,14 +285,20 @@ def test_a_damaged_line_costs_one_record_and_is_told(tmp_path: Path) -> None:
     data[data.index(b'"start":5')] ^= 1
     segment.write_bytes(data)
     store = open_store(tmp_path)
+    assert store.count(Query("guest")) == 10
+    assert (store.stats().repaired, store.stats().corrupt) == (1, 0)
+    store.close()
+    data[data.index(b'"fill"', data.index(b'"start":4') + 20)] ^= 0x11
+    segment.write_bytes(data)
+    store = open_store(tmp_path)
     assert store.count(Query("guest")) == 9
     assert "damaged" in store.incidents[0]
     assert store.stats().corrupt == 1
     batch = store.pending(100, 1 << 20)
-    assert (batch.first, batch.last) == (1, 4)
-    store.confirm(4)
+    assert (batch.first, batch.last) == (1, 3)
+    store.confirm(batch.epoch, 3)
     batch = store.pending(100, 1 << 20)
-    assert (batch.first, batch.last, batch.after) == (6, 10, 4)
+    assert (batch.first, batch.last, batch.after) == (5, 10, 3)
     store.close()
 
 

@@ -29,6 +29,31 @@ def test_entities_survive(tmp_path: Path) -> None:
     store.close()
 
 
+def test_changes_of_one_write_see_each_other(tmp_path: Path) -> None:
+    store = Artifacts.open(tmp_path)
+    store.write([Change("letters", "a", {"v": 1}), Change("letters", "a", {"v": 2})])
+    store.write([Change("letters", "b", {"v": 1}), Change("letters", "b", None)])
+    store.write([Change("letters", "a", None), Change("letters", "a", {"v": 3})])
+    for _ in range(2):
+        assert store.read("letters") == {"a": {"v": 3}}
+        assert len(store.db.table("letters")) == 1
+        store.close()
+        store = Artifacts.open(tmp_path)
+    store.write([Change("letters", "a", None)])
+    assert store.read("letters") == {}
+    store.close()
+
+
+def test_results_that_tinydb_remembers_follow_writes_beside_it(tmp_path: Path) -> None:
+    store = Artifacts.open(tmp_path)
+    table = store.db.table("actions")
+    store.write([Change("actions", "a", {"v": 1})])
+    assert table.count(field("key") == "a") == 1
+    store.write([Change("actions", "a", None), Change("actions", "b", {"v": 1})])
+    assert table.count(field("key") == "a") == 0
+    store.close()
+
+
 def test_space_of_what_was_replaced_is_reclaimed(tmp_path: Path) -> None:
     store = Artifacts.open(tmp_path)
     store.write([Change("actions", "keep", {"v": 1})])

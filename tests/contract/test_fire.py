@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.sandbox.pool import Sandboxes
+from edgewhisk.settings import Buffer
 from edgewhisk.spi import Fire, Query
 from tests.fakes.capabilities import NoCapabilities
 from tests.fakes.fire import RecordingFire
@@ -54,7 +56,7 @@ async def real(folder: Path) -> AsyncIterator[Made]:
     clock, limits = SystemClock(), Limits()
     artifacts = Artifacts.open(folder / "entities")
     store = Activations.open(
-        folder / "buffer", max_bytes=1 << 26, commit_window=0.01, cloud=False, clock=clock
+        folder / "buffer", Buffer(max_bytes=1 << 26, min_free_bytes=0, commit_window=0.01), clock
     )
     sandboxes = Sandboxes(folder / "cache", clock, NoCapabilities(), slots=2)
     await asyncio.to_thread(sandboxes.prepare, lambda _: None)
@@ -132,12 +134,8 @@ def test_what_is_acknowledged_is_in_the_journal(tmp_path: Path) -> None:
             await fire([event(at) for at in range(10)])
             # A second store on the same files sees what a power cut would leave.
             copy = tmp_path / "copy"
-            copy.mkdir()
-            for path in (tmp_path / "buffer").iterdir():
-                (copy / path.name).write_bytes(path.read_bytes())
-            left = Activations.open(
-                copy, max_bytes=1 << 26, commit_window=0, cloud=False, clock=SystemClock()
-            )
+            shutil.copytree(tmp_path / "buffer", copy)
+            left = Activations.open(copy, Buffer(min_free_bytes=0), SystemClock())
             accepted = {message.payload for message in left.unfinished()}
             recorded = {b'{"n":%d}' % one["response"]["result"]["n"] for one in left.list(Query("guest"))}
             assert accepted | recorded == {b'{"n":%d}' % at for at in range(10)}

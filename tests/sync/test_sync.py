@@ -73,7 +73,7 @@ def test_each_record_arrives_once_in_order(faults: list[str], count: int) -> Non
         patch.setattr(module, "PAUSE_LONG", 0.0)
         patch.setattr(batch, "MOST", 3)
         edge = open_store(Path(name) / "edge")
-        cloud = open_store(Path(name) / "cloud", cloud=False)
+        cloud = open_store(Path(name) / "cloud")
         if count:
             commit(edge, *(record(number) for number in range(1, count + 1)))
         asyncio.run(play(edge, cloud))

@@ -1,0 +1,269 @@
+"""Finding records in a log: indexes of its segments, read when somebody asks and kept while small.
+
+Of each segment that was asked about, a summary stays in memory (four bytes a record); of a few, the
+index. A segment without a footer (the newest, or one that a crash ended) is indexed by reading it.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from edgewhisk.buffer.index import (
+    COLUMNS,
+    SUMMARY,
+    Index,
+    Summary,
+    fingerprint,
+    footer,
+    id_of,
+    index_of,
+    summary_of,
+)
+from edgewhisk.buffer.journal import Frame, read_line
+from edgewhisk.buffer.log import Log, Segment
+from edgewhisk.errors import StorageError
+from edgewhisk.spi import Query
+
+_KEPT: Final = 8  # indexes in memory, 50 KB each
+_CHUNK: Final = 256 << 10  # bytes read at once when many records are wanted
+_DAMAGED: Final = 1024  # damaged places that are told apart
+
+
+class Match(NamedTuple):
+    """A record that a query finds."""
+
+    start: int  # ms
+    segment: Segment
+    known: Index
+    at: int
+
+
+class Catalog:
+    """The indexes of one log. Reading is thread-safe; `lock` guards the log's list of segments."""
+
+    def __init__(self, log: Log, lock: threading.RLock) -> None:
+        """Nothing is read yet."""
+        self.active = Index()  # of the segment that is written to
+        self._log = log
+        self._lock = lock
+        self._writing: Segment | None = None
+        self._summaries: dict[Segment, tuple[Summary, tuple[int, int]]] = {}
+        self._indexes: OrderedDict[Segment, Index] = OrderedDict()
+        self._damaged: set[tuple[int, int]] = set()
+
+    @property
+    def damaged(self) -> int:
+        """Records that could not be read."""
+        return len(self._damaged)
+
+    # -- the segment that is written to ------------------------------------------------------------
+
+    def begin(self, segment: Segment) -> None:
+        """`segment` is written to from now on."""
+        with self._lock:
+            self.active = Index()
+            self._writing = segment
+
+    def footer(self) -> list[Frame]:
+        """What ends the segment that is written to; nothing if there is none."""
+        if self._writing is None:
+            return []
+        return footer(self.active, self._writing.size)
+
+    def end(self) -> None:
+        """The segment that was written to will not be any more."""
+        with self._lock:
+            if self._writing is not None:
+                self._keep(self._writing, self.active)
+                self._summaries[self._writing] = self.active.summary(), (0, 0)
+                self._writing = None
+
+    def scanned(self, segment: Segment, frames: Iterable[Frame]) -> None:
+        """All that is in `segment`, which somebody has read anyway."""
+        index = Index.of(frames)
+        with self._lock:
+            self._keep(segment, index)
+            self._summaries[segment] = index.summary(), (0, 0)
+
+    def forget(self, segment: Segment) -> None:
+        """`segment` is gone."""
+        self._summaries.pop(segment, None)
+        self._indexes.pop(segment, None)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def find(self, activation_id: str, since: int = 0) -> bytes | None:
+        """The text of a record; `since`: look no further back than that (ms) if it is not met."""
+        mark = fingerprint(activation_id)
+        for segment in self._newest_first():
+            short = self.summary(segment)
+            if 0 < short.upto < since:
+                return None
+            for at in short.find(mark):
+                index = self.index(segment)
+                text = self._text(segment, index.starts[at], index.sizes[at])
+                if text is not None and id_of(text) == activation_id:
+                    return text
+        return None
+
+    def suspects(self, marks: set[int]) -> set[int]:
+        """Which of these fingerprints (as native integers) are here."""
+        found: set[int] = set()
+        for segment in self._newest_first():
+            found |= marks.intersection(memoryview(self.summary(segment).marks).cast("I"))
+        return found
+
+    def matches(self, query: Query) -> Iterator[Match]:
+        """What `query` finds, the last written first."""
+        for segment in self._newest_first():
+            short = self.summary(segment)
+            if not _wanted(short, query) or not _overlaps(short, query):
+                continue
+            index = self.index(segment)
+            names = {at for at, name in enumerate(index.named) if _named(name, query)}
+            for at in range(short.count - 1, -1, -1):
+                if index.names[at] in names and _within(index.times[at], query):
+                    yield Match(index.times[at], segment, index, at)
+
+    def count(self, query: Query) -> int:
+        """How many records `query` finds."""
+        found = 0
+        for segment in self._newest_first():
+            short = self.summary(segment)
+            wanted = _wanted(short, query)
+            if not wanted or not _overlaps(short, query):
+                continue
+            if _within(short.since, query) and _within(short.upto, query):
+                found += wanted
+                continue
+            index = self.index(segment)
+            names = {at for at, name in enumerate(index.named) if _named(name, query)}
+            found += sum(
+                index.names[at] in names and _within(index.times[at], query) for at in range(short.count)
+            )
+        return found
+
+    def read(self, match: Match) -> bytes | None:
+        """The text of a record; None if it is damaged or gone meanwhile."""
+        return self._text(match.segment, match.known.starts[match.at], match.known.sizes[match.at])
+
+    def after(self, number: int, segments: Sequence[Segment]) -> Iterator[tuple[int, bytes]]:
+        """Numbers and texts of all records behind `number`, in order; damaged ones are left out."""
+        for segment in segments:
+            short = self.summary(segment)
+            if not short.count or short.last <= number:
+                continue
+            index = self.index(segment)
+            at = bisect_right(index.numbers, number, 0, short.count)
+            while at < short.count:
+                upto = max(at + 1, bisect_right(index.starts, index.starts[at] + _CHUNK, at, short.count))
+                yield from self._range(segment, index, at, upto)
+                at = upto
+
+    def summary(self, segment: Segment) -> Summary:
+        """A segment in short."""
+        with self._lock:
+            if segment is self._writing:
+                return self.active.summary()
+            if (found := self._summaries.get(segment)) is None:
+                found = self._summaries[segment] = self._load(segment)
+            return found[0]
+
+    def index(self, segment: Segment) -> Index:
+        """All that is known of a segment's records."""
+        with self._lock:
+            if segment is self._writing:
+                return self.active
+            if (index := self._indexes.get(segment)) is None:
+                index = self._load_index(segment, *self._summaries[segment])
+            self._keep(segment, index)
+            return index
+
+    def _newest_first(self) -> Iterator[Segment]:
+        with self._lock:
+            segments = self._log.segments[::-1]
+        return iter(segments)
+
+    def _range(self, segment: Segment, index: Index, at: int, upto: int) -> Iterator[tuple[int, bytes]]:
+        begin = index.starts[at]
+        try:
+            data = self._log.read(segment, begin, index.starts[upto - 1] + index.sizes[upto - 1] - begin)
+        except StorageError:
+            data = b""
+        for one in range(at, upto):
+            start, size = index.starts[one], index.sizes[one]
+            frame = read_line(data[start - begin : start - begin + size], segment.seed)
+            if frame is not None:
+                yield index.numbers[one], frame.text
+            else:
+                self._miss(segment, start)
+
+    def _text(self, segment: Segment, start: int, size: int) -> bytes | None:
+        try:
+            frame = self._log.frame(segment, start, size)
+        except StorageError:
+            frame = None
+        if frame is None:
+            self._miss(segment, start)
+        return frame.text if frame is not None else None
+
+    def _miss(self, segment: Segment, start: int) -> None:
+        """Count a damaged record; not one whose segment was dropped while it was read."""
+        with self._lock:
+            if segment in self._log.segments and len(self._damaged) < _DAMAGED:
+                self._damaged.add((segment.serial, start))
+
+    def _load(self, segment: Segment) -> tuple[Summary, tuple[int, int]]:
+        """From the footer, else by reading it all. An unreadable segment has no records."""
+        try:
+            frame = self._log.footer(segment)
+            if frame is not None and frame.op == SUMMARY:
+                segment.size, segment.ended = frame.start + frame.size + 1, True
+                return summary_of(frame)
+            index = Index.of(self._log.scan(segment).frames)
+        except StorageError:
+            index = Index()
+        self._keep(segment, index)
+        return index.summary(), (0, 0)
+
+    def _load_index(self, segment: Segment, short: Summary, place: tuple[int, int]) -> Index:
+        try:
+            frame = self._log.frame(segment, *place) if place[1] else None
+            if frame is not None and frame.op == COLUMNS:
+                return index_of(frame, short)
+            index = Index.of(self._log.scan(segment).frames)
+        except StorageError:
+            index = Index()
+        self._summaries[segment] = index.summary(), (0, 0)
+        return index
+
+    def _keep(self, segment: Segment, index: Index) -> None:
+        self._indexes[segment] = index
+        self._indexes.move_to_end(segment)
+        if len(self._indexes) > _KEPT:
+            self._indexes.popitem(last=False)
+
+
+def _named(name: tuple[str, str], query: Query) -> bool:
+    return name[0] == query.namespace and query.name in (None, name[1])
+
+
+def _wanted(short: Summary, query: Query) -> int:
+    """How many records have the name that `query` wants."""
+    if query.name is not None:
+        return short.names.get((query.namespace, query.name), 0)
+    return sum(count for name, count in short.names.items() if name[0] == query.namespace)
+
+
+def _within(start: int, query: Query) -> bool:
+    return (query.since is None or start >= query.since) and (query.upto is None or start <= query.upto)
+
+
+def _overlaps(short: Summary, query: Query) -> bool:
+    return (query.since is None or short.upto >= query.since) and (
+        query.upto is None or short.since <= query.upto
+    )

@@ -1,0 +1,132 @@
+"""A readable copy of a buffer, of a running gateway or a dead one.
+
+Only reads, and takes no lock: segments are append-only, their lines tell by themselves whether they
+are whole, and numbers tell what was seen already. One JSON object a line:
+
+    {"lane": "normal", "number": 5, "synced": true, "activation": {...}}
+    {"lane": "normal", "accepted": {...}}        an event that has not been run yet
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import orjson
+
+from edgewhisk.buffer.index import id_of
+from edgewhisk.buffer.journal import ACTIVATION, Frame, Scan, parse_name, scan, seed_of
+from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, event_id
+from edgewhisk.buffer.log import HEADER, storage_error
+from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
+from edgewhisk.errors import StorageError
+
+_FOLDERS: Final = {NORMAL: "", ERRORS: ERRORS, TELEMETRY: TELEMETRY}
+
+
+class Exported(NamedTuple):
+    """One line, without its break; or what could not be read."""
+
+    line: bytes = b""
+    trouble: str = ""
+
+
+def export(directory: Path) -> Iterator[Exported]:
+    """All lines of the buffer in `directory`; raises `StorageError` if there is none."""
+    if not directory.is_dir():
+        raise StorageError(f"there is no buffer in {directory}", hint="--config names the configuration")
+    open_: dict[str, bytes] = {}
+    finished: set[str] = set()
+    for lane, folder in _FOLDERS.items():
+        if (directory / folder).is_dir():
+            yield from _lane(directory / folder, lane, open_, finished)
+    for key, text in open_.items():
+        if key not in finished:
+            yield Exported(b'{"lane":"normal","accepted":%b}' % text)
+
+
+def _lane(directory: Path, lane: str, open_: dict[str, bytes], finished: set[str]) -> Iterator[Exported]:
+    confirmed, last, done = _confirmed(directory), 0, 0
+    told: set[Path] = set()
+    while True:
+        paths = [path for path in _segments(directory) if _serial(path) >= done]
+        for at, path in enumerate(paths):
+            found, trouble = _read(path, paths[at + 1] if at + 1 < len(paths) else None)
+            if trouble and path not in told:
+                told.add(path)
+                yield Exported(trouble=trouble)
+            for frame in found.frames:
+                if frame.op == EVENT:
+                    open_[event_id(frame.text)] = frame.text
+                elif frame.op == FINISHED:
+                    finished.add(frame.text.decode())
+                elif frame.op == ACTIVATION and frame.number > last:
+                    last = frame.number
+                    if open_:
+                        finished.add(id_of(frame.text))
+                    yield Exported(_line(lane, frame, synced=last <= confirmed))
+        if not paths or done == _serial(paths[-1]):
+            return
+        done = _serial(paths[-1])  # look again: a running gateway may have gone on meanwhile
+
+
+def _line(lane: str, frame: Frame, *, synced: bool) -> bytes:
+    return b'{"lane":"%b","number":%d,"synced":%b,"activation":%b}' % (
+        lane.encode(),
+        frame.number,
+        b"true" if synced else b"false",
+        frame.text,
+    )
+
+
+def _segments(directory: Path) -> list[Path]:
+    try:
+        return sorted(path for path in directory.iterdir() if parse_name(path.name) is not None)
+    except OSError as error:
+        raise storage_error(directory, error) from error
+
+
+def _serial(path: Path) -> int:
+    found = parse_name(path.name)
+    return found[0] if found else 0
+
+
+def _read(path: Path, following: Path | None) -> tuple[Scan, str]:
+    """A segment's frames, and what is wrong with it; nothing of one that was dropped meanwhile."""
+    try:
+        data = path.read_bytes()
+        found = scan(data, seed_of(path.name), _ended(path, following))
+    except FileNotFoundError:
+        return Scan([], 0), ""
+    except OSError as error:
+        return Scan([], 0), str(storage_error(path, error))
+    if not path.exists():  # recycled while it was read
+        return found, ""
+    return found, f"{path}: {found.corrupt} damaged line(s) left out" if found.corrupt else ""
+
+
+def _ended(path: Path, following: Path | None) -> int:
+    """Where the next segment's header says that this one ended; 0 if that is not known."""
+    if following is None:
+        return 0
+    try:
+        with following.open("rb") as file:
+            head = scan(file.readline(), seed_of(following.name)).frames
+    except FileNotFoundError:
+        return 0
+    serial, end = orjson.loads(head[0].text).get("ended", (0, 0)) if head else (0, 0)
+    return int(end) if serial == _serial(path) else 0
+
+
+def _confirmed(directory: Path) -> int:
+    """How far the cloud has the records."""
+    for path in reversed(_segments(directory)):
+        found, _ = _read(path, None)
+        marks = [frame.number for frame in found.frames if frame.op == CONFIRMED]
+        heads = [frame for frame in found.frames if frame.op == HEADER]
+        if heads:
+            marks.append(orjson.loads(heads[0].text)["confirmed"])
+        if marks:
+            return int(max(marks))
+    return 0

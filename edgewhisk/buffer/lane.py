@@ -1,0 +1,228 @@
+"""One lane: a log of activations with numbers of its own, and what follows from it.
+
+Written to by the commit thread only. The lane `normal` also holds what concerns all lanes: accepted
+events, how far other gateways' records are here, what was lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from edgewhisk.buffer import log as logs
+from edgewhisk.buffer.catalog import Catalog
+from edgewhisk.buffer.disk import Disk
+from edgewhisk.buffer.identity import store_identity
+from edgewhisk.buffer.index import id_of
+from edgewhisk.buffer.journal import ACTIVATION, Frame, Scan
+from edgewhisk.buffer.ledger import EVENT, NORMAL, ORIGINS, Ledger, Place
+from edgewhisk.buffer.log import HEADER, Log, Segment
+from edgewhisk.errors import StorageError
+
+
+class Lane:
+    """A log, its ledger and its catalog."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        directory: Path,
+        name: str,
+        lock: threading.RLock,
+        wear: Callable[[], tuple[int, float]],
+    ) -> None:
+        """Open or make `directory`; nothing is read before `recover`. Raises `StorageError`.
+
+        `wear`: bytes that the card had to write, and seconds that the gateway ran, in this life.
+        """
+        self.name = name
+        self.log = Log(disk, directory)
+        self.ledger = Ledger()
+        self.catalog = Catalog(self.log, lock)
+        self.incidents: list[str] = []
+        self.corrupt = self.repaired = 0  # lines, seen when they were read at start
+        self.device = self.epoch = ""
+        self._lock = lock
+        self._wear = wear
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def write(self, frames: Sequence[Frame]) -> None:
+        """Number the records among `frames`, write all and follow them; raises `StorageError`."""
+        begun, ends = self._append(frames)
+        starts = [begun, *ends[:-1]]
+        sizes = [end - 1 - start for start, end in zip(starts, ends, strict=True)]
+        with self._lock:
+            known = [frame.about for frame in frames if frame.about is not None]
+            if len(known) == len(frames):
+                self.catalog.active.extend(known, self.ledger.last + 1, starts, sizes)
+                self.ledger.record(self.ledger.last + len(frames), [key for _, _, key in known])
+            else:
+                self._follow(frames, starts, sizes)
+
+    def _follow(self, frames: Sequence[Frame], starts: Sequence[int], sizes: Sequence[int]) -> None:
+        """Follow frames of all kinds."""
+        serial, ledger, index = self.log.segments[-1].serial, self.ledger, self.catalog.active
+        for frame, start, size in zip(frames, starts, sizes, strict=True):
+            if frame.op != ACTIVATION:
+                ledger.apply(frame._replace(start=start, size=size), serial)
+                continue
+            number = ledger.last + 1
+            if frame.about is not None:
+                index.extend((frame.about,), number, (start,), (size,))
+                ledger.record(number, (frame.about[2],))
+            else:
+                index.add(frame.text, number, start, size)
+                ledger.record(number, (id_of(frame.text),) if ledger.open else ())
+
+    def roll(self) -> None:
+        """Begin a new segment, after the footer of the one before; raises `StorageError`."""
+        if self.log.writing:
+            self.log.seal(self.catalog.footer())
+        self.catalog.end()
+        self.catalog.begin(self.log.roll(self.ledger.last + 1, self.ledger.header(*self._wear())))
+
+    def keep(self, segment: Segment) -> list[Frame]:
+        """Unfinished events in `segment`, to be written again before it is dropped."""
+        serial = segment.serial
+        places = [place for place in self.ledger.open.values() if place.serial == serial]
+        frames = [self.log.frame(segment, place.start, place.size) for place in places]
+        return [Frame(EVENT, 0, frame.text) for frame in frames if frame is not None and frame.op == EVENT]
+
+    def drop(self, segment: Segment) -> None:
+        """Drop the oldest segment; raises `StorageError`."""
+        with self._lock:
+            self.log.drop(segment)
+            self.catalog.forget(segment)
+
+    def _append(self, frames: Sequence[Frame]) -> tuple[int, list[int]]:
+        """Where the first line begins, and where each ends."""
+        if self.log.full:
+            self.roll()
+        start = self.log.segments[-1].size
+        return start, self.log.append(frames, self.ledger.last)
+
+    # -- numbers -----------------------------------------------------------------------------------
+
+    @property
+    def oldest(self) -> int:
+        """Number of the oldest record that is still here (or would be)."""
+        return self.log.segments[0].first if self.log.segments else self.ledger.last + 1
+
+    def last_of(self, segment: Segment) -> int:
+        """Number of the last record that may be in `segment`."""
+        at = self.log.segments.index(segment) + 1
+        return self.log.segments[at].first - 1 if at < len(self.log.segments) else self.ledger.last
+
+    def unsynced_of(self, segment: Segment) -> int:
+        """How many records of `segment` the cloud does not have."""
+        return max(0, self.last_of(segment) - max(self.ledger.confirmed, segment.first - 1))
+
+    def unsynced(self) -> int:
+        """How many records the cloud does not have."""
+        return self.ledger.last - max(self.ledger.confirmed, self.oldest - 1)
+
+    def backlog(self) -> Iterator[tuple[int, bytes]]:
+        """Numbers and texts of what the cloud does not have, in order."""
+        with self._lock:
+            confirmed, segments = self.ledger.confirmed, list(self.log.segments)
+        while len(segments) > 1 and segments[1].first <= confirmed + 1:
+            segments.pop(0)
+        return self.catalog.after(confirmed, segments)
+
+    # -- start -------------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Replay the newest segment over its header; raises `StorageError` for a later format only.
+
+        What cannot be read is set aside and named in `incidents`; numbers may have stood in it, so
+        the cloud must take those that follow for others.
+        """
+        known = list(self.log.segments)
+        self._replay()
+        lost = any(segment.held for segment in known if segment not in self.log.segments)
+        found = store_identity(self.log.disk, self.log.directory, fresh=lost or not self.log.segments)
+        self.device, self.epoch = found.device, found.epoch
+        self.incidents += found.incidents
+
+    def _replay(self) -> None:
+        read, upto, places = self._newest()  # newest first
+        self._remember(read)
+        for segment in self._older(read) if upto else []:
+            if segment.first >= upto and (scan := self._read(segment)):
+                read.append((segment, scan))
+        self._reopen(places)
+        for segment, scan in reversed(read):
+            for frame in scan.frames:
+                if frame.op != HEADER:
+                    self.ledger.replay(frame, segment.serial)
+        if read:
+            self.log.cut(read[0][0])
+
+    def _remember(self, read: list[tuple[Segment, Scan]]) -> None:
+        """Where the events of some older segments came from: of a full one's worth."""
+        found: list[list[Frame]] = []
+        size = 0
+        for segment in self._older(read) if self.name == NORMAL else []:
+            if size >= logs.SEGMENT:
+                break
+            size += segment.held
+            with contextlib.suppress(StorageError):
+                found.append(self.log.frames(segment, EVENT + ORIGINS))
+        for frames in reversed(found):
+            self.ledger.remember(frames)
+
+    def _newest(self) -> tuple[list[tuple[Segment, Scan]], int, list[Place]]:
+        """Segments back to the newest header, and what `Ledger.load` makes of it."""
+        read: list[tuple[Segment, Scan]] = []
+        for segment in self.log.segments[::-1]:
+            if (scan := self._read(segment)) is None:
+                continue
+            read.append((segment, scan))
+            if scan.frames[0].op == HEADER:
+                return read, *self.ledger.load(scan.frames[0])
+            self.incidents.append(f"{segment.path}: the header is damaged; its records are read")
+        return read, 0, []
+
+    def _older(self, read: list[tuple[Segment, Scan]]) -> list[Segment]:
+        segments = self.log.segments
+        return segments[: segments.index(read[-1][0])][::-1] if read else []
+
+    def _read(self, segment: Segment) -> Scan | None:
+        """A segment's frames; None if it had to be set aside."""
+        try:
+            scan = self.log.scan(segment)
+        except StorageError as error:
+            self.incidents.append(f"{error}; set aside")
+            self.log.set_aside(segment)
+            return None
+        if not scan.frames:
+            if segment.held:
+                self.incidents.append(f"{segment.path}: nothing in it is readable; set aside")
+            self.log.set_aside(segment)
+            return None
+        self.corrupt += scan.corrupt
+        self.repaired += scan.repaired
+        if scan.corrupt:
+            self.incidents.append(f"{segment.path}: {scan.corrupt} damaged line(s) skipped")
+        self.catalog.scanned(segment, scan.frames)
+        return scan
+
+    def _reopen(self, places: Sequence[Place]) -> None:
+        """Take up the unfinished events of earlier segments."""
+        by_serial = {segment.serial: segment for segment in self.log.segments}
+        for place in places:
+            if (segment := by_serial.get(place.serial)) is None:
+                continue  # was dropped, after the event was written again
+            try:
+                frame = self.log.frame(segment, place.start, place.size)
+            except StorageError:
+                frame = None
+            if frame is not None and frame.op == EVENT:
+                self.ledger.replay(frame, place.serial)
+            else:
+                self.incidents.append(
+                    f"{self.log.directory}: an accepted event is damaged and will not be run"
+                )

@@ -1,0 +1,75 @@
+"""What had to be dropped, and the activation that tells of it. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, NamedTuple
+
+import orjson
+
+from edgewhisk.entity.activation import Record, rfc3339
+from edgewhisk.entity.exec import NATIVE
+from edgewhisk.entity.message import Status
+
+EVICTED: Final = "evicted"  # for space, the oldest first
+EXPIRED: Final = "expired"  # older than the lane keeps them
+REJECTED: Final = "rejected"  # new ones, of a lane that is full and keeps what it has
+NAMESPACE: Final = "guest"  # the subject that every gateway has
+_VERBS: Final = {
+    EVICTED: "were evicted: the space of the buffer is used up",
+    EXPIRED: "expired: they were older than the lane keeps them",
+    REJECTED: "were rejected: the lane is full and keeps what it has",
+}
+
+
+class Loss(NamedTuple):
+    """Records of one lane that went for one reason, and were not at the cloud."""
+
+    lane: str
+    reason: str
+    records: int
+    since: int  # start of the earliest, ms; 0: unknown
+    upto: int
+
+    def plus(self, other: Loss) -> Loss:
+        """Both together."""
+        since = min(filter(None, (self.since, other.since)), default=0)
+        return self._replace(
+            records=self.records + other.records, since=since, upto=max(self.upto, other.upto)
+        )
+
+
+def loss_record(loss: Loss, epoch: str, told: int, now: int) -> Record:
+    """The activation that tells of `loss`; `told`: how many were told of before.
+
+    Its id follows from what it tells, so telling it again after a crash is the same activation.
+    """
+    digest = hashlib.sha256(f"{epoch}/{loss.lane}/{loss.reason}/{told}".encode()).hexdigest()[:32]
+    text = f"{loss.records} activations of the lane {loss.lane} {_VERBS[loss.reason]}"
+    result = {
+        "error": text,
+        "lane": loss.lane,
+        "reason": loss.reason,
+        "count": loss.records,
+        "from": rfc3339(loss.since) if loss.since else None,
+        "to": rfc3339(loss.upto) if loss.upto else None,
+    }
+    status = Status.WHISK_ERROR
+    document = {
+        "namespace": NAMESPACE,
+        "name": "loss",
+        "version": "0.0.1",
+        "subject": NAMESPACE,
+        "activationId": digest,
+        "start": now,
+        "end": now,
+        "duration": 0,
+        "response": {"result": result, "success": False, "status": status, "statusCode": status.code},
+        "logs": [],
+        "annotations": [
+            {"key": "path", "value": "whisk.system/edge/loss"},
+            {"key": "kind", "value": NATIVE},
+        ],
+        "publish": False,
+    }
+    return Record(digest, orjson.dumps(document), status, orjson.dumps(result))

@@ -1,0 +1,322 @@
+"""All lanes together: rounds of frames to the logs they belong to, and what goes when there is no room.
+
+No threads of its own: the commit thread (`activations`) and the crash simulator drive it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from edgewhisk.buffer import log as logs
+from edgewhisk.buffer.catalog import Catalog
+from edgewhisk.buffer.disk import Disk
+from edgewhisk.buffer.index import id_of
+from edgewhisk.buffer.journal import ACTIVATION, Frame
+from edgewhisk.buffer.lane import Lane
+from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, event_id, lost_frame, message_of, told_frame
+from edgewhisk.buffer.log import Segment
+from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED, Loss, loss_record
+from edgewhisk.buffer.retention import CLOCK_SET, Held, expired, over_quota, policies, rejects, victim
+from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
+from edgewhisk.errors import StorageError
+from edgewhisk.settings import EVICT_OLDEST, Buffer
+from edgewhisk.settings import Lane as Policy
+from edgewhisk.spi import Clock
+
+TELL_EVERY: Final = 60.0  # seconds between two activations about losses of one kind, at least
+_SLOW: Final = 3_600_000  # ms that the clock may have been set back since an event was accepted
+_OTHERS: Final = (ERRORS, TELEMETRY)  # lanes with a directory of their own, inside that of `normal`
+# Ops of work that concerns another lane: in its log they are the plain ones.
+RECORDS: Final = {NORMAL: ACTIVATION, ERRORS: "X", TELEMETRY: "Y"}
+MARKS: Final = {NORMAL: CONFIRMED, ERRORS: "P", TELEMETRY: "Q"}
+_ROUTES: Final = {
+    **{RECORDS[lane]: (lane, ACTIVATION) for lane in _OTHERS},
+    **{MARKS[lane]: (lane, CONFIRMED) for lane in _OTHERS},
+}
+
+
+class Records:
+    """The lanes of one store. Written to by one thread; `lock` guards what others read."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        directory: Path,
+        settings: Buffer,
+        clock: Clock,
+        *,
+        lanes: Mapping[str, Policy] | None = None,
+        others: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Open or make `directory`; raises `StorageError`.
+
+        `others`: bytes of the state directory that are not this store's.
+        """
+        self.lock = threading.RLock()
+        self.policies = policies(lanes or {}, settings.max_bytes)
+        self._disk = disk
+        self._settings = settings
+        self._clock = clock
+        self._others = others
+        self._directory = directory
+        self._started = clock.monotonic()
+        self._told = -TELL_EVERY
+        self._finished: list[Frame] = []  # marks that go along with the next round of `normal`
+        self.normal = Lane(disk, directory, NORMAL, self.lock, self.wear)
+        self.lanes = {NORMAL: self.normal}
+        for name in _OTHERS:
+            self.lanes[name] = Lane(disk, directory / name, name, self.lock, self.wear)
+
+    def wear(self) -> tuple[int, float]:
+        """Bytes the card had to write, and seconds the gateway ran, in this life."""
+        return self._disk.worn, self._clock.monotonic() - self._started
+
+    @property
+    def held(self) -> int:
+        """Bytes on disk."""
+        return sum(lane.log.held for lane in self.lanes.values())
+
+    # -- start and end -----------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Take up what is there; raises `StorageError` for a format of a later version only."""
+        for lane in self.lanes.values():
+            lane.recover()
+        ledger = self.normal.ledger
+        for name, segment in ledger.gone.items():  # a crash came between a loss and its drop
+            lane = self.lanes[name]
+            with contextlib.suppress(StorageError):
+                if len(lane.log.segments) > 1 and lane.log.segments[0].path.name == segment:
+                    lane.drop(lane.log.segments[0])
+        for activation_id, event in list(ledger.events.items()):
+            since = message_of(event).at - _SLOW
+            if any(self._recorded(self.lanes[name], activation_id, since) for name in _OTHERS):
+                ledger.finish(activation_id)
+                self._finished.append(Frame(FINISHED, 0, activation_id.encode()))
+
+    def _recorded(self, lane: Lane, activation_id: str, since: int = 0) -> bool:
+        return bool(lane.log.segments) and lane.catalog.find(activation_id, since) is not None
+
+    def close(self) -> None:
+        """Write the marks that wait, and give the files up."""
+        with contextlib.suppress(StorageError):
+            if self._finished:
+                self._write_normal([])
+        for lane in self.lanes.values():
+            lane.log.close()
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def write(self, frames: Iterable[Frame]) -> None:
+        """Make a round durable; raises `StorageError` if not all of it is.
+
+        What goes to other lanes is written before `normal`: an event is never finished before its
+        record is on disk.
+        """
+        own, others = _routed(frames)
+        ids: list[str] = []
+        for name, theirs in others.items():
+            lane = self.lanes[name]
+            ids += [id_of(frame.text) for frame in theirs if frame.op == ACTIVATION]
+            if self._admit(lane):
+                self._write_lane(lane, theirs)
+            else:
+                own += self._refusal(lane, theirs)
+        if own and not self._admit(self.normal):
+            own = self._without_records(own)
+        if ids:
+            fresh = {event_id(frame.text) for frame in own if frame.op == EVENT}
+            self._finished += [
+                Frame(FINISHED, 0, found.encode())
+                for found in ids
+                if found in self.normal.ledger.open or found in fresh
+            ]
+            with self.lock:
+                for found in ids:
+                    self.normal.ledger.finish(found)
+        if own:
+            self._write_normal(own)
+        if self.normal.ledger.untold and self._clock.monotonic() - self._told >= TELL_EVERY:
+            self._tell()
+
+    def tend(self) -> None:
+        """Let expire what is too old, and give way to others on the disk."""
+        for lane in self.lanes.values():
+            self._expire(lane)
+        self._fit(0)
+
+    def _write_normal(self, frames: Sequence[Frame]) -> None:
+        marks, self._finished = self._finished, []
+        try:
+            self._write_lane(self.normal, [*frames, *marks])
+        except StorageError:
+            self._finished = marks
+            raise
+
+    def _write_lane(self, lane: Lane, frames: Sequence[Frame]) -> None:
+        try:
+            lane.write(frames)
+        except StorageError:
+            # Make room (full disk) and begin a new segment (failing one), then try once more.
+            self._give()
+            lane.write(frames)
+
+    def _refusal(self, lane: Lane, frames: Sequence[Frame]) -> list[Frame]:
+        """What is written instead of records that a lane does not take; marks it takes always."""
+        marks = [frame for frame in frames if frame.op != ACTIVATION]
+        if marks:
+            self._write_lane(lane, marks)
+        now = self._clock.now()
+        count = len(frames) - len(marks)
+        return [lost_frame(Loss(lane.name, REJECTED, count, now, now))] if count else []
+
+    def _without_records(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Of a round for `normal`, what it takes though it takes no more records."""
+        refused = [frame for frame in frames if frame.op == ACTIVATION]
+        if not refused:
+            return list(frames)
+        now = self._clock.now()
+        kept = [frame for frame in frames if frame.op != ACTIVATION]
+        kept += [Frame(FINISHED, 0, id_of(frame.text).encode()) for frame in refused]
+        return [*kept, lost_frame(Loss(NORMAL, REJECTED, len(refused), now, now))]
+
+    def _tell(self) -> None:
+        """Put losses into activations; what cannot be told now is told later."""
+        self._told = self._clock.monotonic()
+        ledger, errors = self.normal.ledger, self.lanes[ERRORS]
+        for loss in list(ledger.untold.values()):
+            told = ledger.lost[loss.lane, loss.reason] - loss.records
+            record = loss_record(loss, self.normal.epoch, told, self._clock.now())
+            with contextlib.suppress(StorageError):
+                if not self._recorded(errors, record.activation_id):
+                    if not self._admit(errors):
+                        continue
+                    errors.write([Frame(ACTIVATION, 0, record.text)])
+                self.normal.write([told_frame(loss)])
+
+    # -- room --------------------------------------------------------------------------------------
+
+    def _admit(self, lane: Lane) -> bool:
+        """Make room for a lane's next segment, if it needs one; false if it takes no more records."""
+        if not lane.log.full:
+            return True
+        self._expire(lane)
+        for _ in list(lane.log.segments):  # once each: unfinished events are written again, not dropped
+            held = self._held(lane)
+            if not over_quota(held, logs.SEGMENT):
+                break
+            if rejects(held, logs.SEGMENT):
+                return False
+            if not held.may_lose:
+                break
+            self._drop(lane, EVICTED)
+            lane.log.drop_spares(keep=1)
+        return self._fit(0 if lane.log.has_spare else logs.SEGMENT, lane)
+
+    def _fit(self, need: int, lane: Lane | None = None) -> bool:
+        """Keep the whole within its bounds when it grows by `need`; false if it cannot be."""
+        hard, soft = self._bounds()
+        for _ in range(sum(len(one.log.segments) for one in self.lanes.values())):
+            if self.held + need <= min(hard, soft):
+                break
+            lose = lane is not None and (self.held + need > hard or need > 0)
+            name = victim([self._held(one) for one in self.lanes.values()], lose=lose)
+            if name is None:
+                return lane is None or self._policy(lane).full == EVICT_OLDEST
+            self._drop(self.lanes[name], EVICTED)
+            grows = lane is not None and name == lane.name
+            self.lanes[name].log.drop_spares(keep=int(grows))
+            need = 0 if grows else need
+        return True
+
+    def _bounds(self) -> tuple[int, int]:
+        """Bytes this store may have by its own limits, and by what else is on the disk."""
+        hard = self._settings.max_bytes
+        if self._settings.max_state_bytes:
+            hard = min(hard, self._settings.max_state_bytes - self._others())
+        try:
+            free = self._disk.room(self._directory)
+        except OSError:
+            return hard, hard
+        return hard, self.held + free - self._settings.min_free_bytes
+
+    def _policy(self, lane: Lane) -> Policy:
+        return self.policies[lane.name]
+
+    def _held(self, lane: Lane) -> Held:
+        segments = lane.log.segments
+        oldest = segments[0] if segments else None
+        return Held(
+            lane.name,
+            self._policy(lane),
+            lane.log.held,
+            lane.log.has_spare,
+            len(segments),
+            oldest is not None and not lane.unsynced_of(oldest),
+            _dated(lane.catalog, segments),
+        )
+
+    def _expire(self, lane: Lane) -> None:
+        """Drop what is older than the lane keeps it, if it was not synced."""
+        now = self._clock.now()
+        for _ in list(lane.log.segments):
+            held = self._held(lane)
+            if held.synced or not expired(held, now):
+                break  # what is synced is history: it goes when the space is needed
+            if held.segments == 1:
+                lane.roll()
+            self._drop(lane, EXPIRED)
+
+    def _give(self) -> None:
+        """Free some space without loss, if that is possible."""
+        for lane in self.lanes.values():
+            lane.log.drop_spares()
+        name = victim([self._held(lane) for lane in self.lanes.values()], lose=False)
+        if name is not None:
+            self._drop(self.lanes[name], EVICTED)
+            self.lanes[name].log.drop_spares()
+
+    def _drop(self, lane: Lane, reason: str) -> None:
+        """Drop a lane's oldest segment: what is lost with it is on disk before, and what is unfinished."""
+        segment = lane.log.segments[0]
+        frames = lane.keep(segment) + self._loss(lane, segment, reason)
+        if frames:
+            self.normal.write(frames)
+        lane.drop(segment)
+
+    def _loss(self, lane: Lane, segment: Segment, reason: str) -> list[Frame]:
+        count, name = lane.unsynced_of(segment), segment.path.name
+        if not count or self.normal.ledger.gone.get(lane.name) == name:  # or told, but the drop failed
+            return []
+        short = lane.catalog.summary(segment)
+        return [lost_frame(Loss(lane.name, reason, count, short.since, short.upto), name)]
+
+
+def _dated(catalog: Catalog, segments: Sequence[Segment]) -> int:
+    """How new the oldest segment is, ms: as the first whose records are of a time when the clock was set.
+
+    What stands before that one is older, whatever the clock said.
+    """
+    upto = (catalog.summary(segment).upto for segment in segments)
+    return next((time for time in upto if time >= CLOCK_SET), 0)
+
+
+def _routed(frames: Iterable[Frame]) -> tuple[list[Frame], dict[str, list[Frame]]]:
+    """What goes to `normal`, and to the others."""
+    frames = list(frames)
+    own: list[Frame] = []
+    others: dict[str, list[Frame]] = {}
+    if _ROUTES.keys().isdisjoint([frame.op for frame in frames]):
+        return frames, others
+    for frame in frames:
+        if (route := _ROUTES.get(frame.op)) is None:
+            own.append(frame)
+        else:
+            others.setdefault(route[0], []).append(
+                Frame(route[1], frame.number, frame.text, about=frame.about)
+            )
+    return own, others

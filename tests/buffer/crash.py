@@ -1,0 +1,390 @@
+"""Cut the power at every instant, and ask the store what it promised.
+
+Plays a random history on a disk in memory, then recovers from each state that a cut could have left
+and compares with what was acknowledged until then. `python -m tests.bench.power_cuts` plays many.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+import pytest
+
+from edgewhisk.buffer import artifacts as artifacts_module
+from edgewhisk.buffer import log as log_module
+from edgewhisk.buffer.artifacts import Artifacts
+from edgewhisk.buffer.journal import Frame
+from edgewhisk.buffer.ledger import ABSORBED, event_frame
+from edgewhisk.buffer.records import MARKS, RECORDS, Records
+from edgewhisk.entity.lane import ERRORS, LANES, NORMAL, TELEMETRY
+from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.entity.names import parse_name
+from edgewhisk.settings import Buffer, Lane
+from edgewhisk.spi import Change
+from tests.fakes.disk import Cuts, Image, MemoryDisk
+
+HOME = Path("/store")
+SENDER = "d" * 32 + ":" + "e" * 32
+SEGMENT = 1024  # bytes
+_ACTION = parse_name("/guest/a", "_")
+
+
+class Clock:
+    """`spi.Clock` that goes on by a second whenever it is looked at."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_700_000_000
+
+    def now(self) -> int:
+        self.seconds += 1
+        return self.seconds * 1000
+
+    def monotonic(self) -> float:
+        self.seconds += 1
+        return float(self.seconds)
+
+    def activation_ids(self, count: int) -> list[str]:
+        raise NotImplementedError
+
+
+@contextlib.contextmanager
+def small() -> Iterator[None]:
+    """Segments of a few records, blocks to match."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_module, "SEGMENT", SEGMENT)
+        patch.setattr(log_module, "_BLOCK", 256)
+        patch.setattr(log_module, "_FEW", 3)
+        patch.setattr(artifacts_module, "_SPARE", 2 * SEGMENT)
+        yield
+
+
+@dataclass
+class Step:
+    """What one call to the store promised when it returned, and what it may have done before."""
+
+    begun: int  # operations on the disk
+    ended: int
+    records: dict[str, tuple[str, int]] = field(default_factory=dict)  # id -> lane, number
+    texts: dict[str, bytes] = field(default_factory=dict)
+    events: set[str] = field(default_factory=set)
+    finished: set[str] = field(default_factory=set)
+    confirmed: dict[str, int] = field(default_factory=dict)
+    absorbed: tuple[int, set[str]] | None = None
+    dropped: set[str] = field(default_factory=set)
+
+
+class Failure(AssertionError):
+    """The store broke a promise."""
+
+
+def text_of(number: int, size: int = 0) -> tuple[str, bytes]:
+    """An activation id and a record."""
+    found = f"{number * 2654435761 % (1 << 128):032x}"
+    text = (
+        b'{"namespace":"guest","name":"a","activationId":"%b","start":%d,"response":{"result":{"n":"%b"}},'
+        b'"annotations":[{"key":"path","value":"guest/a"}]}'
+    )
+    return found, text % (found.encode(), 1_700_000_000_000 + number, b"x" * size)
+
+
+def open_records(disk: MemoryDisk, clock: Clock) -> Records:
+    """A store that is always short of space."""
+    lanes = {
+        TELEMETRY: Lane(max_bytes=3 * SEGMENT, ttl=900),
+        ERRORS: Lane(max_bytes=3 * SEGMENT, full="reject"),
+    }
+    records = Records(disk, HOME, Buffer(max_bytes=9 * SEGMENT, min_free_bytes=0), clock, lanes=lanes)
+    records.recover()
+    return records
+
+
+class History:
+    """A random life of a store."""
+
+    def __init__(self, random: Random, steps: int, disk: MemoryDisk | None = None, first: int = 1) -> None:
+        self.random = random
+        self.disk = disk or MemoryDisk()
+        self.clock = Clock()
+        self.steps: list[Step] = []
+        self.store = open_records(self.disk, self.clock)
+        self.open: list[str] = []
+        self._number = first
+        self._present = present(self.store)
+        self._foreign = 0
+        for _ in range(steps):
+            self.step()
+
+    def step(self) -> None:
+        """One call."""
+        step = Step(len(self.disk.trace), 0)
+        frames = self._frames(step)
+        if frames:
+            self.store.write(frames)
+        else:
+            self.store.tend()
+        step.ended = len(self.disk.trace)
+        now = present(self.store)
+        step.records = {
+            key: (lane, number) for key, (lane, number, _) in now.items() if key not in self._present
+        }
+        for key, (_, _, text) in now.items():
+            step.texts.setdefault(key, text)
+        step.dropped = {key for key in [*self._present, *step.texts] if key not in now}
+        self._present = now
+        self.steps.append(step)
+
+    def _frames(self, step: Step) -> list[Frame]:
+        random = self.random
+        chance = random.random()
+        if chance < 0.04:
+            return []
+        if chance < 0.14:
+            return self._confirm(step)
+        if chance < 0.22:
+            return self._absorb(step)
+        frames: list[Frame] = []
+        for _ in range(random.choice((1, 1, 1, 2, 5))):
+            if random.random() < 0.3:
+                found, _ = self._next()
+                message = ActivationMessage(
+                    found, _ACTION, "guest", "guest", b"{}", 5, "/guest/t", "", f"mqtt:{found}", durable=True
+                )
+                frames.append(event_frame(message))
+                step.events.add(found)
+                self.open.append(found)
+                continue
+            found, text = self._next()
+            if self.open and random.random() < 0.5:
+                opened = self.open.pop(random.randrange(len(self.open)))
+                found, text = opened, text.replace(found.encode(), opened.encode())
+                step.finished.add(opened)
+            lane = random.choice((NORMAL, NORMAL, NORMAL, TELEMETRY, TELEMETRY, ERRORS))
+            frames.append(Frame(RECORDS[lane], 0, text))
+            step.texts[found] = text
+        return frames
+
+    def _confirm(self, step: Step) -> list[Frame]:
+        lane = self.random.choice(LANES)
+        ledger = self.store.lanes[lane].ledger
+        upto = self.random.randint(ledger.confirmed, ledger.last)
+        step.confirmed[lane] = upto
+        return [Frame(MARKS[lane], upto, b"")]
+
+    def _absorb(self, step: Step) -> list[Frame]:
+        frames = []
+        for _ in range(self.random.randint(1, 4)):
+            found, text = self._next()
+            frames.append(Frame(RECORDS[NORMAL], 0, text))
+            step.texts[found] = text
+            self._foreign += 1
+        step.absorbed = self._foreign, set(step.texts)
+        return [*frames, Frame(ABSORBED, self._foreign, SENDER.encode())]
+
+    def _next(self) -> tuple[str, bytes]:
+        self._number += 1
+        return text_of(self._number, self.random.randint(0, 90))
+
+
+def present(store: Records) -> dict[str, tuple[str, int, bytes]]:
+    """All records: id -> lane, number, text; raises `Failure` for one that is there twice."""
+    found: dict[str, tuple[str, int, bytes]] = {}
+    for name, lane in store.lanes.items():
+        for number, text in lane.catalog.after(0, lane.log.segments):
+            key = orjson.loads(text)["activationId"]
+            if key in found:
+                raise Failure(f"{key} is there twice: {found[key]}, {name} {number}")
+            found[key] = name, number, text
+        if lane.catalog.damaged:
+            raise Failure("a record is damaged")
+    return found
+
+
+@dataclass
+class Promise:
+    """What must and what may be there."""
+
+    must: dict[str, tuple[str, int]]
+    may: dict[str, bytes]
+    gone: set[str]  # dropped and acknowledged
+    dropping: set[str]
+    events: set[str]
+    may_events: set[str]
+    finished: set[str]
+    confirmed: dict[str, int]
+    may_confirm: dict[str, int]
+    absorbed: list[tuple[int, set[str]]]
+    acknowledged: int
+
+
+def promise(steps: list[Step], count: int) -> Promise:
+    """After `count` operations."""
+    it = Promise({}, {}, set(), set(), set(), set(), set(), {}, {}, [], 0)
+    finishing: set[str] = set()
+    for step in steps:
+        if step.begun >= count and step.ended > count:
+            break
+        it.may.update(step.texts)
+        it.may_events |= step.events
+        it.dropping |= step.dropped
+        finishing |= step.finished
+        it.may_confirm.update(step.confirmed)
+        if step.absorbed:
+            it.absorbed.append(step.absorbed)
+        if step.ended <= count:
+            it.must.update(step.records)
+            it.events |= step.events
+            it.finished |= step.finished
+            it.gone |= step.dropped
+            it.confirmed.update(step.confirmed)
+            it.acknowledged += 1
+    for key in it.dropping:
+        it.must.pop(key, None)
+    it.events -= finishing
+    return it
+
+
+def check(store: Records, it: Promise) -> dict[str, tuple[str, int, bytes]]:
+    """Raise `Failure` unless `store` has what it promised, and nothing else."""
+    if bad := [line for lane in store.lanes.values() for line in lane.incidents]:
+        raise Failure(f"false alarm: {bad}")
+    if any(lane.corrupt for lane in store.lanes.values()):
+        raise Failure("torn taken for damaged")
+    found = present(store)
+    for key, where in it.must.items():
+        if found.get(key, ("", 0))[:2] != where:
+            raise Failure(f"lost: {key} {where}, found {found.get(key)}")
+    for key, (_, _, text) in found.items():
+        if it.may.get(key) != text:
+            raise Failure(f"ghost: {text!r}")
+        if key in it.gone:
+            raise Failure(f"risen: {key}")
+    check_marks(store, it, found.keys())
+    return found
+
+
+def check_marks(store: Records, it: Promise, found: Set[str]) -> None:
+    """Likewise of what is not a record."""
+    unfinished = set(store.normal.ledger.events)
+    if not it.events <= unfinished:
+        raise Failure(f"events lost: {it.events - unfinished}")
+    if not unfinished <= it.may_events - it.finished:
+        raise Failure(f"events risen: {unfinished - (it.may_events - it.finished)}")
+    for name, lane in store.lanes.items():
+        least, most = it.confirmed.get(name, 0), it.may_confirm.get(name, 0)
+        if not least <= lane.ledger.confirmed <= max(least, most):
+            raise Failure(f"{name} confirmed {lane.ledger.confirmed}, not {least} to {most}")
+    have = store.normal.ledger.absorbed.get(SENDER, 0)
+    for upto, ids in it.absorbed:
+        if upto <= have and not ids <= found | it.dropping:
+            raise Failure(f"absorbed up to {have}, but {ids - found} is missing")
+
+
+def survive(image: Image, it: Promise, random: Random, *, deep: bool) -> int:
+    """Recover from `image`, check, write on; `deep`: cut once more meanwhile. States that were seen."""
+    disk = MemoryDisk(image)
+    clock = Clock()
+    store = open_records(disk, clock)
+    found = check(store, it)
+    if not deep and random.random() < 0.7:
+        return 1
+    key, text = text_of(10**6)
+    store.write([Frame(RECORDS[NORMAL], 0, text)])
+    now = present(store)
+    if key not in now:
+        raise Failure("what is written after a cut is not there")
+    if any(now[key][0] == where[0] and now[key][1] <= where[1] for where in it.must.values()):
+        raise Failure("a number was given twice")
+    if not deep:
+        return 1
+    seen = 1
+    left = {one: (lane, number) for one, (lane, number, _) in found.items() if one in now}
+    fresh = {one: (lane, number) for one, (lane, number, _) in now.items() if one not in found}
+    ledger = store.normal.ledger
+    confirmed = {name: lane.ledger.confirmed for name, lane in store.lanes.items()}
+    for count, again in Cuts(disk).states(random, every=7, shuffled=1):
+        done = count >= len(disk.trace)
+        second = Promise(
+            {**left, **fresh} if done else left,
+            {**it.may, **{one: stored for one, (_, _, stored) in now.items()}},
+            set(),
+            it.dropping | {one for one in found if one not in now},
+            set(ledger.events),
+            set(ledger.events) | it.may_events,
+            it.finished,
+            confirmed,
+            confirmed,
+            it.absorbed,
+            0,
+        )
+        check(open_records(MemoryDisk(again), Clock()), second)
+        seen += 1
+    return seen
+
+
+def play(seed: int, steps: int, *, every: int = 1, deep: float = 0.01, **mutant: bool) -> int:
+    """All states of one history; how many there were. Raises `Failure` with what it takes to repeat it."""
+    random = Random(seed)
+    with small():
+        history = History(random, steps)
+        seen, known = 0, (-1, promise([], 0))
+        for count, image in Cuts(history.disk, **mutant).states(random, every=every):
+            if count != known[0]:
+                known = count, promise(history.steps, count)
+            try:
+                seen += survive(image, known[1], random, deep=random.random() < deep)
+            except Exception as error:
+                raise Failure(
+                    f"history {seed} of {steps} steps, after {count} operations: {error}"
+                ) from error
+        return seen
+
+
+# -- entities ----------------------------------------------------------------------------------------
+
+
+Documents = dict[str, dict[str, Any]]
+
+
+def play_entities(seed: int, steps: int, *, every: int = 1, **mutant: bool) -> int:
+    """All states of a history of entities: each change is made whole or not at all."""
+    random = Random(seed)
+    with small():
+        disk = MemoryDisk()
+        store = Artifacts.open(HOME, disk)
+        states: list[tuple[int, int, dict[str, Documents]]] = [(0, 0, {"actions": {}, "rules": {}})]
+        for number in range(steps):
+            changes = [
+                Change(
+                    random.choice(("actions", "rules")),
+                    f"guest/{random.randint(1, 6)}",
+                    None if random.random() < 0.3 else {"n": number, "code": "x" * random.randint(0, 300)},
+                )
+                for _ in range(random.choice((1, 1, 2, 4)))
+            ]
+            begun = len(disk.trace)
+            store.write(changes)
+            states.append((begun, len(disk.trace), read_all(store)))
+        seen = 0
+        for count, image in Cuts(disk, **mutant).states(random, every=every):
+            allowed = [
+                content
+                for at, (begun, _, content) in enumerate(states)
+                if begun <= count and (at + 1 == len(states) or states[at + 1][1] > count)
+            ]
+            again = Artifacts.open(HOME, MemoryDisk(image))
+            found = read_all(again)
+            if found not in allowed or again.incidents:
+                raise Failure(f"entities, history {seed}, after {count}: {again.incidents} {found}")
+            again.write([Change("rules", "guest/new", {"n": -1})])
+            seen += 1
+        return seen
+
+
+def read_all(store: Artifacts) -> dict[str, Documents]:
+    return {name: store.read(name) for name in ("actions", "rules")}

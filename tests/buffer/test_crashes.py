@@ -1,0 +1,40 @@
+"""The crash simulator, reduced: `python -m tests.bench.power_cuts` plays hundreds of histories."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgewhisk.buffer import journal, log
+from tests.buffer import crash
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_acknowledged_is_lost_and_nothing_rises(seed: int) -> None:
+    assert crash.play(seed, 22, every=41) > 1000
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_entities_are_changed_whole_or_not_at_all(seed: int) -> None:
+    assert crash.play_entities(seed, 16, every=41) > 300
+
+
+def first_failure(play: object, **mutant: bool) -> str:
+    for seed in range(20):
+        try:
+            play(seed, 20, every=97, **mutant)  # type: ignore[operator]
+        except crash.Failure as failure:
+            return str(failure)
+    return ""
+
+
+@pytest.mark.parametrize("play", [crash.play, crash.play_entities])
+@pytest.mark.parametrize("mutant", ["syncs", "names"])
+def test_a_store_that_does_not_sync_is_caught(play: object, mutant: str) -> None:
+    assert first_failure(play, **{mutant: False})
+
+
+@pytest.mark.parametrize("play", [crash.play, crash.play_entities])
+def test_checksums_that_hold_for_any_file_are_caught(play: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (journal, log):
+        monkeypatch.setattr(module, "seed_of", lambda _name: 0)
+    assert first_failure(play)
