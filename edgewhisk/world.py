@@ -91,11 +91,13 @@ class Deliveries:
             sent = self._mqtt.publish(broker, messages)
         except CapabilityError as error:
             return [error] * len(messages)
-        if not sent.done():
-            await asyncio.wait((sent,), timeout=PATIENCE)
-        if not sent.done():
+        timer = asyncio.get_running_loop().call_later(PATIENCE, _expire, sent)
+        try:
+            failed = await sent
+        except TimeoutError:
             return [Undelivered(f"no answer within {PATIENCE:g} s")] * len(messages)
-        failed = sent.result()
+        finally:
+            timer.cancel()
         if not failed:
             return [DELIVERED] * len(messages)
         return [of_error(failed[at]) if at in failed else DELIVERED for at in range(len(messages))]
@@ -112,6 +114,11 @@ class Deliveries:
         body = command.body
         values, single = body["values"], body.get("single", False)
         await self._modbus.write(body["where"], body["unit"], body["table"], body["address"], values, single)
+
+
+def _expire(sent: asyncio.Future[Any]) -> None:
+    if not sent.done():
+        sent.set_exception(TimeoutError())
 
 
 def _message(command: Command) -> Message:

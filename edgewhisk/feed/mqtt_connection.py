@@ -9,6 +9,7 @@ pinned to 0.8.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections import deque
@@ -97,11 +98,12 @@ class Connection:
         self._asked: dict[int, str] = {}  # packet identifier -> filter
         self._link = link
         self._take = take
+        self._out = b""  # to be sent
         self._rest = bytearray()  # the beginning of a packet that is not whole
         self._lost = asyncio.Event()
         self._error: BaseException | None = None
         self._paused = False
-        self._socket: Any = None  # kept: each look at it costs a system call
+        self._socket: socket.socket | None = None
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[Message, Sending, int]] = deque()
         self._flying: dict[int, tuple[Sending, int]] = {}
@@ -141,7 +143,10 @@ class Connection:
                 self._send(
                     packets.write(Message(link.status_topic, b"offline", 0, retain=True), 0, link.version)
                 )
+            self._write()
             await self._client.disconnect()
+        if self._socket is not None:
+            self._socket.close()
         self._abandon()
 
     def publish(self, messages: Sequence[Message]) -> asyncio.Future[Failed]:
@@ -216,7 +221,15 @@ class Connection:
         return client
 
     def _send(self, data: bytes) -> None:
-        self._client._connection.send_package(data)
+        """Send in the next turn of the loop: acknowledgements and messages share a write."""
+        if not self._out:
+            self._loop.call_soon(self._write)
+        self._out += data
+
+    def _write(self) -> None:
+        out, self._out = self._out, b""
+        if out and self._client._connection is not None and not self._lost.is_set():
+            self._client._connection.send_package(out)
 
     def _flush(self) -> None:
         """Write what the window lets through, in order."""
@@ -319,10 +332,10 @@ class Connection:
         Measured at 200 readings a second: 10 ms without this, 1 ms with it. Linux forgets the wish, so
         it is renewed for each chunk.
         """
-        if self._socket is None:
-            self._socket = self._client._connection._transport.get_extra_info("socket")
-        if self._socket is not None:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        if self._socket is None:  # one of our own: uvloop makes a new one for each call
+            link = self._client._connection._transport.get_extra_info("socket")
+            self._socket = socket.socket(fileno=os.dup(link.fileno()))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 class _Client(gmqtt.Client):  # type: ignore[misc]

@@ -25,6 +25,7 @@ class Pace:
     def __init__(self) -> None:
         """Know nothing."""
         self._means: OrderedDict[FullyQualifiedName, float] = OrderedDict()  # seconds a run
+        self._doubted: set[FullyQualifiedName] = set()  # brief ones whose last run was not
 
     def size(self, action: FullyQualifiedName) -> int:
         """How many runs of `action` to put in one batch: 1 to `LARGEST`."""
@@ -44,10 +45,18 @@ class Pace:
         return mean is not None and mean <= BRIEF
 
     def ran(self, action: FullyQualifiedName, count: int, seconds: float) -> None:
-        """Learn that `count` runs took `seconds`. Slow ones count at once, quick ones by and by."""
+        """Learn that `count` runs took `seconds`. Slow ones count at once, quick ones by and by.
+
+        But one that alone was not brief does not count: on a busy machine it may just have had to wait.
+        """
         took = seconds / count
         mean = self._means.get(action, took)
+        if took > BRIEF >= mean and action in self._means and action not in self._doubted:
+            self._doubted.add(action)
+            return
+        self._doubted.discard(action)
         self._means[action] = took if took > mean else mean + _WEIGHT * (took - mean)
         self._means.move_to_end(action)
         if len(self._means) > _REMEMBERED:
-            self._means.popitem(last=False)
+            forgotten, _ = self._means.popitem(last=False)
+            self._doubted.discard(forgotten)
