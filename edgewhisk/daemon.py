@@ -11,7 +11,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -64,28 +64,30 @@ from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.server import Certificate, HttpServer, bind
 from edgewhisk.settings import Api, Config
 from edgewhisk.spi import Feed
+from edgewhisk.supervision import Run, supervised
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.ingest import Ingest
 from edgewhisk.sync.sync import Sync
+from edgewhisk.timekeeper import Timekeeper
 from edgewhisk.world import Deliveries, GatewayWorld
 
 _log = logging.getLogger(__name__)
 
-Run = Callable[[], Awaitable[None]]
 Source = TypeVar("Source")
 DRAIN: Final = 10.0  # seconds that queued work gets when the gateway stops; the journal keeps the rest
 SLOTS: Final = 8  # live sandboxes of a runtime; each holds about 0.4 MB
-_RESTART: Final = (1.0, 30.0)  # seconds before a failed task is started again: first, most
 
 
 class Daemon:
     """One gateway on one state directory."""
 
-    def __init__(self, config: Config, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: Config, progress: Callable[[str], None], clock: SystemClock | None = None
+    ) -> None:
         """Nothing is touched until `running`; `progress` tells a person what takes long."""
         self._config = config
         self._progress = progress
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._started = self._clock.monotonic()
         self.incidents: list[str] = []
         self.url = ""
@@ -142,7 +144,7 @@ class Daemon:
             self.incidents += await self._feeds.restore()
             self._sync = self._uplink(stack)
             tasks: list[tuple[str, Run]] = [(type(feed).__name__, feed.run) for feed in sources]
-            tasks.append(("Outbox", self._outbox.run))
+            tasks += [("Outbox", self._outbox.run), ("Timekeeper", self._timekeeper.run)]
             if self._sync is not None:
                 tasks.append(("Sync", self._sync.run))
             if self._certificate is not None:
@@ -188,6 +190,7 @@ class Daemon:
             "sandboxes": {**self._sandboxes.describe(), "refused": self._doors.refused},
             "unruled": self._controller.unruled,
             "outbox": self._outbox.describe(),
+            "clock": self._timekeeper.describe(),
             "dead_letters": {
                 "kept": len(self._dead),
                 "unlisted": self._dead.unlisted,
@@ -202,7 +205,8 @@ class Daemon:
 
     def _told(self) -> list[str]:
         problem = self._certificate.problem if self._certificate else ""
-        return [*self.incidents, *([f"TLS: {problem}"] if problem else [])]
+        tls = f"TLS: {problem}" if problem else ""
+        return [line for line in (*self.incidents, tls, self._timekeeper.problem()) if line]
 
     def _measure(self) -> Measures:
         """The counters that only /metrics shows."""
@@ -214,6 +218,10 @@ class Daemon:
         config = self._config
         artifacts = await asyncio.to_thread(Artifacts.open, config.state_dir / "entities")
         stack.callback(artifacts.close)
+        self._shelf = await asyncio.to_thread(Shelf.open, config.state_dir / "shelf")
+        stack.push_async_callback(self._shelf.close)
+        self._timekeeper = Timekeeper(self._clock, self._shelf)
+        await self._timekeeper.look()
         log = await asyncio.to_thread(
             ActivationLog.open,
             config.state_dir / "buffer",
@@ -221,16 +229,14 @@ class Daemon:
             commit_window=config.buffer.commit_window,
             cloud=bool(config.cloud.url),
             clock=self._clock,
+            boots=self._timekeeper.boots,
         )
         stack.callback(log.close)
-        self.incidents += [*artifacts.incidents, *log.incidents]
+        self.incidents += [*artifacts.incidents, *self._shelf.incidents, *log.incidents]
         kept = await asyncio.to_thread(Artifacts.open, config.state_dir / "state")
         stack.callback(kept.close)
         self.incidents += kept.incidents
         self._state = State(kept)
-        self._shelf = await asyncio.to_thread(Shelf.open, config.state_dir / "shelf")
-        stack.push_async_callback(self._shelf.close)
-        self.incidents += self._shelf.incidents
         self._doors = Doors(dict(self._state.operations), self._state.settle)
         sandboxes = Sandboxes(config.state_dir / "cache", self._clock, self._doors, slots=SLOTS)
         stack.callback(sandboxes.close)
@@ -247,7 +253,9 @@ class Daemon:
             return self._subjects.of(namespace).auth.compact
 
         clock, longest = self._clock, self._config.limits.sequence_length
-        composition = Composition(resolver.entitled, lambda: clock.activation_ids(1)[0], clock.now, longest)
+        composition = Composition(
+            resolver.entitled, lambda: clock.activation_ids(1)[0], clock.now, lambda: clock.timing, longest
+        )
         return Runner(self._sandboxes, self._log, clock, composition, native, key_of)
 
     async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:
@@ -277,7 +285,8 @@ class Daemon:
         http = HttpRequests()
         stack.push_async_callback(http.close)
         deliveries = Deliveries(mqtt, serial, modbus, http)
-        self._outbox = Outbox(self._shelf, self._clock, deliveries.by_kind)
+        self._outbox = Outbox(self._shelf, self._clock, deliveries.by_kind, self._timekeeper.boots.moment)
+        self._timekeeper.was_set += [mqtt.hurry, _one(sources, CouchFeed).hurry, self._outbox.hurry]
         for name, session in mqtt.sessions.items():
             session.connected = partial(self._outbox.wake, f"mqtt:{name}")
 
@@ -313,7 +322,9 @@ class Daemon:
             self._clock,
             interval=settings.interval,
             longest_pause=settings.longest_pause,
+            settled=self._timekeeper.settled,
         )
+        self._timekeeper.was_set.append(sync.hurry)
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
@@ -334,38 +345,18 @@ async def serving(server: HttpServer, listener: socket.socket) -> AsyncIterator[
         await task
 
 
-@contextlib.asynccontextmanager
-async def supervised(
-    tasks: list[tuple[str, Run]],
-) -> AsyncIterator[None]:
-    """Keep `tasks` running inside the block, whatever happens to them."""
-    running = [asyncio.create_task(_supervise(name, run), name=name) for name, run in tasks]
-    try:
-        yield
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-async def _supervise(name: str, run: Run) -> None:
-    pause, longest = _RESTART
-    while True:
-        try:
-            await run()
-        except Exception:  # noqa: BLE001 - supervisor: one broken source never stops the others
-            _log.exception("%s failed; starting it again in %g s", name, pause)
-        await asyncio.sleep(pause)
-        pause = min(longest, pause * 2)
-
-
-async def run(config: Config, ready: Callable[[Daemon], None], progress: Callable[[str], None]) -> None:
+async def run(
+    config: Config,
+    ready: Callable[[Daemon], None],
+    progress: Callable[[str], None],
+    clock: SystemClock | None = None,
+) -> None:
     """Run a gateway until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    daemon = Daemon(config, progress)
+    daemon = Daemon(config, progress, clock)
     async with daemon.running():
         ready(daemon)
         notify("READY=1")

@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.activation import Record
+from edgewhisk.entity.activation import Record, filed_under
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.exec import Exec
 from edgewhisk.entity.message import ActivationMessage, Outcome, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
 
 
 class Clock(Protocol):
     """Time and identities. The wall clock may jump; the monotonic one never does."""
+
+    timing: Timing  # how the wall clock stands to the time since the boot; replaced when it is set
 
     def now(self) -> int:
         """Milliseconds since the epoch."""
@@ -32,9 +35,16 @@ class Clock(Protocol):
         """Seconds since some fixed point."""
         ...
 
+    def up(self) -> int:
+        """Milliseconds since the machine booted: `now` less `timing.offset`."""
+        ...
+
     def activation_ids(self, count: int) -> list[str]:
         """`count` new random ids of 32 lower-case hex characters."""
         ...
+
+
+Moment = Callable[[str, int, int], int | None]  # see `entity.boots.Boots.moment`
 
 
 class Fire(Protocol):
@@ -132,6 +142,15 @@ class Query(NamedTuple):
     upto: int | None = None
     limit: int = 30
     skip: int = 0
+
+    def finds(self, record: Mapping[str, Any]) -> bool:
+        """Whether a stored record passes the filter."""
+        return (
+            record["namespace"] == self.namespace
+            and (self.since is None or record["start"] >= self.since)
+            and (self.upto is None or record["start"] <= self.upto)
+            and (self.name is None or filed_under(record) == self.name)
+        )
 
 
 class Batch(NamedTuple):

@@ -64,7 +64,11 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         "edgewhisk_buffer_bytes": ("Size of the activations on disk.", buffer["bytes"]),
         "edgewhisk_process_resident_bytes": ("Memory of the gateway.", status["process"]["rss"]),
         "edgewhisk_http_connections": ("Connected clients.", status["http"]["connections"]),
-        "edgewhisk_cloud_up": ("1 while the cloud takes what is sent.", cloud["state"] == "synced"),
+        "edgewhisk_cloud_up": (
+            "1 while the cloud takes what is sent.",
+            cloud["state"] in ("idle", "sending"),
+        ),
+        "edgewhisk_clock_known": ("0 while the clock says 1970.", status["clock"]["sureness"] != "unset"),
     }
     for name, (meaning, value) in gauges.items():
         yield GaugeMetricFamily(name, meaning, float(value))
@@ -82,6 +86,7 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
             "What actions asked for without a grant.",
             status["sandboxes"]["refused"],
         ),
+        "edgewhisk_clock_steps": ("Times that the clock was set.", status["clock"]["steps"]),
         "edgewhisk_process_written_bytes": (
             "Bytes this process sent to the disk.",
             status["process"]["written"],

@@ -32,6 +32,7 @@ from edgewhisk.buffer.ledger import (
 )
 from edgewhisk.buffer.log import Log, Segment, storage_error
 from edgewhisk.entity.activation import Record, activation_id, filed_under
+from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.errors import EdgeWhiskError, MalformedContent, StorageError
 from edgewhisk.spi import Batch, BufferStats, Clock, Committed, Query
@@ -42,13 +43,15 @@ _RECENT: Final = 2  # segments read at start at least, for the origins of what w
 class Activations:
     """`spi.ActivationStore` on a directory."""
 
-    def __init__(self, directory: Path, max_bytes: int, *, cloud: bool) -> None:
+    def __init__(self, directory: Path, max_bytes: int, clock: Clock, boots: Boots, *, cloud: bool) -> None:
         """Use `open`, which recovers."""
         self.device, self.epoch = "", ""
         self.incidents: list[str] = []
         self.on_commit: Callable[[], None] = lambda: None
         self._directory = directory
         self._max_bytes = max_bytes
+        self._clock = clock
+        self._boots = boots
         self._cloud = cloud
         self._log = Log(directory)
         self._ledger = Ledger()
@@ -60,11 +63,17 @@ class Activations:
 
     @classmethod
     def open(
-        cls, directory: Path, *, max_bytes: int, commit_window: float, cloud: bool, clock: Clock
+        cls,
+        directory: Path,
+        *,
+        max_bytes: int,
+        commit_window: float,
+        cloud: bool,
+        clock: Clock,
+        boots: Boots | None = None,
     ) -> Activations:
-        """Recover what is there, or begin anew; raises `StorageError`."""
-        del clock  # time stands in the records
-        store = cls(directory, max_bytes, cloud=cloud)
+        """Recover what is there, or begin anew; raises `StorageError`. `boots` tell records right."""
+        store = cls(directory, max_bytes, clock, boots or Boots({}), cloud=cloud)
         identity = store_identity(directory, fresh=not store._log.segments)
         store.device, store.epoch = identity.device, identity.epoch
         store.incidents += identity.incidents
@@ -81,7 +90,8 @@ class Activations:
 
     def accept(self, messages: Sequence[ActivationMessage], done: Committed, *, urgent: bool) -> None:
         """See `spi.ActivationStore`."""
-        self._committer.submit([event_frame(message) for message in messages], done, urgent=urgent)
+        timing = self._clock.timing
+        self._committer.submit([event_frame(message, timing) for message in messages], done, urgent=urgent)
 
     def record(
         self, records: Sequence[Record], done: Committed, *, urgent: bool, origins: Sequence[str] = ()
@@ -122,7 +132,8 @@ class Activations:
     def unfinished(self) -> list[ActivationMessage]:
         """See `spi.ActivationStore`."""
         with self._lock:
-            return [message_of(frame) for frame in self._ledger.events.values()]
+            now, moment = self._clock.now(), self._boots.moment
+            return [message_of(frame, moment, now) for frame in self._ledger.events.values()]
 
     def origins(self) -> list[str]:
         """See `spi.ActivationStore`."""
@@ -135,7 +146,7 @@ class Activations:
             for at in index.find(mark):
                 text = _read_at(segment, index, at)
                 if id_of(text) == activation_id:
-                    found: dict[str, Any] = orjson.loads(text)
+                    found: dict[str, Any] = orjson.loads(self._boots.straight(text))
                     return found
         return None
 
@@ -170,7 +181,7 @@ class Activations:
             full = len(texts) >= max_records or size > max_bytes
             if texts and (full or number != first + len(texts)):
                 break
-            texts.append(text)
+            texts.append(self._boots.straight(text))
         return Batch(first or confirmed + 1, tuple(texts), confirmed)
 
     def _after(self, number: int, segments: Sequence[Segment]) -> Iterator[tuple[int, bytes]]:
@@ -206,8 +217,9 @@ class Activations:
             size = len(index)  # before reading: the commit thread may add records meanwhile
             data = segment.read()
             for at in range(size - 1, -1, -1):
-                record = orjson.loads(data[index.starts[at] : index.starts[at] + index.lengths[at]])
-                if _matches(record, query):
+                text = data[index.starts[at] : index.starts[at] + index.lengths[at]]
+                record = orjson.loads(self._boots.straight(text))
+                if query.finds(record):
                     yield record
 
     def _newest_first(self) -> Iterator[tuple[Segment, Index]]:
@@ -379,15 +391,6 @@ def _checked_id(text: bytes, number: int) -> str:
         return activation_id(value["activationId"])
     except (orjson.JSONDecodeError, EdgeWhiskError, KeyError, TypeError, AttributeError) as error:
         raise MalformedContent(f"record {number} is no activation: {error!r}") from None
-
-
-def _matches(record: dict[str, Any], query: Query) -> bool:
-    return (
-        record["namespace"] == query.namespace
-        and (query.since is None or record["start"] >= query.since)
-        and (query.upto is None or record["start"] <= query.upto)
-        and (query.name is None or filed_under(record) == query.name)
-    )
 
 
 def _read_at(segment: Segment, index: Index, at: int) -> bytes:

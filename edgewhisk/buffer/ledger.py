@@ -16,7 +16,9 @@ from edgewhisk.buffer.index import ACTIVATION, id_of
 from edgewhisk.buffer.journal import FORMAT, Frame
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
+from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
+from edgewhisk.spi import Moment
 
 HEADER: Final = "H"
 EVENT: Final = "E"  # an accepted message; number unused
@@ -28,8 +30,8 @@ REMEMBERED: Final = 4096  # origins of accepted messages
 DEVICES: Final = 1024  # remembered gateways that send here
 
 
-def event_frame(message: ActivationMessage) -> Frame:
-    """The frame of an accepted message."""
+def event_frame(message: ActivationMessage, timing: Timing) -> Frame:
+    """The frame of an accepted message; `timing` is how the clock stands now."""
     head = orjson.dumps(
         {
             "id": message.activation_id,
@@ -37,6 +39,7 @@ def event_frame(message: ActivationMessage) -> Frame:
             "ns": message.namespace,
             "subject": message.subject,
             "at": message.at,
+            "boot": [timing.boot, timing.up(message.at)],
             "trigger": message.trigger,
             "binding": message.binding,
             "origin": message.origin,
@@ -50,9 +53,13 @@ def origins_frame(origins: Sequence[str]) -> Frame:
     return Frame(ORIGINS, 0, orjson.dumps(origins))
 
 
-def message_of(frame: Frame) -> ActivationMessage:
-    """The message in an event's frame."""
+def message_of(frame: Frame, moment: Moment, now: int) -> ActivationMessage:
+    """The message in an event's frame; `moment` as `Boots.moment`. Accepted `now` if that is not known."""
     value = orjson.loads(frame.text)
+    at: int | None = value["at"]
+    if "boot" in value:
+        mark, up = value["boot"]
+        at = moment(mark, up, value["at"])
     start = frame.text.index(b',"payload":') + len(b',"payload":')
     return ActivationMessage(
         value["id"],
@@ -60,7 +67,7 @@ def message_of(frame: Frame) -> ActivationMessage:
         value["ns"],
         value["subject"],
         frame.text[start:-1],
-        value["at"],
+        now if at is None else at,
         value["trigger"],
         value["binding"],
         value["origin"],

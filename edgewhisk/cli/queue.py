@@ -1,7 +1,7 @@
 """What could not go on its way: messages that are no events, commands whose device is away.
 
 edgewhisk queue show
-edgewhisk queue retry 00001795...-3f2a
+edgewhisk queue retry 17 18
 edgewhisk queue drop --all
 """
 

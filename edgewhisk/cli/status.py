@@ -62,6 +62,7 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         f"actions   {outcomes or 'none run'}; {invoker['queued']} waiting",
         f"buffer    {buffer['records']} activations, {buffer['unsynced']} not synced, "
         f"{buffer['bytes'] / 1e6:.1f} MB, {buffer['evicted']} evicted, {buffer['corrupt']} damaged",
+        f"clock     {_clock(document['clock'])}",
         f"cloud     {cloud['state']}{_because(cloud)}",
     ]
     sandboxes = {kind: found for kind, found in document["sandboxes"].items() if isinstance(found, dict)}
@@ -95,6 +96,12 @@ def _outbox(outbox: Mapping[str, Any], letters: Mapping[str, Any]) -> list[str]:
     if letters["kept"]:
         lines.append(f"trouble   {letters['kept']} messages were refused: edgewhisk queue show")
     return lines
+
+
+def _clock(clock: Mapping[str, Any]) -> str:
+    stepped = f", set {clock['steps']} times" if clock["steps"] else ""
+    never = f"; {clock['never_set']} earlier boots never knew the time" if clock["never_set"] else ""
+    return f"{clock['now'][:19]}Z, {clock['sureness']}{stepped}{never}"
 
 
 def _because(part: Mapping[str, Any]) -> str:

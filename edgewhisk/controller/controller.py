@@ -146,7 +146,8 @@ class Controller:
         await self._invoker.submit(admitted, urgent=True)
         fired = ActivationMessage(trigger_id, name, identity.namespace, identity.subject, payload, now)
         version = str(self._entities.get(self._entities.triggers, name).version)
-        await self._record(trigger_record(fired, version, [*entries, *plan.problems]))
+        logs = [*entries, *plan.problems]
+        await self._record(trigger_record(fired, version, logs, self._clock.timing))
         return trigger_id
 
     async def invoke(
@@ -227,7 +228,9 @@ class Controller:
 
     async def _perform(self, system: SystemAction, bound: Bound, message: ActivationMessage) -> Answer:
         (outcome,) = await self.native(bound, [message])
-        record = RecordTemplate.of_action(bound.action, message, ENGINE).record(message, outcome)
+        record = RecordTemplate.of_action(bound.action, message, ENGINE).record(
+            message, outcome, self._clock.timing
+        )
         if system.recorded or outcome.status is not Status.SUCCESS:
             await self._record(record)
         return Answer(message.activation_id, record)

@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from edgewhisk.entity import timing
+
 GRACE: Final = 60.0  # seconds that a run may be late before it counts as missed
-KNOWN: Final = datetime(2025, 1, 1, tzinfo=UTC).timestamp()  # before, the clock was never set
+KNOWN: Final = timing.KNOWN / 1000  # seconds since the epoch; before, the clock was never set
 Next = Callable[[datetime], datetime | None]  # the first time at or after
 
 

@@ -21,7 +21,9 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import Garbage
+from edgewhisk.rest import rest
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Shelf
+from edgewhisk.trust import reason
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +75,7 @@ class CouchFeed:
         self._shelf = shelf
         self._databases: dict[FullyQualifiedName, Database] = {}
         self._running = False
+        self._told = asyncio.Event()  # try again now
 
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -128,6 +131,10 @@ class CouchFeed:
             **found.garbage.describe(),
         }
 
+    def hurry(self) -> None:
+        """Try again now where a server is away."""
+        self._told.set()
+
     async def run(self) -> None:
         """See `spi.Feed`."""
         self._running = True
@@ -165,7 +172,7 @@ class CouchFeed:
             _log.warning(
                 "CouchDB %s: %s; again in %.0f s", database.parameters["db"], database.last_error, pause
             )
-            await asyncio.sleep(pause)
+            await rest(pause, self._told)
 
     async def _read(self, database: Database) -> None:
         """One connection, until it is lost; raises `Broken`."""
@@ -196,7 +203,7 @@ class CouchFeed:
                     if line.strip():
                         await self._take(database, line.encode())
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Broken(str(error) or type(error).__name__) from error
+            raise Broken(reason(error)) from error
         raise Broken("the server closed the connection")
 
     async def _take(self, database: Database, line: bytes) -> None:

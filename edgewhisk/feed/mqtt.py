@@ -123,6 +123,11 @@ class MqttFeed:
             raise FeedError(f"{letter.topic}: {taken}")
         await taken
 
+    def hurry(self) -> None:
+        """Try again now where a broker is away."""
+        for session in self.sessions.values():
+            session.hurry()
+
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""
         return next((found for one in self.sessions.values() if (found := one.describe(trigger))), {})

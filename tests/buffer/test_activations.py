@@ -26,6 +26,7 @@ from edgewhisk.errors import MalformedContent, StorageError
 from edgewhisk.spi import Batch, Query
 
 ACTION = parse_name("/guest/a", "_")
+NOW = 1_800_000_000_000
 
 
 def open_store(folder: Path, *, cloud: bool = True, max_bytes: int = 1 << 26) -> Activations:
@@ -48,7 +49,7 @@ def record(number: int, name: str = "a", namespace: str = "guest", size: int = 0
 def message(number: int, origin: str = "") -> ActivationMessage:
     payload = b'{"x": "%d"}' % number
     return ActivationMessage(
-        f"{number:032x}", ACTION, "guest", "guest", payload, 5, "/guest/t", "", origin, durable=True
+        f"{number:032x}", ACTION, "guest", "guest", payload, NOW, "/guest/t", "", origin, durable=True
     )
 
 

@@ -61,7 +61,9 @@ async def real(folder: Path) -> AsyncIterator[Made]:
     entities = Entities(artifacts)
     resolver = Resolver(entities)
     ensure_key(folder)
-    composition = Composition(resolver.entitled, lambda: clock.activation_ids(1)[0], clock.now, 50)
+    composition = Composition(
+        resolver.entitled, lambda: clock.activation_ids(1)[0], clock.now, lambda: clock.timing, 50
+    )
     runner = Runner(sandboxes, store, clock, composition, no_native, lambda _: "")
     invoker = Invoker(runner, store, resolver.bound, limits, clock)
     actions = Actions(entities, resolver, sandboxes, limits, clock, lambda _: None)
