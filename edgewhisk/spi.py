@@ -184,6 +184,13 @@ class BufferStats:
     corrupt: int  # frames skipped because their checksum did not match
 
 
+class Starts(NamedTuple):
+    """How often a run of an unfinished event was begun, as far as that was journalled."""
+
+    ever: int = 0
+    here: int = 0  # in this boot
+
+
 class ActivationStore(Protocol):
     """Keeps accepted events until they are recorded, and activations until the cloud has them.
 
@@ -213,6 +220,14 @@ class ActivationStore(Protocol):
 
     def unfinished(self) -> list[ActivationMessage]:
         """What was accepted in an earlier life and has no record, in order of acceptance."""
+        ...
+
+    def begin(self, activation_ids: Sequence[str], done: Committed) -> None:
+        """Journal that runs of unfinished events begin now; as `accept`."""
+        ...
+
+    def starts(self) -> dict[str, Starts]:
+        """How often earlier lives began the `unfinished`, by activation id; without those never begun."""
         ...
 
     def origins(self) -> list[str]:

@@ -15,7 +15,8 @@ from edgewhisk.spi import Change, Shelf
 _log = logging.getLogger(__name__)
 
 COLLECTION: Final = "boots"
-LOOK: Final = 1.0  # seconds between two looks at the clock
+LOOK: Final = 1.0  # seconds between two looks at a clock that is about to be set
+SELDOM: Final = 5.0  # and at one that is not: an idle gateway should sleep
 STEP: Final = 1000  # ms; less is not worth telling
 PATIENCE: Final = 60.0  # seconds that the cloud is kept waiting for a clock that is about to be set
 
@@ -42,7 +43,7 @@ class Timekeeper:
         """Look at the clock until cancelled."""
         while True:
             await self.look()
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK if self._doubtful() else SELDOM)
 
     async def look(self) -> None:
         """Follow the system's clock; on disk on return."""

@@ -26,16 +26,18 @@ from edgewhisk.buffer.ledger import (
     EVICTED,
     HEADER,
     Ledger,
+    checked_id,
     event_frame,
     message_of,
     origins_frame,
+    started_frame,
 )
 from edgewhisk.buffer.log import Log, Segment, storage_error
-from edgewhisk.entity.activation import Record, activation_id, filed_under
+from edgewhisk.entity.activation import Record
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.message import ActivationMessage
-from edgewhisk.errors import EdgeWhiskError, MalformedContent, StorageError
-from edgewhisk.spi import Batch, BufferStats, Clock, Committed, Query
+from edgewhisk.errors import StorageError
+from edgewhisk.spi import Batch, BufferStats, Clock, Committed, Query, Starts
 
 _RECENT: Final = 2  # segments read at start at least, for the origins of what was accepted last
 
@@ -102,6 +104,10 @@ class Activations:
             frames.append(origins_frame(origins))
         self._committer.submit(frames, done, urgent=urgent)
 
+    def begin(self, activation_ids: Sequence[str], done: Committed) -> None:
+        """See `spi.ActivationStore`."""
+        self._committer.submit([started_frame(activation_ids, self._clock.timing.boot)], done, urgent=True)
+
     def confirm(self, upto: int) -> None:
         """See `spi.ActivationStore`."""
         self._commit([Frame(CONFIRMED, min(upto, self._ledger.last), b"")])
@@ -116,7 +122,7 @@ class Activations:
             fresh = batch.records[max(0, have + 1 - batch.first) :]
             if not fresh:
                 return have
-            ids = [_checked_id(text, batch.first + at) for at, text in enumerate(batch.records)]
+            ids = [checked_id(text, batch.first + at) for at, text in enumerate(batch.records)]
             wanted = ids[len(ids) - len(fresh) :]
             known = self._known(wanted)
             frames = [
@@ -134,6 +140,11 @@ class Activations:
         with self._lock:
             now, moment = self._clock.now(), self._boots.moment
             return [message_of(frame, moment, now) for frame in self._ledger.events.values()]
+
+    def starts(self) -> dict[str, Starts]:
+        """See `spi.ActivationStore`."""
+        with self._lock:
+            return self._ledger.begun(self._clock.timing.boot)
 
     def origins(self) -> list[str]:
         """See `spi.ActivationStore`."""
@@ -382,15 +393,6 @@ def _numbered(round_: Sequence[Work], last: int) -> list[list[Frame]]:
         [frame._replace(number=next(numbers)) if frame.op == ACTIVATION else frame for frame in work.frames]
         for work in round_
     ]
-
-
-def _checked_id(text: bytes, number: int) -> str:
-    try:
-        value = orjson.loads(text)
-        filed_under(value)
-        return activation_id(value["activationId"])
-    except (orjson.JSONDecodeError, EdgeWhiskError, KeyError, TypeError, AttributeError) as error:
-        raise MalformedContent(f"record {number} is no activation: {error!r}") from None
 
 
 def _read_at(segment: Segment, index: Index, at: int) -> bytes:

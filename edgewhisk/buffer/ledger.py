@@ -14,14 +14,16 @@ import orjson
 
 from edgewhisk.buffer.index import ACTIVATION, id_of
 from edgewhisk.buffer.journal import FORMAT, Frame
+from edgewhisk.entity.activation import activation_id, filed_under
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.timing import Timing
-from edgewhisk.errors import StorageError
-from edgewhisk.spi import Moment
+from edgewhisk.errors import EdgeWhiskError, MalformedContent, StorageError
+from edgewhisk.spi import Moment, Starts
 
 HEADER: Final = "H"
 EVENT: Final = "E"  # an accepted message; number unused
+STARTED: Final = "T"  # runs of accepted messages were begun; number unused
 CONFIRMED: Final = "S"  # the cloud has all records up to the number
 ABSORBED: Final = "B"  # all records of another gateway up to the number are here
 ORIGINS: Final = "O"  # of messages whose records are in the same group; number unused
@@ -39,13 +41,18 @@ def event_frame(message: ActivationMessage, timing: Timing) -> Frame:
             "ns": message.namespace,
             "subject": message.subject,
             "at": message.at,
-            "boot": [timing.boot, timing.up(message.at)],
             "trigger": message.trigger,
             "binding": message.binding,
             "origin": message.origin,
         }
     )
-    return Frame(EVENT, 0, head[:-1] + b',"payload":' + message.payload + b"}")
+    stamp = timing.boot.encode(), timing.up(message.at)
+    return Frame(EVENT, 0, b'%b,"boot":["%b",%d],"payload":%b}' % (head[:-1], *stamp, message.payload))
+
+
+def started_frame(activation_ids: Sequence[str], boot: str) -> Frame:
+    """The frame that says which accepted messages are begun to be run, in which boot."""
+    return Frame(STARTED, 0, orjson.dumps({"boot": boot, "ids": list(activation_ids)}))
 
 
 def origins_frame(origins: Sequence[str]) -> Frame:
@@ -75,6 +82,16 @@ def message_of(frame: Frame, moment: Moment, now: int) -> ActivationMessage:
     )
 
 
+def checked_id(text: bytes, number: int) -> str:
+    """The activation id of a record from elsewhere; raises `MalformedContent` if it is none."""
+    try:
+        value = orjson.loads(text)
+        filed_under(value)
+        return activation_id(value["activationId"])
+    except (orjson.JSONDecodeError, EdgeWhiskError, KeyError, TypeError, AttributeError) as error:
+        raise MalformedContent(f"record {number} is no activation: {error!r}") from None
+
+
 class Ledger:
     """The state that follows from the frames."""
 
@@ -87,6 +104,7 @@ class Ledger:
         self.open: dict[str, int] = {}  # activation id of an unfinished event -> its segment's first
         self.events: dict[str, Frame] = {}  # of earlier lives, until `unfinished` hands them out
         self.origins: deque[str] = deque(maxlen=REMEMBERED)
+        self.starts: dict[str, list[str]] = {}  # activation id of one of `events` -> boots it was begun in
 
     def header(self, first: int) -> Frame:
         """The header of a segment that begins at number `first`."""
@@ -140,8 +158,16 @@ class Ledger:
                 self.origins.append(value["origin"])
         elif frame.op == ORIGINS:
             self.origins.extend(orjson.loads(frame.text))
+        elif frame.op == STARTED:
+            value = orjson.loads(frame.text)
+            for found in self.events.keys() & value["ids"]:
+                self.starts.setdefault(found, []).append(value["boot"])
         else:
             self.apply(frame, segment)
+
+    def begun(self, boot: str) -> dict[str, Starts]:
+        """How often unfinished events of earlier lives were begun, altogether and in `boot`."""
+        return {key: Starts(len(found), found.count(boot)) for key, found in self.starts.items()}
 
     def absorb(self, sender: str, number: int) -> None:
         """Remember how far a sender's records are here; forget the longest unheard one if need be."""
@@ -153,3 +179,4 @@ class Ledger:
         """The event with this id has its record."""
         if self.open.pop(activation_id, None) is not None:
             self.events.pop(activation_id, None)
+            self.starts.pop(activation_id, None)

@@ -23,7 +23,8 @@ from edgewhisk.entity.activation import Record
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent, StorageError
-from edgewhisk.spi import Batch, Query
+from edgewhisk.spi import Batch, Query, Starts
+from tests.fakes.clock import HandClock
 
 ACTION = parse_name("/guest/a", "_")
 NOW = 1_800_000_000_000
@@ -283,3 +284,28 @@ def test_a_later_format_is_refused(tmp_path: Path) -> None:
     segment.write_bytes(data)
     with pytest.raises(StorageError, match="format 99"):
         open_store(tmp_path)
+
+
+def test_begun_runs_are_counted_by_boot_until_they_are_recorded(tmp_path: Path) -> None:
+    def life(boot: str, *begun: int) -> Activations:
+        clock = HandClock(boot=boot)
+        made = Activations.open(tmp_path, max_bytes=1 << 20, commit_window=0, cloud=False, clock=clock)
+        if begun:
+            wait(lambda done: made.begin([f"{number:032x}" for number in begun], done))
+        return made
+
+    store = life("b0000001")
+    wait(lambda done: store.accept([message(1), message(2), message(3)], done, urgent=True))
+    wait(lambda done: store.begin([f"{2:032x}"], done))
+    assert store.starts() == {}  # of earlier lives only
+    store.close()
+    store = life("b0000001", 2, 3)
+    assert store.starts() == {f"{2:032x}": Starts(1, 1)}
+    store.close()
+    store = life("b0000002", 2)
+    assert store.starts() == {f"{2:032x}": Starts(2, 0), f"{3:032x}": Starts(1, 0)}
+    commit(store, record(3))
+    store.close()
+    store = life("b0000002")
+    assert store.starts() == {f"{2:032x}": Starts(3, 1)}
+    store.close()
