@@ -73,13 +73,17 @@ class Alarm:
         # Back: what was run already is run again when its time comes again, like any cron.
         self.due = _stamp(self.next(_moment(wall)))
 
-    def turn(self, wall: float, monotonic: float) -> bool:
-        """Whether it is to be fired now; plans the next run."""
+    def ripe(self, wall: float, monotonic: float) -> bool:
+        """Whether its time has come."""
         if self.due is None or (not self.period and wall < KNOWN):
             return False
-        now = monotonic if self.period else wall
-        if now < self.due:
+        return (monotonic if self.period else wall) >= self.due
+
+    def turn(self, wall: float, monotonic: float) -> bool:
+        """Whether it is to be fired now; plans the next run."""
+        if self.due is None or not self.ripe(wall, monotonic):
             return False
+        now = monotonic if self.period else wall
         late = now - self.due > GRACE and not self.single and self.missed_policy is Missed.SKIP
         self._plan(wall, now)
         if late:
@@ -95,7 +99,9 @@ class Alarm:
         if self.due is None:
             return
         if self.period:
-            ahead = self.due + self.period * (math.floor((now - self.due) / self.period) + 1)
+            gone = math.floor((now - self.due) / self.period)
+            self.missed += gone
+            ahead = self.due + self.period * (gone + 1)
             ends = self.next(_moment(wall + ahead - now)) is None  # behind the stop date
             self.due = None if ends and wall >= KNOWN else ahead
         else:

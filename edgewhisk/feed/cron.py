@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 COLLECTION: Final = "alarms"
 LOOK: Final = 2.0  # seconds between looks at the clock: it may have been set
+FULL: Final = 0.25  # seconds until a full queue is asked again
 JUMP: Final = 2.0  # seconds by which wall and monotonic clock may drift apart between two looks
 _PAYLOAD: Final = {"trigger_payload": "parameters of the event"}
 _SPAN: Final = {
@@ -77,6 +78,7 @@ class AlarmsFeed:
         self._offset = self._drift()  # at the last look
         self._changed = asyncio.Event()
         self.jumps = 0
+        self.waits = 0  # looks at which alarms were due and the queue was full
         self.last_error = ""
 
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +137,7 @@ class AlarmsFeed:
             "fired": alarm.fired,
             "missed": alarm.missed,
             "clock_jumps": self.jumps,
+            "queue_full": self.waits,
             "last_error": self.last_error,
         }
 
@@ -159,6 +162,9 @@ class AlarmsFeed:
             _log.warning("the clock was set by %+.0f s", by)
             for alarm in self._alarms.values():
                 alarm.jumped(by, wall)
+        if self._fire.full() and any(alarm.ripe(wall, monotonic) for alarm in self._alarms.values()):
+            self.waits += 1  # they stay due; what is late by more than `GRACE` then counts as missed
+            return FULL
         events: list[TriggerEvent] = []
         kept: list[Change] = []
         for trigger, alarm in self._alarms.items():
