@@ -42,13 +42,13 @@ from edgewhisk.controller.rules import Rules
 from edgewhisk.controller.subjects import Subjects, ensure_key, read_key
 from edgewhisk.controller.tokens import DeviceTokens
 from edgewhisk.controller.triggers import Triggers
+from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.device import profile as profiles
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.message import ActivationMessage, Outcome
 from edgewhisk.feed.couchdb import CouchFeed
 from edgewhisk.feed.cron import AlarmsFeed
-from edgewhisk.feed.dead_letters import DeadLetters
 from edgewhisk.feed.file import FileFeed
 from edgewhisk.feed.http import HttpFeed
 from edgewhisk.feed.modbus import ModbusFeed
@@ -56,7 +56,9 @@ from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.serial import SerialFeed
 from edgewhisk.feed.shaped import ShapedFire
 from edgewhisk.instance import notify, process, state_directory, told
+from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
+from edgewhisk.invoker.guard import Guard
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.links import mqtt_links
@@ -115,7 +117,15 @@ class Daemon:
                 resolver.bound,
                 config.limits,
                 self._clock,
+                Guard(
+                    self._log,
+                    self._dead,
+                    self._clock,
+                    Breaker(),
+                    careful=(config.state_dir / "url").exists(),  # a life that ends by itself removes it
+                ),
                 parallel=resolver.parallel,
+                priority=resolver.priority,
             )
             stack.push_async_callback(self._invoker.close)
             self._sandboxes.on_ready = self._invoker.runtime_ready
@@ -139,7 +149,8 @@ class Daemon:
             threading.Thread(
                 target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
             ).start()
-            self._invoker.resume(await asyncio.to_thread(self._log.unfinished))
+            unfinished = await asyncio.to_thread(self._log.unfinished)
+            await self._invoker.resume(unfinished, self._log.starts())
             stack.push_async_callback(self._invoker.drain, DRAIN)
             self.incidents += await self._feeds.restore()
             self._sync = self._uplink(stack)
@@ -161,6 +172,7 @@ class Daemon:
                 _one(sources, HttpFeed),
                 DeviceTokens(config.state_dir, self._clock),
                 _one(sources, MqttFeed),
+                self._dead,
                 self._outbox,
                 config.limits,
                 self._sandboxes.families(),
@@ -191,11 +203,7 @@ class Daemon:
             "unruled": self._controller.unruled,
             "outbox": self._outbox.describe(),
             "clock": self._timekeeper.describe(),
-            "dead_letters": {
-                "kept": len(self._dead),
-                "unlisted": self._dead.unlisted,
-                "evicted": self._dead.evicted,
-            },
+            "dead_letters": self._dead.describe(),
             "feeds": list(self._feeds.describe()),
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
             "incidents": self._told(),
@@ -220,6 +228,7 @@ class Daemon:
         stack.callback(artifacts.close)
         self._shelf = await asyncio.to_thread(Shelf.open, config.state_dir / "shelf")
         stack.push_async_callback(self._shelf.close)
+        self._dead = DeadLetters(self._shelf, self._clock)
         self._timekeeper = Timekeeper(self._clock, self._shelf)
         await self._timekeeper.look()
         log = await asyncio.to_thread(
@@ -263,7 +272,6 @@ class Daemon:
         links, troubles = await mqtt_links(config, stack)
         self.incidents += troubles
         origins = await asyncio.to_thread(self._log.origins)
-        self._dead = DeadLetters(self._shelf, self._clock)
         self._shaped = ShapedFire(self._controller, self._clock, self._shelf)
         fire, clock = self._shaped, self._clock
         return [

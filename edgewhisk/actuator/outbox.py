@@ -45,8 +45,9 @@ class Outbox:
     def __init__(self, shelf: Shelf, clock: Clock, deliver: Mapping[str, Deliver], moment: Moment) -> None:
         """`moment` knows when earlier boots were.
 
-        `deliver` by kind delivers in order, and tells within `PATIENCE` what became of each: `DELIVERED` with what the device answered, `Undelivered` for what may work later,
-        another `EdgeWhiskError` for what never will.
+        `deliver` by kind delivers in order, and tells within `PATIENCE` what became of each:
+        `DELIVERED` with what the device answered, `Undelivered` for what may work later, another
+        `EdgeWhiskError` for what never will.
         """
         self._shelf = shelf
         self._clock = clock

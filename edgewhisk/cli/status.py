@@ -78,6 +78,17 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         for kind, found in sandboxes.items()
         if found.get("problem")
     ]
+    lines += [
+        f"trouble   {one['action']} failed {one['failures']} times in a row; its events wait, "
+        f"the next try is in {one['try_in']:.0f} s"
+        for one in invoker["breakers"]
+    ]
+    dead = document["dead_letters"]
+    if dead["kept"] or dead["unlisted"]:
+        lines.append(
+            f"trouble   {dead['kept']} dead letters, {dead['unlisted'] + dead['evicted']} more not kept: "
+            "edgewhisk queue show"
+        )
     if invoker["unrecorded"]:
         lines.append(f"trouble   {invoker['unrecorded']} runs not recorded: {invoker['last_refusal']}")
     lines += [f"trouble   {line}" for line in document["incidents"]]

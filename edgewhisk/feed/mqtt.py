@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
+from edgewhisk.dead_letters import DeadLetters, Letter
 from edgewhisk.device import profile as profiles
 from edgewhisk.device.decode import learner
 from edgewhisk.device.profile import Profile
 from edgewhisk.device.topics import pattern
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
-from edgewhisk.feed.dead_letters import DeadLetters, Letter
 from edgewhisk.feed.mqtt_connection import Failed, MqttLink
 from edgewhisk.feed.mqtt_packets import Message
 from edgewhisk.feed.mqtt_session import Session, Subscription

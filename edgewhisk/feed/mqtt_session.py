@@ -17,6 +17,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
+from edgewhisk.dead_letters import DeadLetters, Letter
 from edgewhisk.device.decode import Decode, Learn, Undecodable
 from edgewhisk.device.decode import payload as decoded
 from edgewhisk.device.profile import Profile
@@ -27,7 +28,6 @@ from edgewhisk.entity.topics import matches
 from edgewhisk.errors import StorageError
 from edgewhisk.feed import mqtt_packets as packets
 from edgewhisk.feed.backoff import Backoff
-from edgewhisk.feed.dead_letters import DeadLetters, Letter
 from edgewhisk.feed.garbage import Garbage
 from edgewhisk.feed.mqtt_connection import Connection, Failed, MqttLink
 from edgewhisk.feed.mqtt_packets import Delivery, Message

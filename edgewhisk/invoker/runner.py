@@ -51,6 +51,7 @@ class Runner:
 
         `key_of` gives the key of a namespace.
         """
+        self.watch: Callable[[Bound, Sequence[Outcome]], None] = lambda _bound, _outcomes: None
         self.api_host = ""  # what actions get as __OW_API_HOST
         self.outcomes: Counter[Status] = Counter()
         self.by_action: Counter[tuple[str, Status]] = Counter()  # "guest/pkg/a", at most `_ACTIONS` of them
@@ -302,6 +303,7 @@ class Runner:
         return RecordTemplate.of_action(bound.action, message, engine)
 
     def _count(self, bound: Bound, outcomes: Sequence[Outcome]) -> None:
+        self.watch(bound, outcomes)
         name, timing = bound.action.name.key, self._clock.timing
         with self._lock:
             for status, count in Counter(outcome.status for outcome in outcomes).items():
