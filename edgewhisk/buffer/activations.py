@@ -209,7 +209,7 @@ class Activations:
         """See `spi.ActivationStore`."""
         with self._lock:
             ledger, log = self._ledger, self._log
-            oldest = self._oldest_number()
+            oldest = log.segments[0].first if log.segments else ledger.last + 1
             return BufferStats(
                 records=ledger.last - oldest + 1,
                 unsynced=ledger.last - max(ledger.confirmed, oldest - 1),
@@ -253,10 +253,6 @@ class Activations:
         for _, index in self._newest_first():
             suspects |= marks.intersection(index.fingerprints)
         return {found for found in ids if fingerprint(found) in suspects and self.get(found)}
-
-    def _oldest_number(self) -> int:
-        """Number of the oldest record that is still here (or would be)."""
-        return self._log.segments[0].first if self._log.segments else self._ledger.last + 1
 
     # -- the commit thread -----------------------------------------------------------------------
 
