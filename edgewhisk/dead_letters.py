@@ -117,7 +117,7 @@ class DeadLetters:
 
     async def drop(self, keys: Sequence[str]) -> int:
         """Forget letters; how many there were."""
-        gone = [key for key in keys if key in self._letters]
+        gone = [key for key in dict.fromkeys(keys) if key in self._letters]
         for key in gone:
             self._bytes -= _size(self._letters.pop(key))
         await self._shelf.write([Change(COLLECTION, key, None) for key in gone])
