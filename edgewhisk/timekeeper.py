@@ -10,6 +10,7 @@ from typing import Any, Final
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.activation import rfc3339
 from edgewhisk.entity.boots import Boots, Sureness
+from edgewhisk.errors import StorageError
 from edgewhisk.spi import Change, Shelf
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ class Timekeeper:
         self._shelf = shelf
         self.was_set: list[Callable[[], None]] = []  # called on the event loop
         self.steps = 0
+        self.last_error = ""
+        self._unsaved: str | None = None  # this boot, if the disk does not know what is known of it
 
     @property
     def sureness(self) -> Sureness:
@@ -46,7 +49,7 @@ class Timekeeper:
             await asyncio.sleep(LOOK if self._doubtful() else SELDOM)
 
     async def look(self) -> None:
-        """Follow the system's clock; on disk on return."""
+        """Follow the system's clock; on disk on return, unless the disk refuses: then the next look tries."""
         by = self._clock.look()
         stepped = abs(by) >= STEP
         if stepped:
@@ -55,14 +58,23 @@ class Timekeeper:
         before = self.sureness
         kept = before is not Sureness.KEPT and self._clock.kept()
         mark = self.boots.see(self._clock.timing, self._clock.up(), kept=kept)
-        if mark is not None:
-            number = self._numbers.setdefault(mark, max(self._numbers.values(), default=0) + 1)
-            changes = [Change(COLLECTION, mark, {"number": number, **self.boots.document(mark)})]
-            changes += [Change(COLLECTION, gone, None) for gone in self.boots.forget()]
-            await self._shelf.write(changes)
+        self._unsaved = self._unsaved or mark
+        if self._unsaved is not None:
+            await self._save(self._unsaved)
         if stepped or self.sureness is not before:
             for tell in self.was_set:
                 tell()
+
+    async def _save(self, mark: str) -> None:
+        number = self._numbers.setdefault(mark, max(self._numbers.values(), default=0) + 1)
+        changes = [Change(COLLECTION, mark, {"number": number, **self.boots.document(mark)})]
+        changes += [Change(COLLECTION, gone, None) for gone in self.boots.forget()]
+        try:
+            await self._shelf.write(changes)
+        except StorageError as error:
+            self.last_error = str(error)
+        else:
+            self._unsaved, self.last_error = None, ""
 
     async def settled(self) -> None:
         """Wait for a clock that is about to be set, but not for ever.
@@ -79,7 +91,7 @@ class Timekeeper:
         """For `status`."""
         now = self._clock.now()
         found = self.boots.describe(self._clock.timing.boot)
-        return {"now": rfc3339(now), **found, "steps": self.steps}
+        return {"now": rfc3339(now), **found, "steps": self.steps, "last_error": self.last_error}
 
     def problem(self) -> str:
         """What a person should know; empty if the clock is right as far as can be told."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from edgewhisk import timekeeper as module
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.entity.boots import MOST
+from edgewhisk.errors import StorageError
+from edgewhisk.spi import Change
 from edgewhisk.timekeeper import COLLECTION, Timekeeper
 from tests.fakes.clock import HandClock, ms
 
@@ -39,6 +42,7 @@ def test_it_is_told_who_waits_and_remembered(tmp_path: Path) -> None:
             "boots": 1,
             "never_set": 0,
             "steps": 0,
+            "last_error": "",
         }
         assert "never set" in keeper.problem()
         told.clear()
@@ -98,5 +102,33 @@ def test_the_cloud_waits_for_a_clock_that_is_about_to_be_set(
             monkeypatch.setattr(module, "PATIENCE", 0.03)
             clock.set(wall)
             await Timekeeper(clock, Shelf.open(tmp_path / "other")).settled()  # not for ever
+
+    asyncio.run(scene())
+
+
+def test_a_disk_that_refuses_stops_nothing_and_is_tried_again(tmp_path: Path) -> None:
+    class Full(Shelf):
+        full = True
+
+        def write(self, changes: Sequence[Change]) -> asyncio.Future[None]:
+            if not self.full:
+                return super().write(changes)
+            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            refused.set_exception(StorageError("no space"))
+            return refused
+
+    async def scene() -> None:
+        shelf, clock = Full.open(tmp_path), HandClock("1970-01-01T00:00:20")
+        assert isinstance(shelf, Full)
+        keeper = Timekeeper(clock, shelf)
+        await keeper.look()
+        clock.set("2026-05-01T12:00:00")
+        await keeper.look()
+        assert (keeper.sureness, keeper.describe()["last_error"]) == ("set", "no space")
+        shelf.full = False
+        await keeper.look()
+        assert keeper.describe()["last_error"] == ""
+        assert shelf.read(COLLECTION)["b0000001"]["sureness"] == "set"
+        await shelf.close()
 
     asyncio.run(scene())

@@ -110,11 +110,11 @@ class Breaker:
             self._failed(action, circuit or self._watch(action, revision), failures, now)
         return False
 
-    def give_back(self, action: FullyQualifiedName) -> None:
-        """A try did not take place after all."""
+    def give_back(self, action: FullyQualifiedName, now: float) -> None:
+        """A try came to nothing: it neither failed nor succeeded. The next one is after the same pause."""
         circuit = self._circuits.get(action)
         if circuit is not None and circuit.state is State.TRYING:
-            circuit.state = State.OPEN
+            circuit.state, circuit.until = State.OPEN, now + circuit.pause
 
     def changed(self, action: FullyQualifiedName, revision: Revision | None, now: float) -> bool:
         """Whether those who wait for `action` should be let on: it is another one, or time for a try."""

@@ -17,6 +17,7 @@ from edgewhisk.dead_letters import DeadLetters, Letter
 from edgewhisk.entity.activation import unrunnable_record
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage, Outcome, Status
+from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.breaker import FAILURES, Breaker, Go
 from edgewhisk.invoker.resumption import NOT_AGAIN, POISON, Verdict, verdict
@@ -81,10 +82,10 @@ class Guard:
         with self._lock:
             self._breaker.ran(action.name, action.revision, statuses, self._clock.monotonic())
 
-    def give_back(self, bound: Bound) -> None:
-        """A run that `ask` allowed did not take place."""
+    def give_back(self, action: FullyQualifiedName) -> None:
+        """A run that `ask` allowed came to nothing."""
         with self._lock:
-            self._breaker.give_back(bound.action.name)
+            self._breaker.give_back(action, self._clock.monotonic())
 
     def changed(self, bound: Bound) -> bool:
         """Whether events that wait for an action should be looked at again."""

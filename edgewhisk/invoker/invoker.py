@@ -295,6 +295,7 @@ class Invoker:
                 self._work(taken)
             except Exception:  # noqa: BLE001 - supervisor: a worker outlives a fault in our own code
                 _log.exception("a batch of %s failed", taken.lane.action)
+                self._guard.give_back(taken.lane.action)
                 self._fail(taken)
             with self._lock:
                 self._queue.release(taken.lane)

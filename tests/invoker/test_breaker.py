@@ -63,9 +63,10 @@ def test_a_success_over_http_closes_it_and_a_try_may_be_given_back() -> None:
     assert breaker.ran(A, R, iter([GOOD]), 1)
     breaker = opened()
     assert breaker.ask(A, R, 10).alone
-    breaker.give_back(A)
-    assert breaker.ask(A, R, 10).alone
-    assert breaker.describe(10) == [
+    breaker.give_back(A, 12)
+    assert breaker.ask(A, R, 12).pause == 10
+    assert breaker.ask(A, R, 22).alone
+    assert breaker.describe(22) == [
         {"action": "/guest/a", "state": "trying", "failures": 5, "opened": 1, "try_in": 0.0}
     ]
 

@@ -100,7 +100,7 @@ def course(made: Unbatteried, cloud: Gateway) -> None:
     records = [one for one in made.activations("say") if "n" in one["response"]["result"]]
     check(records, now)
     assert made.status()["clock"] | {"now": ""} == {
-        "now": "", "sureness": "set", "boots": 2, "never_set": 1, "steps": 1,
+        "now": "", "sureness": "set", "boots": 2, "never_set": 1, "steps": 1, "last_error": "",
     }  # fmt: skip
     until(lambda: cloud.count("say") == made.count("say"), what="the cloud has all")
     check([one for one in cloud.activations("say") if "n" in one["response"]["result"]], now)
