@@ -198,26 +198,37 @@ def test_wrong_words_are_told(made: Gateway) -> None:
 
 
 def test_the_flood_of_one_namespace_leaves_room_for_another(tmp_path: Path) -> None:
-    with gateway(tmp_path, "max_queue = 20\n") as made:  # in [limits]
+    made = Gateway(tmp_path, "max_queue = 20\n").start()  # in [limits]
+    try:
+        key = subject(made, "other")
         made.action("slow", ENDLESS, limits={"timeout": 60_000})
+
+        def call(method: str, path: str, body: Any = None) -> Any:
+            return made.call(method, path, body, Authorization=key)
+
+        until(lambda: call("GET", "_/actions").status == 200, what="the gateway knows the subject")
+        assert call("PUT", "_/actions/echo", {"exec": {"kind": "nodejs:default", "code": ECHO}}).status == 200
         refused = [made.call("POST", "_/actions/slow", {}).status for _ in range(40)].count(503)
         assert refused >= 15
-        add = [
-            sys.executable,
-            "-m",
-            "edgewhisk",
-            "subject",
-            "add",
-            "other",
-            "--config",
-            str(made.config),
-            "--json",
-        ]
-        key = json.loads(subprocess.run(add, capture_output=True, text=True, check=True).stdout)
-        token = f"Basic {base64.b64encode(key['auth'].encode()).decode()}"
-        body = {"exec": {"kind": "nodejs:default", "code": ECHO}}
-        assert made.call("PUT", "_/actions/echo", body, Authorization=token).status == 200
-        answer = made.call("POST", "_/actions/echo?blocking=true", {"n": 1}, Authorization=token)
+        answer = call("POST", "_/actions/echo?blocking=true", {"n": 1})
         assert answer.body["response"]["result"] == {"n": 1}
         assert made.status()["invoker"]["namespaces"]["guest"] >= 1
+    finally:
         made.kill()
+
+
+def subject(made: Gateway, name: str) -> str:
+    """A second subject; its Authorization header."""
+    command = [
+        sys.executable,
+        "-m",
+        "edgewhisk",
+        "subject",
+        "add",
+        name,
+        "--config",
+        str(made.config),
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return f"Basic {base64.b64encode(json.loads(done.stdout)['auth'].encode()).decode()}"
