@@ -34,7 +34,7 @@ class SystemClock:
 
     def now(self) -> int:
         """Milliseconds since the epoch; moves evenly between two calls of `look`."""
-        return self.up() + self.timing.offset
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000 + self.timing.offset
 
     def monotonic(self) -> float:
         """Seconds since some fixed point."""

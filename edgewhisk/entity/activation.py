@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.boots import STAMP
 from edgewhisk.entity.exec import SEQUENCE, SequenceExec
 from edgewhisk.entity.message import ActivationMessage, LogLine, Outcome, Status
 from edgewhisk.entity.parameters import Parameters
@@ -136,7 +135,7 @@ class RecordTemplate:
         text = (
             b'%b%b","start":%d,"end":%d,"duration":%d,"response":{"result":%b,"success":%b,"size":%d},'
             b'"logs":%b,"annotations":%b%b,{"key":"waitTime","value":%d}'
-            b'%b],"publish":false%b}'
+            b',{"key":"edge-boot","value":["%b",%d]}],"publish":false%b}'
         ) % (
             self._before,
             message.activation_id.encode(),
@@ -150,7 +149,8 @@ class RecordTemplate:
             self._annotations,
             more,
             max(0, start - at),
-            STAMP % (timing.boot.encode(), start - timing.offset),
+            timing.boot.encode(),
+            start - timing.offset,
             b',"cause":"%b"' % message.cause.encode() if message.cause else b"",
         )
         return Record(message.activation_id, text, status, result)

@@ -19,7 +19,7 @@ from edgewhisk.entity.timing import KNOWN, Timing
 
 TOLERANCE: Final = 1000  # ms by which a clock may be moved without anything being corrected
 MOST: Final = 1024  # boots that are remembered: about a month of one an hour
-STAMP: Final = b',{"key":"edge-boot","value":["%b",%d]}'  # boot and milliseconds since, in a record
+# Boot and milliseconds since, in a record: `entity.activation` writes it.
 _STAMP: Final = re.compile(rb'\{"key":"edge-boot","value":\["([0-9a-f]{8})",(\d{1,18})\]\}')
 _MARKED: Final = b',{"key":"edge-clock","value":"%b"}'
 _TIMES: Final = re.compile(rb',"start":(\d{1,18})(?:,"end":(\d{1,18}))?')

@@ -8,13 +8,26 @@ and the milliseconds since: `edge-boot` in each record, `boot` in each journalle
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Iterable
+from typing import Final, NamedTuple, Protocol
 
 KNOWN: Final = 1_735_689_600_000  # 2025-01-01 in ms: a clock that says less was never set
 MARK: Final = (
     8  # hex characters of a boot id that are kept: of 1000 boots two are alike once in 10,000 gateways
 )
 _REMEMBERED: Final = 16  # times that the clock was set
+
+
+class Span(Protocol):
+    """What has a beginning and an end, as the clock said."""
+
+    @property
+    def start(self) -> int:
+        """Milliseconds since the epoch."""
+
+    @property
+    def end(self) -> int:
+        """Milliseconds since the epoch."""
 
 
 class Wrong(NamedTuple):
@@ -53,6 +66,12 @@ class Timing(NamedTuple):
         if self.forward:
             start, end = self.straight(start), self.straight(end)
         return max(0, end - start)
+
+    def spans(self, runs: Iterable[Span]) -> list[int]:
+        """Milliseconds that each took."""
+        if self.forward:
+            return [self.took(run.start, run.end) for run in runs]
+        return [run.end - run.start for run in runs]
 
     def set_to(self, offset: int, up: int) -> Timing:
         """The timing from `up` ms after the boot on, when the clock was set to another offset."""

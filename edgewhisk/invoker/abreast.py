@@ -60,9 +60,10 @@ def abreast(
         ]
         outcomes = yield Stage(part, inside)
         memories.append(max(part.action.limits.memory, memories[-1]))
-        for at, message, outcome in zip(going, inside, outcomes, strict=True):
+        spans = timing().spans(outcomes)
+        for at, message, outcome, took in zip(going, inside, outcomes, spans, strict=True):
             ids[at].append(message.activation_id)
-            durations[at] += timing().took(outcome.start, outcome.end)
+            durations[at] += took
             payloads[at] = outcome.result
             last[at] = outcome
         going = [at for at in going if last[at].status is Status.SUCCESS]

@@ -312,7 +312,7 @@ class Runner:
                 if key not in self.by_action and len(self.by_action) >= _ACTIONS:
                     key = (OTHERS, status)
                 self.by_action[key] += count
-            for took, count in Counter(timing.took(one.start, one.end) for one in outcomes).items():
+            for took, count in Counter(timing.spans(outcomes)).items():
                 self.durations.observe(took / 1000, count)
 
 

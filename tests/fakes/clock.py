@@ -29,6 +29,9 @@ class HandClock(SystemClock):
     def up(self) -> int:
         return self.passed
 
+    def now(self) -> int:
+        return self.passed + self.timing.offset
+
     def system(self) -> int:
         return self.wall + self.passed
 
