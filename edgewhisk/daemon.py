@@ -11,7 +11,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -44,13 +44,13 @@ from edgewhisk.controller.rules import Rules
 from edgewhisk.controller.subjects import Subjects, ensure_key, read_key
 from edgewhisk.controller.tokens import DeviceTokens
 from edgewhisk.controller.triggers import Triggers
+from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.device import profile as profiles
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.message import ActivationMessage, Outcome
 from edgewhisk.feed.couchdb import CouchFeed
 from edgewhisk.feed.cron import AlarmsFeed
-from edgewhisk.feed.dead_letters import DeadLetters
 from edgewhisk.feed.file import FileFeed
 from edgewhisk.feed.http import HttpFeed
 from edgewhisk.feed.modbus import ModbusFeed
@@ -58,7 +58,9 @@ from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.serial import SerialFeed
 from edgewhisk.feed.shaped import ShapedFire
 from edgewhisk.instance import notify, occupied, process, state_directory, told
+from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
+from edgewhisk.invoker.guard import Guard
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.links import mqtt_links
@@ -66,29 +68,31 @@ from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.server import Certificate, HttpServer, bind
 from edgewhisk.settings import Api, Config
 from edgewhisk.spi import Feed
+from edgewhisk.supervision import Run, supervised
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.ingest import Ingest
 from edgewhisk.sync.sync import Sync
+from edgewhisk.timekeeper import Timekeeper
 from edgewhisk.world import Deliveries, GatewayWorld
 
 _log = logging.getLogger(__name__)
 
-Run = Callable[[], Awaitable[None]]
 Source = TypeVar("Source")
 DRAIN: Final = 10.0  # seconds that queued work gets when the gateway stops; the journal keeps the rest
 TEND: Final = 60.0  # seconds between two looks at what became too old
 SLOTS: Final = 8  # live sandboxes of a runtime; each holds about 0.4 MB
-_RESTART: Final = (1.0, 30.0)  # seconds before a failed task is started again: first, most
 
 
 class Daemon:
     """One gateway on one state directory."""
 
-    def __init__(self, config: Config, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: Config, progress: Callable[[str], None], clock: SystemClock | None = None
+    ) -> None:
         """Nothing is touched until `running`; `progress` tells a person what takes long."""
         self._config = config
         self._progress = progress
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._started = self._clock.monotonic()
         self.incidents: list[str] = []
         self.url = ""
@@ -110,13 +114,16 @@ class Daemon:
             entities.load()
             resolver = Resolver(entities)
             self._runner = self._make_runner(resolver)
+            careful = (config.state_dir / "url").exists()  # a life that ends by itself removes it
             self._invoker = Invoker(
                 self._runner,
                 self._log,
                 resolver.bound,
                 config.limits,
                 self._clock,
+                Guard(self._log, self._dead, self._clock, Breaker(), careful=careful),
                 parallel=resolver.parallel,
+                priority=resolver.priority,
             )
             stack.push_async_callback(self._invoker.close)
             self._sandboxes.on_ready = self._invoker.runtime_ready
@@ -140,12 +147,17 @@ class Daemon:
             threading.Thread(
                 target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
             ).start()
-            self._invoker.resume(await asyncio.to_thread(self._log.unfinished))
+            unfinished = await asyncio.to_thread(self._log.unfinished)
+            await self._invoker.resume(unfinished, self._log.starts())
             stack.push_async_callback(self._invoker.drain, DRAIN)
             self.incidents += await self._feeds.restore()
             self._sync = self._uplink(stack)
             tasks: list[tuple[str, Run]] = [(type(feed).__name__, feed.run) for feed in sources]
-            tasks += [("Outbox", self._outbox.run), ("Retention", self._tend)]
+            tasks += [
+                ("Outbox", self._outbox.run),
+                ("Retention", self._tend),
+                ("Timekeeper", self._timekeeper.run),
+            ]
             if self._sync is not None:
                 tasks.append(("Sync", self._sync.run))
             if self._certificate is not None:
@@ -162,6 +174,7 @@ class Daemon:
                 _one(sources, HttpFeed),
                 DeviceTokens(config.state_dir, self._clock),
                 _one(sources, MqttFeed),
+                self._dead,
                 self._outbox,
                 config.limits,
                 self._sandboxes.families(),
@@ -192,11 +205,8 @@ class Daemon:
             "sandboxes": {**self._sandboxes.describe(), "refused": self._doors.refused},
             "unruled": self._controller.unruled,
             "outbox": self._outbox.describe(),
-            "dead_letters": {
-                "kept": len(self._dead),
-                "unlisted": self._dead.unlisted,
-                "evicted": self._dead.evicted,
-            },
+            "clock": self._timekeeper.describe(),
+            "dead_letters": self._dead.describe(),
             "feeds": list(self._feeds.describe()),
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
             "incidents": self._told(),
@@ -211,7 +221,8 @@ class Daemon:
 
     def _told(self) -> list[str]:
         problem = self._certificate.problem if self._certificate else ""
-        return [*self.incidents, *([f"TLS: {problem}"] if problem else [])]
+        tls = f"TLS: {problem}" if problem else ""
+        return [line for line in (*self.incidents, tls, self._timekeeper.problem()) if line]
 
     def _measure(self) -> Measures:
         """The counters that only /metrics shows."""
@@ -223,6 +234,11 @@ class Daemon:
         config, disk = self._config, RealDisk()
         artifacts = await asyncio.to_thread(Artifacts.open, config.state_dir / "entities", disk)
         stack.callback(artifacts.close)
+        self._shelf = await asyncio.to_thread(Shelf.open, config.state_dir / "shelf", disk)
+        stack.push_async_callback(self._shelf.close)
+        self._dead = DeadLetters(self._shelf, self._clock)
+        self._timekeeper = Timekeeper(self._clock, self._shelf)
+        await self._timekeeper.look()
         log = await asyncio.to_thread(
             ActivationLog.open,
             config.state_dir / "buffer",
@@ -231,16 +247,14 @@ class Daemon:
             lanes=config.lanes,
             disk=disk,
             others=partial(occupied, config.state_dir, "buffer"),
+            boots=self._timekeeper.boots,
         )
         stack.callback(log.close)
-        self.incidents += [*artifacts.incidents, *log.incidents]
+        self.incidents += [*artifacts.incidents, *self._shelf.incidents, *log.incidents]
         kept = await asyncio.to_thread(Artifacts.open, config.state_dir / "state", disk)
         stack.callback(kept.close)
         self.incidents += kept.incidents
         self._state = State(kept)
-        self._shelf = await asyncio.to_thread(Shelf.open, config.state_dir / "shelf", disk)
-        stack.push_async_callback(self._shelf.close)
-        self.incidents += self._shelf.incidents
         self._doors = Doors(dict(self._state.operations), self._state.settle)
         sandboxes = Sandboxes(config.state_dir / "cache", self._clock, self._doors, slots=SLOTS)
         stack.callback(sandboxes.close)
@@ -257,7 +271,9 @@ class Daemon:
             return self._subjects.of(namespace).auth.compact
 
         clock, longest = self._clock, self._config.limits.sequence_length
-        composition = Composition(resolver.entitled, lambda: clock.activation_ids(1)[0], clock.now, longest)
+        composition = Composition(
+            resolver.entitled, lambda: clock.activation_ids(1)[0], clock.now, lambda: clock.timing, longest
+        )
         return Runner(self._sandboxes, self._log, clock, composition, native, key_of)
 
     async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:
@@ -265,7 +281,6 @@ class Daemon:
         links, troubles = await mqtt_links(config, stack)
         self.incidents += troubles
         origins = await asyncio.to_thread(self._log.origins)
-        self._dead = DeadLetters(self._shelf, self._clock)
         self._shaped = ShapedFire(self._controller, self._clock, self._shelf)
         fire, clock = self._shaped, self._clock
         return [
@@ -287,7 +302,8 @@ class Daemon:
         http = HttpRequests()
         stack.push_async_callback(http.close)
         deliveries = Deliveries(mqtt, serial, modbus, http)
-        self._outbox = Outbox(self._shelf, self._clock, deliveries.by_kind)
+        self._outbox = Outbox(self._shelf, self._clock, deliveries.by_kind, self._timekeeper.boots.moment)
+        self._timekeeper.was_set += [mqtt.hurry, _one(sources, CouchFeed).hurry, self._outbox.hurry]
         for name, session in mqtt.sessions.items():
             session.connected = partial(self._outbox.wake, f"mqtt:{name}")
 
@@ -323,7 +339,9 @@ class Daemon:
             self._clock,
             interval=settings.interval,
             longest_pause=settings.longest_pause,
+            settled=self._timekeeper.settled,
         )
+        self._timekeeper.was_set.append(sync.hurry)
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
@@ -344,38 +362,18 @@ async def serving(server: HttpServer, listener: socket.socket) -> AsyncIterator[
         await task
 
 
-@contextlib.asynccontextmanager
-async def supervised(
-    tasks: list[tuple[str, Run]],
-) -> AsyncIterator[None]:
-    """Keep `tasks` running inside the block, whatever happens to them."""
-    running = [asyncio.create_task(_supervise(name, run), name=name) for name, run in tasks]
-    try:
-        yield
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-async def _supervise(name: str, run: Run) -> None:
-    pause, longest = _RESTART
-    while True:
-        try:
-            await run()
-        except Exception:  # noqa: BLE001 - supervisor: one broken source never stops the others
-            _log.exception("%s failed; starting it again in %g s", name, pause)
-        await asyncio.sleep(pause)
-        pause = min(longest, pause * 2)
-
-
-async def run(config: Config, ready: Callable[[Daemon], None], progress: Callable[[str], None]) -> None:
+async def run(
+    config: Config,
+    ready: Callable[[Daemon], None],
+    progress: Callable[[str], None],
+    clock: SystemClock | None = None,
+) -> None:
     """Run a gateway until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    daemon = Daemon(config, progress)
+    daemon = Daemon(config, progress, clock)
     async with daemon.running():
         ready(daemon)
         notify("READY=1")

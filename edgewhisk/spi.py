@@ -18,11 +18,14 @@ from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.exec import Exec
 from edgewhisk.entity.message import ActivationMessage, Outcome, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
 
 
 class Clock(Protocol):
     """Time and identities. The wall clock may jump; the monotonic one never does."""
+
+    timing: Timing  # how the wall clock stands to the time since the boot; replaced when it is set
 
     def now(self) -> int:
         """Milliseconds since the epoch."""
@@ -32,9 +35,16 @@ class Clock(Protocol):
         """Seconds since some fixed point."""
         ...
 
+    def up(self) -> int:
+        """Milliseconds since the machine booted: `now` less `timing.offset`."""
+        ...
+
     def activation_ids(self, count: int) -> list[str]:
         """`count` new random ids of 32 lower-case hex characters."""
         ...
+
+
+Moment = Callable[[str, int, int], int | None]  # see `entity.boots.Boots.moment`
 
 
 class Fire(Protocol):
@@ -127,11 +137,11 @@ Committed = Callable[[StorageError | None], None]
 
 
 class Query(NamedTuple):
-    """Filter and page of an activation list. Newest first."""
+    """Filter and page of an activation list. Newest first, whatever the clocks said."""
 
     namespace: str
     name: str | None = None  # as `filed_under` gives it
-    since: int | None = None  # inclusive, on `start`, ms
+    since: int | None = None  # inclusive, on `start` as it is shown, ms
     upto: int | None = None
     limit: int = 30
     skip: int = 0
@@ -176,6 +186,13 @@ class BufferStats:
     lanes: Mapping[str, Mapping[str, int]]  # lane -> records, unsynced, bytes, max_bytes, and losses
 
 
+class Starts(NamedTuple):
+    """How often a run of an unfinished event was begun, as far as that was journalled."""
+
+    ever: int = 0
+    here: int = 0  # in this boot
+
+
 class ActivationStore(Protocol):
     """Keeps accepted events until they are recorded, and activations until the cloud has them.
 
@@ -204,6 +221,14 @@ class ActivationStore(Protocol):
 
     def unfinished(self) -> list[ActivationMessage]:
         """What was accepted in an earlier life and has no record, in order of acceptance."""
+        ...
+
+    def begin(self, activation_ids: Sequence[str], done: Committed) -> None:
+        """Journal that runs of unfinished events begin now; as `accept`."""
+        ...
+
+    def starts(self) -> dict[str, Starts]:
+        """How often earlier lives began the `unfinished`, by activation id; without those never begun."""
         ...
 
     def origins(self) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from edgewhisk.actuator.request import Command
 from edgewhisk.errors import CapabilityError, Undelivered
+from edgewhisk.trust import reason
 
 _PATIENCE: Final = 15.0  # seconds for the whole request
 _SHOWN: Final = 4096  # bytes of the answer that are told; no more is read
@@ -36,7 +37,7 @@ class HttpRequests:
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError) as error:
             raise CapabilityError(f"{where}: {error}") from error
         except httpx.RequestError as error:
-            raise Undelivered(f"{where}: {error or type(error).__name__}") from error
+            raise Undelivered(f"{where}: {reason(error)}") from error
         if status >= 500 or status in _LATER:
             raise Undelivered(f"{where}: it answers {status}")
         if status >= 400:

@@ -11,8 +11,10 @@ from weakref import WeakValueDictionary
 
 from edgewhisk.actuator.lost import Lost
 from edgewhisk.actuator.request import Command
+from edgewhisk.entity.timing import KNOWN
 from edgewhisk.errors import CapabilityError, EdgeWhiskError, NotFound, StorageError, Unavailable, Undelivered
-from edgewhisk.spi import Change, Clock, Shelf
+from edgewhisk.rest import rest
+from edgewhisk.spi import Change, Clock, Moment, Shelf
 
 _log = logging.getLogger(__name__)
 
@@ -33,21 +35,23 @@ class Kept(NamedTuple):
 
     key: str  # rises with time of acceptance
     command: Command
-    until: int  # ms since the epoch
+    due: int  # ms since the boot when it expires: a clock that is set changes nothing
     size: int  # bytes
 
 
 class Outbox:
     """All targets. Called on the event loop."""
 
-    def __init__(self, shelf: Shelf, clock: Clock, deliver: Mapping[str, Deliver]) -> None:
-        """`deliver` by kind delivers in order, and tells within `PATIENCE` what became of each.
+    def __init__(self, shelf: Shelf, clock: Clock, deliver: Mapping[str, Deliver], moment: Moment) -> None:
+        """`moment` knows when earlier boots were.
 
-        That is `DELIVERED` with what the device answered, `Undelivered` for what may work later,
-        another `EdgeWhiskError` for what never will.
+        `deliver` by kind delivers in order, and tells within `PATIENCE` what became of each:
+        `DELIVERED` with what the device answered, `Undelivered` for what may work later, another
+        `EdgeWhiskError` for what never will.
         """
         self._shelf = shelf
         self._clock = clock
+        self._moment = moment
         self._deliver = deliver
         self._waiting: dict[str, deque[Kept]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
@@ -59,7 +63,7 @@ class Outbox:
         self.last_error = ""
         for key, document in sorted(shelf.read(COLLECTION).items()):
             command = Command.of(document["command"])
-            one = Kept(key, command, document["until"], command.size)
+            one = Kept(key, command, self._due(document), command.size)
             self._waiting.setdefault(command.target, deque()).append(one)
             self._bytes += one.size
             self._last = max(self._last, int(key))
@@ -97,6 +101,11 @@ class Outbox:
         if target in self._wakes:
             self._wakes[target].set()
 
+    def hurry(self) -> None:
+        """Try every target again now."""
+        for wake in self._wakes.values():
+            wake.set()
+
     async def run(self) -> None:
         """Deliver what waits until cancelled."""
         for target in self._waiting:
@@ -119,7 +128,7 @@ class Outbox:
         """What waits, in order for each target, and what was lost; without what was in the commands."""
         return [
             {"id": one.key, "state": "waiting", "target": target, "told": one.command.told,
-             "reason": self._reasons.get(target, ""), "until": one.until}
+             "reason": self._reasons.get(target, ""), "until": one.due + self._clock.timing.offset}
             for target, kept in self._waiting.items() for one in kept
         ] + self.lost.rows()  # fmt: skip
 
@@ -173,11 +182,11 @@ class Outbox:
             return Unavailable(f"{full} wait already; the newest command is refused ({reason})")
         if command.target not in self._waiting:
             self._reasons[command.target] = str(reason)
-        until = self._clock.now() + int(command.expires * 1000)
+        due, timing = self._clock.up() + int(command.expires * 1000), self._clock.timing
         self._last = max(self._last + 1, self._clock.now())
-        one = Kept(f"{self._last:016d}", command, until, size)
+        one = Kept(f"{self._last:016d}", command, due, size)
         self._bytes += size
-        document = {"command": command.document, "until": until}
+        document = {"command": command.document, "boot": [timing.boot, due], "until": due + timing.offset}
         kept.append(self._shelf.write([Change(COLLECTION, one.key, document)]))
         self._waiting.setdefault(command.target, deque()).append(one)
         self._serve(command.target)
@@ -192,6 +201,21 @@ class Outbox:
             return f"{MOST} commands"
         return f"{LARGEST >> 20} MB of commands" if self._bytes + size > LARGEST else ""
 
+    def _due(self, document: Mapping[str, Any]) -> int:
+        """When a kept command expires in this boot.
+
+        How long the gateway was off is known only if the clock is right now and was, or was told to be,
+        when the command was kept; else its time begins anew.
+        """
+        timing, up = self._clock.timing, self._clock.up()
+        boot, due = document.get("boot", ("", 0))
+        if boot == timing.boot:
+            return int(due)
+        until, now = self._moment(boot, due, document["until"]), self._clock.now()
+        if until is None or now < KNOWN:
+            return up + int(document["command"]["expires"] * 1000)
+        return up + until - now
+
     def _serve(self, target: str) -> None:
         if target not in self._tasks:
             self._wakes[target] = asyncio.Event()
@@ -204,8 +228,7 @@ class Outbox:
             one, found = waiting[0], await self._try(waiting[0])
             if isinstance(found, Undelivered):
                 self.last_error = self._reasons[target] = str(found)
-                wake.clear()
-                await _any(wake, pause)
+                await rest(pause, wake)
                 pause = min(LONGEST_PAUSE, pause * 2)
                 continue
             pause = FIRST_PAUSE
@@ -227,7 +250,7 @@ class Outbox:
         self._reasons.pop(target, None)
 
     async def _try(self, one: Kept) -> dict[str, Any] | EdgeWhiskError:
-        if self._clock.now() > one.until:
+        if self._clock.up() > one.due:
             return Expired(
                 f"expired before it could be delivered ({self._reasons.get(one.command.target, '')})"
             )
@@ -301,11 +324,3 @@ def of_error(error: BaseException) -> EdgeWhiskError:
 def _seen(delivery: asyncio.Future[Any]) -> None:
     if not delivery.cancelled():
         delivery.exception()
-
-
-async def _any(wake: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await wake.wait()
-    except TimeoutError:
-        return

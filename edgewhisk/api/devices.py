@@ -1,4 +1,4 @@
-"""Routes for devices, for what could not become an event, for commands. Not part of OpenWhisk's API."""
+"""Routes for devices, and for what could not be delivered. Not part of OpenWhisk's API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgewhisk.api.asking import Reply
 from edgewhisk.api.reading import answer, caller, sent, services
 from edgewhisk.controller.subjects import GUEST
 from edgewhisk.entity.names import parse_name
-from edgewhisk.errors import Forbidden, NotFound, TooLarge
+from edgewhisk.errors import Conflict, Forbidden, NotFound, TooLarge
 
 devices = Blueprint("devices", __name__)
 _LARGEST = 1 << 20  # bytes of one request
@@ -40,29 +40,37 @@ async def _body() -> bytes:
 
 @devices.get(_LETTERS)
 async def letters() -> Response:
-    """Messages that were refused, with reasons."""
+    """Messages that were refused and events that are not run, with reasons."""
     _own(_LETTERS)
-    return answer(services().mqtt.dead.list())
+    return answer(services().letters.list())
 
 
 @devices.post(f"{_LETTERS}/<key>/retry")
 async def retry(key: str) -> Response:
-    """Take a message once more, as its trigger is fed now; off the list if it was taken."""
+    """Take a message once more, as its trigger is fed now, or run an event; off the list if it was taken."""
     _own(_LETTERS)
-    letter = services().mqtt.dead.find(key)
+    letter = services().letters.find(key)
     if letter is None:
-        raise NotFound(f"there is no dead letter {key}")
-    await services().mqtt.retry(letter)
-    await services().mqtt.dead.drop([key])
-    return answer({"retried": key})
+        raise _unknown(key)
+    if letter.size:
+        problem = f"only {len(letter.payload)} of its {letter.size} bytes were kept: it cannot be retried"
+        raise Conflict(problem, hint=f"edgewhisk queue drop {key}")
+    answered: dict[str, str] = {"retried": key}
+    event = letter.message(services().new_id(), letter.at)
+    if event is None:
+        await services().mqtt.retry(letter)
+    else:
+        answered["activationId"] = await services().controller.retry(event)
+    await services().letters.drop([key])
+    return answer(answered)
 
 
 @devices.delete(f"{_LETTERS}/<key>")
 async def drop(key: str) -> Response:
-    """Forget a message."""
+    """Forget a letter."""
     _own(_LETTERS)
-    if not await services().mqtt.dead.drop([key]):
-        raise NotFound(f"there is no dead letter {key}")
+    if not await services().letters.drop([key]):
+        raise _unknown(key)
     return answer({"dropped": key})
 
 
@@ -88,7 +96,11 @@ async def drop_command(key: str) -> Response:
     return answer({"dropped": key})
 
 
+def _unknown(key: str) -> NotFound:
+    return NotFound(f"there is no dead letter {key}", hint="edgewhisk queue show lists them")
+
+
 def _own(what: str) -> None:
-    """Messages and commands may be of any namespace: they are the gateway's owner's."""
+    """Letters and commands may be of any namespace: they are the gateway's owner's."""
     if caller().subject != GUEST:
         raise Forbidden(what.removeprefix("/"))

@@ -57,6 +57,11 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
     gauges = {
         "edgewhisk_uptime_seconds": ("Time since start.", status["uptime"]),
         "edgewhisk_queue_messages": ("Accepted and not yet run.", invoker["queued"]),
+        "edgewhisk_queue_held_messages": (
+            "Of those, waiting for an action that fails always.",
+            invoker["held"],
+        ),
+        "edgewhisk_dead_letters": ("Messages and events on the list.", status["dead_letters"]["kept"]),
         "edgewhisk_workers": ("Threads that run actions.", invoker["workers"]),
         "edgewhisk_buffer_activations": ("Activations on disk.", buffer["records"]),
         "edgewhisk_buffer_unsynced_activations": ("Of those, not at the cloud yet.", buffer["unsynced"]),
@@ -64,7 +69,11 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         "edgewhisk_buffer_bytes": ("Size of the activations on disk.", buffer["bytes"]),
         "edgewhisk_process_resident_bytes": ("Memory of the gateway.", status["process"]["rss"]),
         "edgewhisk_http_connections": ("Connected clients.", status["http"]["connections"]),
-        "edgewhisk_cloud_up": ("1 while the cloud takes what is sent.", cloud["state"] == "synced"),
+        "edgewhisk_cloud_up": (
+            "1 while the cloud takes what is sent.",
+            cloud["state"] in ("idle", "sending"),
+        ),
+        "edgewhisk_clock_known": ("0 while the clock says 1970.", status["clock"]["sureness"] != "unset"),
     }
     for name, (meaning, value) in gauges.items():
         yield GaugeMetricFamily(name, meaning, float(value))
@@ -83,11 +92,22 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         "edgewhisk_buffer_repaired_records": ("Records with a flipped bit put right.", buffer["repaired"]),
         "edgewhisk_buffer_corrupt_records": ("Damaged records that were skipped.", buffer["corrupt"]),
         "edgewhisk_unrecorded_activations": ("Runs whose record the disk refused.", invoker["unrecorded"]),
+        "edgewhisk_breakers_opened": ("Times that an action was left alone.", invoker["breakers_opened"]),
+        "edgewhisk_poison_events": ("Put aside: the gateway died in their run.", invoker["poison"]),
+        "edgewhisk_interrupted_events": ("At most once, so not run again.", invoker["not_again"]),
+        "edgewhisk_spilt_events": ("Given up: too many waited for a failing action.", invoker["spilt"]),
+        "edgewhisk_unburied_events": ("Not run, and the disk refused to note it.", invoker["unburied"]),
+        "edgewhisk_dead_letters_unlisted": (
+            "Refused messages that were counted, not kept.",
+            status["dead_letters"]["unlisted"],
+        ),
+        "edgewhisk_dead_letters_evicted": ("Fell off the list.", status["dead_letters"]["evicted"]),
         "edgewhisk_unruled_events": ("Events whose trigger had no active rule.", status["unruled"]),
         "edgewhisk_refused_capabilities": (
             "What actions asked for without a grant.",
             status["sandboxes"]["refused"],
         ),
+        "edgewhisk_clock_steps": ("Times that the clock was set.", status["clock"]["steps"]),
         "edgewhisk_process_written_bytes": (
             "Bytes this process sent to the disk.",
             status["process"]["written"],
@@ -96,11 +116,26 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
     for name, (meaning, value) in counters.items():
         yield CounterMetricFamily(name, meaning, float(value))
     yield from _feeds(status["feeds"])
+    yield from _queue(invoker)
     ready = GaugeMetricFamily("edgewhisk_sandbox_ready", "1 once a runtime is compiled.", labels=["runtime"])
     for kind, found in status["sandboxes"].items():
         if isinstance(found, dict):
             ready.add_metric([kind], float(found["state"] == "ready"))
     yield ready
+
+
+def _queue(invoker: Mapping[str, Any]) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily(
+        "edgewhisk_queue_namespace_messages", "Waiting, of a namespace.", labels=["namespace"]
+    )
+    for namespace, count in invoker["namespaces"].items():
+        waiting.add_metric([namespace], float(count))
+    opened = GaugeMetricFamily(
+        "edgewhisk_breaker_open", "1 while an action is left alone.", labels=["action"]
+    )
+    for breaker in invoker["breakers"]:
+        opened.add_metric([breaker["action"]], 1.0)
+    yield from (waiting, opened)
 
 
 def _feeds(feeds: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:

@@ -15,6 +15,7 @@ from edgewhisk.controller.rules import Rules
 from edgewhisk.controller.subjects import Subjects
 from edgewhisk.controller.tokens import DeviceTokens
 from edgewhisk.controller.triggers import Triggers
+from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import Status
 from edgewhisk.feed.http import HttpFeed
@@ -45,6 +46,7 @@ class Services:
     posts: HttpFeed
     tokens: DeviceTokens
     mqtt: MqttFeed
+    letters: DeadLetters
     outbox: Outbox
     limits: Limits
     runtimes: dict[str, Any]  # family -> list of kinds, for the info document

@@ -23,16 +23,17 @@ from edgewhisk.buffer.disk import Disk, RealDisk
 from edgewhisk.buffer.index import fingerprint
 from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.lane import Lane
-from edgewhisk.buffer.ledger import ABSORBED, event_frame, message_of, origins_frame
+from edgewhisk.buffer.ledger import ABSORBED, event_frame, message_of, origins_frame, started_frame
 from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED
 from edgewhisk.buffer.records import MARKS, RECORDS, Records
 from edgewhisk.entity.activation import Record, activation_id, filed_under
+from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL
 from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.errors import EdgeWhiskError, MalformedContent, StorageError
 from edgewhisk.settings import Buffer
 from edgewhisk.settings import Lane as Policy
-from edgewhisk.spi import Batch, BufferStats, Clock, Committed, Query
+from edgewhisk.spi import Batch, BufferStats, Clock, Committed, Query, Starts
 
 _OP: dict[tuple[str, bool], str] = {
     (lane, succeeded): RECORDS[lane if succeeded else ERRORS] for lane in LANES for succeeded in (True, False)
@@ -42,13 +43,16 @@ _OP: dict[tuple[str, bool], str] = {
 class Activations:
     """`spi.ActivationStore` on a directory."""
 
-    def __init__(self, records: Records, commit_window: float) -> None:
+    def __init__(self, records: Records, clock: Clock, commit_window: float) -> None:
         """Over recovered `records`. Use `open`."""
         self.device = records.normal.device
         self.on_commit: Callable[[], None] = lambda: None
         self._records = records
+        self._boots = records.boots
+        self._clock = clock
         self._lanes = records.lanes
         self._ledger = records.normal.ledger
+        self._begun = self._ledger.begun(clock.timing.boot)  # before what this life begins
         self._absorbing = threading.Lock()
         self._committer = Committer(self._write, commit_window, "commit-activations")
 
@@ -62,14 +66,16 @@ class Activations:
         lanes: Mapping[str, Policy] | None = None,
         disk: Disk | None = None,
         others: Callable[[], int] = lambda: 0,
+        boots: Boots | None = None,
     ) -> Activations:
         """Recover what is there, or begin anew; raises `StorageError`. Blocks.
 
-        `others`: bytes of the state directory that are not this store's.
+        `others`: bytes of the state directory that are not this store's; `boots` tell times right.
         """
-        records = Records(disk or RealDisk(), directory, settings, clock, lanes=lanes, others=others)
+        disk = disk or RealDisk()
+        records = Records(disk, directory, settings, clock, lanes=lanes, others=others, boots=boots)
         records.recover()
-        return cls(records, settings.commit_window)
+        return cls(records, clock, settings.commit_window)
 
     @property
     def incidents(self) -> list[str]:
@@ -85,7 +91,8 @@ class Activations:
 
     def accept(self, messages: Sequence[ActivationMessage], done: Committed, *, urgent: bool) -> None:
         """See `spi.ActivationStore`."""
-        self._committer.submit([event_frame(message) for message in messages], done, urgent=urgent)
+        timing = self._clock.timing
+        self._committer.submit([event_frame(message, timing) for message in messages], done, urgent=urgent)
 
     def record(
         self, records: Sequence[Record], done: Committed, *, urgent: bool, origins: Sequence[str] = ()
@@ -93,12 +100,16 @@ class Activations:
         """See `spi.ActivationStore`."""
         success = Status.SUCCESS
         frames = [
-            Frame(_OP[lane, status is success], 0, text, 0, 0, (filed, start, key) if filed else None)
-            for key, text, status, _, lane, filed, start in records
+            Frame(_OP[lane, status is success], 0, text, 0, 0, (filed, start, key, timing) if filed else None)
+            for key, text, status, _, lane, filed, start, timing in records
         ]
         if origins:
             frames.append(origins_frame(origins))
         self._committer.submit(frames, done, urgent=urgent)
+
+    def begin(self, activation_ids: Sequence[str], done: Committed) -> None:
+        """See `spi.ActivationStore`."""
+        self._committer.submit([started_frame(activation_ids, self._clock.timing.boot)], done, urgent=True)
 
     def confirm(self, epoch: str, upto: int) -> None:
         """See `spi.ActivationStore`."""
@@ -137,7 +148,13 @@ class Activations:
     def unfinished(self) -> list[ActivationMessage]:
         """See `spi.ActivationStore`."""
         with self._records.lock:
-            return [message_of(frame) for frame in self._ledger.events.values()]
+            now, moment = self._clock.now(), self._boots.moment
+            return [message_of(frame, moment, now) for frame in self._ledger.events.values()]
+
+    def starts(self) -> dict[str, Starts]:
+        """See `spi.ActivationStore`."""
+        with self._records.lock:
+            return {key: found for key, found in self._begun.items() if key in self._ledger.events}
 
     def origins(self) -> list[str]:
         """See `spi.ActivationStore`."""
@@ -147,7 +164,7 @@ class Activations:
         """See `spi.ActivationStore`."""
         for lane in self._used():
             if (text := lane.catalog.find(activation_id)) is not None:
-                found: dict[str, Any] = orjson.loads(text)
+                found: dict[str, Any] = orjson.loads(self._boots.straight(text))
                 return found
         return None
 
@@ -162,7 +179,9 @@ class Activations:
     def pending(self, max_records: int, max_bytes: int) -> Batch:
         """See `spi.ActivationStore`. Ends before a number that is missing (evicted, damaged)."""
         waiting = [lane for name in reversed(LANES) if (lane := self._lanes[name]).unsynced() > 0]
-        batches = (_batch(lane, max_records, max_bytes) for lane in chain(waiting, [self._lanes[NORMAL]]))
+        batches = (
+            batch(lane, self._boots, max_records, max_bytes) for lane in chain(waiting, [self._lanes[NORMAL]])
+        )
         found = next(batches)
         return found if found.records else next((batch for batch in batches if batch.records), found)
 
@@ -211,10 +230,10 @@ class Activations:
             return ((lane, match) for match in lane.catalog.matches(query))
 
         streams = [matches(lane) for lane in used]
-        found = streams[0] if len(used) == 1 else merge(*streams, key=lambda one: -one[1].start)
+        found = streams[0] if len(used) == 1 else merge(*streams, key=_order, reverse=True)
         for lane, match in islice(found, query.skip, None):
             if (text := lane.catalog.read(match)) is not None:
-                yield text
+                yield self._boots.straight(text)
 
     def _known(self, ids: Sequence[str]) -> set[str]:
         """Which of `ids` are here already."""
@@ -249,7 +268,8 @@ class Activations:
         self.on_commit()
 
 
-def _batch(lane: Lane, max_records: int, max_bytes: int) -> Batch:
+def batch(lane: Lane, boots: Boots, max_records: int, max_bytes: int) -> Batch:
+    """What the cloud is sent next of a lane; ends before a number that is missing."""
     confirmed = lane.ledger.confirmed
     first, size = 0, 0
     texts: list[bytes] = []
@@ -259,8 +279,13 @@ def _batch(lane: Lane, max_records: int, max_bytes: int) -> Batch:
         full = len(texts) >= max_records or size > max_bytes
         if texts and (full or number != first + len(texts)):
             break
-        texts.append(text)
+        texts.append(boots.straight(text))
     return Batch(first or confirmed + 1, tuple(texts), confirmed, lane.epoch)
+
+
+def _order(found: tuple[Lane, Match]) -> tuple[int, int]:
+    lane, match = found
+    return lane.catalog.order(match)
 
 
 def _oldest(lane: Lane) -> int | None:
@@ -269,7 +294,7 @@ def _oldest(lane: Lane) -> int | None:
         return None
     number = lane.ledger.confirmed + 1
     segment = next((one for one in lane.log.segments if lane.last_of(one) >= number), None)
-    return lane.catalog.summary(segment).since or None if segment is not None else None
+    return lane.catalog.times(lane.catalog.summary(segment))[0] or None if segment is not None else None
 
 
 def _checked_id(text: bytes, number: int) -> str:

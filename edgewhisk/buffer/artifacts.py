@@ -22,8 +22,8 @@ from edgewhisk.buffer.storage import LogDB, LogStorage
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Change
 
-_WRITTEN: Final = "D"  # a document; number is its id; text is {"t": table, "d": document}
-_REMOVED: Final = "R"  # number is its id; text is the table's name as JSON
+WRITTEN: Final = "D"  # a document; number is its id; text is {"t": table, "d": document}
+REMOVED: Final = "R"  # number is its id; text is the table's name as JSON
 _KEPT: Final = "K"  # a table that is there even if it is empty; text is its name as JSON
 _DROPPED: Final = "X"  # such a table is not kept any more
 _SPARE: Final = 4 << 20  # bytes of garbage that are tolerated
@@ -171,9 +171,9 @@ class Artifacts:
     def _apply(self, frame: Frame) -> None:
         self._last = max(self._last, frame.number)
         value = orjson.loads(frame.text)
-        if frame.op == _REMOVED:
+        if frame.op == REMOVED:
             self._forget(value, frame.number)
-        elif frame.op == _WRITTEN:
+        elif frame.op == WRITTEN:
             table, text = value["t"], orjson.dumps(value["d"])
             self._forget(table, frame.number)
             self._texts.setdefault(table, {})[frame.number] = text
@@ -232,11 +232,11 @@ class _Table:
 
 
 def _written(table: str, doc_id: int, text: bytes) -> Frame:
-    return Frame(_WRITTEN, doc_id, b'{"t":%b,"d":%b}' % (orjson.dumps(table), text))
+    return Frame(WRITTEN, doc_id, b'{"t":%b,"d":%b}' % (orjson.dumps(table), text))
 
 
 def _removed(table: str, doc_id: int) -> Frame:
-    return Frame(_REMOVED, doc_id, orjson.dumps(table))
+    return Frame(REMOVED, doc_id, orjson.dumps(table))
 
 
 def _key(text: bytes) -> str:

@@ -16,6 +16,7 @@ from edgewhisk.buffer.index import (
     COLUMNS,
     SUMMARY,
     Index,
+    Stretch,
     Summary,
     fingerprint,
     footer,
@@ -25,6 +26,7 @@ from edgewhisk.buffer.index import (
 )
 from edgewhisk.buffer.journal import Frame, read_line
 from edgewhisk.buffer.log import Log, Segment
+from edgewhisk.entity.boots import Boots
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Query
 
@@ -36,7 +38,7 @@ _DAMAGED: Final = 1024  # damaged places that are told apart
 class Match(NamedTuple):
     """A record that a query finds."""
 
-    start: int  # ms
+    stretch: Stretch
     segment: Segment
     known: Index
     at: int
@@ -45,11 +47,12 @@ class Match(NamedTuple):
 class Catalog:
     """The indexes of one log. Reading is thread-safe; `lock` guards the log's list of segments."""
 
-    def __init__(self, log: Log, lock: threading.RLock) -> None:
-        """Nothing is read yet."""
+    def __init__(self, log: Log, lock: threading.RLock, boots: Boots) -> None:
+        """Nothing is read yet. What `boots` know of clocks tells when records began."""
         self.active = Index()  # of the segment that is written to
         self._log = log
         self._lock = lock
+        self._boots = boots
         self._writing: Segment | None = None
         self._summaries: dict[Segment, tuple[Summary, tuple[int, int]]] = {}
         self._indexes: OrderedDict[Segment, Index] = OrderedDict()
@@ -101,10 +104,12 @@ class Catalog:
         mark = fingerprint(activation_id)
         for segment in self._newest_first():
             short = self.summary(segment)
-            if 0 < short.upto < since:
+            if since and self._all_before(short, since):
                 return None
+            if next(short.find(mark), None) is None:
+                continue
+            short, index = self.known(segment)
             for at in short.find(mark):
-                index = self.index(segment)
                 text = self._text(segment, index.starts[at], index.sizes[at])
                 if text is not None and id_of(text) == activation_id:
                     return text
@@ -121,13 +126,15 @@ class Catalog:
         """What `query` finds, the last written first."""
         for segment in self._newest_first():
             short = self.summary(segment)
-            if not _wanted(short, query) or not _overlaps(short, query):
+            if not _wanted(short, query) or not _overlaps(*self.times(short), query):
                 continue
-            index = self.index(segment)
+            short, index = self.known(segment)
             names = {at for at, name in enumerate(index.named) if _named(name, query)}
-            for at in range(short.count - 1, -1, -1):
-                if index.names[at] in names and _within(index.times[at], query):
-                    yield Match(index.times[at], segment, index, at)
+            for stretch, times in reversed(list(self._shown(short, index))):
+                for at in range(len(times) - 1, -1, -1):
+                    place = stretch.at + at
+                    if index.names[place] in names and _within(times[at], query):
+                        yield Match(stretch, segment, index, place)
 
     def count(self, query: Query) -> int:
         """How many records `query` finds."""
@@ -135,17 +142,25 @@ class Catalog:
         for segment in self._newest_first():
             short = self.summary(segment)
             wanted = _wanted(short, query)
-            if not wanted or not _overlaps(short, query):
+            since, upto = self.times(short)
+            if not wanted or not _overlaps(since, upto, query):
                 continue
-            if _within(short.since, query) and _within(short.upto, query):
+            if _within(since, query) and _within(upto, query):
                 found += wanted
                 continue
-            index = self.index(segment)
+            short, index = self.known(segment)
             names = {at for at, name in enumerate(index.named) if _named(name, query)}
             found += sum(
-                index.names[at] in names and _within(index.times[at], query) for at in range(short.count)
+                index.names[stretch.at + at] in names and _within(time, query)
+                for stretch, times in self._shown(short, index)
+                for at, time in enumerate(times)
             )
         return found
+
+    def order(self, match: Match) -> tuple[int, int]:
+        """Greater for what began later, in whichever log."""
+        time = match.known.times[match.at]
+        return self._boots.order(match.stretch.boot, time - match.stretch.offset, time)
 
     def read(self, match: Match) -> bytes | None:
         """The text of a record; None if it is damaged or gone meanwhile."""
@@ -157,7 +172,7 @@ class Catalog:
             short = self.summary(segment)
             if not short.count or short.last <= number:
                 continue
-            index = self.index(segment)
+            short, index = self.known(segment)
             at = bisect_right(index.numbers, number, 0, short.count)
             while at < short.count:
                 upto = max(at + 1, bisect_right(index.starts, index.starts[at] + _CHUNK, at, short.count))
@@ -165,23 +180,55 @@ class Catalog:
                 at = upto
 
     def summary(self, segment: Segment) -> Summary:
-        """A segment in short."""
+        """A segment in short; of one that was dropped meanwhile nothing is left."""
         with self._lock:
             if segment is self._writing:
                 return self.active.summary()
-            if (found := self._summaries.get(segment)) is None:
-                found = self._summaries[segment] = self._load(segment)
-            return found[0]
+            return self._summary(segment)[0]
 
-    def index(self, segment: Segment) -> Index:
-        """All that is known of a segment's records."""
+    def times(self, short: Summary) -> tuple[int, int]:
+        """No record began before the first or after the second, as is shown now; ms."""
+        if not any(self._boots.odd(one.boot) for one in short.stretches):
+            return short.since, short.upto
+        bounds: list[int] = []
+        for boot, offset, since, upto in (one[1:] for one in short.stretches):
+            by = self._boots.shown(boot, since - offset, since) - since
+            bounds += [since, since + by, upto, upto + by]  # the later ones may have been right
+        return min(bounds), max(bounds)
+
+    def known(self, segment: Segment) -> tuple[Summary, Index]:
+        """All that is known of a segment's records, of one moment."""
         with self._lock:
             if segment is self._writing:
-                return self.active
+                return self.active.summary(), self.active
             if (index := self._indexes.get(segment)) is None:
-                index = self._load_index(segment, *self._summaries[segment])
+                index = self._load_index(segment, *self._summary(segment))
             self._keep(segment, index)
-            return index
+            return self._summary(segment)[0] if len(index) else index.summary(), index
+
+    def _shown(self, short: Summary, index: Index) -> Iterator[tuple[Stretch, Sequence[int]]]:
+        """When the records of each stretch began, as is shown now."""
+        ends = [*(stretch.at for stretch in short.stretches[1:]), short.count]
+        for stretch, end in zip(short.stretches, ends, strict=True):
+            times, boot, offset = index.times[stretch.at : end], stretch.boot, stretch.offset
+            if self._boots.odd(boot):
+                yield stretch, [self._boots.shown(boot, time - offset, time) for time in times]
+            else:
+                yield stretch, times
+
+    def _all_before(self, short: Summary, since: int) -> bool:
+        """Whether all records began before that; not if nobody knows."""
+        return 0 < self.times(short)[1] < since and all(
+            self._boots.moment(one.boot, one.since - one.offset, one.since) is not None
+            for one in short.stretches
+        )
+
+    def _summary(self, segment: Segment) -> tuple[Summary, tuple[int, int]]:
+        if (found := self._summaries.get(segment)) is None:
+            found = self._load(segment)
+            if segment in self._log.segments:
+                self._summaries[segment] = found
+        return found
 
     def _newest_first(self) -> Iterator[Segment]:
         with self._lock:
@@ -238,10 +285,13 @@ class Catalog:
             index = Index.of(self._log.scan(segment).frames)
         except StorageError:
             index = Index()
-        self._summaries[segment] = index.summary(), (0, 0)
+        if segment in self._log.segments:
+            self._summaries[segment] = index.summary(), (0, 0)
         return index
 
     def _keep(self, segment: Segment, index: Index) -> None:
+        if segment not in self._log.segments:
+            return
         self._indexes[segment] = index
         self._indexes.move_to_end(segment)
         if len(self._indexes) > _KEPT:
@@ -263,7 +313,5 @@ def _within(start: int, query: Query) -> bool:
     return (query.since is None or start >= query.since) and (query.upto is None or start <= query.upto)
 
 
-def _overlaps(short: Summary, query: Query) -> bool:
-    return (query.since is None or short.upto >= query.since) and (
-        query.upto is None or short.since <= query.upto
-    )
+def _overlaps(since: int, upto: int, query: Query) -> bool:
+    return (query.since is None or upto >= query.since) and (query.upto is None or since <= query.upto)

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from edgewhisk.buffer.artifacts import REMOVED, WRITTEN
 from edgewhisk.buffer.index import id_of
-from edgewhisk.buffer.journal import ACTIVATION, Frame, Scan, parse_name, scan, seed_of
+from edgewhisk.buffer.journal import ACTIVATION, Scan, parse_name, scan, seed_of
 from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, event_id
 from edgewhisk.buffer.log import HEADER, storage_error
+from edgewhisk.entity.boots import COLLECTION, Boots
 from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
 from edgewhisk.errors import StorageError
 
@@ -32,21 +34,27 @@ class Exported(NamedTuple):
     trouble: str = ""
 
 
-def export(directory: Path) -> Iterator[Exported]:
-    """All lines of the buffer in `directory`; raises `StorageError` if there is none."""
+def export(directory: Path, shelf: Path | None = None) -> Iterator[Exported]:
+    """All lines of the buffer in `directory`; raises `StorageError` if there is none.
+
+    `shelf`: where it stands what is known of clocks, so that times are told right.
+    """
     if not directory.is_dir():
         raise StorageError(f"there is no buffer in {directory}", hint="--config names the configuration")
     open_: dict[str, bytes] = {}
     finished: set[str] = set()
+    boots = _boots(shelf) if shelf is not None and shelf.is_dir() else Boots({})
     for lane, folder in _FOLDERS.items():
         if (directory / folder).is_dir():
-            yield from _lane(directory / folder, lane, open_, finished)
+            yield from _lane(directory / folder, lane, open_, finished, boots)
     for key, text in open_.items():
         if key not in finished:
             yield Exported(b'{"lane":"normal","accepted":%b}' % text)
 
 
-def _lane(directory: Path, lane: str, open_: dict[str, bytes], finished: set[str]) -> Iterator[Exported]:
+def _lane(
+    directory: Path, lane: str, open_: dict[str, bytes], finished: set[str], boots: Boots
+) -> Iterator[Exported]:
     confirmed, last, done = _confirmed(directory), 0, 0
     told: set[Path] = set()
     while True:
@@ -65,18 +73,19 @@ def _lane(directory: Path, lane: str, open_: dict[str, bytes], finished: set[str
                     last = frame.number
                     if open_:
                         finished.add(id_of(frame.text))
-                    yield Exported(_line(lane, frame, synced=last <= confirmed))
+                    text = boots.straight(frame.text)
+                    yield Exported(_line(lane, last, text, synced=last <= confirmed))
         if not paths or done == _serial(paths[-1]):
             return
         done = _serial(paths[-1])  # look again: a running gateway may have gone on meanwhile
 
 
-def _line(lane: str, frame: Frame, *, synced: bool) -> bytes:
+def _line(lane: str, number: int, text: bytes, *, synced: bool) -> bytes:
     return b'{"lane":"%b","number":%d,"synced":%b,"activation":%b}' % (
         lane.encode(),
-        frame.number,
+        number,
         b"true" if synced else b"false",
-        frame.text,
+        text,
     )
 
 
@@ -117,6 +126,19 @@ def _ended(path: Path, following: Path | None) -> int:
         return 0
     serial, end = orjson.loads(head[0].text).get("ended", (0, 0)) if head else (0, 0)
     return int(end) if serial == _serial(path) else 0
+
+
+def _boots(shelf: Path) -> Boots:
+    """What the shelf says of clocks, as far as it can be read; see `artifacts`."""
+    found: dict[int, tuple[str, dict[str, Any]]] = {}
+    for path in _segments(shelf):
+        for frame in _read(path, None)[0].frames:
+            value = orjson.loads(frame.text)
+            if frame.op == WRITTEN and value["t"] == COLLECTION:
+                found[frame.number] = value["d"]["key"], value["d"]["document"]
+            elif frame.op == REMOVED and value == COLLECTION:
+                found.pop(frame.number, None)
+    return Boots(dict(sorted(found.values(), key=lambda entry: int(entry[1]["number"]))))
 
 
 def _confirmed(directory: Path) -> int:

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from itertools import accumulate, chain
 from operator import sub
 from sys import intern
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from edgewhisk.buffer.journal import ACTIVATION, About, Frame
 from edgewhisk.entity.activation import filed_under
+from edgewhisk.entity.boots import stamp_of
+from edgewhisk.entity.timing import Timing
 
 COLUMNS: Final = "I"  # ops of a footer
 SUMMARY: Final = "M"
@@ -50,6 +52,16 @@ def fingerprint(activation_id: str) -> bytes:
     return bytes.fromhex(activation_id[:8])
 
 
+class Stretch(NamedTuple):
+    """Records in a row that began by one reading of the clock: what corrects one corrects all."""
+
+    at: int  # position of the first
+    boot: str  # empty if they do not say
+    offset: int  # ms since the epoch when the machine booted, as that clock had it
+    since: int = 0  # the earliest start, ms
+    upto: int = 0  # the latest
+
+
 @dataclass(slots=True)
 class Summary:
     """A segment's records in short."""
@@ -61,6 +73,7 @@ class Summary:
     upto: int  # the latest
     names: Mapping[Name, int]  # how many have each
     marks: bytes  # fingerprints, in order
+    stretches: Sequence[Stretch] = ()
 
     def find(self, mark: bytes) -> Iterator[int]:
         """Positions of the records with this fingerprint: nearly always none or one."""
@@ -84,6 +97,8 @@ class Index:
         self.marks = bytearray()  # fingerprints, as hex
         self.named: list[Name] = []
         self.counts: list[int] = []
+        self.stretches: list[Stretch] = []  # without their bounds
+        self._timing: Timing | None = None  # of the last record, if its writer told
         self._keys: dict[bytes, int] = {}  # what names depend on -> place in `named`
         self._places: dict[Name, int] = {}
 
@@ -103,6 +118,9 @@ class Index:
     def add(self, text: bytes, number: int, start: int, size: int) -> None:
         """Append one record."""
         at, time, mark = self._read(text)
+        boot, up = stamp_of(text) or ("", time)
+        self._stretch(len(self), boot, time - up)
+        self._timing = None
         self.times.append(time)
         self.marks += mark
         self.counts[at] += 1
@@ -114,16 +132,24 @@ class Index:
     def extend(self, known: Sequence[About], first: int, starts: Sequence[int], sizes: Sequence[int]) -> None:
         """Append records whose writer told about them, numbered from `first` on."""
         names = [
-            at if (at := self._places.get(name)) is not None else self._place(name) for name, _, _ in known
+            at if (at := self._places.get(name)) is not None else self._place(name) for name, _, _, _ in known
         ]
+        if any(one[3] is not self._timing for one in known):
+            for at, (_, _, _, timing) in enumerate(known, len(self)):
+                self._stretch(at, timing.boot, timing.offset)
+            self._timing = known[-1][3]
         for at in names:
             self.counts[at] += 1
-        self.times.extend([time for _, time, _ in known])
-        self.marks += "".join([key[:8] for _, _, key in known]).encode()
+        self.times.extend([time for _, time, _, _ in known])
+        self.marks += "".join([key[:8] for _, _, key, _ in known]).encode()
         self.names.extend(names)
         self.starts.extend(starts)
         self.sizes.extend(sizes)
         self.numbers.extend(range(first, first + len(known)))  # at last: it is what readers count
+
+    def _stretch(self, at: int, boot: str, offset: int) -> None:
+        if not self.stretches or self.stretches[-1][1:3] != (boot, offset):
+            self.stretches.append(Stretch(at, boot, offset))
 
     def _read(self, text: bytes) -> tuple[int, int, bytes]:
         """Name, start and fingerprint of a record: 2 us for those that this gateway wrote, 8 for others."""
@@ -154,7 +180,13 @@ class Index:
         names = dict(zip(self.named, self.counts, strict=True))
         times = self.times[:count]
         marks = unhexlify(self.marks[: 8 * count])
-        return Summary(count, self.numbers[0], self.numbers[count - 1], min(times), max(times), names, marks)
+        ends = [*(stretch.at for stretch in self.stretches[1:]), count]
+        stretches = [
+            one._replace(since=min(times[one.at : end]), upto=max(times[one.at : end]))
+            for one, end in zip(self.stretches, ends, strict=True)
+        ]
+        since, upto = min(one.since for one in stretches), max(one.upto for one in stretches)
+        return Summary(count, self.numbers[0], self.numbers[count - 1], since, upto, names, marks, stretches)
 
     def _name(self, record: Mapping[str, Any]) -> int:
         return self._place((intern(record["namespace"]), intern(filed_under(record))))
@@ -181,6 +213,7 @@ def footer(index: Index, start: int) -> list[Frame]:
             "times": [short.since, short.upto],
             "names": [[*name, count] for name, count in short.names.items()],
             "index": [start, len("00000000 i 0 ") + len(packed)],
+            "clocks": [list(one) for one in short.stretches],
             "marks": base64.b64encode(short.marks).decode(),
         }
     )
@@ -192,7 +225,9 @@ def summary_of(frame: Frame) -> tuple[Summary, tuple[int, int]]:
     found = orjson.loads(frame.text)
     names = {(intern(namespace), intern(name)): count for namespace, name, count in found["names"]}
     (first, last), (since, upto) = found["numbers"], found["times"]
-    short = Summary(found["records"], first, last, since, upto, names, base64.b64decode(found["marks"]))
+    stretches = [Stretch(*one) for one in found.get("clocks", [(0, "", 0, since, upto)])]
+    marks = base64.b64decode(found["marks"])
+    short = Summary(found["records"], first, last, since, upto, names, marks, stretches)
     start, size = found["index"]
     return short, (start, size)
 
@@ -210,6 +245,7 @@ def index_of(frame: Frame, short: Summary) -> Index:
     index.marks += hexlify(short.marks)
     index.named = list(short.names)
     index.counts = list(short.names.values())
+    index.stretches = list(short.stretches)
     return index
 
 

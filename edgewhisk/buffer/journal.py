@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from edgewhisk.buffer import repair
+from edgewhisk.entity.timing import Timing
 
 FORMAT: Final = 2  # version in the header of each segment
 _NAME: Final = re.compile(r"seg-(\d{8})-(\d{12})-([0-9a-f]{16})\.ewj")
@@ -28,7 +29,8 @@ _BEHIND: Final = 2  # lines behind the last sound one that are looked at for a f
 
 
 ACTIVATION: Final = "A"  # op of a record; its number is the sequence number
-About = tuple[tuple[str, str], int, str]  # namespace and name, start (ms), activation id
+# Namespace and name, start (ms), activation id, how the clock stood when the start was read.
+About = tuple[tuple[str, str], int, str, Timing]
 
 
 class Frame(NamedTuple):

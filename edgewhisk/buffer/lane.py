@@ -19,6 +19,7 @@ from edgewhisk.buffer.index import id_of
 from edgewhisk.buffer.journal import ACTIVATION, Frame, Scan
 from edgewhisk.buffer.ledger import EVENT, NORMAL, ORIGINS, Ledger, Place
 from edgewhisk.buffer.log import HEADER, Log, Segment
+from edgewhisk.entity.boots import Boots
 from edgewhisk.errors import StorageError
 
 
@@ -32,6 +33,7 @@ class Lane:
         name: str,
         lock: threading.RLock,
         wear: Callable[[], tuple[int, float]],
+        boots: Boots,
     ) -> None:
         """Open or make `directory`; nothing is read before `recover`. Raises `StorageError`.
 
@@ -40,7 +42,7 @@ class Lane:
         self.name = name
         self.log = Log(disk, directory)
         self.ledger = Ledger()
-        self.catalog = Catalog(self.log, lock)
+        self.catalog = Catalog(self.log, lock, boots)
         self.incidents: list[str] = []
         self.corrupt = self.repaired = 0  # lines, seen when they were read at start
         self.device = self.epoch = ""
@@ -58,7 +60,7 @@ class Lane:
             known = [frame.about for frame in frames if frame.about is not None]
             if len(known) == len(frames):
                 self.catalog.active.extend(known, self.ledger.last + 1, starts, sizes)
-                self.ledger.record(self.ledger.last + len(frames), [key for _, _, key in known])
+                self.ledger.record(self.ledger.last + len(frames), [key for _, _, key, _ in known])
             else:
                 self._follow(frames, starts, sizes)
 

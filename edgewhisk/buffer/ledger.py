@@ -17,9 +17,12 @@ from edgewhisk.buffer.journal import ACTIVATION, FORMAT, Frame
 from edgewhisk.buffer.loss import EVICTED, Loss
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
+from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
+from edgewhisk.spi import Moment, Starts
 
 EVENT: Final = "E"  # an accepted message; number unused
+STARTED: Final = "N"  # runs of accepted messages were begun; number unused
 FINISHED: Final = "D"  # the event with this id has its record in the log of another lane
 CONFIRMED: Final = "S"  # the cloud has all records up to the number
 ABSORBED: Final = "B"  # all records of another gateway up to the number are here
@@ -41,8 +44,8 @@ class Place(NamedTuple):
     size: int
 
 
-def event_frame(message: ActivationMessage) -> Frame:
-    """The frame of an accepted message."""
+def event_frame(message: ActivationMessage, timing: Timing) -> Frame:
+    """The frame of an accepted message; `timing` is how the clock stands now."""
     head = orjson.dumps(
         {
             "id": message.activation_id,
@@ -55,7 +58,13 @@ def event_frame(message: ActivationMessage) -> Frame:
             "origin": message.origin,
         }
     )
-    return Frame(EVENT, 0, head[:-1] + b',"payload":' + message.payload + b"}")
+    stamp = timing.boot.encode(), timing.up(message.at)
+    return Frame(EVENT, 0, b'%b,"boot":["%b",%d],"payload":%b}' % (head[:-1], *stamp, message.payload))
+
+
+def started_frame(activation_ids: Sequence[str], boot: str) -> Frame:
+    """The frame that says which accepted messages are begun to be run, in which boot."""
+    return Frame(STARTED, 0, orjson.dumps({"boot": boot, "ids": list(activation_ids)}))
 
 
 def origins_frame(origins: Sequence[str]) -> Frame:
@@ -63,9 +72,10 @@ def origins_frame(origins: Sequence[str]) -> Frame:
     return Frame(ORIGINS, 0, orjson.dumps(origins))
 
 
-def message_of(frame: Frame) -> ActivationMessage:
-    """The message in an event's frame."""
+def message_of(frame: Frame, moment: Moment, now: int) -> ActivationMessage:
+    """The message in an event's frame; `moment` as `Boots.moment`. Accepted `now` if that is not known."""
     value = orjson.loads(frame.text)
+    at = _moment(value, moment)
     start = frame.text.index(b',"payload":') + len(b',"payload":')
     return ActivationMessage(
         value["id"],
@@ -73,12 +83,27 @@ def message_of(frame: Frame) -> ActivationMessage:
         value["ns"],
         value["subject"],
         frame.text[start:-1],
-        value["at"],
+        now if at is None else at,
         value["trigger"],
         value["binding"],
         value["origin"],
         durable=True,
     )
+
+
+def accepted_at(frame: Frame, moment: Moment) -> int:
+    """When an event was accepted at the earliest, ms; 0 if nobody knows."""
+    value = orjson.loads(frame.text)
+    at = _moment(value, moment)
+    return 0 if at is None else min(at, value["at"])
+
+
+def _moment(event: Mapping[str, Any], moment: Moment) -> int | None:
+    at: int = event["at"]
+    if "boot" not in event:
+        return at
+    mark, up = event["boot"]
+    return moment(mark, up, at)
 
 
 def event_id(text: bytes) -> str:
@@ -106,6 +131,9 @@ class Ledger:
         self.absorbed: dict[str, int] = {}  # "device:epoch" -> highest number that is here
         self.open: dict[str, Place] = {}  # activation ids of unfinished events
         self.events: dict[str, Frame] = {}  # of earlier lives, until they are finished
+        self.starts: dict[
+            str, list[str]
+        ] = {}  # activation id of an unfinished event -> boots it was begun in
         self.origins: deque[str] = deque(maxlen=REMEMBERED)
         self.lost: dict[tuple[str, str], int] = {}  # lane, reason -> records since the store was made
         self.untold: dict[tuple[str, str], Loss] = {}  # not yet in an activation
@@ -121,6 +149,7 @@ class Ledger:
             "confirmed": self.confirmed,
             "absorbed": self.absorbed,
             "open": [list(place) for place in self.open.values()],
+            "starts": {key: boots for key, boots in self.starts.items() if key in self.open},
             "lost": [[*key, count] for key, count in self.lost.items()],
             "untold": [list(loss) for loss in self.untold.values()],
             "gone": self.gone,
@@ -151,6 +180,7 @@ class Ledger:
             (lane, reason): Loss(lane, reason, *rest) for lane, reason, *rest in snapshot["untold"]
         }
         self.gone = dict(snapshot["gone"])
+        self.starts = dict(snapshot.get("starts", {}))
         self.worn, self.ran = snapshot["worn"], snapshot["ran"]
         return 0, [Place(*place) for place in snapshot["open"]]
 
@@ -165,6 +195,8 @@ class Ledger:
             self.open[event_id(text)] = Place(serial, frame.start, frame.size)
         elif op == FINISHED:
             self.finish(text.decode())
+        elif op == STARTED:
+            self._start(orjson.loads(text))
         elif op == CONFIRMED:
             self.confirmed = max(self.confirmed, number)
         elif op == ABSORBED:
@@ -194,6 +226,14 @@ class Ledger:
             elif frame.op == EVENT and (origin := orjson.loads(frame.text)["origin"]):
                 self.origins.append(origin)
 
+    def begun(self, boot: str) -> dict[str, Starts]:
+        """How often unfinished events of earlier lives were begun, altogether and in `boot`."""
+        return {
+            key: Starts(len(found), found.count(boot))
+            for key, found in self.starts.items()
+            if key in self.events
+        }
+
     def absorb(self, sender: str, number: int) -> None:
         """Remember how far a sender's records are here; forget the longest unheard one if need be."""
         self.absorbed[sender] = max(number, self.absorbed.pop(sender, 0))
@@ -204,6 +244,12 @@ class Ledger:
         """The event with this id has its record."""
         if self.open.pop(activation_id, None) is not None:
             self.events.pop(activation_id, None)
+            self.starts.pop(activation_id, None)
+
+    def _start(self, told: Mapping[str, Any]) -> None:
+        for found in told["ids"]:
+            if found in self.open:
+                self.starts.setdefault(found, []).append(told["boot"])
 
     def _account(self, op: str, number: int, text: bytes) -> None:
         if op == LOST:

@@ -7,18 +7,19 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from edgewhisk.entity.activation import Record, rfc3339
+from edgewhisk.entity.activation import Record, rfc3339, stamp
 from edgewhisk.entity.exec import NATIVE
 from edgewhisk.entity.message import Status
+from edgewhisk.entity.timing import Timing
 
 EVICTED: Final = "evicted"  # for space, the oldest first
 EXPIRED: Final = "expired"  # older than the lane keeps them
 REJECTED: Final = "rejected"  # new ones, of a lane that is full and keeps what it has
 NAMESPACE: Final = "guest"  # the subject that every gateway has
 _VERBS: Final = {
-    EVICTED: "were evicted: the space of the buffer is used up",
-    EXPIRED: "expired: they were older than the lane keeps them",
-    REJECTED: "were rejected: the lane is full and keeps what it has",
+    EVICTED: "were evicted, as the space for them is used up",
+    EXPIRED: "expired, older than the lane keeps them",
+    REJECTED: "were rejected, as it is full and keeps what it has",
 }
 
 
@@ -39,13 +40,13 @@ class Loss(NamedTuple):
         )
 
 
-def loss_record(loss: Loss, epoch: str, told: int, now: int) -> Record:
+def loss_record(loss: Loss, epoch: str, told: int, now: int, timing: Timing) -> Record:
     """The activation that tells of `loss`; `told`: how many were told of before.
 
     Its id follows from what it tells, so telling it again after a crash is the same activation.
     """
     digest = hashlib.sha256(f"{epoch}/{loss.lane}/{loss.reason}/{told}".encode()).hexdigest()[:32]
-    text = f"{loss.records} activations of the lane {loss.lane} {_VERBS[loss.reason]}"
+    text = f"activations of the lane {loss.lane} {_VERBS[loss.reason]}: {loss.records}"
     result = {
         "error": text,
         "lane": loss.lane,
@@ -69,6 +70,7 @@ def loss_record(loss: Loss, epoch: str, told: int, now: int) -> Record:
         "annotations": [
             {"key": "path", "value": "whisk.system/edge/loss"},
             {"key": "kind", "value": NATIVE},
+            stamp(now, timing),
         ],
         "publish": False,
     }

@@ -17,10 +17,11 @@ from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.index import id_of
 from edgewhisk.buffer.journal import ACTIVATION, Frame
 from edgewhisk.buffer.lane import Lane
-from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, event_id, lost_frame, message_of, told_frame
+from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, accepted_at, event_id, lost_frame, told_frame
 from edgewhisk.buffer.log import Segment
 from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED, Loss, loss_record
 from edgewhisk.buffer.retention import CLOCK_SET, Held, expired, over_quota, policies, rejects, victim
+from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
 from edgewhisk.errors import StorageError
 from edgewhisk.settings import EVICT_OLDEST, Buffer
@@ -51,10 +52,11 @@ class Records:
         *,
         lanes: Mapping[str, Policy] | None = None,
         others: Callable[[], int] = lambda: 0,
+        boots: Boots | None = None,
     ) -> None:
         """Open or make `directory`; raises `StorageError`.
 
-        `others`: bytes of the state directory that are not this store's.
+        `others`: bytes of the state directory that are not this store's; `boots` tell times right.
         """
         self.lock = threading.RLock()
         self.policies = policies(lanes or {}, settings.max_bytes)
@@ -62,14 +64,15 @@ class Records:
         self._settings = settings
         self._clock = clock
         self._others = others
+        self.boots = boots or Boots({})
         self._directory = directory
         self._started = clock.monotonic()
         self._told = -TELL_EVERY
         self._finished: list[Frame] = []  # marks that go along with the next round of `normal`
-        self.normal = Lane(disk, directory, NORMAL, self.lock, self.wear)
+        self.normal = Lane(disk, directory, NORMAL, self.lock, self.wear, self.boots)
         self.lanes = {NORMAL: self.normal}
         for name in _OTHERS:
-            self.lanes[name] = Lane(disk, directory / name, name, self.lock, self.wear)
+            self.lanes[name] = Lane(disk, directory / name, name, self.lock, self.wear, self.boots)
 
     def wear(self) -> tuple[int, float]:
         """Bytes the card had to write, and seconds the gateway ran, in this life."""
@@ -93,7 +96,7 @@ class Records:
                 if len(lane.log.segments) > 1 and lane.log.segments[0].path.name == segment:
                     lane.drop(lane.log.segments[0])
         for activation_id, event in list(ledger.events.items()):
-            since = message_of(event).at - _SLOW
+            since = accepted_at(event, self.boots.moment) - _SLOW
             if any(self._recorded(self.lanes[name], activation_id, since) for name in _OTHERS):
                 ledger.finish(activation_id)
                 self._finished.append(Frame(FINISHED, 0, activation_id.encode()))
@@ -190,7 +193,7 @@ class Records:
         ledger, errors = self.normal.ledger, self.lanes[ERRORS]
         for loss in list(ledger.untold.values()):
             told = ledger.lost[loss.lane, loss.reason] - loss.records
-            record = loss_record(loss, self.normal.epoch, told, self._clock.now())
+            record = loss_record(loss, self.normal.epoch, told, self._clock.now(), self._clock.timing)
             with contextlib.suppress(StorageError):
                 if not self._recorded(errors, record.activation_id):
                     if not self._admit(errors):
@@ -284,16 +287,19 @@ class Records:
         """Drop a lane's oldest segment: what is lost with it is on disk before, and what is unfinished."""
         segment = lane.log.segments[0]
         frames = lane.keep(segment) + self._loss(lane, segment, reason)
-        if frames:
-            self.normal.write(frames)
+        # A record that goes is no proof any more that its event is finished: the mark must be there.
+        marks = self._finished
+        if frames or marks:
+            self.normal.write([*frames, *marks])
+            self._finished = []
         lane.drop(segment)
 
     def _loss(self, lane: Lane, segment: Segment, reason: str) -> list[Frame]:
         count, name = lane.unsynced_of(segment), segment.path.name
         if not count or self.normal.ledger.gone.get(lane.name) == name:  # or told, but the drop failed
             return []
-        short = lane.catalog.summary(segment)
-        return [lost_frame(Loss(lane.name, reason, count, short.since, short.upto), name)]
+        since, upto = lane.catalog.times(lane.catalog.summary(segment))
+        return [lost_frame(Loss(lane.name, reason, count, since, upto), name)]
 
 
 def _dated(catalog: Catalog, segments: Sequence[Segment]) -> int:
@@ -301,7 +307,7 @@ def _dated(catalog: Catalog, segments: Sequence[Segment]) -> int:
 
     What stands before that one is older, whatever the clock said.
     """
-    upto = (catalog.summary(segment).upto for segment in segments)
+    upto = (catalog.times(catalog.summary(segment))[1] for segment in segments)
     return next((time for time in upto if time >= CLOCK_SET), 0)
 
 

@@ -11,6 +11,7 @@ import httpx
 
 from edgewhisk.capability.capabilities import Request
 from edgewhisk.errors import CapabilityError, NotGranted
+from edgewhisk.trust import reason
 
 LARGEST_BODY: Final = 1 << 20  # bytes of a response
 PATIENCE: Final = 30.0  # seconds for one fetch, if the action has them
@@ -73,7 +74,7 @@ class Fetch:
             finally:
                 answer.close()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise CapabilityError(f"http.fetch {url}: {error or type(error).__name__}") from error
+            raise CapabilityError(f"http.fetch {url}: {reason(error)}") from error
         self._client.cookies.clear()
         return answer
 

@@ -45,7 +45,7 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     directory = given.directory or load(given.config, environment).state_dir / "buffer"
     lines = troubles = 0
     with _output(given.file, force=given.force) as file:
-        for found in export(directory):
+        for found in export(directory, directory.parent / "shelf"):
             if found.trouble:
                 troubles += 1
                 complain(found.trouble)

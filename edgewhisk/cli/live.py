@@ -21,13 +21,13 @@ from edgewhisk.cli.advice import advice
 from edgewhisk.cli.output import note, paint
 from edgewhisk.clock import SystemClock
 from edgewhisk.config import load
+from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.device import profile as profiles
 from edgewhisk.device.profile import Line, Profile
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import BadRequest
 from edgewhisk.feed import ports
-from edgewhisk.feed.dead_letters import DeadLetters
 from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import MqttLink

@@ -1,7 +1,7 @@
-"""What could not go on its way: messages that are no events, commands whose device is away.
+"""What could not go on its way: messages that are no events, events that are not run, commands that wait.
 
 edgewhisk queue show
-edgewhisk queue retry 00001795...-3f2a
+edgewhisk queue retry 17 18
 edgewhisk queue drop --all
 """
 
@@ -24,10 +24,10 @@ _COMMANDS = "/edgewhisk/commands"
 def options(parser: argparse.ArgumentParser) -> None:
     """All verbs."""
     noun = Noun(parser)
-    noun.verb("show", _show, "list refused messages, and commands that wait or were lost, with the reasons")
+    noun.verb("show", _show, "list refused messages, events that are not run, and commands, with the reasons")
     for name, run, what in (
-        ("retry", _retry, "take messages once more, after the trigger's feed was changed; try commands now"),
-        ("drop", _drop, "forget messages and commands; a command that waits is then never delivered"),
+        ("retry", _retry, "take messages and events once more, when the reason is gone; try commands now"),
+        ("drop", _drop, "forget them; a command that waits is then never delivered"),
     ):
         own = noun.verb(name, run, what)
         own.add_argument("id", nargs="*")
@@ -39,7 +39,7 @@ def _show(given: argparse.Namespace, api: Client) -> int:
     if given.json:
         document({"messages": letters, "commands": commands})
         return 0
-    table("messages that were refused", rows(letters))
+    table("messages that were refused and events that are not run", rows(letters))
     table("commands that wait or were lost", _commands(commands))
     return 0
 
@@ -50,11 +50,11 @@ def _commands(found: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def rows(found: list[dict[str, Any]]) -> list[list[str]]:
-    """Id, trigger, topic, reason and the beginning of each."""
+    """Id, trigger, topic or action, reason and the beginning of each."""
     return [
         [
             one["id"],
-            one["trigger"],
+            one["trigger"] or "-",
             one["topic"],
             one["reason"],
             repr(base64.b64decode(one["payload"])[:40])[1:],
@@ -65,12 +65,12 @@ def rows(found: list[dict[str, Any]]) -> list[list[str]]:
 
 def _paths(given: argparse.Namespace, api: Client) -> list[tuple[str, str]]:
     """Each id with its route."""
+    if given.all == bool(given.id):
+        raise BadRequest("ids are needed, or --all", hint="edgewhisk queue show")
     commands = {one["id"]: one["state"] for one in api.get(_COMMANDS)}
     if given.all:
         lost = [(one, f"{_COMMANDS}/{one}") for one, state in commands.items() if state != "waiting"]
         return [(one["id"], f"{_LETTERS}/{one['id']}") for one in api.get(_LETTERS)] + lost
-    if not given.id:
-        raise BadRequest("an id is needed, or --all", hint="edgewhisk queue show")
     return [(one, f"{_COMMANDS if one in commands else _LETTERS}/{one}") for one in given.id]
 
 

@@ -63,6 +63,7 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         f"edgewhisk {document['version']} at {document['url']}, up {document['uptime']:.0f} s",
         f"actions   {outcomes or 'none run'}; {invoker['queued']} waiting",
         *_buffer(buffer, document["wear"]),
+        f"clock     {_clock(document['clock'])}",
         f"cloud     {cloud['state']}{_because(cloud)}{_last_sync(cloud)}",
     ]
     sandboxes = {kind: found for kind, found in document["sandboxes"].items() if isinstance(found, dict)}
@@ -72,20 +73,31 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"feed      {feed['trigger']} from {feed['feed']}: {feed.get('state')}{_because(feed)}{more}"
         )
-    lines += _outbox(document["outbox"], document["dead_letters"])
+    lines += _outbox(document["outbox"])
     lines += [
         f"trouble   {kind} gets a new instance for each call, which is slow: {found['problem']}"
         for kind, found in sandboxes.items()
         if found.get("problem")
     ]
+    lines += [
+        f"trouble   {one['action']} failed {one['failures']} times in a row; its events wait, "
+        f"the next try is in {one['try_in']:.0f} s"
+        for one in invoker["breakers"]
+    ]
+    dead = document["dead_letters"]
+    if dead["kept"] or dead["unlisted"]:
+        lines.append(
+            f"trouble   {dead['kept']} dead letters, {dead['unlisted'] + dead['evicted']} more not kept: "
+            "edgewhisk queue show"
+        )
     if invoker["unrecorded"]:
         lines.append(f"trouble   {invoker['unrecorded']} runs not recorded: {invoker['last_refusal']}")
     lines += [f"trouble   {line}" for line in document["incidents"]]
     return lines
 
 
-def _outbox(outbox: Mapping[str, Any], letters: Mapping[str, Any]) -> list[str]:
-    """Commands that wait for a device or were lost, and messages that were refused."""
+def _outbox(outbox: Mapping[str, Any]) -> list[str]:
+    """Commands that wait for a device or were lost."""
     reasons = outbox["reasons"]
     lines = [
         f"commands  {count} wait for {target.removesuffix(':')} ({reasons.get(target, 'being tried')})"
@@ -93,8 +105,6 @@ def _outbox(outbox: Mapping[str, Any], letters: Mapping[str, Any]) -> list[str]:
     ]
     if outbox["lost"]:
         lines.append(f"trouble   {outbox['lost']} commands were lost: edgewhisk queue show")
-    if letters["kept"]:
-        lines.append(f"trouble   {letters['kept']} messages were refused: edgewhisk queue show")
     return lines
 
 
@@ -125,6 +135,12 @@ def _when(at: int) -> str:
 
 def _last_sync(cloud: Mapping[str, Any]) -> str:
     return f", last heard {_when(cloud['last_success'])}" if cloud.get("last_success") else ""
+
+
+def _clock(clock: Mapping[str, Any]) -> str:
+    stepped = f", set {clock['steps']} times" if clock["steps"] else ""
+    never = f"; {clock['never_set']} earlier boots never knew the time" if clock["never_set"] else ""
+    return f"{clock['now'][:19]}Z, {clock['sureness']}{stepped}{never}"
 
 
 def _because(part: Mapping[str, Any]) -> str:

@@ -13,12 +13,14 @@ import argparse
 import ipaddress
 import os
 import socket
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from edgewhisk.cli.output import document, done
 from edgewhisk.config import load
+from edgewhisk.entity.timing import KNOWN
 from edgewhisk.errors import BadRequest, StorageError
 
 
@@ -42,6 +44,9 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
         raise BadRequest(f"{cert} is there already", hint="--force replaces it")
     if given.days < 1:
         raise BadRequest("--days must be at least 1")
+    if time.time() * 1000 < KNOWN:
+        problem = f"the clock says {datetime.now(UTC):%Y-%m-%d}: a certificate made now would have expired"
+        raise BadRequest(problem, hint="set the clock first, with NTP or with date -s")
     hosts = given.host or ["localhost", socket.gethostname(), "127.0.0.1", "::1", *_addresses()]
     key_text, cert_text = _pair(hosts, given.days)
     try:

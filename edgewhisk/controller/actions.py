@@ -11,6 +11,7 @@ from edgewhisk.controller.entitlement import check_owner, check_readable
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.entity.action import Action, ActionPut
 from edgewhisk.entity.arguments import Bound
+from edgewhisk.entity.delivery import at_most_once, priority
 from edgewhisk.entity.exec import CodeExec, SequenceExec
 from edgewhisk.entity.grants import Grants
 from edgewhisk.entity.identity import Identity
@@ -128,6 +129,7 @@ class Actions:
             raise BadRequest("Operation not permitted on package binding.")
 
     async def _check(self, identity: Identity, action: Action) -> None:
+        _ = at_most_once(action.annotations), priority(action.annotations)  # raise if they are wrong
         check_size("parameters", action.parameters, self._limits)
         check_size("annotations", action.annotations, self._limits)
         if isinstance(action.exec, SequenceExec):

@@ -42,6 +42,10 @@ class Running(Protocol):
         """Whether the queue is at its bound."""
         ...
 
+    def crowded(self, namespace: str) -> bool:
+        """Whether callers of a namespace must be refused."""
+        ...
+
     def on_room(self, resume: Callable[[], None]) -> None:
         """Call `resume` once when there is room."""
         ...
@@ -128,7 +132,7 @@ class Controller:
             raise NotFound
         if not plan.starts:
             return None
-        self._check_room()
+        self._check_room(identity.namespace)
         now = self._clock.now()
         trigger_id, *ids = self._clock.activation_ids(1 + len(plan.starts))
         argued = over(orjson.dumps({"__ow_headers": dict(headers)}), payload)
@@ -146,7 +150,8 @@ class Controller:
         await self._invoker.submit(admitted, urgent=True)
         fired = ActivationMessage(trigger_id, name, identity.namespace, identity.subject, payload, now)
         version = str(self._entities.get(self._entities.triggers, name).version)
-        await self._record(trigger_record(fired, version, [*entries, *plan.problems]))
+        logs = [*entries, *plan.problems]
+        await self._record(trigger_record(fired, version, logs, self._clock.timing))
         return trigger_id
 
     async def invoke(
@@ -176,13 +181,22 @@ class Controller:
         try:
             if system is not None:
                 return await self._perform(system, bound, message)
-            self._check_room()
+            self._check_room(identity.namespace)
             if wait is None:
                 await self._invoker.submit([message], urgent=True)
                 return Answer(message.activation_id, None)
             return await self._wait(message, wait, composed=bound.composed)
         finally:
             self._flying.end(identity.namespace)
+
+    async def retry(self, message: ActivationMessage) -> str:
+        """Run an event of the list of dead letters after all; on disk on return. Its activation id."""
+        if self._resolver.bound(message.action, message.binding) is None:
+            name = f"/{message.binding}/{message.action.name}" if message.binding else str(message.action)
+            raise NotFound(f"its action {name} does not exist any more", hint="create it again, or drop this")
+        self._check_room(message.namespace)
+        await self._invoker.submit([message._replace(at=self._clock.now())], urgent=True)
+        return message.activation_id
 
     async def _wait(self, message: ActivationMessage, wait: float, *, composed: bool) -> Answer:
         running = self._invoker.run(message)
@@ -195,8 +209,8 @@ class Controller:
             expiry.cancel()
         return Answer(message.activation_id, record, composed)
 
-    def _check_room(self) -> None:
-        if self._invoker.full():
+    def _check_room(self, namespace: str) -> None:
+        if self._invoker.crowded(namespace):
             raise Unavailable(
                 "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"
             )
@@ -227,7 +241,9 @@ class Controller:
 
     async def _perform(self, system: SystemAction, bound: Bound, message: ActivationMessage) -> Answer:
         (outcome,) = await self.native(bound, [message])
-        record = RecordTemplate.of_action(bound.action, message, ENGINE).record(message, outcome)
+        record = RecordTemplate.of_action(bound.action, message, ENGINE).record(
+            message, outcome, self._clock.timing
+        )
         if system.recorded or outcome.status is not Status.SUCCESS:
             await self._record(record)
         return Answer(message.activation_id, record)

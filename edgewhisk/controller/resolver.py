@@ -12,6 +12,7 @@ from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.entitlement import check_readable
 from edgewhisk.controller.firing import Plan, plan
 from edgewhisk.entity.arguments import Bound, bind
+from edgewhisk.entity.delivery import Priority
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.package import Package
 from edgewhisk.errors import Forbidden
@@ -23,6 +24,7 @@ class _Memory(NamedTuple):
     plans: dict[FullyQualifiedName, Plan | None]
     entitled: dict[tuple[FullyQualifiedName, str], Bound]
     parallel: dict[str, int]
+    priorities: dict[str, Priority | None]  # of triggers
 
 
 class Resolver:
@@ -31,7 +33,7 @@ class Resolver:
     def __init__(self, entities: Entities) -> None:
         """Answers follow `entities`."""
         self._entities = entities
-        self._memory = _Memory(-1, {}, {}, {}, {})
+        self._memory = _Memory(-1, {}, {}, {}, {}, {})
 
     def package_of(self, name: FullyQualifiedName) -> Package | None:
         """The package that `name` is written in, or None."""
@@ -95,6 +97,18 @@ class Resolver:
             known[trigger] = found.concurrency if found else 1
         return known[trigger]
 
+    def priority(self, action: FullyQualifiedName, binding: str, trigger: str) -> Priority:
+        """How urgent the events are that a trigger ("/guest/t", or none) starts an action with."""
+        known = self._current().priorities
+        if trigger not in known:
+            found = self._entities.triggers.find(parse_name(trigger, "_")) if trigger else None
+            known[trigger] = found.priority if found else None
+        asked = known[trigger]
+        if asked is None:
+            bound = self.bound(action, binding)
+            asked = bound.priority if bound else None
+        return Priority.NORMAL if asked is None else asked
+
     def _usable(self, caller: str, provider: FullyQualifiedName) -> bool:
         """A binding works as long as the provider's package is its own or published."""
         package = self._entities.packages.find(provider)
@@ -110,7 +124,17 @@ class Resolver:
             namespace, _, package = binding.partition("/")
             name = FullyQualifiedName(namespace, None, package)
             packages.append(self._entities.packages.find(name))
-        return bind(action, tuple(package for package in packages if package), name)
+        bound = bind(action, tuple(package for package in packages if package), name)
+        return bound._replace(once=True) if self._has_part_run_once(bound, frozenset()) else bound
+
+    def _has_part_run_once(self, bound: Bound, above: frozenset[FullyQualifiedName]) -> bool:
+        """Whether a sequence must not be begun twice because one of its parts must not."""
+        if bound.once or bound.sequence is None or bound.action.name in above:
+            return bound.once
+        inside = above | {bound.action.name}
+        parts = (self.locate(name) for name in bound.sequence)
+        found = (self._entities.actions.find(part[0]) for part in parts if part)
+        return any(self._has_part_run_once(bind(part, (), None), inside) for part in found if part)
 
     def _current(self) -> _Memory:
         """What is remembered of this generation.
@@ -120,5 +144,5 @@ class Resolver:
         """
         memory = self._memory
         if memory.generation != self._entities.generation:
-            memory = self._memory = _Memory(self._entities.generation, {}, {}, {}, {})
+            memory = self._memory = _Memory(self._entities.generation, {}, {}, {}, {}, {})
         return memory

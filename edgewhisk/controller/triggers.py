@@ -57,7 +57,7 @@ class Triggers:
             trigger = wanted.update(old, now) if old else wanted.create(name, now)
             check_size("parameters", trigger.parameters, self._limits)
             check_size("annotations", trigger.annotations, self._limits)
-            _ = trigger.concurrency  # raises if the annotation is wrong
+            _ = trigger.concurrency, trigger.priority  # raise if the annotations are wrong
             await self._entities.write(("triggers", name.key, trigger))
         return trigger.to_json()
 

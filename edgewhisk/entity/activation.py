@@ -19,6 +19,7 @@ from edgewhisk.entity.exec import SEQUENCE, SequenceExec
 from edgewhisk.entity.lane import NORMAL, lane_of
 from edgewhisk.entity.message import ActivationMessage, LogLine, Outcome, Status
 from edgewhisk.entity.parameters import Parameters
+from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import BadRequest
 
 ID_LENGTH: Final = 32  # lower-case hex characters
@@ -44,6 +45,7 @@ class Record(NamedTuple):
     lane: str = NORMAL  # of the buffer, unless it failed
     filed: tuple[str, str] | None = None  # namespace and name that lists find it by; None: see the text
     start: int = 0  # ms, where `filed` is known
+    timing: Timing = Timing()  # of the clock that told the start, where `filed` is known
 
 
 _IN_TIME: Final = b',{"key":"timeout","value":false}'
@@ -101,16 +103,21 @@ class RecordTemplate:
             annotations["conductor"] = True
         return cls(action, message, Parameters.of(annotations).to_json())
 
-    def record(self, message: ActivationMessage, outcome: Outcome) -> Record:
-        """The record of one run."""
-        timing = b',{"key":"timeout","value":true}' if outcome.timed_out else _IN_TIME
+    def record(self, message: ActivationMessage, outcome: Outcome, timing: Timing) -> Record:
+        """The record of one run; `timing` is how the clock stands now."""
+        more = b',{"key":"timeout","value":true}' if outcome.timed_out else _IN_TIME
         if outcome.init_ms:
-            timing += b',{"key":"initTime","value":%d}' % outcome.init_ms
-        logs = orjson.dumps(log_lines(outcome.logs)) if outcome.logs else b"[]"
-        return self._write(message, outcome, outcome.end - outcome.start, logs, timing)
+            more += b',{"key":"initTime","value":%d}' % outcome.init_ms
+        logs = orjson.dumps(log_lines(outcome.logs, timing)) if outcome.logs else b"[]"
+        return self._write(message, outcome, None, logs, more, timing)
 
     def whole(
-        self, message: ActivationMessage, outcome: Outcome, duration: int, parts: Sequence[str]
+        self,
+        message: ActivationMessage,
+        outcome: Outcome,
+        duration: int,
+        parts: Sequence[str],
+        timing: Timing,
     ) -> Record:
         """The record of a sequence or composition.
 
@@ -118,34 +125,48 @@ class RecordTemplate:
         parts' (ms), `parts` their activation ids.
         """
         logs = b'["%b"]' % '","'.join(parts).encode() if parts else b"[]"
-        return self._write(message, outcome, duration, logs, b"")
+        return self._write(message, outcome, duration, logs, b"", timing)
 
     def _write(
-        self, message: ActivationMessage, outcome: Outcome, duration: int, logs: bytes, timing: bytes
+        self,
+        message: ActivationMessage,
+        outcome: Outcome,
+        duration: int | None,
+        logs: bytes,
+        more: bytes,
+        timing: Timing,
     ) -> Record:
         status, result = outcome.status, outcome.result
+        start, end, at = outcome.start, outcome.end, message.at
+        if timing.forward:  # the clock was set, perhaps while this waited or ran
+            start, end, at = timing.straight(start), timing.straight(end), timing.straight(at)
         text = (
             b'%b%b","start":%d,"end":%d,"duration":%d,"response":{"result":%b,"success":%b,"size":%d},'
-            b'"logs":%b,"annotations":%b%b,{"key":"waitTime","value":%d}],"publish":false%b}'
+            b'"logs":%b,"annotations":%b%b,{"key":"waitTime","value":%d}'
+            b',{"key":"edge-boot","value":["%b",%d]}],"publish":false%b}'
         ) % (
             self._before,
             message.activation_id.encode(),
-            outcome.start,
-            outcome.end,
-            duration,
+            start,
+            max(start, end),
+            max(0, end - start) if duration is None else duration,
             result,
             _STATUSES[status],
             len(result),
             logs,
             self._annotations,
-            timing,
-            max(0, outcome.start - message.at),
+            more,
+            max(0, start - at),
+            timing.boot.encode(),
+            start - timing.offset,
             b',"cause":"%b"' % message.cause.encode() if message.cause else b"",
         )
-        return Record(message.activation_id, text, status, result, self._lane, self._filed, outcome.start)
+        return Record(message.activation_id, text, status, result, self._lane, self._filed, start, timing)
 
 
-def unrunnable_record(message: ActivationMessage, status: Status, error: str, now: int) -> Record:
+def unrunnable_record(
+    message: ActivationMessage, status: Status, error: str, now: int, timing: Timing
+) -> Record:
     """The record of a message that could not be run at all, for example because its action is gone."""
     document = {
         "namespace": message.namespace,
@@ -167,16 +188,24 @@ def unrunnable_record(message: ActivationMessage, status: Status, error: str, no
             {"key": "path", "value": message.action.key},
             {"key": "kind", "value": "unknown"},
             {"key": "edge-trigger", "value": message.trigger},
+            stamp(now, timing),
         ],
         "publish": False,
     }
     return Record(message.activation_id, orjson.dumps(document), status, orjson.dumps({"error": error}))
 
 
-def log_lines(lines: Sequence[LogLine]) -> list[str]:
+def stamp(at: int, timing: Timing) -> dict[str, Any]:
+    """The annotation that says which boot a record belongs to, and how long after it it began."""
+    return {"key": "edge-boot", "value": [timing.boot, timing.up(at)]}
+
+
+def log_lines(lines: Sequence[LogLine], timing: Timing) -> list[str]:
     """Lines as OpenWhisk stores them: 30 columns of time, the stream, the text."""
     return [
-        f"{rfc3339(line.at):<30} {line.stream}: {text}" for line in lines for text in line.text.split("\n")
+        f"{rfc3339(timing.straight(line.at)):<30} {line.stream}: {text}"
+        for line in lines
+        for text in line.text.split("\n")
     ]
 
 
@@ -186,7 +215,9 @@ def rfc3339(at: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}000000Z"
 
 
-def trigger_record(message: ActivationMessage, version: str, logs: Sequence[Mapping[str, Any]]) -> Record:
+def trigger_record(
+    message: ActivationMessage, version: str, logs: Sequence[Mapping[str, Any]], timing: Timing
+) -> Record:
     """The record of a trigger fired over the API: its payload, and a log entry for each rule."""
     document = {
         "namespace": message.namespace,
@@ -194,7 +225,7 @@ def trigger_record(message: ActivationMessage, version: str, logs: Sequence[Mapp
         "version": version,
         "subject": message.subject,
         "activationId": message.activation_id,
-        "start": message.at,
+        "start": timing.straight(message.at),
         "response": {
             "result": orjson.Fragment(message.payload),
             "success": True,
@@ -202,7 +233,7 @@ def trigger_record(message: ActivationMessage, version: str, logs: Sequence[Mapp
             "statusCode": 0,
         },
         "logs": [orjson.dumps(entry).decode() for entry in logs],
-        "annotations": [],
+        "annotations": [stamp(message.at, timing)],
         "publish": False,
     }
     return Record(message.activation_id, orjson.dumps(document), result=message.payload)

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from edgewhisk.entity.action import Action
+from edgewhisk.entity.delivery import Priority, at_most_once, priority
 from edgewhisk.entity.exec import NATIVE, SequenceExec
 from edgewhisk.entity.grants import ANNOTATION as GRANTS
 from edgewhisk.entity.names import FullyQualifiedName
@@ -36,6 +37,8 @@ class Bound(NamedTuple):
     sequence: tuple[FullyQualifiedName, ...] | None = None  # its components, if it is one
     conductor: bool = False  # directs a composition; a sequence never does
     pure: bool = False  # a run leaves nothing behind but its result, so that it may be begun twice
+    once: bool = False  # it must not be begun twice for an event, nor a part of it
+    priority: Priority | None = None  # of its events
 
     @property
     def native(self) -> bool:
@@ -61,6 +64,7 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
     # The key is withheld only where the annotation says so: a missing one gives it, as in OpenWhisk.
     keyed = "provide-api-key" not in action.annotations or action.annotations.truthy("provide-api-key")
     sequence = action.exec.components if isinstance(action.exec, SequenceExec) else None
+    once = at_most_once(action.annotations)
     return Bound(
         action,
         merged,
@@ -70,7 +74,9 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
         keyed,
         sequence,
         conductor=sequence is None and action.annotations.truthy("conductor"),
-        pure=sequence is None and GRANTS not in action.annotations,
+        pure=sequence is None and GRANTS not in action.annotations and not once,
+        once=once,
+        priority=priority(action.annotations),
     )
 
 

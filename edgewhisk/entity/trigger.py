@@ -13,6 +13,7 @@ from edgewhisk.entity.action import (
     optional_parameters,
     optional_version,
 )
+from edgewhisk.entity.delivery import Priority, priority
 from edgewhisk.entity.names import FullyQualifiedName, parse_name, parse_reference
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.version import SemVer
@@ -63,6 +64,11 @@ class Trigger:
             problem = f"annotation '{CONCURRENCY}' must be 1 to {MOST_CONCURRENT}, not {value!r}"
             raise MalformedContent(f"{problem}; over 1 the order of readings is not kept")
         return value
+
+    @property
+    def priority(self) -> Priority | None:
+        """How urgent its events are, if it says so; raises `MalformedContent`."""
+        return priority(self.annotations)
 
     def to_json(self) -> dict[str, Any]:
         """The document of the REST API, which is also what is stored."""

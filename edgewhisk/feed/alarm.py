@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from edgewhisk.entity import timing
+
 GRACE: Final = 60.0  # seconds that a run may be late before it counts as missed
 BACK: Final = 3 * 3600.0  # seconds that a clock may be set back without a daily run being repeated
-KNOWN: Final = datetime(2025, 1, 1, tzinfo=UTC).timestamp()  # before, the clock was never set
+KNOWN: Final = timing.KNOWN / 1000  # seconds since the epoch; before, the clock was never set
 Next = Callable[[datetime], datetime | None]  # the first time at or after
 
 
@@ -71,15 +73,19 @@ class Alarm:
         if self.period or by < 0:
             self.begin(wall, monotonic)
 
+    def ripe(self, wall: float, monotonic: float) -> bool:
+        """Whether its time has come."""
+        if self.due is None or (wall < KNOWN and (not self.period or self.dated)):
+            return False
+        return (monotonic if self.period else wall) >= self.due
+
     def turn(self, wall: float, monotonic: float) -> bool:
         """Whether it is to be fired now; plans the next run."""
         if self.due == math.inf and wall >= KNOWN:
             self.begin(wall, monotonic)
-        if self.due is None or (wall < KNOWN and (not self.period or self.dated)):
+        if self.due is None or not self.ripe(wall, monotonic):
             return False
         now = monotonic if self.period else wall
-        if now < self.due:
-            return False
         late = now - self.due > GRACE and not self.single and self.missed_policy is Missed.SKIP
         self._plan(wall, now)
         if late:
@@ -102,7 +108,9 @@ class Alarm:
         if self.due is None:
             return
         if self.period:
-            ahead = self.due + self.period * (math.floor((now - self.due) / self.period) + 1)
+            gone = math.floor((now - self.due) / self.period)
+            self.missed += gone
+            ahead = self.due + self.period * (gone + 1)
             # Half a second, lest rounding puts the last run behind the stop date.
             ends = self.dated and self.next(_moment(wall + ahead - now - 0.5)) is None
             self.due = None if ends else ahead

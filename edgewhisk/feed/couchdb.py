@@ -22,7 +22,9 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import Garbage
+from edgewhisk.rest import rest
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Shelf
+from edgewhisk.trust import reason
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +79,7 @@ class CouchFeed:
         self._shelf = shelf
         self._databases: dict[FullyQualifiedName, Database] = {}
         self._tasks: asyncio.TaskGroup | None = None  # while it runs
+        self._told = asyncio.Event()  # try again now
 
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -134,6 +137,10 @@ class CouchFeed:
             **found.garbage.describe(),
         }
 
+    def hurry(self) -> None:
+        """Try again now where a server is away."""
+        self._told.set()
+
     async def run(self) -> None:
         """See `spi.Feed`."""
         try:
@@ -167,7 +174,7 @@ class CouchFeed:
             _log.warning(
                 "CouchDB %s: %s; again in %.0f s", database.parameters["db"], database.last_error, pause
             )
-            await asyncio.sleep(pause)
+            await rest(pause, self._told)
 
     async def _read(self, database: Database) -> None:
         """One connection, until it is lost; raises `Broken`."""
@@ -193,7 +200,7 @@ class CouchFeed:
                     database.connects += 1
                     await self._pump(database, self._lines(database, answer.aiter_bytes()))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Broken(str(error) or type(error).__name__) from error
+            raise Broken(reason(error)) from error
         raise Broken("the server closed the connection")
 
     async def _begin(self, database: Database, info: bytes) -> None:

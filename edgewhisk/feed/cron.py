@@ -82,6 +82,7 @@ class AlarmsFeed:
         self._offset = self._drift()  # at the last look
         self._changed = asyncio.Event()
         self.jumps = 0
+        self.waits = 0  # looks at which alarms were due and the queue was full
         self.last_error = ""
 
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,6 +144,7 @@ class AlarmsFeed:
             "fired": alarm.fired,
             "missed": alarm.missed,
             "clock_jumps": self.jumps,
+            "queue_full": self.waits,
             "last_error": self.last_error,
         }
 
@@ -167,7 +169,9 @@ class AlarmsFeed:
             _log.warning("the clock was set by %+.0f s", by)
             for alarm in self._alarms.values():
                 alarm.jumped(by, wall, monotonic)
-        if self._fire.full():  # what is late by more than `GRACE` when there is room counts as missed
+        ripe = self._owed or any(alarm.ripe(wall, monotonic) for alarm in self._alarms.values())
+        if ripe and self._fire.full():  # they stay due; what is late by more than `GRACE` then is missed
+            self.waits += 1
             self._wait_for_room()
             return LOOK
         events = self._owed

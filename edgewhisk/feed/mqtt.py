@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
+from edgewhisk.dead_letters import DeadLetters, Letter
 from edgewhisk.device import profile as profiles
 from edgewhisk.device.decode import Decode, Parts, Undecodable, learner
 from edgewhisk.device.profile import Profile
@@ -14,7 +15,6 @@ from edgewhisk.device.topics import pattern
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.reading import Reading
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
-from edgewhisk.feed.dead_letters import DeadLetters, Letter
 from edgewhisk.feed.mqtt_connection import Failed, MqttLink
 from edgewhisk.feed.mqtt_packets import Message
 from edgewhisk.feed.mqtt_session import Session, Subscription
@@ -150,6 +150,11 @@ class MqttFeed:
         if isinstance(taken, str):
             raise FeedError(f"{letter.topic}: {taken}")
         await taken
+
+    def hurry(self) -> None:
+        """Try again now where a broker is away."""
+        for session in self.sessions.values():
+            session.hurry()
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""

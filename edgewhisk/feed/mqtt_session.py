@@ -17,6 +17,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
+from edgewhisk.dead_letters import DeadLetters, Letter
 from edgewhisk.device.decode import Decode, Learn, Undecodable
 from edgewhisk.device.decode import payload as decoded
 from edgewhisk.device.profile import Profile
@@ -27,12 +28,13 @@ from edgewhisk.entity.topics import matches
 from edgewhisk.errors import StorageError
 from edgewhisk.feed import mqtt_packets as packets
 from edgewhisk.feed.backoff import Backoff
-from edgewhisk.feed.dead_letters import DeadLetters, Letter
 from edgewhisk.feed.garbage import Garbage
 from edgewhisk.feed.mqtt_connection import Connection, Failed, MqttLink
 from edgewhisk.feed.mqtt_packets import Delivery, Message
 from edgewhisk.feed.payload import FORMATS, MalformedPayload, check_size, members
+from edgewhisk.rest import rest
 from edgewhisk.spi import Clock, Fire
+from edgewhisk.trust import reason
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +89,7 @@ class Session:
         self._connection: Connection | None = None
         self._backoff = Backoff()
         self._refused: dict[str, str] = {}  # filters that the broker does not grant, and why
+        self._told = asyncio.Event()  # try again now
         self.connected: Settled = lambda: None  # called after each connect
         self.state = "connecting"
         self.last_error = ""
@@ -162,6 +165,10 @@ class Session:
             **self.counts,
         }
 
+    def hurry(self) -> None:
+        """Try again now if the broker is away: what kept it away may be over."""
+        self._told.set()
+
     async def run(self) -> None:
         """Stay connected until cancelled."""
         while True:
@@ -170,13 +177,13 @@ class Session:
                 await self._serve()
                 self.last_error = "the broker closed the connection"
             except (OSError, TimeoutError, StorageError) as error:
-                self.last_error = str(error) or type(error).__name__
+                self.last_error = reason(error)
             self.state = "waiting"
             if self._clock.monotonic() - connected > _STEADY:
                 self._backoff.reset()
             pause = self._backoff.pause(random.random())  # noqa: S311 - jitter
             _log.warning("MQTT %s: %s; again in %.0f s", self.address, self.last_error, pause)
-            await asyncio.sleep(pause)
+            await rest(pause, self._told)
 
     async def _serve(self) -> None:
         """One connection, until it is lost."""

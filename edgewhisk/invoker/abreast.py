@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage, Outcome, Status
+from edgewhisk.entity.timing import Timing
 
 
 class Stage(NamedTuple):
@@ -38,6 +39,7 @@ def abreast(
     messages: Sequence[ActivationMessage],
     new_ids: Callable[[int], Sequence[str]],
     now: Callable[[], int],
+    timing: Callable[[], Timing],
 ) -> Course:
     """Yield the stages of a sequence of `parts` (at least one), be sent their outcomes in order.
 
@@ -58,9 +60,10 @@ def abreast(
         ]
         outcomes = yield Stage(part, inside)
         memories.append(max(part.action.limits.memory, memories[-1]))
-        for at, message, outcome in zip(going, inside, outcomes, strict=True):
+        spans = timing().spans(outcomes)
+        for at, message, outcome, took in zip(going, inside, outcomes, spans, strict=True):
             ids[at].append(message.activation_id)
-            durations[at] += outcome.end - outcome.start
+            durations[at] += took
             payloads[at] = outcome.result
             last[at] = outcome
         going = [at for at in going if last[at].status is Status.SUCCESS]

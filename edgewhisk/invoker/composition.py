@@ -17,6 +17,7 @@ from edgewhisk.entity.activation import Record, RecordTemplate
 from edgewhisk.entity.arguments import EMPTY, Bound
 from edgewhisk.entity.message import ActivationMessage, Outcome, Status
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
+from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import EdgeWhiskError, Forbidden
 from edgewhisk.invoker.abreast import inside_of
 
@@ -74,6 +75,7 @@ class Composition:
     resolve: Resolve
     new_id: Callable[[], str]
     now: Callable[[], int]
+    timing: Callable[[], Timing]
     longest: int  # parts of a composition
 
     def start(self, bound: Bound, message: ActivationMessage) -> Machine:
@@ -105,7 +107,7 @@ class Composition:
         last = yield from run(bound, message, account, tally)
         outcome = last._replace(start=tally.start, end=self.now(), logs=())
         template = RecordTemplate.of_composite(bound.action, message, tally.memory)
-        record = template.whole(message, outcome, tally.duration, tally.ids)
+        record = template.whole(message, outcome, tally.duration, tally.ids, self.timing())
         return Finished(record, outcome, tally.duration, tally.memory)
 
     def _sequence(
@@ -149,7 +151,7 @@ class Composition:
         outcome = yield Step(part, message)
         if outcome is None:
             raise AssertionError("a step must be answered with its outcome")
-        tally.duration += outcome.end - outcome.start
+        tally.duration += self.timing().took(outcome.start, outcome.end)
         tally.memory = max(tally.memory, part.action.limits.memory)
         return outcome
 

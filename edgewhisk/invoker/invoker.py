@@ -11,19 +11,22 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.arguments import Bound
+from edgewhisk.entity.delivery import Priority
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.brief import Acceptance, Asked, Brief, Hands, Offered, Waiter, deliver
-from edgewhisk.invoker.queue import MOST, Job, LaneKey, Queue, Taken, lane_of
+from edgewhisk.invoker.guard import Guard
+from edgewhisk.invoker.held import Held
+from edgewhisk.invoker.queue import MOST, Job, LaneKey, Queue, Taken, Workers, lane_of
 from edgewhisk.invoker.runner import Runner
-from edgewhisk.spi import ActivationStore, Clock, Lookup
+from edgewhisk.spi import ActivationStore, Clock, Lookup, Starts
 
 _log = logging.getLogger(__name__)
 
@@ -40,11 +43,15 @@ class Invoker:
         lookup: Lookup,
         limits: Limits,
         clock: Clock,
+        guard: Guard,
         *,
         parallel: Callable[[str], int] = lambda _: 1,
+        priority: Callable[[FullyQualifiedName, str, str], Priority] = lambda *_: Priority.NORMAL,
         workers: int = 16,
     ) -> None:
         """`parallel` says how many batches of a trigger's events may be run at once.
+
+        `priority` says how urgent the events are that start an action, through a binding, by a trigger.
 
         `workers` threads at most; an idle one costs nothing but its stack's address space."""
         self._runner = runner
@@ -56,8 +63,17 @@ class Invoker:
         self._loop = asyncio.get_running_loop()
         self._pace = runner.pace
         self._bound = limits.max_queue
-        self._queue: Queue[Waiter] = Queue(self._bound, self._pace.size, self._most)
+        self._guard = guard
+        self._queue: Queue[Waiter] = Queue(
+            self._bound,
+            self._pace.size,
+            self._most,
+            lambda lane: priority(lane.action, lane.binding, lane.trigger),
+            Workers(max(1, workers - 2), max(1, workers // 2)),
+        )
         self._lock = threading.Lock()  # guards the queue and the counts below
+        self._held = Held(self._queue, self._lock, guard, lookup, self._wake_one)
+        runner.watch = guard.learn
         self._work_waits = threading.Condition(self._lock)
         self._all_done = threading.Condition(self._lock)
         self._threads: list[threading.Thread] = []
@@ -127,9 +143,11 @@ class Invoker:
             if self._queue.oldest is not None:
                 self._wake_one()
 
-    def resume(self, messages: Sequence[ActivationMessage]) -> None:
+    async def resume(self, messages: Sequence[ActivationMessage], starts: Mapping[str, Starts]) -> None:
         """Run what an earlier life accepted and did not finish; it is on disk already."""
-        self._put(messages, None)
+        found = await self._guard.resume(messages, starts, self._lookup)
+        for message, alone in found:
+            self._put([message], None, again=True, suspect=alone)
 
     def run(self, message: ActivationMessage) -> asyncio.Future[Record]:
         """Run one message whose record somebody waits for; done when the record is on disk."""
@@ -144,6 +162,11 @@ class Invoker:
     def full(self) -> bool:
         """Whether sources must hold back."""
         return self._queue.full or self._brief.flying >= self._bound
+
+    def crowded(self, namespace: str) -> bool:
+        """Whether callers of a namespace must be refused; feeds go by `full`."""
+        with self._lock:
+            return self._queue.crowded(namespace)
 
     def on_room(self, resume: Callable[[], None]) -> None:
         """Call `resume` once, on the event loop, when there is room again."""
@@ -173,6 +196,7 @@ class Invoker:
         """Stop the workers after the batches they hold; what is queued stays unfinished."""
         if self._relief is not None:
             self._relief.cancel()
+        await self._held.close()
         with self._lock:
             self._closing = True
             self._work_waits.notify_all()
@@ -183,6 +207,9 @@ class Invoker:
         """Counters for `status`."""
         return {
             "queued": len(self._queue),
+            "held": self._queue.held,
+            "namespaces": self._queue.describe(),
+            **self._guard.describe(),
             "workers": len(self._threads),
             "outcomes": {status.value: self.outcomes[status] for status in Status},
             "unrecorded": self.unrecorded,
@@ -209,13 +236,21 @@ class Invoker:
         with self._lock:
             return self._awake > 0 or len(self._queue) > 0 or self._closing
 
-    def _put(self, messages: Sequence[ActivationMessage], waiter: Waiter | None) -> None:
+    def _put(
+        self,
+        messages: Sequence[ActivationMessage],
+        waiter: Waiter | None,
+        *,
+        again: bool = False,
+        suspect: bool = False,
+    ) -> None:
         now = self._clock.monotonic()
         with self._lock:
             for message in messages:
-                self._queue.put(Job(message, waiter, now))
+                self._queue.put(Job(message, waiter, now, again), suspect=suspect)
             self._wake_one()
             overtaxed = self._awake > 0
+        self._held.spill()
         if overtaxed and self._relief is None:
             self._relief = self._loop.call_later(RELIEF, self._relieve)
 
@@ -260,6 +295,7 @@ class Invoker:
                 self._work(taken)
             except Exception:  # noqa: BLE001 - supervisor: a worker outlives a fault in our own code
                 _log.exception("a batch of %s failed", taken.lane.action)
+                self._guard.give_back(taken.lane.action)
                 self._fail(taken)
             with self._lock:
                 self._queue.release(taken.lane)
@@ -270,7 +306,7 @@ class Invoker:
                 taken = self._queue.take()
                 if taken is not None:
                     self._make_room()
-                    bound = self._brief_action(taken.lane)
+                    bound = None if taken.jobs[0].again else self._brief_action(taken.lane)
                     if bound is None:
                         return taken
                     self._on_loop(self._take_over, taken, bound)
@@ -293,7 +329,9 @@ class Invoker:
     def _brief_action(self, lane: LaneKey) -> Bound | None:
         """The action of a lane if the event loop runs it sooner than it could be handed over."""
         bound = self._lookup(lane.action, lane.binding) if lane.ordered else None
-        return bound if bound is not None and self._brief.fits(bound, lane.namespace) else None
+        if bound is None or not self._guard.may_hurry(bound):
+            return None
+        return bound if self._brief.fits(bound, lane.namespace) else None
 
     def _work(self, taken: Taken[Waiter]) -> None:
         first = taken.jobs[0].message
@@ -306,6 +344,12 @@ class Invoker:
                 self._queue.park(taken)
             return
         else:
+            allowed = self._held.allowed(bound, taken)
+            if allowed is None:
+                return
+            taken = allowed
+            messages = [job.message for job in taken.jobs]
+            self._guard.mark(bound, messages, again=taken.jobs[0].again)  # those of old come first
             started = self._clock.monotonic()
             records = self._runner.run(bound, messages)
             if bound.composed or bound.native:  # the runner knows the pace of others

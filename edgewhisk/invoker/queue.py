@@ -1,25 +1,30 @@
 """What waits to be run, in fair order. Pure.
 
-Messages wait in lanes: one for each action and the trigger that started it. Lanes take turns, so a
-flood in one delays the others by one batch at most. A lane that a trigger feeds is run one batch at
-a time, so readings keep their order, unless its owner asks for more at once; other lanes may be run
-by several workers at once, but never by all of them: calls that hang must leave room for the other
-actions.
+Messages wait in lanes: one for each action, the trigger that started it, and whose activation it is.
+Three choices find the next batch: of the priorities the one that is furthest behind its share (16, 4
+and 1 in 21, so that low ones never starve), of its namespaces the one whose turn it is, of its lanes
+likewise. So a flood in one lane, or in a hundred lanes of one namespace, delays the others by one batch.
+
+A lane that a trigger feeds is run one batch at a time, so readings keep their order, unless its owner
+asks for more at once; other lanes may be run by several workers at once, but never by all of them:
+calls that hang must leave room for the others. So must all of a namespace, and all of low priority.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from typing import Final, Generic, NamedTuple, TypeVar
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from edgewhisk.entity.delivery import Priority
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import FullyQualifiedName
 
 Waiter = TypeVar("Waiter")
 
-
 MOST: Final = 8  # batches of a lane that are run at once
+HELD: Final = 4  # the part of the bound that may wait behind open circuit breakers is one in so many
+_STRIDE: Final = {Priority.HIGH: 1, Priority.NORMAL: 4, Priority.LOW: 16}
 
 
 class LaneKey(NamedTuple):
@@ -28,17 +33,13 @@ class LaneKey(NamedTuple):
     action: FullyQualifiedName
     binding: str
     trigger: str
-    namespace: str  # whose activations they are
+    namespace: str
+    suspect: bool = False  # the gateway died in its run before: one batch of one at a time, of all such
 
     @property
     def ordered(self) -> bool:
         """Whether its messages come from a trigger: in order, unless its owner asks for more at once."""
         return bool(self.trigger)
-
-
-def lane_of(message: ActivationMessage) -> LaneKey:
-    """The lane that a message waits in."""
-    return LaneKey(message.action, message.binding, message.trigger, message.namespace)
 
 
 class Job(NamedTuple, Generic[Waiter]):
@@ -47,6 +48,7 @@ class Job(NamedTuple, Generic[Waiter]):
     message: ActivationMessage
     waiter: Waiter | None
     since: float  # monotonic seconds when it was queued
+    again: bool = False  # an earlier life accepted it, and may have begun it
 
 
 class Taken(NamedTuple, Generic[Waiter]):
@@ -54,6 +56,38 @@ class Taken(NamedTuple, Generic[Waiter]):
 
     lane: LaneKey
     jobs: tuple[Job[Waiter], ...]
+
+
+class Workers(NamedTuple):
+    """How many batches may be run at once."""
+
+    of_namespace: int = 14
+    of_low: int = 8  # priority
+
+
+class _Rank:
+    """The lanes of one priority that may be taken, by namespace; each at most once."""
+
+    def __init__(self, priority: Priority) -> None:
+        self.priority = priority
+        self.behind = 0  # what it was given, in strides: the least is next
+        self.running = 0
+        self.turns: OrderedDict[str, deque[_Lane[Any]]] = OrderedDict()
+
+
+class _Lane(Generic[Waiter]):
+    """One lane, as long as it has jobs or runs."""
+
+    __slots__ = ("held", "jobs", "key", "offered", "parked", "rank", "running")
+
+    def __init__(self, key: LaneKey, rank: _Rank) -> None:
+        self.key = key
+        self.rank = rank
+        self.jobs: deque[Job[Waiter]] = deque()
+        self.running = 0  # batches that workers hold
+        self.offered = False  # whether it is in the rank's turns
+        self.parked = False  # it cannot be run yet
+        self.held = False  # it is behind an open circuit breaker
 
 
 class Queue(Generic[Waiter]):
@@ -64,18 +98,26 @@ class Queue(Generic[Waiter]):
         bound: int,
         size: Callable[[FullyQualifiedName], int],
         most: Callable[[LaneKey], int] = lambda lane: 1 if lane.ordered else MOST,
+        priority: Callable[[LaneKey], Priority] = lambda _: Priority.NORMAL,
+        workers: Workers = Workers(),  # noqa: B008 - a value
     ) -> None:
         """`full` from `bound` jobs on; `size` says how many of an action make a batch.
 
-        `most` says how many batches of a lane may be run at once.
+        `most` says how many batches of a lane may be run at once, `priority` how urgent it is.
         """
-        self._most = most
+        self.most_held = max(1, bound // HELD)  # jobs
         self._bound = bound
         self._size = size
-        self._lanes: dict[LaneKey, deque[Job[Waiter]]] = {}
-        self._ready: deque[LaneKey] = deque()  # lanes with jobs that may be taken, each once
-        self._running: Counter[LaneKey] = Counter()  # batches of a lane that workers hold
-        self._parked: set[LaneKey] = set()  # lanes that cannot be run yet
+        self._most = most
+        self._priority = priority
+        self._workers = workers
+        self._lanes: dict[LaneKey, _Lane[Waiter]] = {}
+        self._ranks = tuple(map(_Rank, Priority))
+        self._stride = 0  # how far the rank was that came last
+        self._running_of: Counter[str] = Counter()  # batches of a namespace that workers hold
+        self._parked: set[_Lane[Waiter]] = set()
+        self._held: set[_Lane[Waiter]] = set()
+        self._suspected = False  # whether a suspect is being run
         self._waiting = 0
 
     def __len__(self) -> int:
@@ -85,84 +127,204 @@ class Queue(Generic[Waiter]):
     @property
     def full(self) -> bool:
         """Whether sources should hold back."""
-        return self._waiting >= self._bound
+        return self._waiting - self.held >= self._bound
+
+    def crowded(self, namespace: str) -> bool:
+        """Whether a namespace has its part of the room, so that its callers are refused.
+
+        Half of it while there is room for others; when there is none, as much as each would get.
+        """
+        if self._waiting < self._bound // 2:
+            return False
+        waiting = self.describe()
+        share = self._bound // (1 + len(waiting)) if self.full else self._bound // 2
+        return waiting.get(namespace, 0) >= max(1, share)
 
     @property
     def roomy(self) -> bool:
         """Whether sources that were held back may go on: half empty, so that they do not flutter."""
-        return self._waiting <= self._bound // 2
+        return self._waiting - self.held <= self._bound // 2
 
     @property
     def oldest(self) -> float | None:
         """Since when the next job that may be taken waits; None if there is none."""
-        return self._lanes[self._ready[0]][0].since if self._ready else None
-
-    def claim(self, key: LaneKey) -> Sequence[Job[Waiter]] | None:
-        """Take all jobs of a lane; None while a batch of it is being run."""
-        if key in self._running or key in self._parked:
-            return None
-        jobs = self._lanes.pop(key, None)
-        if jobs is None:
-            return ()
-        self._ready.remove(key)
-        self._waiting -= len(jobs)
-        return jobs
-
-    def put(self, job: Job[Waiter]) -> None:
-        """Add a job at the end of its lane."""
-        key = lane_of(job.message)
-        lane = self._lanes.get(key)
-        if lane is None:
-            self._lanes[key] = lane = deque()
-        lane.append(job)
-        self._waiting += 1
-        if len(lane) == 1:
-            self._offer(key)
-
-    def take(self) -> Taken[Waiter] | None:
-        """The next batch, or None. An ordered lane is held until `release`."""
-        if not self._ready:
-            return None
-        key = self._ready.popleft()
-        lane = self._lanes[key]
-        count = min(len(lane), self._size(key.action))
-        jobs = tuple(lane.popleft() for _ in range(count))
-        self._waiting -= count
-        if not lane:
-            del self._lanes[key]
-        self._running[key] += 1
-        self._offer(key)
-        return Taken(key, jobs)
-
-    def release(self, key: LaneKey) -> None:
-        """A batch of this lane has been run."""
-        self._running[key] -= 1
-        if not self._running[key]:
-            del self._running[key]
-        self._offer(key)
-
-    def park(self, taken: Taken[Waiter]) -> None:
-        """Put jobs back in front of their lane; it is not taken again until `unpark`."""
-        key = taken.lane
-        self._lanes.setdefault(key, deque()).extendleft(reversed(taken.jobs))
-        self._waiting += len(taken.jobs)
-        self._parked.add(key)
-        if key in self._ready:
-            self._ready.remove(key)
-
-    def unpark(self) -> None:
-        """Every lane may be taken again."""
-        parked, self._parked = self._parked, set()
-        for key in parked:
-            self._offer(key)
+        found = self._choose()
+        return None if found is None else found.jobs[0].since
 
     @property
     def parked(self) -> int:
-        """Jobs that cannot be run yet."""
-        return sum(len(self._lanes[key]) for key in self._parked if key in self._lanes)
+        """Jobs that cannot be run now."""
+        return sum(len(lane.jobs) for lane in self._parked | self._held)
 
-    def _offer(self, key: LaneKey) -> None:
+    @property
+    def held(self) -> int:
+        """Jobs behind open circuit breakers; they take nobody's room."""
+        return sum(len(lane.jobs) for lane in self._held) if self._held else 0
+
+    def put(self, job: Job[Waiter], *, suspect: bool = False) -> None:
+        """Add a job at the end of its lane."""
+        lane = self._lane(lane_of(job.message, suspect=suspect))
+        lane.jobs.append(job)
+        self._waiting += 1
+        if len(lane.jobs) == 1:
+            self._offer(lane)
+
+    def take(self) -> Taken[Waiter] | None:
+        """The next batch, or None. An ordered lane is held until `release`."""
+        lane = self._choose()
+        if lane is None:
+            return None
+        self._withdraw(lane)
+        rank, key, jobs = lane.rank, lane.key, lane.jobs
+        self._stride = rank.behind
+        rank.behind += _STRIDE[rank.priority]
+        rank.running += 1
+        lane.running += 1
+        self._running_of[key.namespace] += 1
+        count = 1 if key.suspect else min(len(jobs), self._size(key.action))
+        taken = tuple([jobs.popleft() for _ in range(count)])
+        self._waiting -= count
+        self._suspected = self._suspected or key.suspect
+        self._offer(lane)
+        return Taken(key, taken)
+
+    def claim(self, key: LaneKey) -> Sequence[Job[Waiter]] | None:
+        """Take all jobs of a lane; None while a batch of it is being run, or if it must wait."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            return ()
+        if lane.running or lane.parked or lane.held or (lane.jobs and lane.jobs[0].again):
+            return None
+        self._withdraw(lane)
+        self._waiting -= len(lane.jobs)
+        del self._lanes[key]
+        return lane.jobs
+
+    def release(self, key: LaneKey) -> None:
+        """A batch of this lane has been run."""
+        lane = self._lanes[key]
+        lane.running -= 1
+        lane.rank.running -= 1
+        if key.suspect:
+            self._suspected = False
+        self._running_of[key.namespace] -= 1
+        if not self._running_of[key.namespace]:
+            del self._running_of[key.namespace]
+        self._offer(lane)
+        self._tidy(lane)
+
+    def park(self, taken: Taken[Waiter]) -> None:
+        """Put jobs back in front of their lane; it is not taken again until `unpark`."""
+        lane = self._put_back(taken)
+        lane.parked = True
+        self._parked.add(lane)
+
+    def unpark(self) -> None:
+        """Every parked lane may be taken again."""
+        parked, self._parked = self._parked, set()
+        for lane in parked:
+            lane.parked = False
+            self._offer(lane)
+
+    def hold(self, taken: Taken[Waiter]) -> None:
+        """Put jobs back in front of their lane; it is not taken again until `free`."""
+        lane = self._put_back(taken)
+        lane.held = True
+        self._held.add(lane)
+
+    def free(self, actions: Collection[FullyQualifiedName]) -> None:
+        """Lanes of these actions that were held may be taken again."""
+        for lane in [one for one in self._held if one.key.action in actions]:
+            self._held.discard(lane)
+            lane.held = False
+            self._offer(lane)
+            self._tidy(lane)
+
+    @property
+    def holding(self) -> frozenset[LaneKey]:
+        """Lanes that are held."""
+        return frozenset([lane.key for lane in self._held]) if self._held else frozenset()
+
+    def spill(self) -> list[Job[Waiter]]:
+        """Take out what is held beyond its part of the room, the newest of the longest lanes."""
+        spilt: list[Job[Waiter]] = []
+        excess = self.held - self.most_held
+        while excess > len(spilt):
+            spilt.append(max(self._held, key=lambda lane: len(lane.jobs)).jobs.pop())
+        self._waiting -= len(spilt)
+        return spilt
+
+    def describe(self) -> dict[str, int]:
+        """Jobs waiting, by namespace."""
+        waiting: Counter[str] = Counter()
+        for lane in self._lanes.values():
+            if lane.jobs:
+                waiting[lane.key.namespace] += len(lane.jobs)
+        return dict(waiting)
+
+    def _lane(self, key: LaneKey) -> _Lane[Waiter]:
+        lane = self._lanes.get(key)
+        if lane is None:
+            self._lanes[key] = lane = _Lane(key, self._ranks[self._priority(key)])
+        return lane
+
+    def _put_back(self, taken: Taken[Waiter]) -> _Lane[Waiter]:
+        lane = self._lanes[taken.lane]  # it is being run
+        lane.jobs.extendleft(reversed(taken.jobs))
+        self._waiting += len(taken.jobs)
+        if lane.offered:
+            self._withdraw(lane)
+        return lane
+
+    def _tidy(self, lane: _Lane[Waiter]) -> None:
+        """Forget a lane that has nothing any more."""
+        if not (lane.jobs or lane.running or lane.held):
+            self._lanes.pop(lane.key, None)
+
+    def _offer(self, lane: _Lane[Waiter]) -> None:
         """Let a lane be taken from, if it has jobs and may be run now."""
-        may = key in self._lanes and key not in self._parked and self._running[key] < self._most(key)
-        if may and key not in self._ready:
-            self._ready.append(key)
+        if lane.offered or not lane.jobs or lane.parked or lane.held:
+            return
+        if lane.running and lane.running >= self._most(lane.key):
+            return
+        rank, namespace = lane.rank, lane.key.namespace
+        if not rank.turns:  # nothing is owed for the time when it wanted nothing
+            rank.behind = max(rank.behind, self._stride)
+        turns = rank.turns.get(namespace)
+        if turns is None:
+            rank.turns[namespace] = deque([lane])
+        else:
+            turns.append(lane)
+        lane.offered = True
+
+    def _withdraw(self, lane: _Lane[Waiter]) -> None:
+        """The lane, and its namespace if that has more, go to the end of their turns."""
+        lane.offered = False
+        turns = lane.rank.turns
+        lanes = turns[lane.key.namespace]
+        if len(lanes) == 1:
+            del turns[lane.key.namespace]
+        else:
+            lanes.remove(lane)
+            turns.move_to_end(lane.key.namespace)
+
+    def _choose(self) -> _Lane[Waiter] | None:
+        """The lane whose turn it is."""
+        ranks = [rank for rank in self._ranks if rank.turns]
+        if len(ranks) > 1:
+            ranks.sort(key=lambda rank: rank.behind)
+        for rank in ranks:
+            if rank.priority is Priority.LOW and rank.running >= self._workers.of_low:
+                continue
+            for namespace, lanes in rank.turns.items():
+                if self._running_of[namespace] >= self._workers.of_namespace:
+                    continue
+                for lane in lanes:
+                    if not (self._suspected and lane.key.suspect):
+                        return lane
+        return None
+
+
+def lane_of(message: ActivationMessage, *, suspect: bool = False) -> LaneKey:
+    """The lane that a message waits in."""
+    return LaneKey(message.action, message.binding, message.trigger, message.namespace, suspect)

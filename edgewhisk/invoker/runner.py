@@ -51,6 +51,7 @@ class Runner:
 
         `key_of` gives the key of a namespace.
         """
+        self.watch: Callable[[Bound, Sequence[Outcome]], None] = lambda _bound, _outcomes: None
         self.api_host = ""  # what actions get as __OW_API_HOST
         self.outcomes: Counter[Status] = Counter()
         self.by_action: Counter[tuple[str, Status]] = Counter()  # "guest/pkg/a", at most `_ACTIONS` of them
@@ -127,31 +128,38 @@ class Runner:
 
     def course(self, parts: Sequence[Bound], messages: Sequence[ActivationMessage]) -> Course:
         """Begin a sequence of `parts`."""
-        return abreast(parts, messages, self._clock.activation_ids, self._clock.now)
+        return abreast(
+            parts, messages, self._clock.activation_ids, self._clock.now, lambda: self._clock.timing
+        )
 
     def wholes(
         self, bound: Bound, messages: Sequence[ActivationMessage], ends: Sequence[Ended]
     ) -> list[Record]:
         """The records of sequences that ended."""
         self._count(bound, [end.outcome for end in ends])
+        timing = self._clock.timing
         return [
-            self._template(bound, message, end.memory).whole(message, end.outcome, end.duration, end.parts)
+            self._template(bound, message, end.memory).whole(
+                message, end.outcome, end.duration, end.parts, timing
+            )
             for message, end in zip(messages, ends, strict=True)
         ]
 
     def failed(self, messages: Sequence[ActivationMessage]) -> list[Record]:
         """The records of runs that the gateway itself broke."""
-        now = self._clock.now()
+        now, timing = self._clock.now(), self._clock.timing
         with self._lock:
             self.outcomes[Status.WHISK_ERROR] += len(messages)
-        return [unrunnable_record(message, Status.WHISK_ERROR, BROKEN, now) for message in messages]
+        return [unrunnable_record(message, Status.WHISK_ERROR, BROKEN, now, timing) for message in messages]
 
     def gone(self, messages: Sequence[ActivationMessage]) -> list[Record]:
         """The records of messages whose action does not exist any more."""
-        now = self._clock.now()
+        now, timing = self._clock.now(), self._clock.timing
         with self._lock:
             self.outcomes[Status.APPLICATION_ERROR] += len(messages)
-        return [unrunnable_record(message, Status.APPLICATION_ERROR, GONE, now) for message in messages]
+        return [
+            unrunnable_record(message, Status.APPLICATION_ERROR, GONE, now, timing) for message in messages
+        ]
 
     def _abreast(
         self, bound: Bound, parts: Sequence[Bound], messages: Sequence[ActivationMessage]
@@ -246,9 +254,10 @@ class Runner:
         self._count(bound, outcomes)
         if not outcomes:
             return []
-        template = self._template(bound, messages[0])
+        template, timing = self._template(bound, messages[0]), self._clock.timing
         return [
-            template.record(message, outcome) for message, outcome in zip(messages, outcomes, strict=True)
+            template.record(message, outcome, timing)
+            for message, outcome in zip(messages, outcomes, strict=True)
         ]
 
     def _calls(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Call]:
@@ -294,7 +303,8 @@ class Runner:
         return RecordTemplate.of_action(bound.action, message, engine)
 
     def _count(self, bound: Bound, outcomes: Sequence[Outcome]) -> None:
-        name = bound.action.name.key
+        self.watch(bound, outcomes)
+        name, timing = bound.action.name.key, self._clock.timing
         with self._lock:
             for status, count in Counter(outcome.status for outcome in outcomes).items():
                 self.outcomes[status] += count
@@ -302,7 +312,7 @@ class Runner:
                 if key not in self.by_action and len(self.by_action) >= _ACTIONS:
                     key = (OTHERS, status)
                 self.by_action[key] += count
-            for took, count in Counter(outcome.end - outcome.start for outcome in outcomes).items():
+            for took, count in Counter(timing.spans(outcomes)).items():
                 self.durations.observe(took / 1000, count)
 
 

@@ -10,6 +10,7 @@ from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CloudError
 from edgewhisk.spi import Batch
 from edgewhisk.sync import batch as batches
+from edgewhisk.trust import reason
 
 _CONNECT: Final = 10.0  # seconds
 _ANSWER: Final = 70.0  # seconds: a blocking invoke answers after at most 60
@@ -61,7 +62,7 @@ class OpenWhiskCloud:
             if response.status_code == 202:
                 return await self._late(response)
         except httpx.TransportError as error:
-            raise CloudError(f"{self._action}: {error or type(error).__name__}") from error
+            raise CloudError(f"{self._action}: {reason(error)}") from error
         return self._have(response)
 
     async def close(self) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from edgewhisk.errors import CloudError, StorageError
+from edgewhisk.rest import rest
 from edgewhisk.spi import ActivationStore, Batch, Clock, Cloud
 from edgewhisk.sync import batch as batches
 from edgewhisk.sync.client import Busy, CloudRefusal, TooMuch
@@ -21,6 +23,10 @@ _MINUTE: Final = 60_000  # ms
 _SMALLEST: Final = 1024  # bytes: below this the size of a batch is not the trouble
 
 
+async def _at_once() -> None:
+    """Nothing has to settle."""
+
+
 class Sync:
     """Sends what the store has not had confirmed, in order, one batch at a time."""
 
@@ -32,17 +38,24 @@ class Sync:
         *,
         interval: float,
         longest_pause: float = PAUSE[1],
+        settled: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
-        """`interval`: seconds between two batches at least, for the cloud's rate limit."""
+        """`interval`: seconds between two batches at least, for the cloud's rate limit.
+
+        `settled` is waited for whenever the cloud is there again, before anything is sent: the clock.
+        """
         self._store = store
         self._cloud = cloud
         self._clock = clock
         self._interval = interval
         self._longest_pause = longest_pause
+        self._settled = settled
+        self._ready = False  # whether it has been waited for since the cloud was away
         self._pause = 0.0
         self._size = batches.LARGEST
         self._sent = -interval  # monotonic seconds of the last request
         self._news = asyncio.Event()
+        self._told = asyncio.Event()  # try again now
         self._next: float | None = None  # seconds to pause, when the cloud said so
         self.state = State.OFFLINE
         self.last_error = ""
@@ -52,6 +65,10 @@ class Sync:
     def wake(self) -> None:
         """There is something new; call on the event loop."""
         self._news.set()
+
+    def hurry(self) -> None:
+        """Try again now: what kept the cloud away may be over."""
+        self._told.set()
 
     def describe(self) -> dict[str, Any]:
         """For `status`."""
@@ -71,7 +88,7 @@ class Sync:
 
     async def _do(self, effect: Effect) -> Event:
         if effect in (Effect.PAUSE, Effect.PAUSE_LONG):
-            await asyncio.sleep(PAUSE_LONG if effect is Effect.PAUSE_LONG else self._next_pause())
+            await rest(PAUSE_LONG if effect is Effect.PAUSE_LONG else self._next_pause(), self._told)
             return Event.PAUSE_OVER
         if effect is Effect.WAIT:
             await self._news.wait()
@@ -106,6 +123,10 @@ class Sync:
         pending = await asyncio.to_thread(self._store.pending, batches.MOST, self._size)
         if not pending.records:
             return Event.EMPTY
+        if not self._ready:
+            await self._settled()
+            self._ready = True
+            return Event.ANSWERED  # what is pending may read otherwise now
         have = await self._request(pending)
         if have < pending.first:
             raise CloudError(f"the cloud has records up to {have}, but was sent from {pending.first} on")
@@ -126,6 +147,7 @@ class Sync:
         return have
 
     def _failed(self, event: Event, text: str) -> Event:
+        self._ready = False
         if text != self.last_error:
             _log.warning("cloud: %s", text)
         self.last_error = text

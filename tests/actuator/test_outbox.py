@@ -13,7 +13,9 @@ from edgewhisk.actuator.outbox import MOST, MOST_OF_ONE, Outbox, one_by_one
 from edgewhisk.actuator.request import Command
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
+from edgewhisk.entity.boots import Boots
 from edgewhisk.errors import CapabilityError, NotFound, Unavailable, Undelivered
+from tests.fakes.clock import HandClock
 
 
 class Target:
@@ -42,12 +44,12 @@ class Target:
 
 
 class LateClock(SystemClock):
-    """A wall clock that a test moves on."""
+    """Time that a test moves on."""
 
     ahead = 0
 
-    def now(self) -> int:
-        return super().now() + self.ahead
+    def up(self) -> int:
+        return super().up() + self.ahead
 
 
 def command(n: int, expires: float = 60.0, target: str = "http:h") -> Command:
@@ -58,7 +60,7 @@ async def opened(
     folder: Path, target: Target, clock: SystemClock
 ) -> tuple[Shelf, Outbox, asyncio.Task[None]]:
     shelf = Shelf.open(folder)
-    outbox = Outbox(shelf, clock, {"http": one_by_one(target.take)})
+    outbox = Outbox(shelf, clock, {"http": one_by_one(target.take)}, Boots({}).moment)
     return shelf, outbox, asyncio.create_task(outbox.run())
 
 
@@ -95,7 +97,7 @@ def test_order_is_kept_over_a_restart_and_with_what_comes_later(tmp_path: Path) 
         assert isinstance(late, dict)
         assert "behind 2 others" in late["reason"]
         outbox.wake("http:h")
-        await until(lambda: not len(outbox))
+        await until(lambda: not outbox.describe()["waiting"])
         assert target.got == [1, 2, 3, 4]
         assert await outbox.send([command(5)]) == [{"delivered": True, "took": 5}]
         await closed(shelf, task)
@@ -117,7 +119,7 @@ def test_what_expires_or_is_refused_is_told_and_the_rest_goes_on(tmp_path: Path)
         clock.ahead = 2000
         target.away = False
         outbox.wake("http:h")
-        await until(lambda: not len(outbox))
+        await until(lambda: not outbox.describe()["waiting"])
         assert target.got == [8]
         told = outbox.describe()
         assert (told["expired"], told["refused"], told["late"], told["waiting"]) == (1, 3, 1, {})
@@ -238,6 +240,46 @@ def test_the_outbox_has_a_bound(tmp_path: Path) -> None:
         told = await outbox.send(others)
         assert len(outbox) == MOST
         assert "10000 commands wait already" in str(told[-1])
+        await closed(shelf, task)
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("boot", "wall", "known", "late", "delivered"),
+    [
+        ("b0000001", "2026-05-01T12:00:00", True, 30, True),  # NTP arrived: 56 years are no waiting
+        ("b0000001", "1970-01-01T00:00:20", False, 30, True),  # or somebody set it back
+        ("b0000001", "2026-05-01T12:00:00", True, 90, False),
+        ("b0000002", "2026-05-01T12:00:30", True, 0, True),  # after a reboot: 30 s off
+        ("b0000002", "2026-05-01T12:01:30", True, 0, False),  # 90 s off
+        ("b0000002", "1970-01-01T00:00:20", True, 0, True),  # nobody knows how long
+        ("b0000002", "2026-05-01T12:01:30", False, 0, True),  # nor here, from when it was
+    ],
+)
+def test_a_command_expires_by_the_time_that_passed_not_by_the_clock(
+    tmp_path: Path, boot: str, wall: str, known: bool, late: float, delivered: bool
+) -> None:
+    async def scene() -> None:
+        target, boots = Target(), Boots({})
+        clock = HandClock("2026-05-01T12:00:00" if known and boot != "b0000001" else "1970-01-01T00:00:20")
+        boots.see(clock.timing, clock.up(), kept=False)
+        target.away = True
+        shelf = Shelf.open(tmp_path)
+        outbox = Outbox(shelf, clock, {"http": one_by_one(target.take)}, boots.moment)
+        task = asyncio.create_task(outbox.run())
+        await outbox.send([command(1)])
+        clock.set(wall)
+        clock.look()
+        clock.pass_(late)
+        await closed(shelf, task)
+        again = HandClock(wall, boot=boot, up=clock.passed if boot == "b0000001" else 5000)
+        shelf = Shelf.open(tmp_path)
+        target.away = False
+        outbox = Outbox(shelf, again, {"http": one_by_one(target.take)}, boots.moment)
+        task = asyncio.create_task(outbox.run())
+        await until(lambda: not outbox.describe()["waiting"])
+        assert target.got == ([1] if delivered else [])
         await closed(shelf, task)
 
     play(scene)

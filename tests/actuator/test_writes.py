@@ -22,6 +22,7 @@ from edgewhisk.actuator.outbox import Outbox
 from edgewhisk.actuator.request import KINDS, read
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
+from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError
 from edgewhisk.feed.modbus import ModbusFeed
@@ -55,7 +56,7 @@ class Gateway:
         self.serial, self.modbus = SerialFeed({}, self.fire, clock), ModbusFeed({}, self.fire, clock)
         self.shelf = Shelf.open(folder)
         made = Deliveries(None, self.serial, self.modbus, HttpRequests())  # type: ignore[arg-type]
-        self.outbox = Outbox(self.shelf, clock, made.by_kind)
+        self.outbox = Outbox(self.shelf, clock, made.by_kind, Boots({}).moment)
 
     async def act(self, package: str, **parameters: Any) -> Any:
         kind = next(kind for kind in KINDS if kind.package == package)

@@ -74,17 +74,21 @@ class Ours:
 
     def write(self, records: list[Record]) -> None:
         """As `Activations.record` hands them on."""
-        self.store.write([Frame(_OP, 0, r.text, 0, 0, (r.filed, r.start, r.activation_id)) for r in records])  # type: ignore[arg-type]
+        frames = [
+            Frame(_OP, 0, r.text, 0, 0, (r.filed, r.start, r.activation_id, r.timing) if r.filed else None)
+            for r in records
+        ]
+        self.store.write(frames)
 
     def confirm(self) -> None:
         self.store.write([Frame(MARKS[NORMAL], self.store.normal.ledger.last, b"")])
 
     def drain(self, batch: int) -> int:
         """What the cloud takes, each batch confirmed durably."""
-        from edgewhisk.buffer.activations import _batch
+        from edgewhisk.buffer.activations import batch as next_of
 
         done = 0
-        while texts := (found := _batch(self.store.normal, batch, 900 << 10)).records:
+        while texts := (found := next_of(self.store.normal, self.store.boots, batch, 900 << 10)).records:
             self.store.write([Frame(MARKS[NORMAL], found.last, b"")])
             done += len(texts)
         return done

@@ -25,6 +25,7 @@ from edgewhisk.buffer.records import MARKS, RECORDS, Records
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL, TELEMETRY
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
+from edgewhisk.entity.timing import Timing
 from edgewhisk.settings import Buffer, Lane
 from edgewhisk.spi import Change
 from tests.fakes.disk import Cuts, Image, MemoryDisk
@@ -38,6 +39,8 @@ _ACTION = parse_name("/guest/a", "_")
 class Clock:
     """`spi.Clock` that goes on by a second whenever it is looked at."""
 
+    timing = Timing()
+
     def __init__(self) -> None:
         self.seconds = 1_700_000_000
 
@@ -48,6 +51,9 @@ class Clock:
     def monotonic(self) -> float:
         self.seconds += 1
         return float(self.seconds)
+
+    def up(self) -> int:
+        raise NotImplementedError
 
     def activation_ids(self, count: int) -> list[str]:
         raise NotImplementedError
@@ -155,7 +161,7 @@ class History:
                 message = ActivationMessage(
                     found, _ACTION, "guest", "guest", b"{}", 5, "/guest/t", "", f"mqtt:{found}", durable=True
                 )
-                frames.append(event_frame(message))
+                frames.append(event_frame(message, Timing()))
                 step.events.add(found)
                 self.open.append(found)
                 continue

@@ -25,9 +25,11 @@ from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent, StorageError
 from edgewhisk.settings import Buffer, Lane
-from edgewhisk.spi import Batch, Clock, Query
+from edgewhisk.spi import Batch, Clock, Query, Starts
+from tests.fakes.clock import HandClock
 
 ACTION = parse_name("/guest/a", "_")
+NOW = 1_800_000_000_000
 
 
 def open_store(
@@ -58,7 +60,7 @@ def record(number: int, name: str = "a", namespace: str = "guest", size: int = 0
 def message(number: int, origin: str = "") -> ActivationMessage:
     payload = b'{"x": "%d"}' % number
     return ActivationMessage(
-        f"{number:032x}", ACTION, "guest", "guest", payload, 5, "/guest/t", "", origin, durable=True
+        f"{number:032x}", ACTION, "guest", "guest", payload, NOW, "/guest/t", "", origin, durable=True
     )
 
 
@@ -314,3 +316,28 @@ def test_a_later_format_is_refused(tmp_path: Path) -> None:
     segment.write_bytes(data)
     with pytest.raises(StorageError, match="format 99"):
         open_store(tmp_path)
+
+
+def test_begun_runs_are_counted_by_boot_until_they_are_recorded(tmp_path: Path) -> None:
+    def life(boot: str, *begun: int) -> Activations:
+        clock = HandClock(boot=boot)
+        made = open_store(tmp_path, clock=clock)
+        if begun:
+            wait(lambda done: made.begin([f"{number:032x}" for number in begun], done))
+        return made
+
+    store = life("b0000001")
+    wait(lambda done: store.accept([message(1), message(2), message(3)], done, urgent=True))
+    wait(lambda done: store.begin([f"{2:032x}"], done))
+    assert store.starts() == {}  # of earlier lives only
+    store.close()
+    store = life("b0000001", 2, 3)
+    assert store.starts() == {f"{2:032x}": Starts(1, 1)}
+    store.close()
+    store = life("b0000002", 2)
+    assert store.starts() == {f"{2:032x}": Starts(2, 0), f"{3:032x}": Starts(1, 0)}
+    commit(store, record(3))
+    store.close()
+    store = life("b0000002")
+    assert store.starts() == {f"{2:032x}": Starts(3, 1)}
+    store.close()

@@ -12,6 +12,7 @@ import pytest
 
 from edgewhisk.buffer.activations import Activations
 from edgewhisk.buffer.artifacts import Artifacts
+from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.controller import Controller
@@ -20,12 +21,15 @@ from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.rules import Rules
 from edgewhisk.controller.subjects import Subjects, ensure_key
 from edgewhisk.controller.triggers import Triggers
+from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.identity import AuthKey, Identity
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import ActivationMessage, Outcome, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
+from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
+from edgewhisk.invoker.guard import Guard
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.sandbox.pool import Sandboxes
@@ -63,9 +67,13 @@ async def real(folder: Path) -> AsyncIterator[Made]:
     entities = Entities(artifacts)
     resolver = Resolver(entities)
     ensure_key(folder)
-    composition = Composition(resolver.entitled, lambda: clock.activation_ids(1)[0], clock.now, 50)
+    composition = Composition(
+        resolver.entitled, lambda: clock.activation_ids(1)[0], clock.now, lambda: clock.timing, 50
+    )
     runner = Runner(sandboxes, store, clock, composition, no_native, lambda _: "")
-    invoker = Invoker(runner, store, resolver.bound, limits, clock)
+    shelf = Shelf.open(folder / "shelf")
+    guard = Guard(store, DeadLetters(shelf, clock), clock, Breaker())
+    invoker = Invoker(runner, store, resolver.bound, limits, clock, guard)
     actions = Actions(entities, resolver, sandboxes, limits, clock, lambda _: None)
     code = {"exec": {"kind": "nodejs:20", "code": "function main(p) { return p }"}}
     await actions.put(GUEST, parse_name("/guest/a", "_"), code, overwrite=False)
@@ -87,6 +95,7 @@ async def real(folder: Path) -> AsyncIterator[Made]:
     yield Controller(entities, resolver, actions, invoker, store, subjects, limits, clock), fired
     await invoker.drain(10)
     await invoker.close()
+    await shelf.close()
     sandboxes.close()
     store.close()
     artifacts.close()

@@ -28,11 +28,11 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(self._sign(name, self._key.public_key(), authority=True))
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key for 127.0.0.1 or a client."""
+    def issue(self, name: str, begins: float = 0) -> tuple[Path, Path]:
+        """Certificate and key for 127.0.0.1 or a client, valid in `begins` seconds, or since long ago."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate, private = self._folder / f"{name}.pem", self._folder / f"{name}.key"
-        certificate.write_bytes(self._sign(name, key.public_key(), authority=False))
+        certificate.write_bytes(self._sign(name, key.public_key(), authority=False, begins=begins))
         private.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,
@@ -42,15 +42,18 @@ class Authority:
         )
         return certificate, private
 
-    def _sign(self, name: str, key: ec.EllipticCurvePublicKey, *, authority: bool) -> bytes:
+    def _sign(
+        self, name: str, key: ec.EllipticCurvePublicKey, *, authority: bool, begins: float = 0
+    ) -> bytes:
         now = datetime.datetime.now(datetime.UTC)
+        begin = now + datetime.timedelta(seconds=begins) if begins else now - _YEARS
         builder = (
             x509.CertificateBuilder()
             .subject_name(_name(name))
             .issuer_name(_name(self._name))
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _YEARS)
+            .not_valid_before(begin)
             .not_valid_after(now + _YEARS)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         )

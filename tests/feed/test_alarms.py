@@ -486,3 +486,40 @@ def test_missed_has_two_choices(tmp_path: Path) -> None:
             await life.add("alarm", cron="* * * * *", missed="all")
 
     play(scene)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fired", "missed"),
+    [(30, 1, 0), (90, 0, 1)],  # late is better than never, up to a minute
+)
+def test_while_the_queue_is_full_alarms_wait_and_then_count_as_missed(
+    tmp_path: Path, seconds: int, fired: int, missed: int
+) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T12:59:50"))
+        await life.add("alarm", cron="0 13 * * *")
+        life.fire.fill()
+        assert await life.pass_(10 + seconds) == 0
+        assert life.told["queue_full"] > 0
+        life.fire.make_room()
+        assert await life.pass_(1) == fired
+        assert life.told["missed"] == missed
+        await life.shelf.close()
+
+    play(scene)
+
+
+def test_intervals_that_went_by_while_the_queue_was_full_are_counted(tmp_path: Path) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T12:00:30"))
+        await life.add("interval", seconds=10)
+        assert await life.pass_(15) >= 1
+        life.fire.fill()
+        await life.pass_(40)
+        life.fire.make_room()
+        await life.pass_(1)
+        assert life.told["fired"] + life.told["missed"] == 6
+        assert life.told["missed"] == 3
+        await life.shelf.close()
+
+    play(scene)

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
+from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.device.sparkplug import Payload
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError, FeedError
 from edgewhisk.feed import mqtt_packets as packets
 from edgewhisk.feed.broker import EmbeddedBroker
-from edgewhisk.feed.dead_letters import DeadLetters
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.feed.mqtt_packets import Message

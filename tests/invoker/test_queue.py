@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewhisk.entity.delivery import Priority
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.invoker.pace import LARGEST, Pace
-from edgewhisk.invoker.queue import Job, Queue
+from edgewhisk.invoker.queue import HELD, Job, LaneKey, Queue, Taken, Workers
 
 ACTION = parse_name("/guest/a", "_")
 
 
-def job(lane: str, number: int) -> Job[None]:
-    message = ActivationMessage(f"{number:032x}", ACTION, "guest", "guest", b"{}", 0, trigger=lane)
+def job(lane: str, number: int, namespace: str = "guest", action: str = "a") -> Job[None]:
+    name = parse_name(f"/guest/{action}", "_")
+    message = ActivationMessage(f"{number:032x}", name, namespace, "guest", b"{}", 0, trigger=lane)
     return Job(message, None, float(number))
+
+
+def drain(queue: Queue[None]) -> list[LaneKey]:
+    """Whose turn it was, batch by batch."""
+    turns = []
+    while (taken := queue.take()) is not None:
+        turns.append(taken.lane)
+        queue.release(taken.lane)
+    return turns
 
 
 @given(st.lists(st.sampled_from(["put-a", "put-b", "put-", "take", "release", "park", "unpark"])))
@@ -87,6 +102,177 @@ def test_a_flood_in_one_lane_does_not_starve_another() -> None:
     assert first is not None
     assert second is not None
     assert second.lane.trigger == "quiet"
+
+
+def test_a_flood_of_a_namespace_in_many_lanes_does_not_starve_another() -> None:
+    queue: Queue[None] = Queue(10_000, lambda _: 1)
+    for number in range(1000):
+        queue.put(job(f"t{number % 100}", number, "loud"))
+    for number in range(10):
+        queue.put(job("t", number, "calm"))
+    turns = [lane.namespace for lane in drain(queue)]
+    assert max(at for at, one in enumerate(turns) if one == "calm") <= 20
+    assert len(turns) == 1010
+
+
+PRIORITIES = {"high": Priority.HIGH, "normal": Priority.NORMAL, "low": Priority.LOW}
+
+
+def test_urgent_ones_go_first_and_low_ones_never_starve() -> None:
+    queue: Queue[None] = Queue(10_000, lambda _: 1, priority=lambda lane: PRIORITIES[lane.trigger])
+    for number in range(400):
+        for trigger in PRIORITIES:
+            queue.put(job(trigger, number))
+    turns = [lane.trigger for lane in drain(queue)]
+    early = Counter(turns[:210])
+    assert early["high"] > 3 * early["normal"] > 9 * early["low"] > 0
+    gaps = [at for at, one in enumerate(turns[:210]) if one == "low"]
+    assert max(after - before for before, after in pairwise(gaps)) <= 22
+
+
+def test_who_wanted_nothing_for_long_gets_no_more_than_its_share_afterwards() -> None:
+    queue: Queue[None] = Queue(10_000, lambda _: 1, priority=lambda lane: PRIORITIES[lane.trigger])
+    for number in range(1000):
+        queue.put(job("high", number))
+    for _ in range(500):
+        taken = queue.take()
+        assert taken is not None
+        queue.release(taken.lane)
+    for number in range(100):
+        queue.put(job("low", number))
+    assert Counter(lane.trigger for lane in drain(queue)[:170])["low"] <= 11
+
+
+def test_namespaces_and_low_priority_leave_workers_to_others() -> None:
+    workers = Workers(of_namespace=3, of_low=2)
+    queue: Queue[None] = Queue(
+        100, lambda _: 1, priority=lambda lane: PRIORITIES.get(lane.trigger, Priority.NORMAL), workers=workers
+    )
+    for number in range(10):
+        queue.put(job("", number, "loud", f"a{number}"))
+    held = [queue.take() for _ in range(4)]
+    assert held[3] is None
+    queue.put(job("", 11, "calm"))
+    calm = queue.take()
+    assert calm is not None
+    assert calm.lane.namespace == "calm"
+    waits = [queue.oldest]
+    queue.release(held[0].lane)  # type: ignore[union-attr]
+    waits.append(queue.oldest)
+    assert [one is None for one in waits] == [True, False]
+    low: Queue[None] = Queue(100, lambda _: 1, priority=lambda _: Priority.LOW, workers=workers)
+    for number in range(3):
+        low.put(job("", number, f"n{number}"))
+    assert [low.take() is None for _ in range(3)] == [False, False, True]
+
+
+def test_a_namespace_with_its_share_is_refused_and_others_are_not() -> None:
+    queue: Queue[None] = Queue(8, lambda _: 1)
+    for number in range(4):
+        assert not queue.crowded("loud")
+        queue.put(job("", number, "loud"))
+    assert (queue.crowded("loud"), queue.full) == (True, False)
+    for number in range(4):
+        queue.put(job("t", number, "loud"))  # its feeds go on
+    assert (queue.crowded("calm"), queue.full) == (False, True)
+    for number in range(8, 10):
+        queue.put(job("", number, "calm"))
+    assert [queue.crowded(one) for one in ("loud", "calm", "third")] == [True, True, False]
+
+
+def test_suspects_run_one_by_one_and_alone() -> None:
+    queue: Queue[None] = Queue(100, lambda _: 10)
+    for number in range(3):
+        queue.put(job("a", number), suspect=True)
+        queue.put(job("b", number), suspect=True)
+        queue.put(job("c", number))
+    first, second = queue.take(), queue.take()
+    assert first is not None
+    assert second is not None
+    assert (len(first.jobs), first.lane.suspect, second.lane.trigger) == (1, True, "c")
+    assert queue.take() is None
+    queue.release(first.lane)
+    third = queue.take()
+    assert third is not None
+    assert third.lane.suspect
+    queue.release(third.lane)
+    assert len(drain(queue)) == 4
+
+
+def test_what_is_held_takes_nobodys_room_and_spills_the_newest() -> None:
+    queue: Queue[None] = Queue(40, lambda _: 1)
+    queue.put(job("a", 0))
+    taken = queue.take()
+    assert taken is not None
+    queue.hold(taken)
+    queue.release(taken.lane)
+    for number in range(1, 50):
+        queue.put(job("a", number))
+    assert not queue.full
+    assert queue.take() is None
+    assert {lane.action for lane in queue.holding} == {ACTION}
+    spilt = queue.spill()
+    assert [int(one.since) for one in spilt] == list(range(49, 40 // HELD - 1, -1))
+    assert queue.spill() == []
+    queue.free({ACTION})
+    assert len(queue) == len(drain(queue)) == 10
+    assert queue.describe() == {}
+
+
+COURSE = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "put", "put", "suspect", "take", "take", "release", "park", "unpark", "hold",
+                         "free", "spill"]),
+        st.sampled_from(["", "a", "b"]),
+        st.sampled_from(["x", "y"]),
+    ),
+    max_size=60,
+)  # fmt: skip
+
+
+@given(COURSE)
+def test_nothing_is_lost_doubled_or_stuck_whatever_happens(course: list[tuple[str, str, str]]) -> None:
+    queue: Queue[None] = Queue(
+        8,
+        lambda _: 2,
+        priority=lambda lane: {"a": Priority.HIGH, "b": Priority.LOW}.get(lane.trigger, Priority.NORMAL),
+        workers=Workers(3, 2),
+    )
+    put: list[int] = []
+    got: list[int] = []
+    held: list[Taken[None]] = []
+    easy: dict[str, Callable[[], None]] = {"unpark": queue.unpark, "free": lambda: queue.free({ACTION})}
+    for number, (what, trigger, namespace) in enumerate(course):
+        if what in easy:
+            easy[what]()
+        if what in ("put", "suspect"):
+            queue.put(job(trigger, number, namespace), suspect=what == "suspect")
+            put.append(number)
+        elif what == "release" and held:
+            queue.release(held.pop(0).lane)
+        elif what == "spill":
+            got += [int(one.since) for one in queue.spill()]
+        elif what in ("take", "park", "hold") and (taken := queue.take()) is not None:
+            assert not taken.lane.ordered or taken.lane not in [one.lane for one in held]
+            if what == "take":
+                held.append(taken)
+                got += [int(one.since) for one in taken.jobs]
+                continue
+            {"park": queue.park, "hold": queue.hold}[what](taken)
+            queue.release(taken.lane)
+        assert sum(queue.describe().values()) == len(queue) == len(put) - len(got)
+        assert sum(one.lane.suspect for one in held) <= 1
+        assert max(Counter(one.lane.namespace for one in held).values(), default=0) <= 3
+    queue.unpark()
+    queue.free({ACTION})
+    for one in held:
+        queue.release(one.lane)
+    while (last := queue.take()) is not None:
+        got += [int(one.since) for one in last.jobs]
+        queue.release(last.lane)
+    assert sorted(got) == put
+    assert not queue._lanes
+    assert not queue._running_of
 
 
 def test_only_quick_actions_get_company() -> None:

@@ -49,6 +49,8 @@ class Answer(NamedTuple):
 class Gateway:
     """One `edgewhisk run`."""
 
+    command: tuple[str, ...] = ("-m", "edgewhisk", "run")
+
     def __init__(self, folder: Path, settings: str = "", port: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -68,7 +70,7 @@ class Gateway:
     def start(self) -> Gateway:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "edgewhisk", "run", "--config", str(self.config)],
+                [sys.executable, *self.command, "--config", str(self.config)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

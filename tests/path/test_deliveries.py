@@ -20,9 +20,9 @@ import pytest
 from edgewhisk import share
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
+from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.device.checksum import crc16_reflected
 from edgewhisk.entity.names import parse_name
-from edgewhisk.feed.dead_letters import DeadLetters
 from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import Connection, MqttLink
