@@ -103,8 +103,10 @@ class Catalog:
             short = self.summary(segment)
             if 0 < short.upto < since:
                 return None
+            if next(short.find(mark), None) is None:
+                continue
+            short, index = self.known(segment)
             for at in short.find(mark):
-                index = self.index(segment)
                 text = self._text(segment, index.starts[at], index.sizes[at])
                 if text is not None and id_of(text) == activation_id:
                     return text
@@ -123,7 +125,7 @@ class Catalog:
             short = self.summary(segment)
             if not _wanted(short, query) or not _overlaps(short, query):
                 continue
-            index = self.index(segment)
+            short, index = self.known(segment)
             names = {at for at, name in enumerate(index.named) if _named(name, query)}
             for at in range(short.count - 1, -1, -1):
                 if index.names[at] in names and _within(index.times[at], query):
@@ -140,7 +142,7 @@ class Catalog:
             if _within(short.since, query) and _within(short.upto, query):
                 found += wanted
                 continue
-            index = self.index(segment)
+            short, index = self.known(segment)
             names = {at for at, name in enumerate(index.named) if _named(name, query)}
             found += sum(
                 index.names[at] in names and _within(index.times[at], query) for at in range(short.count)
@@ -157,7 +159,7 @@ class Catalog:
             short = self.summary(segment)
             if not short.count or short.last <= number:
                 continue
-            index = self.index(segment)
+            short, index = self.known(segment)
             at = bisect_right(index.numbers, number, 0, short.count)
             while at < short.count:
                 upto = max(at + 1, bisect_right(index.starts, index.starts[at] + _CHUNK, at, short.count))
@@ -165,23 +167,28 @@ class Catalog:
                 at = upto
 
     def summary(self, segment: Segment) -> Summary:
-        """A segment in short."""
+        """A segment in short; of one that was dropped meanwhile nothing is left."""
         with self._lock:
             if segment is self._writing:
                 return self.active.summary()
-            if (found := self._summaries.get(segment)) is None:
-                found = self._summaries[segment] = self._load(segment)
-            return found[0]
+            return self._summary(segment)[0]
 
-    def index(self, segment: Segment) -> Index:
-        """All that is known of a segment's records."""
+    def known(self, segment: Segment) -> tuple[Summary, Index]:
+        """All that is known of a segment's records, of one moment."""
         with self._lock:
             if segment is self._writing:
-                return self.active
+                return self.active.summary(), self.active
             if (index := self._indexes.get(segment)) is None:
-                index = self._load_index(segment, *self._summaries[segment])
+                index = self._load_index(segment, *self._summary(segment))
             self._keep(segment, index)
-            return index
+            return self._summary(segment)[0] if len(index) else index.summary(), index
+
+    def _summary(self, segment: Segment) -> tuple[Summary, tuple[int, int]]:
+        if (found := self._summaries.get(segment)) is None:
+            found = self._load(segment)
+            if segment in self._log.segments:
+                self._summaries[segment] = found
+        return found
 
     def _newest_first(self) -> Iterator[Segment]:
         with self._lock:
@@ -238,10 +245,13 @@ class Catalog:
             index = Index.of(self._log.scan(segment).frames)
         except StorageError:
             index = Index()
-        self._summaries[segment] = index.summary(), (0, 0)
+        if segment in self._log.segments:
+            self._summaries[segment] = index.summary(), (0, 0)
         return index
 
     def _keep(self, segment: Segment, index: Index) -> None:
+        if segment not in self._log.segments:
+            return
         self._indexes[segment] = index
         self._indexes.move_to_end(segment)
         if len(self._indexes) > _KEPT:

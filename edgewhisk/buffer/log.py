@@ -259,9 +259,9 @@ class Log:
     def frames(self, segment: Segment, ops: str) -> list[Frame]:
         """The frames of some kinds that can be read in a segment, quickly; raises `StorageError`."""
         data = self.read(segment, 0, segment.held)
-        head = rb"^[0-9a-f]{8} [%b]\d* \d+ .*$" % (ops + ops.lower()).encode()
-        lines = re.finditer(head, data, re.MULTILINE)
-        found = (read_line(line[0], segment.seed, line.start()) for line in lines)
+        # Behind a line break, as the header is: to look for that is fast.
+        lines = re.finditer(rb"\n([0-9a-f]{8} [%b]\d* \d+ .*)" % (ops + ops.lower()).encode(), data)
+        found = (read_line(line[1], segment.seed, line.start(1)) for line in lines)
         return [frame for frame in found if frame is not None]
 
     def header(self, segment: Segment) -> Frame | None:

@@ -16,9 +16,9 @@ EXPIRED: Final = "expired"  # older than the lane keeps them
 REJECTED: Final = "rejected"  # new ones, of a lane that is full and keeps what it has
 NAMESPACE: Final = "guest"  # the subject that every gateway has
 _VERBS: Final = {
-    EVICTED: "were evicted: the space of the buffer is used up",
-    EXPIRED: "expired: they were older than the lane keeps them",
-    REJECTED: "were rejected: the lane is full and keeps what it has",
+    EVICTED: "were evicted, as the space for them is used up",
+    EXPIRED: "expired, older than the lane keeps them",
+    REJECTED: "were rejected, as it is full and keeps what it has",
 }
 
 
@@ -45,7 +45,7 @@ def loss_record(loss: Loss, epoch: str, told: int, now: int) -> Record:
     Its id follows from what it tells, so telling it again after a crash is the same activation.
     """
     digest = hashlib.sha256(f"{epoch}/{loss.lane}/{loss.reason}/{told}".encode()).hexdigest()[:32]
-    text = f"{loss.records} activations of the lane {loss.lane} {_VERBS[loss.reason]}"
+    text = f"activations of the lane {loss.lane} {_VERBS[loss.reason]}: {loss.records}"
     result = {
         "error": text,
         "lane": loss.lane,

@@ -284,8 +284,11 @@ class Records:
         """Drop a lane's oldest segment: what is lost with it is on disk before, and what is unfinished."""
         segment = lane.log.segments[0]
         frames = lane.keep(segment) + self._loss(lane, segment, reason)
-        if frames:
-            self.normal.write(frames)
+        # A record that goes is no proof any more that its event is finished: the mark must be there.
+        marks = self._finished
+        if frames or marks:
+            self.normal.write([*frames, *marks])
+            self._finished = []
         lane.drop(segment)
 
     def _loss(self, lane: Lane, segment: Segment, reason: str) -> list[Frame]:
