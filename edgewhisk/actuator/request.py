@@ -92,7 +92,8 @@ def _mqtt(given: Mapping[str, Any]) -> Command:
         where = _publication(*wanted)
     except TypeError:  # a list or an object, which nothing can be kept under
         where = _publication.__wrapped__(*wanted)
-    return where._replace(data=_payload(given, _MQTT_OPTIONS))
+    data = _payload(given, _MQTT_OPTIONS)
+    return Command(where.kind, where.target, where.name, where.body, where.expires, data=data)
 
 
 @lru_cache(maxsize=1024, typed=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from typing import Any, Final
-
-import httpx
+from typing import TYPE_CHECKING, Any, Final
 
 from edgewhisk.capability.capabilities import Request
 from edgewhisk.errors import CapabilityError, NotGranted
 from edgewhisk.trust import reason
+
+if TYPE_CHECKING:
+    import httpx  # 10 MB: only a gateway whose actions fetch loads it
 
 LARGEST_BODY: Final = 1 << 20  # bytes of a response
 PATIENCE: Final = 30.0  # seconds for one fetch, if the action has them
@@ -58,6 +59,8 @@ class Fetch:
     def _send(
         self, request: Request, method: str, url: httpx.URL, headers: list[tuple[str, str]], body: bytes
     ) -> httpx.Response:
+        import httpx
+
         if self._client is None:
             self._client = httpx.Client(trust_env=False, headers={"user-agent": "edgewhisk"})
         left = request.asker.until - time.monotonic()
@@ -94,6 +97,8 @@ def _read(answer: httpx.Response, until: float) -> bytes:
 
 
 def _allowed(request: Request, url: str) -> httpx.URL:
+    import httpx
+
     try:
         target = httpx.URL(url)
     except httpx.InvalidURL as error:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping
 
 from edgewhisk.config import load
+from edgewhisk.instance import few_arenas, return_memory
 
 
 def options(_parser: argparse.ArgumentParser) -> None:
@@ -27,13 +28,16 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     logging.basicConfig(
         level=config.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
+    few_arenas()
     from edgewhisk import daemon  # heavy: only now, so that a bad configuration is told at once
 
     for name in ("gmqtt", "apscheduler", "httpx", "httpcore", "uvicorn"):
         logging.getLogger(name).setLevel(logging.ERROR)  # what matters of theirs is told by ours
 
     def ready(gateway: daemon.Daemon) -> None:
+        gc.collect()
         gc.freeze()  # what lives for ever need not be looked through again
+        return_memory()
         print(f"edgewhisk ready at {gateway.url} (state in {config.state_dir})", flush=True)
 
     def progress(text: str) -> None:

@@ -71,8 +71,13 @@ def abreast(
             break
     end = now()
     return [
-        Ended(last[at]._replace(start=start, end=end, logs=()), durations[at], memories[len(own)], own)
-        for at, own in enumerate(ids)
+        Ended(
+            Outcome(found.status, found.result, (), start, end, found.init_ms, found.timed_out),
+            durations[at],
+            memories[len(ids[at])],
+            ids[at],
+        )
+        for at, found in sorted(last.items())
     ]
 
 

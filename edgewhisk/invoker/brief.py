@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
@@ -19,6 +19,7 @@ from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage, Outcome
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.abreast import Stage
+from edgewhisk.invoker.queue import LaneKey
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.spi import ActivationStore, Clock, Committed
 
@@ -65,6 +66,7 @@ class Acceptance:
 class Offered(NamedTuple):
     """Events of one lane, in order."""
 
+    lane: LaneKey
     bound: Bound
     messages: Sequence[ActivationMessage]
     accepted: Acceptance | None  # pending once for these; None: they are on disk already
@@ -78,6 +80,7 @@ class Hands(NamedTuple):
     busy: Callable[[], bool]
     landed: Callable[[], None]  # events that waited or were under way do no more
     refused: Callable[[int, StorageError], None]  # so many records, by the disk
+    may_hurry: Callable[[Bound], bool]  # whether events may be run before they are journalled; any thread
 
 
 class Brief:
@@ -93,6 +96,7 @@ class Brief:
         self._asked: list[Asked] = []
         self._writing = 0  # turns of calls whose records are on their way to the disk
         self._offered: deque[Offered] = deque()
+        self._lanes: Counter[LaneKey] = Counter()  # of what is offered
         self._finishing: set[asyncio.Task[None]] = set()
         self._unsettled = 0  # events that have begun and are not on disk
         self.flying = 0  # events that wait here, or whose last part is under way
@@ -147,12 +151,17 @@ class Brief:
         """Whether events may be run here. Called from any thread."""
         return self._steps(bound, namespace) is not None
 
+    def holds(self, lane: LaneKey) -> bool:
+        """Whether events of a lane wait here: then those that come next must be offered, too."""
+        return lane in self._lanes
+
     def offer(self, events: Offered) -> None:
         """Run events in order, behind those offered before.
 
         An event and its record share one write: its source delivers it again if that never happens.
         """
         self._offered.append(events)
+        self._lanes[events.lane] += 1
         self.flying += len(events.messages)
         if len(self._offered) == 1:
             self._go_on()
@@ -169,18 +178,18 @@ class Brief:
             if self._clock.monotonic() > end:
                 self._loop.call_soon(self._go_on)
                 return
-            bound = self._offered[0].bound
-            run = self._prepare(bound)
+            run = self._prepare(self._offered[0])
             if run is None or not self._hurry(run):
-                self._give_back(bound)
+                self._give_back(self._offered[0].lane)
             else:
                 self._leave(run)
                 self._land(run)
 
-    def _give_back(self, bound: Bound) -> None:
-        """Leave the events of an action to the workers."""
-        given = [events for events in self._offered if events.bound is bound]
-        self._offered = deque(events for events in self._offered if events.bound is not bound)
+    def _give_back(self, lane: LaneKey) -> None:
+        """Leave the events of a lane to the workers."""
+        given = [events for events in self._offered if events.lane == lane]
+        self._offered = deque(events for events in self._offered if events.lane != lane)
+        del self._lanes[lane]
         for events in given:
             self.flying -= len(events.messages)
             self._hands.take_events(events)
@@ -203,6 +212,10 @@ class Brief:
                     accepted.settle()
             if rest:
                 self._offered.appendleft(events._replace(messages=rest))
+            else:
+                self._lanes[events.lane] -= 1
+                if not self._lanes[events.lane]:
+                    del self._lanes[events.lane]
         self._unsettled += len(run.origins)
 
     def _land(self, run: _Run) -> None:
@@ -225,11 +238,12 @@ class Brief:
             return False
         return True
 
-    def _prepare(self, bound: Bound) -> _Run | None:
-        """The run of as many events as may be run together; None if there are none."""
+    def _prepare(self, first: Offered) -> _Run | None:
+        """The run of as many events of a lane as may be run together; None if there are none."""
+        bound = first.bound
         messages: list[ActivationMessage] = []
         for events in self._offered:
-            if events.bound is not bound or len(messages) >= EARLY:
+            if events.lane != first.lane or events.bound is not bound or len(messages) >= EARLY:
                 break
             messages += events.messages[: EARLY - len(messages)]
         steps = self._steps(bound, messages[0].namespace)
@@ -244,6 +258,8 @@ class Brief:
 
         All must be brief; the last one may be the gateway's own, which waits on the loop.
         """
+        if not self._hands.may_hurry(bound):
+            return None
         steps = self._runner.parts(bound, namespace) if bound.composed else (bound,)
         if steps is None or not all(map(self._runner.brief, steps[:-1] if steps[-1].native else steps)):
             return None

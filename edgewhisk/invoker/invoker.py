@@ -86,6 +86,7 @@ class Invoker:
             self._busy,
             self._landed,
             self._refuse,
+            guard.may_hurry,
         )
         self._brief = Brief(runner, store, clock, hands)
         self._held_back: list[Callable[[], None]] = []
@@ -109,10 +110,10 @@ class Invoker:
             for message in messages:
                 lanes.setdefault(lane_of(message), []).append(message)
             for lane, events in lanes.items():
-                bound = self._brief_action(lane)
-                if bound is not None and self._claim(lane, bound):
+                bound = self._may_offer(lane)
+                if bound is not None:
                     accepted.pending += 1
-                    self._brief.offer(Offered(bound, events, accepted))
+                    self._brief.offer(Offered(lane, bound, events, accepted))
                 else:
                     self._accept(events, accepted, urgent=False)
         accepted.settle()
@@ -136,12 +137,13 @@ class Invoker:
             events.accepted.settle()
 
     def _take_over(self, taken: Taken[Waiter], bound: Bound) -> None:
-        """Run what a worker found to be brief."""
-        self._brief.offer(Offered(bound, [job.message for job in taken.jobs], None))
+        """Run what a worker found to be brief, and what waits behind it."""
         with self._lock:
             self._queue.release(taken.lane)
-            if self._queue.oldest is not None:
-                self._wake_one()
+            behind = self._queue.claim(taken.lane) or ()
+            self._make_room()
+        messages = [job.message for job in (*taken.jobs, *behind)]
+        self._brief.offer(Offered(taken.lane, bound, messages, None))
 
     async def resume(self, messages: Sequence[ActivationMessage], starts: Mapping[str, Starts]) -> None:
         """Run what an earlier life accepted and did not finish; it is on disk already."""
@@ -318,20 +320,28 @@ class Invoker:
                 self._awake += 1
             return None
 
-    def _claim(self, lane: LaneKey, bound: Bound) -> bool:
-        """Make the event loop the one that runs a lane, beginning with what is queued."""
+    def _may_offer(self, lane: LaneKey) -> Bound | None:
+        """The action of a lane whose events the event loop is to run; None if a worker is.
+
+        What the loop holds of a lane comes first, and what is queued; so order is kept whoever runs it.
+        """
+        if self._brief.holds(lane):
+            return self._lookup(lane.action, lane.binding)
+        bound = self._brief_action(lane)
+        if bound is None:
+            return None
         with self._lock:
             jobs = None if self._closing else self._queue.claim(lane)
+        if jobs is None:
+            return None
         if jobs:
-            self._brief.offer(Offered(bound, [job.message for job in jobs], None))
-        return jobs is not None
+            self._brief.offer(Offered(lane, bound, [job.message for job in jobs], None))
+        return bound
 
     def _brief_action(self, lane: LaneKey) -> Bound | None:
         """The action of a lane if the event loop runs it sooner than it could be handed over."""
         bound = self._lookup(lane.action, lane.binding) if lane.ordered else None
-        if bound is None or not self._guard.may_hurry(bound):
-            return None
-        return bound if self._brief.fits(bound, lane.namespace) else None
+        return bound if bound is not None and self._brief.fits(bound, lane.namespace) else None
 
     def _work(self, taken: Taken[Waiter]) -> None:
         first = taken.jobs[0].message

@@ -47,11 +47,11 @@ class Pace:
     def ran(self, action: FullyQualifiedName, count: int, seconds: float) -> None:
         """Learn that `count` runs took `seconds`. Slow ones count at once, quick ones by and by.
 
-        But one that alone was not brief does not count: on a busy machine it may just have had to wait.
+        But a single one that was a little slow does not: on a busy machine it may have had to wait.
         """
         took = seconds / count
         mean = self._means.get(action, took)
-        if took > BRIEF >= mean and action in self._means and action not in self._doubted:
+        if BUDGET > took > BRIEF >= mean and action not in self._doubted:
             self._doubted.add(action)
             return
         self._doubted.discard(action)

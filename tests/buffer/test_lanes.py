@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -206,4 +207,35 @@ def test_unfinished_events_that_fill_the_buffer_are_kept_and_do_not_stop_it(tmp_
     store = open_store(tmp_path, max_bytes=4 * SEGMENT)
     assert [int(one.activation_id, 16) for one in store.unfinished()] == list(range(100))
     assert 1099 in [one["start"] for one in store.list(Query("guest"))]
+    store.close()
+
+
+def test_readers_are_not_disturbed_by_what_goes_meanwhile(tmp_path: Path) -> None:
+    store = open_store(tmp_path, max_bytes=6 * SEGMENT)
+    last = [0]
+    trouble: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            while last[0] < 1500:
+                found = [one["start"] for one in store.list(Query("guest", NORMAL, limit=40))]
+                assert found == sorted(found, reverse=True)
+                store.list(Query("guest", NORMAL, upto=last[0] - 20, limit=40))
+                store.count(Query("guest", NORMAL, since=last[0] - 25))
+                store.get(f"{max(0, last[0] - 30):032x}")
+                store.pending(40, 1 << 20)
+                store.stats()
+        except BaseException as error:  # noqa: BLE001 - shown by the test itself
+            trouble.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for n in range(1501):
+        commit(store, record(n, NORMAL, size=200))
+        last[0] = n
+    for reader in readers:
+        reader.join()
+    assert trouble == []
+    assert store.stats().corrupt == 0
     store.close()

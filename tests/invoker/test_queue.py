@@ -282,3 +282,20 @@ def test_only_quick_actions_get_company() -> None:
     assert pace.size(ACTION) == LARGEST
     pace.ran(ACTION, 1, 0.1)
     assert pace.size(ACTION) == 1
+
+
+def test_one_slow_run_may_have_had_to_wait() -> None:
+    pace = Pace()
+    pace.ran(ACTION, 1, 0.00002)
+    pace.ran(ACTION, 1, 0.001)
+    assert pace.brief(ACTION)
+    pace.ran(ACTION, 1, 0.00002)
+    pace.ran(ACTION, 1, 0.001)
+    assert pace.brief(ACTION)
+    pace.ran(ACTION, 1, 0.001)
+    assert not pace.brief(ACTION)
+    for _ in range(20):
+        pace.ran(ACTION, 10, 0.0002)
+    assert pace.brief(ACTION)
+    pace.ran(ACTION, 1, 0.01)  # that is not waiting
+    assert not pace.brief(ACTION)

@@ -1,0 +1,103 @@
+"""Sequences abreast give what a machine for each message gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgewhisk.entity.action import Action
+from edgewhisk.entity.arguments import Bound, bind
+from edgewhisk.entity.exec import CodeExec, Exec, SequenceExec
+from edgewhisk.entity.limits import ActionLimits, Limits
+from edgewhisk.entity.message import ActivationMessage, Outcome, Status
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
+from edgewhisk.entity.parameters import Parameters
+from edgewhisk.entity.timing import Timing
+from edgewhisk.entity.version import SemVer
+from edgewhisk.invoker.abreast import Ended, Stage, abreast
+from edgewhisk.invoker.composition import Composition, Finished, Step
+
+WHOLE = parse_name("/guest/whole", "_")
+STATUSES = st.sampled_from([*[Status.SUCCESS] * 3, Status.APPLICATION_ERROR, Status.DEVELOPER_ERROR])
+
+
+def bound(name: FullyQualifiedName, code: Exec, memory: int = 256) -> Bound:
+    limits = ActionLimits.default(Limits())
+    found = ActionLimits(limits.timeout, memory, limits.logs, limits.concurrency, limits.instances)
+    action = Action(name, code, Parameters(), found, Parameters(), SemVer(), 0, False)
+    return bind(action, (), None)
+
+
+def outcome(part: int, message: int, status: Status) -> Outcome:
+    """What part `part` gives for a message; the start is the same in both ways to run it."""
+    return Outcome(
+        status, b'{"part":%d,"of":%d}' % (part, message), (), 10 * part, 10 * part + part + message
+    )
+
+
+@given(st.lists(st.integers(128, 512), min_size=1, max_size=4), st.data())
+def test_abreast_is_as_one_by_one(memories: list[int], data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, 5))
+    statuses = data.draw(
+        st.lists(
+            st.lists(STATUSES, min_size=size, max_size=size), min_size=len(memories), max_size=len(memories)
+        )
+    )
+    names = [parse_name(f"/guest/p{at}", "_") for at in range(len(memories))]
+    parts = [bound(name, CodeExec("nodejs:default", ""), m) for name, m in zip(names, memories, strict=True)]
+    whole = bound(WHOLE, SequenceExec(tuple(names)))
+    messages = [
+        ActivationMessage(f"{at:032x}", WHOLE, "guest", "guest", b'{"n":%d}' % at, 0) for at in range(size)
+    ]
+    ids = map(str, count())
+
+    seen: list[list[bytes]] = [[] for _ in messages]
+    course = abreast(parts, messages, lambda wanted: [next(ids) for _ in range(wanted)], lambda: 5, Timing)
+    stage: Stage | None = next(course)
+    ends: Sequence[Ended] = ()
+    while stage is not None:
+        part = parts.index(stage.bound)
+        outcomes = []
+        for message in stage.messages:
+            at = int(message.cause, 16)
+            seen[at].append(message.payload)
+            outcomes.append(outcome(part, at, statuses[part][at]))
+        try:
+            stage = course.send(outcomes)
+        except StopIteration as end:
+            ends, stage = end.value, None
+
+    composition = Composition(
+        lambda name, _: parts[names.index(name)], lambda: next(ids), lambda: 5, Timing, longest=50
+    )
+    assert composition.parts(whole, "guest") == tuple(parts)
+    for at, message in enumerate(messages):
+        payloads: list[bytes] = []
+        machine = composition.start(whole, message)
+        step = next(machine)
+        while True:
+            assert isinstance(step, Step)
+            payloads.append(step.message.payload)
+            part = parts.index(step.bound)
+            try:
+                step = machine.send(outcome(part, at, statuses[part][at]))
+            except StopIteration as end:
+                single: Finished = end.value
+                break
+        assert seen[at] == payloads
+        assert ends[at].outcome == single.outcome
+        assert (ends[at].duration, ends[at].memory) == (single.duration, single.memory)
+        assert len(ends[at].parts) == len(payloads)
+
+
+def test_what_is_no_plain_sequence_is_left_to_machines() -> None:
+    names = [parse_name(f"/guest/p{at}", "_") for at in range(3)]
+    known = {names[0]: bound(names[0], CodeExec("nodejs:default", ""))}
+    known[names[1]] = bound(names[1], SequenceExec((names[0],)))
+    composition = Composition(lambda name, _: known.get(name), lambda: "", lambda: 0, Timing, longest=2)
+    for wrong in ([names[0], names[1]], [names[0], names[2]], [names[0]] * 3, []):
+        assert composition.parts(bound(WHOLE, SequenceExec(tuple(wrong))), "guest") is None
+    assert composition.parts(known[names[0]], "guest") is None

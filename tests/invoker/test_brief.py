@@ -1,0 +1,166 @@
+"""What runs on the event loop: in order, on disk before it is acknowledged, and never for long."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgewhisk.buffer.activations import Activations
+from edgewhisk.clock import SystemClock
+from edgewhisk.settings import Buffer
+from edgewhisk.spi import Committed
+from tests.stages import Native, Stages, event, stages, until
+
+SLOW_AT_TIMES = """function main(p) {
+    if (p.slow) { const begun = Date.now(); while (Date.now() - begun < 40); }
+    return {n: p.n};
+}"""
+
+
+def play(folder: Path, course: Callable[[Stages], Awaitable[None]], native: Native | None = None) -> None:
+    async def run() -> None:
+        async with stages(folder, native) as made:
+            await course(made)
+
+    asyncio.run(run())
+
+
+async def warm(made: Stages, count: int = 60) -> None:
+    """Show that the action is brief, one event after the other."""
+    for number in range(count):
+        await made.controller([event(number)])
+
+
+def test_brief_actions_run_on_the_loop_and_are_on_disk_when_that_is_told(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        await made.make()
+        await warm(made)
+        begun = made.store.stats().commits
+        await made.controller([event(number) for number in range(60, 90)])
+        copy = tmp_path / "copy"  # what a power cut would leave now
+        shutil.copytree(tmp_path / "buffer", copy)
+        left = Activations.open(copy, Buffer(min_free_bytes=0), SystemClock())
+        assert left.unfinished() == []  # event and record went in one write: there is nothing to run again
+        assert left.origins()[-30:] == [f"mqtt:{number}:x" for number in range(60, 90)]
+        left.close()
+        assert made.store.stats().commits - begun <= 2
+        assert made.invoker.describe()["queued"] == 0
+        assert made.numbers() == list(range(90))
+
+    play(tmp_path, course)
+
+
+def test_order_holds_when_an_action_turns_slow(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        await made.make(SLOW_AT_TIMES)
+        await warm(made)
+        accepted = []
+        for number in range(60, 400):
+            slow = b',"slow":true' if number % 100 == 50 else b""
+            one = event(number)._replace(payload=b'{"n":%d%b}' % (number, slow))
+            accepted.append(made.controller([one, event(1000 + number, durable=False)]))
+            if number % 7 == 0:
+                await asyncio.sleep(0)
+        await asyncio.gather(*accepted)
+        await until(lambda: len(made.recorded()) == 60 + 2 * 340)
+        wanted = [n for number in range(60, 400) for n in (number, 1000 + number)]
+        assert made.numbers() == [*range(60), *wanted]
+
+    play(tmp_path, course)
+
+
+def test_the_last_part_of_a_sequence_is_waited_for_without_a_thread(tmp_path: Path) -> None:
+    got: list[int] = []
+
+    async def act(given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        got.extend(one["n"] for one in given)
+        await asyncio.sleep(0)
+        return [{"n": one["n"]} for one in given]
+
+    async def course(made: Stages) -> None:
+        await made.make("function main(p) { return p }", "/_/a", "/whisk.system/test/act")
+        await warm(made)
+        await asyncio.gather(*(made.controller([event(number)]) for number in range(60, 360)))
+        await until(lambda: len(made.recorded("s")) == 360)
+        assert got == made.numbers("s") == made.numbers("test/act") == made.numbers("a") == list(range(360))
+        parts = {record["activationId"] for name in ("a", "test/act") for record in made.recorded(name)}
+        assert all(set(record["logs"]) <= parts for record in made.recorded("s"))
+
+    play(tmp_path, course, act)
+
+
+def test_events_are_journalled_while_their_last_part_takes_its_time(tmp_path: Path) -> None:
+    go, stuck = asyncio.Event(), asyncio.Event()
+
+    async def act(given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        if any(one["n"] >= 60 for one in given):
+            stuck.set()
+            await go.wait()
+        return [{"n": one["n"]} for one in given]
+
+    async def course(made: Stages) -> None:
+        await made.make("function main(p) { return p }", "/_/a", "/whisk.system/test/act")
+        await warm(made)
+        await until(lambda: len(made.recorded("s")) == 60)
+        async with asyncio.timeout(10):
+            await made.controller([event(60)])  # told, although it has not ended
+        assert stuck.is_set()
+        assert len(made.recorded("s")) == 60
+        assert [message.origin for message in unfinished(tmp_path)] == ["mqtt:60:x"]
+        go.set()
+        await until(lambda: len(made.recorded("s")) == 61)
+        assert unfinished(tmp_path) == []
+
+    play(tmp_path, course, act)
+
+
+def test_what_must_not_be_begun_twice_is_journalled_first_however_brief(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        await made.make()
+        await warm(made)
+        await made.annotate(**{"edge-delivery": "at-most-once"})
+        marked: list[str] = []
+        begin = made.store.begin
+
+        def watched(activation_ids: Sequence[str], done: Committed) -> None:
+            marked.extend(activation_ids)
+            begin(activation_ids, done)
+
+        made.store.begin = watched  # type: ignore[method-assign]
+        await warm(made)
+        await asyncio.gather(*(made.controller([event(number)]) for number in range(60, 160)))
+        await until(lambda: len(made.recorded()) == 220)
+        assert made.numbers() == [*range(60), *range(160)]
+        assert [one["activationId"] for one in made.recorded()[60:]] == marked
+
+    play(tmp_path, course)
+
+
+def unfinished(folder: Path) -> list[Any]:
+    """What would be run again after a power cut now."""
+    copy = folder / "cut"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder / "buffer", copy)
+    left = Activations.open(copy, Buffer(min_free_bytes=0), SystemClock())
+    found = left.unfinished()
+    left.close()
+    return list(found)
+
+
+def test_a_fault_in_the_last_part_is_recorded(tmp_path: Path) -> None:
+    async def act(given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        if any(one["n"] >= 60 for one in given):
+            raise RuntimeError("a fault of ours")
+        return [{"n": one["n"]} for one in given]
+
+    async def course(made: Stages) -> None:
+        await made.make("function main(p) { return p }", "/_/a", "/whisk.system/test/act")
+        await warm(made)
+        await made.controller([event(60)])
+        await until(lambda: len(made.recorded("s")) == 61)
+        assert made.recorded("s")[-1]["response"]["status"] == "whisk internal error"
+
+    play(tmp_path, course, act)

@@ -1,0 +1,145 @@
+"""Controller, invoker, sandbox and buffer on real parts, without feeds and API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from edgewhisk.buffer.activations import Activations
+from edgewhisk.buffer.artifacts import Artifacts
+from edgewhisk.buffer.shelf import Shelf
+from edgewhisk.clock import SystemClock
+from edgewhisk.controller import system
+from edgewhisk.controller.actions import Actions
+from edgewhisk.controller.controller import Controller
+from edgewhisk.controller.entities import Entities
+from edgewhisk.controller.resolver import Resolver
+from edgewhisk.controller.rules import Rules
+from edgewhisk.controller.subjects import Subjects, ensure_key
+from edgewhisk.controller.triggers import Triggers
+from edgewhisk.dead_letters import DeadLetters
+from edgewhisk.entity.arguments import Bound
+from edgewhisk.entity.identity import AuthKey, Identity
+from edgewhisk.entity.limits import Limits
+from edgewhisk.entity.message import ActivationMessage, Outcome, Status, TriggerEvent
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
+from edgewhisk.invoker.breaker import Breaker
+from edgewhisk.invoker.composition import Composition
+from edgewhisk.invoker.guard import Guard
+from edgewhisk.invoker.invoker import Invoker
+from edgewhisk.invoker.runner import Runner
+from edgewhisk.sandbox.pool import Sandboxes
+from edgewhisk.settings import Buffer
+from edgewhisk.spi import Query
+from tests.fakes.capabilities import NoCapabilities
+from tests.guests import lend_compiled
+
+TRIGGER = parse_name("/guest/t", "_")
+GUEST = Identity("guest", "guest", AuthKey("0" * 8 + "-0000-0000-0000-" + "0" * 12, "k" * 64))
+Native = Callable[[Sequence[Mapping[str, Any]]], Awaitable[Sequence[dict[str, Any]]]]
+
+
+def event(number: int, *, durable: bool = True) -> TriggerEvent:
+    return TriggerEvent(TRIGGER, b'{"n":%d}' % number, 5, durable, f"mqtt:{number}:x")
+
+
+class Stages:
+    """The trigger `t` fires the action `a`, which gives back what it gets unless `code` says otherwise."""
+
+    def __init__(self, folder: Path, native: Native | None = None) -> None:
+        """`native` is `/whisk.system/test/act`, which rules and sequences may name."""
+        self.folder = folder
+        self._native = native
+        self.clock, limits = SystemClock(), Limits()
+        self._artifacts = Artifacts.open(folder / "entities")
+        settings = Buffer(max_bytes=1 << 26, min_free_bytes=0, commit_window=0.01)
+        self.store = Activations.open(folder / "buffer", settings, self.clock)
+        lend_compiled(folder / "cache")
+        self._sandboxes = Sandboxes(folder / "cache", self.clock, NoCapabilities(), slots=2)
+        self._sandboxes.prepare_first(lambda _: None)
+        entities = Entities(self._artifacts)
+        resolver = Resolver(entities)
+        ensure_key(folder)
+        new_id = lambda: self.clock.activation_ids(1)[0]  # noqa: E731 - what the composition asks for
+        composition = Composition(resolver.entitled, new_id, self.clock.now, lambda: self.clock.timing, 50)
+        self.runner = Runner(self._sandboxes, self.store, self.clock, composition, self._act, lambda _: "")
+        self._shelf = Shelf.open(folder / "shelf")
+        guard = Guard(self.store, DeadLetters(self._shelf, self.clock), self.clock, Breaker())
+        self.invoker = Invoker(self.runner, self.store, resolver.bound, limits, self.clock, guard)
+        self._actions = Actions(entities, resolver, self._sandboxes, limits, self.clock, lambda _: None)
+        self._triggers = Triggers(entities, limits, self.clock, _unfeed)
+        self._rules = Rules(entities, resolver, limits, self.clock)
+        subjects = Subjects(folder, self.clock)
+        self.controller = Controller(
+            entities, resolver, self._actions, self.invoker, self.store, subjects, limits, self.clock
+        )
+        if native is not None:
+            offered = [system.SystemAction("test", "act", "", {}, _refuse)]
+            entities.provide(list(system.entities(offered, limits)))
+
+    async def make(self, code: str = "function main(p) { return p }", *sequence: str) -> None:
+        """Make action, trigger and rule; with a `sequence` of action names, the rule names that."""
+        plain = {"exec": {"kind": "nodejs:20", "code": code}}
+        await self._actions.put(GUEST, parse_name("/guest/a", "_"), plain, overwrite=False)
+        if sequence:
+            composed = {"exec": {"kind": "sequence", "components": list(sequence)}}
+            await self._actions.put(GUEST, parse_name("/guest/s", "_"), composed, overwrite=False)
+        await self._triggers.put(GUEST, TRIGGER, {}, overwrite=False)
+        ends = {"trigger": "/_/t", "action": "/_/s" if sequence else "/_/a"}
+        await self._rules.put(GUEST, parse_name("/guest/r", "_"), ends, overwrite=False)
+
+    async def annotate(self, **annotations: object) -> None:
+        """Give the action `a` other annotations; its code stays."""
+        document = {"annotations": [{"key": key, "value": value} for key, value in annotations.items()]}
+        await self._actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
+
+    def recorded(self, name: str = "a") -> list[dict[str, Any]]:
+        """The activations of an action, oldest first."""
+        return self.store.list(Query("guest", name, limit=10_000))[::-1]
+
+    def numbers(self, name: str = "a") -> list[int]:
+        """What they gave back as `n`."""
+        return [record["response"]["result"]["n"] for record in self.recorded(name)]
+
+    async def close(self) -> None:
+        await self.invoker.drain(10)
+        await self.invoker.close()
+        await self._shelf.close()
+        self._sandboxes.close()
+        self.store.close()
+        self._artifacts.close()
+
+    async def _act(self, _bound: Bound, messages: Sequence[ActivationMessage]) -> list[Outcome]:
+        assert self._native is not None
+        start = self.clock.now()
+        results = await self._native([orjson.loads(message.payload) for message in messages])
+        return [Outcome(Status.SUCCESS, orjson.dumps(one), (), start, self.clock.now()) for one in results]
+
+
+@asynccontextmanager
+async def stages(folder: Path, native: Native | None = None) -> AsyncIterator[Stages]:
+    made = Stages(folder, native)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for what a thread or a disk does; the pause only sets how often we look."""
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def _unfeed(_: FullyQualifiedName) -> None:
+    """There are no feeds here."""
+
+
+async def _refuse(_caller: Identity, _given: Mapping[str, Any]) -> dict[str, Any]:
+    raise AssertionError("the runner is given another way to run it")
