@@ -147,8 +147,7 @@ class Invoker:
 
     async def resume(self, messages: Sequence[ActivationMessage], starts: Mapping[str, Starts]) -> None:
         """Run what an earlier life accepted and did not finish; it is on disk already."""
-        found = await self._guard.resume(messages, starts, self._lookup)
-        for message, alone in found:
+        for message, alone in await self._guard.resume(messages, starts, self._lookup):
             self._put([message], None, again=True, suspect=alone)
 
     def run(self, message: ActivationMessage) -> asyncio.Future[Record]:
@@ -354,11 +353,9 @@ class Invoker:
                 self._queue.park(taken)
             return
         else:
-            allowed = self._held.allowed(bound, taken)
-            if allowed is None:
+            if (allowed := self._held.allowed(bound, taken)) is None:
                 return
-            taken = allowed
-            messages = [job.message for job in taken.jobs]
+            taken, messages = allowed, [job.message for job in allowed.jobs]
             self._guard.mark(bound, messages, again=taken.jobs[0].again)  # those of old come first
             started = self._clock.monotonic()
             records = self._runner.run(bound, messages)
