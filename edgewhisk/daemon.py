@@ -18,7 +18,6 @@ from typing import Any, Final, TypeVar
 from edgewhisk import __version__, share
 from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Outbox
-from edgewhisk.actuators import actuators
 from edgewhisk.api.app import create_app
 from edgewhisk.api.hot import Door
 from edgewhisk.api.services import Measures, Services
@@ -37,6 +36,7 @@ from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
 from edgewhisk.controller.controller import Controller
 from edgewhisk.controller.entities import Entities
+from edgewhisk.controller.entitlement import is_granted
 from edgewhisk.controller.feeds import Feeds
 from edgewhisk.controller.packages import Packages
 from edgewhisk.controller.resolver import Resolver
@@ -47,7 +47,6 @@ from edgewhisk.controller.triggers import Triggers
 from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.device import profile as profiles
 from edgewhisk.entity.arguments import Bound
-from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.message import ActivationMessage, Outcome
 from edgewhisk.feed.couchdb import CouchFeed
 from edgewhisk.feed.cron import AlarmsFeed
@@ -64,6 +63,7 @@ from edgewhisk.invoker.guard import Guard
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.links import mqtt_links
+from edgewhisk.native import native_actions
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.server import Certificate, HttpServer, bind
 from edgewhisk.settings import Api, Config
@@ -141,7 +141,7 @@ class Daemon:
                 self._clock,
             )
             sources = await self._sources(stack)
-            self._feeds = Feeds(entities, sources, self._shaped)
+            self._feeds = Feeds(entities, sources, self._shaped, config.grants)
             self._open_doors(sources, stack)
             self._provide(entities)
             threading.Thread(
@@ -283,8 +283,12 @@ class Daemon:
         origins = await asyncio.to_thread(self._log.origins)
         self._shaped = ShapedFire(self._controller, self._clock, self._shelf)
         fire, clock = self._shaped, self._clock
+
+        def may_read(subject: str, topic: str) -> bool:
+            return is_granted(config.grants, subject, "mqtt", topic)
+
         return [
-            MqttFeed(links, fire, clock, self._dead, [*origins, *self._shaped.origins()]),
+            MqttFeed(links, fire, clock, self._dead, [*origins, *self._shaped.origins()], may_read),
             SerialFeed(config.serial, fire, clock),
             ModbusFeed(config.serial, fire, clock),
             AlarmsFeed(fire, clock, self._shelf),
@@ -309,20 +313,7 @@ class Daemon:
 
     def _provide(self, entities: Entities) -> None:
         """List the gateway's own actions."""
-        offered = [
-            system.SystemAction.of_feed(action, self._feeds.performer(name))
-            for name, (_, action) in self._feeds.feeds.items()
-        ]
-        offered += actuators(self._outbox, self._config.grants)
-        ingest = Ingest(self._log)
-
-        async def take(caller: Identity, parameters: Any) -> dict[str, Any]:
-            return await ingest(caller.namespace, parameters)
-
-        meaning = {"device": "who sends", "epoch": "its log", "first": "number of the first record",
-                   "records": "activation records"}  # fmt: skip
-        about = "Stores the activations of another gateway, each once."
-        offered.append(system.SystemAction("edge", "ingest", about, meaning, take, recorded=False))
+        offered = native_actions(self._feeds, self._outbox, Ingest(self._log), self._config.grants)
         entities.provide(list(system.entities(offered, self._config.limits)))
         self._controller.system.update((action.fqn, action) for action in offered)
 

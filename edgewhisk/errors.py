@@ -20,7 +20,7 @@ libraries are translated at the module that talks to the library.
         Throttled            429
         Unavailable          503
       CapabilityError        an action asked for what cannot be done; an error inside the action
-        NotGranted           its annotation `edge-capabilities` does not allow it
+        NotGranted           its annotation `edge-capabilities`, or `[grants.SUBJECT]`, does not allow it
       FeedError              a feed refuses what it was asked; an application error of the feed action
       SandboxError           a runtime cannot be loaded or an action cannot be initialised
       StorageError           507, the disk refused; nothing unacknowledged was promised
@@ -191,7 +191,7 @@ class CapabilityError(EdgeWhiskError):
 
 
 class NotGranted(CapabilityError):
-    """The action's annotation does not allow what it asked for."""
+    """The action's annotation, or what is granted to the subject, does not allow what was asked for."""
 
 
 class Undelivered(CapabilityError):

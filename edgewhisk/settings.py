@@ -102,12 +102,13 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """`[grants.SUBJECT]`: what a subject's actuator actions may reach. Only guest may without one."""
+    """`[grants.SUBJECT]`: what a subject's feeds and actuators may reach. Only guest may without one."""
 
     mqtt: tuple[str, ...] = ()  # topic filters
     serial: tuple[str, ...] = ()  # names of ports
     modbus: tuple[str, ...] = ()  # names of ports, hosts
     http: tuple[str, ...] = ()  # hosts
+    files: tuple[str, ...] = ()  # names of [files.NAME]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from edgewhisk.entity.lane import LANES
 from edgewhisk.entity.limits import Limits
-from edgewhisk.errors import Fault
+from edgewhisk.entity.topics import check_filter
+from edgewhisk.errors import Fault, FeedError
 from edgewhisk.settings import EMBEDDED, EVICT_OLDEST, REJECT, Api, Buffer, Cloud, Config, Lane, Mqtt, Serial
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
@@ -40,6 +41,8 @@ def check(config: Config, where: str) -> list[Fault]:
     rules += _broker("mqtt", config.mqtt)
     for name, broker in config.brokers.items():
         rules += _broker(f"brokers.{name}", broker)
+    for subject, granted in config.grants.items():
+        rules += _filters(f"grants.{subject}.mqtt", granted.mqtt)
     return [Fault(where, rule.key, rule.problem, rule.example) for rule in rules if rule.broken]
 
 
@@ -128,6 +131,14 @@ def _broker(section: str, broker: Mqtt) -> Iterator[_Rule]:
     yield _Rule(
         odd, f"{section}.status_topic", "must be a topic without + and #", 'status_topic = "gateways/a"'
     )
+
+
+def _filters(key: str, filters: Sequence[str]) -> Iterator[_Rule]:
+    for text in filters:
+        try:
+            check_filter(text)
+        except FeedError as error:
+            yield _Rule(True, key, str(error), 'mqtt = ["plant-b/#"]')
 
 
 def _tls(api: Api) -> Iterator[_Rule]:

@@ -81,6 +81,13 @@ class FeedAction:
     parameters: Mapping[str, str]  # parameter -> what it means, shown as annotation
 
 
+class Reach(NamedTuple):
+    """Something that must be granted to a subject other than guest before it is reached for it."""
+
+    kind: str  # mqtt, serial, modbus, http, files: the key of `[grants.SUBJECT]`
+    name: str  # topic filter, port, host, section
+
+
 class Feed(Protocol):
     """A source of events: brings them to the triggers it was asked for, from `run` on.
 
@@ -92,6 +99,10 @@ class Feed(Protocol):
 
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The normalised parameters to be stored; raises `FeedError` naming what is wrong."""
+        ...
+
+    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+        """What `parameters`, as `check` gave them, would have read; raises `FeedError` as `add` does."""
         ...
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:

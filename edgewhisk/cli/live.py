@@ -158,7 +158,8 @@ def _feed(
     if profile.transport == "mqtt":
         dead = DeadLetters(Shelf.open(folder), clock)
         link = broker(given.broker, config)
-        return MqttFeed({"": link}, fire, clock, dead, []), {"profile": profile.name, "qos": 0}
+        feed = MqttFeed({"": link}, fire, clock, dead, [], lambda _subject, _topic: True)
+        return feed, {"profile": profile.name, "qos": 0}
     sections = dict(config.serial)
     if given.port and given.baud:
         section = sections.get(given.port)

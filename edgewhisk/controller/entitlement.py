@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from edgewhisk.controller.subjects import GUEST
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import DEFAULT_NAMESPACE, FullyQualifiedName, namespace_name
 from edgewhisk.entity.package import Package
-from edgewhisk.errors import Forbidden, Throttled
+from edgewhisk.entity.topics import covers
+from edgewhisk.errors import Forbidden, NotGranted, Throttled
+from edgewhisk.settings import Grants
 
 MINUTE: Final = 60_000  # ms
 
@@ -35,6 +40,25 @@ def check_readable(namespace: str, name: FullyQualifiedName, package: Package | 
         return
     if package is None or not package.publish or package.binding is not None:
         raise Forbidden(name.key)
+
+
+def is_granted(grants: Mapping[str, Grants], subject: str, kind: str, name: str) -> bool:
+    """Whether `[grants.SUBJECT]` has what `spi.Reach` names.
+
+    The subject `guest` owns the gateway: without a section of its own it may reach everything.
+    """
+    held = grants.get(subject)
+    if held is None:
+        return subject == GUEST
+    allowed: tuple[str, ...] = getattr(held, kind)
+    return any(covers(wide, name) for wide in allowed) if kind == "mqtt" else name in allowed
+
+
+def check_granted(grants: Mapping[str, Grants], subject: str, kind: str, name: str) -> None:
+    """Raise `NotGranted` unless it is."""
+    if not is_granted(grants, subject, kind, name):
+        hint = f"[grants.{subject}]  {kind} = [{json.dumps(name, ensure_ascii=False)}]"
+        raise NotGranted(f"{kind} {name} is not granted to {subject}", hint=hint)
 
 
 @dataclass(slots=True)

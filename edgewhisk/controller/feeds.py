@@ -11,9 +11,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from edgewhisk.controller.entities import FEEDS, Entities
+from edgewhisk.controller.entitlement import check_granted
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import EdgeWhiskError, FeedError
+from edgewhisk.settings import Grants
 from edgewhisk.spi import Feed, Shaping
 
 SHAPE: Final = "shape"  # a parameter that every feed takes
@@ -24,10 +26,17 @@ _ENVELOPE: Final = frozenset({"lifecycleEvent", "triggerName", "authKey"})
 class Feeds:
     """The feed actions of all sources."""
 
-    def __init__(self, entities: Entities, feeds: Sequence[Feed], shaping: Shaping) -> None:
-        """Serve `feeds`, whose definitions are kept in `entities`; `shaping` is between them and us."""
+    def __init__(
+        self, entities: Entities, feeds: Sequence[Feed], shaping: Shaping, grants: Mapping[str, Grants]
+    ) -> None:
+        """Serve `feeds`, whose definitions are kept in `entities`; `shaping` is between them and us.
+
+        `grants` by subject: what the feeds of its triggers may reach.
+        """
         self._entities = entities
         self._shaping = shaping
+        self._grants = grants
+        self._unserved: dict[str, str] = {}  # key of a trigger -> why its stored feed could not be restored
         self.feeds = {
             f"{action.package}/{action.name}": (feed, action) for feed in feeds for action in feed.actions
         }
@@ -48,11 +57,12 @@ class Feeds:
             try:
                 await self._serve(trigger, stored)
             except EdgeWhiskError as error:
-                troubles.append(f"feed of trigger {trigger}: {error}")
+                self._unserved[key] = f"{error} ({error.hint})" if error.hint else str(error)
+                troubles.append(f"feed of trigger {trigger}: {self._unserved[key]}")
         return troubles
 
     async def invoke(self, identity: Identity, feed: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Handle one lifecycle event of `feed` ("mqtt/message"); raises `FeedError`."""
+        """Handle one lifecycle event of `feed` ("mqtt/message"); raises `FeedError`, `NotGranted`."""
         event = parameters.get("lifecycleEvent")
         handler = self._events.get(event) if isinstance(event, str) else None
         if handler is None:
@@ -75,6 +85,7 @@ class Feeds:
         for feed, _ in self.feeds.values():
             await feed.remove(trigger)
         self._shaping.shape(trigger, None)
+        self._unserved.pop(trigger.key, None)
 
     def describe(self) -> Iterator[dict[str, Any]]:
         """State of every stored feed, for `status`."""
@@ -124,6 +135,7 @@ class Feeds:
         await self._entities.write((FEEDS, trigger.key, None))
         await self._of(feed).remove(trigger)
         self._shaping.shape(trigger, None)
+        self._unserved.pop(trigger.key, None)
         return {"triggerName": str(trigger), "status": "deleted"}
 
     async def _pause(
@@ -147,6 +159,7 @@ class Feeds:
         except EdgeWhiskError:
             await self._back(trigger, stored, before)
             raise
+        self._unserved.pop(trigger.key, None)
         return {
             "triggerName": str(trigger),
             "config": _shown(stored["parameters"]),
@@ -156,7 +169,7 @@ class Feeds:
     async def _back(
         self, trigger: FullyQualifiedName, failed: Mapping[str, Any], before: Mapping[str, Any] | None
     ) -> None:
-        if before is not None:
+        if before is not None and trigger.key not in self._unserved:
             await self._serve(trigger, before)
         else:
             await self._of(failed["feed"]).remove(trigger)
@@ -164,21 +177,24 @@ class Feeds:
 
     async def _serve(self, trigger: FullyQualifiedName, stored: Mapping[str, Any]) -> None:
         feed = self._of(stored["feed"])
+        parameters = dict(stored["parameters"])
+        shape = parameters.pop(SHAPE, None)
+        subject = trigger.namespace  # they have the same name
+        for kind, name in feed.reaches(stored["feed"], parameters):
+            check_granted(self._grants, subject, kind, name)
         if stored.get("paused"):
             await feed.remove(trigger, keep=True)
             return
-        parameters = dict(stored["parameters"])
-        self._shaping.shape(trigger, parameters.pop(SHAPE, None))
+        self._shaping.shape(trigger, shape)
         await feed.add(trigger, stored["feed"], parameters)
 
     def _state(self, trigger: FullyQualifiedName, stored: Mapping[str, Any]) -> dict[str, Any]:
+        if trigger.key in self._unserved:
+            return {"state": "failed", "last_error": self._unserved[trigger.key]}
         if stored.get("paused"):
             return {"state": "paused"}
-        found = self.feeds.get(stored["feed"])
-        if found is None:
-            return {"state": "failed"}
         shaped = self._shaping.describe(trigger)
-        return {**found[0].describe(trigger), **({SHAPE: shaped} if shaped else {})}
+        return {**self._of(stored["feed"]).describe(trigger), **({SHAPE: shaped} if shaped else {})}
 
     def _check(self, feed: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         given = dict(parameters)

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 MOST: Final = 5000  # entities
+_LONGEST: Final = 65_535  # bytes of a topic: MQTT 3.1.1, section 1.5.3
 _SHORT: Final = {
     "stat_t": "state_topic",
     "val_tpl": "value_template",
@@ -134,12 +135,14 @@ def _long(found: Mapping[str, Any]) -> dict[str, Any]:
 def _entity(kind: str, label: str, config: Mapping[str, Any]) -> Entity | None:
     """One entity; None if it has no state."""
     topic = config.get("state_topic")
-    if not isinstance(topic, str) or not topic or set(topic) & set("+#\0"):
+    if not isinstance(topic, str):
         return None
     base = config.get("~", "")
     if isinstance(base, str) and base:
         topic = base + topic[1:] if topic.startswith("~") else topic
         topic = topic[:-1] + base if topic.endswith("~") else topic
+    if not _is_topic(topic):
+        return None
     chosen = config.get("default_entity_id") or config.get("object_id") or label
     path, on, off = _path(config.get("value_template")), None, "OFF"
     if kind in _SWITCHED:
@@ -149,6 +152,12 @@ def _entity(kind: str, label: str, config: Mapping[str, Any]) -> Entity | None:
         path, on, off = ("state",), "ON", "OFF"
     unit = str(config.get("unit_of_measurement") or "")
     return Entity(str(chosen).rpartition(".")[2], topic, path, unit, on, off)
+
+
+def _is_topic(text: str) -> bool:
+    """Whether it is subscribed to as what it is: not as a filter that matches more, or a shared one."""
+    plain = not set(text) & set("+#\0") and not text.startswith("$share/")
+    return bool(text) and plain and len(text.encode()) <= _LONGEST
 
 
 def _path(template: Any) -> tuple[str, ...] | None:

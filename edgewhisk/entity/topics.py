@@ -14,7 +14,8 @@ def check_filter(text: object) -> str:
     if "\0" in text or len(text.encode()) > _LONGEST:
         raise FeedError("topic must not hold NUL and must not be longer than 65535 bytes")
     levels = text.split("/")
-    if levels[0] == "$share" and (len(levels) < 3 or not levels[1] or set(levels[1]) & set("+#")):
+    grouped = len(levels) > 2 and levels[1] and levels[2:] != [""] and not set(levels[1]) & set("+#")
+    if levels[0] == "$share" and not grouped:
         raise FeedError(f"topic {text!r}: a shared one is $share/GROUP/FILTER")
     for at, level in enumerate(levels):
         if "#" in level and (level != "#" or at != len(levels) - 1):
@@ -26,12 +27,19 @@ def check_filter(text: object) -> str:
 
 def matches(pattern: str, topic: str) -> bool:
     """Whether a filter matches a topic."""
-    if topic.startswith("$") and pattern[0] in "+#":
+    return covers(pattern, topic)
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Whether a filter matches every topic that another one (or a topic, which matches itself) does."""
+    if narrow.startswith("$") and wide.startswith(("+", "#")):
         return False
-    wanted, levels = pattern.split("/"), topic.split("/")
+    if narrow == "#":
+        narrow = "+/#"  # the same, as each topic has a first level
+    wanted, levels = wide.split("/"), narrow.split("/")
     for at, level in enumerate(wanted):
         if level == "#":
             return True
-        if at >= len(levels) or level not in ("+", levels[at]):
+        if at >= len(levels) or levels[at] == "#" or level not in ("+", levels[at]):
             return False
     return len(wanted) == len(levels)

@@ -23,7 +23,7 @@ from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import Garbage
 from edgewhisk.rest import rest
-from edgewhisk.spi import Change, Clock, FeedAction, Fire, Shelf
+from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
 from edgewhisk.trust import reason
 
 _log = logging.getLogger(__name__)
@@ -102,6 +102,11 @@ class CouchFeed:
         if not isinstance(since, str | int) or isinstance(since, bool):
             raise FeedError("since must be now, 0 or a sequence token")
         return {**checked, "include_docs": parameters.get("include_docs", True), "since": str(since)}
+
+    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+        """See `spi.Feed`."""
+        del action
+        return [Reach("http", urlsplit(parameters["url"]).hostname or "")]
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`. Goes on where it was if the database is the same."""

@@ -25,7 +25,7 @@ from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed import alarm as alarms
 from edgewhisk.feed import schedule
 from edgewhisk.feed.alarm import KNOWN, Alarm, Missed
-from edgewhisk.spi import Change, Clock, FeedAction, Fire, Shelf
+from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +95,11 @@ class AlarmsFeed:
         if _next(action, checked)(datetime.fromtimestamp(self._clock.now() / 1000, UTC)) is None:
             raise FeedError("it would never fall due: there is no such date, or stopDate is over")
         return checked
+
+    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+        """See `spi.Feed`."""
+        del action, parameters
+        return ()
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`. Counts go on when the same alarm is added again, at a start."""

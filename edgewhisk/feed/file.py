@@ -23,7 +23,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import File
-from edgewhisk.spi import Change, Clock, FeedAction, Fire, Shelf
+from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
 
 COLLECTION: Final = "files"
 LOOK: Final = 10.0  # seconds
@@ -99,6 +99,11 @@ class FileFeed:
         if since not in ("now", 0, "0"):
             raise FeedError(f"since must be now or 0, not {since!r}")
         return {"file": name, "table": table, "since": str(since)}
+
+    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+        """See `spi.Feed`."""
+        del action
+        return [Reach("files", parameters["file"])]
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`."""

@@ -11,7 +11,7 @@ import orjson
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import BadRequest, FeedError, NotFound, Throttled
-from edgewhisk.spi import Clock, FeedAction, Fire
+from edgewhisk.spi import Clock, FeedAction, Fire, Reach
 
 MOST: Final = 1000  # readings in one request
 
@@ -36,6 +36,11 @@ class HttpFeed:
         if parameters:
             raise FeedError(f"unknown parameter {min(parameters)!r}; it has none but shape")
         return {}
+
+    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+        """See `spi.Feed`."""
+        del action, parameters
+        return ()
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`."""

@@ -16,7 +16,7 @@ from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivere
 from edgewhisk.feed import ports
 from edgewhisk.feed.modbus_bus import Address, Bus, Device, Silence
 from edgewhisk.settings import Serial
-from edgewhisk.spi import Clock, FeedAction, Fire
+from edgewhisk.spi import Clock, FeedAction, Fire, Reach
 
 _TCP_PORT: Final = 502
 _KNOWN: Final = {
@@ -65,6 +65,12 @@ class ModbusFeed:
         if "points" in parameters:
             checked["points"] = _points(profile, parameters["points"])
         return checked
+
+    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+        """See `spi.Feed`."""
+        del action
+        where = (parameters.get("port"), parameters.get("host"))
+        return [Reach("modbus", str(name)) for name in where if name is not None]
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from edgewhisk.dead_letters import DeadLetters, Letter
 from edgewhisk.device import profile as profiles
 from edgewhisk.device.decode import Decode, Parts, Undecodable, learner
 from edgewhisk.device.profile import Profile
-from edgewhisk.device.topics import pattern
+from edgewhisk.device.topics import Pattern, pattern
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.reading import Reading
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
@@ -20,7 +21,7 @@ from edgewhisk.feed.mqtt_packets import Message
 from edgewhisk.feed.mqtt_session import Session, Subscription
 from edgewhisk.feed.payload import FORMATS
 from edgewhisk.feed.rebirth import Rebirths, command
-from edgewhisk.spi import Clock, FeedAction, Fire
+from edgewhisk.spi import Clock, FeedAction, Fire, Reach
 
 _KNOWN: Final = {
     "topic": "topic filter with +, #, or {name} for a level that becomes a parameter; also $share/GROUP/...",
@@ -47,9 +48,14 @@ class MqttFeed:
         clock: Clock,
         dead: DeadLetters,
         origins: Sequence[str],
+        may_read: Callable[[str, str], bool],
     ) -> None:
-        """`links` by broker, the one of `[mqtt]` under ""."""
+        """`links` by broker, the one of `[mqtt]` under "".
+
+        `may_read`: whether a subject may read a topic that a device announced.
+        """
         self.dead = dead
+        self._may_read = may_read
         self._clock = clock
         self.sessions = {
             name: Session(name, link, fire, clock, dead, origins) for name, link in links.items()
@@ -74,6 +80,12 @@ class MqttFeed:
             checked["topic"] = parameters["topic"]
         return checked
 
+    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+        """See `spi.Feed`."""
+        del action
+        profile = _profile(parameters["profile"]) if "profile" in parameters else None
+        return [Reach("mqtt", one.plain) for one in _patterns(parameters, profile)]
+
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`."""
         del action
@@ -82,14 +94,13 @@ class MqttFeed:
         if session is None:
             raise FeedError(f"broker {parameters['broker']!r} is not configured any more")
         profile = _profile(parameters["profile"]) if "profile" in parameters else None
-        topics = [parameters["topic"]] if "topic" in parameters else profile.topics if profile else ()
         decode, learn = learner(profile) if profile else (None, frozenset)
         if decode is not None and profile is not None and profile.decoding == "sparkplug":
             decode = self._reborn(session, decode)
         session.add(
             Subscription(
                 trigger,
-                tuple(pattern(topic) for topic in topics),
+                _patterns(parameters, profile),
                 parameters["qos"],
                 parameters["format"],
                 parameters.get("retained", True),
@@ -97,6 +108,7 @@ class MqttFeed:
                 profile,
                 decode,
                 learn,
+                partial(self._may_read, trigger.namespace),
             )
         )
 
@@ -182,6 +194,12 @@ def _how(parameters: Mapping[str, Any]) -> dict[str, Any]:
         if given is not usual:
             checked[key] = given
     return checked
+
+
+def _patterns(parameters: Mapping[str, Any], profile: Profile | None) -> tuple[Pattern, ...]:
+    """What is subscribed to."""
+    topics = [parameters["topic"]] if "topic" in parameters else profile.topics if profile else ()
+    return tuple(pattern(topic) for topic in topics)
 
 
 def _profile(name: object) -> Profile:

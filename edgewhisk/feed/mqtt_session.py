@@ -21,7 +21,7 @@ from edgewhisk.dead_letters import DeadLetters, Letter
 from edgewhisk.device.decode import Decode, Learn, Undecodable
 from edgewhisk.device.decode import payload as decoded
 from edgewhisk.device.profile import Profile
-from edgewhisk.device.topics import Pattern, pattern
+from edgewhisk.device.topics import Pattern
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.topics import matches
@@ -58,6 +58,8 @@ class Subscription:
     profile: Profile | None = None
     decode: Decode | None = None
     learn: Learn = frozenset
+    may_read: Callable[[str], bool] = lambda _: False  # whether a learned topic is granted
+    ungranted: frozenset[str] = frozenset()  # learned topics that are not
     delivered: int = 0
     garbage: Garbage = field(default_factory=Garbage)
 
@@ -160,7 +162,7 @@ class Session:
             "broker": self.address,
             "topic": ", ".join(one.filter for one in found.patterns),
             "delivered": found.delivered,
-            "last_error": self.last_error or refused,
+            "last_error": self.last_error or refused or _ungranted(found),
             **found.garbage.describe(),
             **self.counts,
         }
@@ -323,9 +325,13 @@ class Session:
 
     def _learn(self, found: Subscription) -> None:
         """Subscribe to topics that the devices of a profile announced."""
-        known = {one.filter for one in found.patterns}
-        new = tuple(pattern(topic) for topic in sorted(found.learn() - known))
-        if new:
+        learned = found.learn()
+        fresh = learned - {one.filter for one in found.patterns} - found.ungranted
+        if not fresh:
+            return
+        granted = {topic for topic in fresh if found.may_read(topic)}
+        found.ungranted = (found.ungranted & learned) | (fresh - granted)
+        if new := tuple(Pattern(topic, ()) for topic in sorted(granted)):
             found.patterns += new
             self._routes.clear()
             for one in new:
@@ -362,6 +368,12 @@ class Session:
 
 def _route(found: Subscription, fitting: Pattern, topic: str) -> Route:
     return Route(found, members({"topic": topic, **fitting.parts(topic)}), fitting)
+
+
+def _ungranted(found: Subscription) -> str:
+    if not found.ungranted:
+        return ""
+    return f"{len(found.ungranted)} announced topics are not granted, for example {min(found.ungranted)}"
 
 
 async def _both(first: asyncio.Future[None], second: asyncio.Future[None]) -> None:

@@ -29,7 +29,7 @@ from edgewhisk.feed import ports
 from edgewhisk.feed.port import Port, PortSettings, send
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import Serial
-from edgewhisk.spi import Clock, FeedAction, Fire
+from edgewhisk.spi import Clock, FeedAction, Fire, Reach
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +76,11 @@ class SerialFeed:
         profile = self._profile(port, kind)
         self._settings(port, profile)
         return {"port": port, "profile": profile.name}
+
+    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+        """See `spi.Feed`."""
+        del action
+        return [Reach("serial", parameters["port"])]
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`."""

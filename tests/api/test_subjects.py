@@ -7,11 +7,12 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.path.gateway import Answer, Gateway, until
+from tests.path.gateway import Answer, Gateway, gateway, until
 
 As = Callable[..., Answer]
 
@@ -23,8 +24,7 @@ def subject(made: Gateway, *words: str, code: int = 0) -> str:
     return done.stdout if code == 0 else done.stderr
 
 
-@pytest.fixture(scope="module")
-def other(made: Gateway) -> As:
+def plant(made: Gateway) -> As:
     """Call as a second subject, `plant`."""
     key = subject(made, "add", "plant").splitlines()[-1]
     header = "Basic " + base64.b64encode(key.encode()).decode()
@@ -34,6 +34,11 @@ def other(made: Gateway) -> As:
 
     until(lambda: call("GET", "_/actions").status == 200, what="the gateway knows the subject")
     return call
+
+
+@pytest.fixture(scope="module")
+def other(made: Gateway) -> As:
+    return plant(made)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -151,6 +156,44 @@ def test_rates_are_each_namespaces_own(tmp_path_factory: pytest.TempPathFactory)
         assert made.call("GET", "_/actions").status == 200
     finally:
         made.stop()
+
+
+def test_feeds_of_a_subject_read_only_what_is_granted(tmp_path: Path) -> None:
+    settings = '[mqtt]\nurl = "mqtt://127.0.0.1:1"\n[grants.plant]\nmqtt = ["plant/#"]\n'
+    path = "whisk.system/actions/{}?blocking=true&result=true"
+    with gateway(tmp_path, settings) as made:
+        ask = plant(made)
+        assert ask("PUT", "_/triggers/t", {}).status == 200
+
+        def feed(event: str, name: str = "mqtt/message", **given: Any) -> Answer:
+            return ask("POST", path.format(name), {"lifecycleEvent": event, "triggerName": "t", **given})
+
+        for name, given, line in (
+            ("mqtt/message", {"topic": "#"}, 'mqtt # is not granted to plant ([grants.plant]  mqtt = ["#"])'),
+            ("mqtt/message", {"topic": "$share/g/office/{room}"}, "mqtt office/+ is not granted to plant"),
+            ("serial/reading", {"port": "/dev/x", "profile": "nova/sds011"}, "serial /dev/x is not granted"),
+        ):
+            answer = feed("CREATE", name, **given)
+            assert answer.status == 502, answer  # as any error of an action
+            assert line in answer.body["error"]
+        binding = {"namespace": "whisk.system", "name": "mqtt"}
+        held = [{"key": "topic", "value": "office/a"}]
+        assert ask("PUT", "_/packages/mine", {"binding": binding, "parameters": held}).status == 200
+        asked = {"lifecycleEvent": "CREATE", "triggerName": "t"}
+        answer = ask("POST", "_/actions/mine/message?blocking=true&result=true", asked)
+        assert "mqtt office/a is not granted to plant" in answer.body["error"]
+        assert made.status()["feeds"] == []
+        assert feed("CREATE", topic="plant/{line}/celsius").status == 200
+        made.feed("all", "mqtt/message", topic="#")  # guest's
+        made.stop()
+        made.config.write_text(made.config.read_text().replace("plant/#", "office/#"))
+        made.start()
+        told = {one["trigger"]: one for one in made.status()["feeds"]}
+        assert told["/plant/t"]["state"] == "failed"
+        assert "mqtt plant/+/celsius is not granted to plant" in told["/plant/t"]["last_error"]
+        assert told["/guest/all"]["topic"] == "#"
+        assert feed("READ").body["status"]["state"] == "failed"
+        assert feed("UPDATE", topic="office/a").body["status"]["topic"] == "office/a"
 
 
 def test_the_verbs_of_subjects(made: Gateway, other: As) -> None:

@@ -64,6 +64,7 @@ def test_every_fault_of_a_configuration_is_named(tmp_path: Path) -> None:
         ("[api]\naccess_log = 5", "api.access_log: must be true or false, not 5"),
         ("[api]\ntls_cert = '/c.pem'", "api.tls_cert: and api.tls_key are needed together"),
         ("[api]\nhost = '0.0.0.0'", "keys would cross the network in clear"),
+        ("[grants.b]\nmqtt = ['a/#/b']", "grants.b.mqtt: topic 'a/#/b': '#' must be alone"),
         ("[api", "is not valid TOML"),
         ("api = 5", "api: must be a table"),
         ("serial = 5", "serial: must hold tables"),

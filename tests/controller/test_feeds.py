@@ -16,26 +16,34 @@ from edgewhisk.clock import SystemClock
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.feeds import Feeds
 from edgewhisk.controller.triggers import Triggers
+from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.entity.identity import AuthKey, Identity
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
-from edgewhisk.errors import FeedError
+from edgewhisk.errors import FeedError, NotGranted
 from edgewhisk.feed.couchdb import CouchFeed
 from edgewhisk.feed.cron import AlarmsFeed
+from edgewhisk.feed.file import FileFeed
+from edgewhisk.feed.http import HttpFeed
+from edgewhisk.feed.modbus import ModbusFeed
+from edgewhisk.feed.mqtt import MqttFeed
+from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.feed.serial import SerialFeed
 from edgewhisk.feed.shaped import ShapedFire
-from edgewhisk.settings import Serial
+from edgewhisk.settings import File, Grants, Serial
 from edgewhisk.spi import Feed
 from tests.fakes.fire import RecordingFire
 
 GUEST = Identity("guest", "guest", AuthKey("0" * 8 + "-0000-0000-0000-" + "0" * 12, "k" * 64))
+PLANT = Identity("plant", "plant", GUEST.auth)
+ITS = parse_name("/plant/one", "_")
 ONE, OTHER = (parse_name(f"/guest/{name}", "_") for name in ("one", "other"))
 
 
 class Made:
     """Feeds on a directory, and the triggers `one` and `other`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, grants: Mapping[str, Grants]) -> None:
         clock = SystemClock()
         self.artifacts, self.shelf = Artifacts.open(folder / "entities"), Shelf.open(folder / "shelf")
         self.entities = Entities(self.artifacts)
@@ -44,21 +52,35 @@ class Made:
         shaped = ShapedFire(self.fire, clock, self.shelf)
         self.alarms = AlarmsFeed(shaped, clock, self.shelf)
         self.serial = SerialFeed({"bus": Serial("/dev/none")}, shaped, clock)
-        sources: list[Feed] = [self.alarms, self.serial, CouchFeed(shaped, clock, self.shelf)]
-        self.feeds = Feeds(self.entities, sources, shaped)
+        links, dead = {"": MqttLink("127.0.0.1", 1, "x")}, DeadLetters(self.shelf, clock)
+        sources: list[Feed] = [
+            self.alarms,
+            self.serial,
+            CouchFeed(shaped, clock, self.shelf),
+            MqttFeed(links, shaped, clock, dead, [], lambda _subject, _topic: False),
+            ModbusFeed({}, shaped, clock),
+            FileFeed({"log": File(folder / "log.sqlite")}, shaped, clock, self.shelf),
+            HttpFeed(shaped, clock),
+        ]
+        self.feeds = Feeds(self.entities, sources, shaped, grants)
         self.triggers = Triggers(self.entities, Limits(), clock, self.feeds.stop)
 
     async def ask(self, event: str, feed: str, trigger: str = "one", **given: Any) -> Mapping[str, Any]:
+        return await self.ask_as(GUEST, event, feed, trigger, **given)
+
+    async def ask_as(
+        self, caller: Identity, event: str, feed: str, trigger: str = "one", **given: Any
+    ) -> Mapping[str, Any]:
         asked = {"lifecycleEvent": event, "triggerName": trigger, **given}
-        return await self.feeds.invoke(GUEST, feed, asked)
+        return await self.feeds.invoke(caller, feed, asked)
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Made]:
-    made = Made(folder)
-    for name in (ONE, OTHER):
+async def opened(folder: Path, grants: Mapping[str, Grants]) -> AsyncIterator[Made]:
+    made = Made(folder, grants)
+    for owner, name in ((GUEST, ONE), (GUEST, OTHER), (PLANT, ITS)):
         if made.entities.triggers.find(name) is None:
-            await made.triggers.put(GUEST, name, {}, overwrite=False)
+            await made.triggers.put(owner, name, {}, overwrite=False)
     try:
         yield made
     finally:
@@ -66,10 +88,18 @@ async def opened(folder: Path) -> AsyncIterator[Made]:
         made.artifacts.close()
 
 
-def play(folder: Path, *lives: Callable[[Made], Awaitable[None]]) -> None:
+Life = Callable[[Made], Awaitable[None]]
+
+
+def play(folder: Path, *lives: Life, **grants: Grants) -> None:
+    """One life after the other, on what the one before left; `grants` by subject."""
+    play_granted(folder, *((life, grants) for life in lives))
+
+
+def play_granted(folder: Path, *lives: tuple[Life, Mapping[str, Grants]]) -> None:
     async def run() -> None:
-        for life in lives:
-            async with opened(folder) as made:
+        for life, grants in lives:
+            async with opened(folder, grants) as made:
                 await life(made)
 
     asyncio.run(run())
@@ -125,3 +155,140 @@ def test_a_password_is_not_shown(tmp_path: Path) -> None:
         assert made.entities.feeds["guest/one"]["parameters"]["password"] == "secret"
 
     play(tmp_path, scene)
+
+
+PROFILE = "homeassistant/discovery"
+METER = "eastron/sdm120"
+
+
+@pytest.mark.parametrize(
+    ("feed", "given", "kind", "name", "within"),
+    [
+        ("mqtt/message", {"topic": "plant/#"}, "mqtt", "plant/#", "plant/#"),
+        ("mqtt/message", {"topic": "$share/g/plant/{line}/t"}, "mqtt", "plant/+/t", "plant/#"),
+        ("mqtt/message", {"topic": "plant/a", "profile": PROFILE}, "mqtt", "plant/a", "plant/+"),
+        ("mqtt/message", {"profile": PROFILE}, "mqtt", "homeassistant/+/+/config", "homeassistant/#"),
+        ("serial/reading", {"port": "bus", "profile": "nova/sds011"}, "serial", "bus", "bus"),
+        ("serial/reading", {"port": "/dev/none", "profile": "nova/sds011"}, "serial", "/dev/none",
+         "/dev/none"),
+        ("modbus/reading", {"host": "10.0.0.5:1502", "profile": METER}, "modbus", "10.0.0.5:1502",
+         "10.0.0.5:1502"),
+        ("modbus/reading", {"port": "/dev/none", "profile": METER}, "modbus", "/dev/none", "/dev/none"),
+        ("changes/file", {"file": "log", "table": "t"}, "files", "log", "log"),
+        ("changes/couchdb", {"url": "http://DB.example.com:5984", "db": "d"}, "http", "db.example.com",
+         "db.example.com"),
+    ],
+)  # fmt: skip
+def test_a_subject_feeds_only_from_what_is_granted(
+    tmp_path: Path, feed: str, given: Mapping[str, Any], kind: str, name: str, within: str
+) -> None:
+    def refused(made: Made, event: str = "CREATE") -> Awaitable[Mapping[str, Any]]:
+        return made.ask_as(PLANT, event, feed, **given)
+
+    async def without(made: Made) -> None:
+        with pytest.raises(NotGranted) as caught:
+            await refused(made)
+        assert caught.value.message == f"{kind} {name} is not granted to plant"
+        assert caught.value.hint == f'[grants.plant]  {kind} = ["{name}"]'
+        assert made.entities.feeds == {}
+        assert made.feeds.feeds[feed][0].describe(ITS) == {}
+        await made.ask("CREATE", feed, **given)  # guest may everything
+        await made.ask("DELETE", feed)
+
+    async def granted(made: Made) -> None:
+        told = await made.ask_as(PLANT, "CREATE", feed, **given)
+        assert told["status"]["state"] != "failed"
+        assert set(made.entities.feeds) == {"plant/one"}
+
+    held = dict.fromkeys(("mqtt", "serial", "modbus", "http", "files"), ("else",))
+    play_granted(
+        tmp_path,
+        (without, {}),
+        (without, {"plant": Grants(**held)}),
+        (without, {"plant": Grants(**{**held, kind: ()}), "other": Grants(**{kind: (within,)})}),
+        (granted, {"plant": Grants(**{kind: (within,)})}),
+    )
+
+
+def test_each_topic_of_a_profile_must_be_granted(tmp_path: Path) -> None:
+    async def scene(made: Made) -> None:
+        with pytest.raises(NotGranted, match=r"mqtt homeassistant/\+/\+/\+/config is not granted to plant"):
+            await made.ask_as(PLANT, "CREATE", "mqtt/message", profile=PROFILE)
+
+    play(tmp_path, scene, plant=Grants(mqtt=("homeassistant/+/+/config",)))
+
+
+def test_what_reaches_nothing_needs_no_grant(tmp_path: Path) -> None:
+    async def scene(made: Made) -> None:
+        await made.ask_as(PLANT, "CREATE", "http/post")
+        await made.ask_as(PLANT, "DELETE", "http/post")
+        await made.ask_as(PLANT, "CREATE", "alarms/interval", minutes=5)
+
+    play(tmp_path, scene)
+
+
+def test_guest_is_held_to_a_section_of_its_own(tmp_path: Path) -> None:
+    async def scene(made: Made) -> None:
+        await made.ask("CREATE", "mqtt/message", topic="a/b")
+        with pytest.raises(NotGranted, match="mqtt c is not granted to guest"):
+            await made.ask("CREATE", "mqtt/message", "other", topic="c")
+
+    play(tmp_path, scene, guest=Grants(mqtt=("a/#",)))
+
+
+def test_an_update_to_what_is_not_granted_changes_nothing(tmp_path: Path) -> None:
+    async def scene(made: Made) -> None:
+        await made.ask_as(PLANT, "CREATE", "mqtt/message", topic="plant/a")
+        for paused in (False, True):
+            if paused:
+                await made.ask_as(PLANT, "PAUSE", "mqtt/message")
+            with pytest.raises(NotGranted):
+                await made.ask_as(PLANT, "UPDATE", "mqtt/message", topic="office/a")
+            assert made.entities.feeds["plant/one"]["parameters"]["topic"] == "plant/a"
+        told = await made.ask_as(PLANT, "UNPAUSE", "mqtt/message")
+        assert told["status"]["topic"] == "plant/a"
+
+    play(tmp_path, scene, plant=Grants(mqtt=("plant/#",)))
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_stored_feed_that_is_not_granted_any_more_is_told(tmp_path: Path, paused: bool) -> None:
+    why = 'mqtt plant/a is not granted to plant ([grants.plant]  mqtt = ["plant/a"])'
+    failed = {"state": "failed", "last_error": why}
+
+    async def first(made: Made) -> None:
+        await made.ask_as(PLANT, "CREATE", "mqtt/message", topic="plant/a")
+        await made.ask("CREATE", "mqtt/message", topic="plant/a")
+        if paused:
+            await made.ask_as(PLANT, "PAUSE", "mqtt/message")
+
+    async def second(made: Made) -> None:
+        mqtt = made.feeds.feeds["mqtt/message"][0]
+        assert await made.feeds.restore() == [f"feed of trigger /plant/one: {why}"]
+        told = {one["trigger"]: one for one in made.feeds.describe()}
+        assert told["/plant/one"] == {"trigger": "/plant/one", "feed": "mqtt/message", **failed}
+        assert told["/guest/one"]["topic"] == "plant/a"
+        for event in ("UPDATE", "UNPAUSE"):
+            with pytest.raises(NotGranted, match="mqtt plant/a"):
+                await made.ask_as(PLANT, event, "mqtt/message", qos=0)
+            assert mqtt.describe(ITS) == {}
+            assert (await made.ask_as(PLANT, "READ", "mqtt/message"))["status"] == failed
+        with pytest.raises(NotGranted, match="mqtt cellar is not granted"):
+            await made.ask_as(PLANT, "UPDATE", "mqtt/message", topic="cellar")
+        changed = await made.ask_as(PLANT, "UPDATE", "mqtt/message", topic="office/a")
+        assert changed["status"]["state"] == ("paused" if paused else "connecting")
+        await made.ask_as(PLANT, "UNPAUSE", "mqtt/message")
+        assert mqtt.describe(ITS)["topic"] == "office/a"
+
+    async def third(made: Made) -> None:
+        await made.feeds.restore()
+        await made.ask_as(PLANT, "DELETE", "mqtt/message")
+        assert set(made.entities.feeds) == {"guest/one"}
+        assert [one["trigger"] for one in made.feeds.describe()] == ["/guest/one"]
+
+    play_granted(
+        tmp_path,
+        (first, {"plant": Grants(mqtt=("plant/#",))}),
+        (second, {"plant": Grants(mqtt=("office/#",))}),
+        (third, {}),
+    )

@@ -49,12 +49,19 @@ needs_mosquitto = pytest.mark.skipif(
 
 @asynccontextmanager
 async def feed(
-    port: int, fire: RecordingFire, origins: Sequence[str] = (), *, subscribe: str = "t/+", **link: Any
+    port: int,
+    fire: RecordingFire,
+    origins: Sequence[str] = (),
+    *,
+    subscribe: str = "t/+",
+    may_read: Callable[[str, str], bool] = lambda _subject, _topic: True,
+    **link: Any,
 ) -> AsyncIterator[Made]:
     with tempfile.TemporaryDirectory() as folder:
         shelf = Shelf.open(Path(folder))
         links = {"": MqttLink("127.0.0.1", port, link.pop("client_id", "edge-under-test"), **link)}
-        made = MqttFeed(links, fire, SystemClock(), DeadLetters(shelf, SystemClock()), origins)
+        dead = DeadLetters(shelf, SystemClock())
+        made = MqttFeed(links, fire, SystemClock(), dead, origins, may_read)
         if subscribe:
             kind = "text" if subscribe.startswith("gateways") else "json"
             checked = made.check("mqtt/message", {"topic": subscribe, "format": kind})
@@ -84,7 +91,7 @@ def unconnected(**more: Any) -> MqttFeed:
     with tempfile.TemporaryDirectory() as folder:
         dead = DeadLetters(Shelf.open(Path(folder)), SystemClock())
     links = {"": MqttLink("127.0.0.1", 1, "x"), **more}
-    return MqttFeed(links, RecordingFire(), SystemClock(), dead, [])
+    return MqttFeed(links, RecordingFire(), SystemClock(), dead, [], lambda _subject, _topic: True)
 
 
 async def state(made: Session, wanted: str, connects: int = 1) -> None:
@@ -313,6 +320,42 @@ def test_overlapping_filters_fire_each_trigger_once_on_the_embedded_broker() -> 
             await broker.stop()
 
     asyncio.run(play())
+
+
+@needs_mosquitto
+def test_announced_topics_are_read_only_where_they_are_granted(tmp_path: Path) -> None:
+    def may_read(subject: str, topic: str) -> bool:
+        return subject == "guest" and topic in ("home/a", "{level}/b")
+
+    async def play(port: int) -> None:
+        fire = RecordingFire()
+        announced = {
+            "a": {"stat_t": "home/a"},
+            "b": {"stat_t": "secret/x"},
+            "c": {"~": "#", "stat_t": "~"},  # would be all topics
+            "d": {"stat_t": "$share/g/home/a"},
+            "e": {"stat_t": "$share/g"},
+            "f": {"stat_t": "{level}/b"},  # no filter with a named level: a topic
+        }
+        async with feed(port, fire, subscribe="", may_read=may_read) as made:
+            wish = made.feed.check("mqtt/message", {"profile": "homeassistant/discovery"})
+            await made.feed.add(TRIGGER, "mqtt/message", wish)
+            states = [Message(topic, b"5", 1, True) for topic in ("secret/x", "home/a", "z/b")]
+            configs = [
+                Message(f"homeassistant/sensor/{name}/config", orjson.dumps(config), 1)
+                for name, config in announced.items()
+            ]
+            assert await made.feed.publish("", [*states, *configs]) == {}
+            await fire.count(1)
+            await counted(made, "received", len(configs) + 1)
+            told = made.feed.describe(TRIGGER)
+            own = "homeassistant/+/+/config, homeassistant/+/+/+/config"
+            assert told["topic"] == f"{own}, home/a, {{level}}/b"
+            assert told["last_error"] == "1 announced topics are not granted, for example secret/x"
+            assert told["state"] == "running"
+            assert [orjson.loads(one.payload)["topic"] for one in fire.events] == ["home/a"]
+
+    with_mosquitto(tmp_path, play)
 
 
 def test_garbage_is_counted_and_does_not_come_round(tmp_path: Path) -> None:

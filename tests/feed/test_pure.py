@@ -11,7 +11,7 @@ from apscheduler.triggers.cron import CronTrigger
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.entity.topics import check_filter, matches
+from edgewhisk.entity.topics import check_filter, covers, matches
 from edgewhisk.errors import FeedError
 from edgewhisk.feed import schedule
 from edgewhisk.feed.backoff import Backoff
@@ -40,7 +40,63 @@ def test_filters_match_as_the_specification_says(levels: list[str], rest: bool, 
         assert matches("/".join(pattern), topic) == expected
 
 
-@pytest.mark.parametrize("wrong", ["", None, 5, "a/#/b", "a#", "a+/b", "x\0", "y" * 70000])
+FILTER = st.builds(
+    lambda levels, rest: "/".join([*levels, "#"] if rest else levels or ["+"]),
+    st.lists(LEVEL | st.just("+"), max_size=4),
+    st.booleans(),
+).filter(bool)
+
+
+def witnesses(narrow: str) -> list[str]:
+    """Topics that a filter matches: if another one matches them all, it matches whatever the filter does."""
+    levels = ["new" if level == "+" else level for level in narrow.split("/")]
+    if levels[-1] != "#":
+        return ["/".join(levels)]
+    tails = [[], ["new"], ["new"] * 6]
+    return ["/".join([*levels[:-1], *tail]) for tail in tails if levels[:-1] or tail]
+
+
+@given(FILTER, FILTER, TOPIC)
+def test_whatever_a_covered_filter_matches_the_covering_one_matches(
+    wide: str, narrow: str, topic: str
+) -> None:
+    found = [one for one in [topic, *witnesses(narrow)] if matches(narrow, one)]
+    assert set(witnesses(narrow)) <= set(found)
+    assert covers(wide, narrow) == all(matches(wide, one) for one in witnesses(narrow))
+    if covers(wide, narrow):
+        assert all(matches(wide, one) for one in found)
+
+
+@given(FILTER, FILTER, FILTER)
+def test_covering_is_an_order(one: str, two: str, three: str) -> None:
+    assert covers(one, one)
+    assert covers("#", one) == (one[0] != "$")
+    if covers(one, two) and covers(two, three):
+        assert covers(one, three)
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "covered"),
+    [
+        ("plant/#", "plant", True),
+        ("plant/#", "plant/+/#", True),
+        ("plant/+", "plant/#", False),
+        ("plant/+/#", "plant/#", False),  # which matches plant, too
+        ("plant/+", "plant/a", True),
+        ("plant/a", "plant/+", False),
+        ("+/#", "#", True),
+        ("+", "#", False),
+        ("#", "$SYS/broker", False),
+        ("+/broker", "$SYS/broker", False),
+        ("$SYS/#", "$SYS/+", True),
+        ("plant", "plants", False),
+    ],
+)
+def test_covering(wide: str, narrow: str, covered: bool) -> None:
+    assert covers(wide, narrow) == covered
+
+
+@pytest.mark.parametrize("wrong", ["", None, 5, "a/#/b", "a#", "a+/b", "x\0", "y" * 70000, "$share/g/"])
 def test_wrong_filters(wrong: object) -> None:
     with pytest.raises(FeedError):
         check_filter(wrong)

@@ -187,9 +187,8 @@ def test_mqtt_profiles_over_a_broker(delivery: str, tmp_path: Path) -> None:
     async def play(port: int) -> list[dict[str, Any]]:
         fire, clock, shelf = RecordingFire(), SystemClock(), Shelf.open(tmp_path / "shelf")
         async with slow_wire(port, delivery) as wire:
-            feed = MqttFeed(
-                {"": MqttLink("127.0.0.1", wire, "reader")}, fire, clock, DeadLetters(shelf, clock), []
-            )
+            links, dead = {"": MqttLink("127.0.0.1", wire, "reader")}, DeadLetters(shelf, clock)
+            feed = MqttFeed(links, fire, clock, dead, [], lambda _subject, _topic: True)
             for name in names:
                 trigger = parse_name(f"/guest/{name.replace('/', '-')}", "_")
                 await feed.add(trigger, "mqtt/message", feed.check("mqtt/message", {"profile": name}))
