@@ -208,6 +208,8 @@ class Catalog:
 
     def _shown(self, short: Summary, index: Index) -> Iterator[tuple[Stretch, Sequence[int]]]:
         """When the records of each stretch began, as is shown now."""
+        if not short.count:  # the segment was dropped meanwhile
+            return
         ends = [*(stretch.at for stretch in short.stretches[1:]), short.count]
         for stretch, end in zip(short.stretches, ends, strict=True):
             times, boot, offset = index.times[stretch.at : end], stretch.boot, stretch.offset

@@ -173,17 +173,18 @@ class Index:
         return name, int(text[start : text.find(b",", start)]), text[at : at + 8]
 
     def summary(self) -> Summary:
-        """In short."""
+        """In short; records may be added meanwhile, by another thread."""
         count = len(self)
         if not count:
             return Summary(0, 0, 0, 0, 0, {}, b"")
-        names = dict(zip(self.named, self.counts, strict=True))
+        names = dict(zip(self.named, list(self.counts), strict=False))  # a new name comes before its count
         times = self.times[:count]
         marks = unhexlify(self.marks[: 8 * count])
-        ends = [*(stretch.at for stretch in self.stretches[1:]), count]
+        begun = [one for one in list(self.stretches) if one.at < count]
+        ends = [*(one.at for one in begun[1:]), count]
         stretches = [
             one._replace(since=min(times[one.at : end]), upto=max(times[one.at : end]))
-            for one, end in zip(self.stretches, ends, strict=True)
+            for one, end in zip(begun, ends, strict=True)
         ]
         since, upto = min(one.since for one in stretches), max(one.upto for one in stretches)
         return Summary(count, self.numbers[0], self.numbers[count - 1], since, upto, names, marks, stretches)
