@@ -99,6 +99,7 @@ class Brief:
         self._lanes: Counter[LaneKey] = Counter()  # of what is offered
         self._finishing: set[asyncio.Task[None]] = set()
         self._unsettled = 0  # events that have begun and are not on disk
+        self._landing = asyncio.Event()  # set whenever something landed
         self.flying = 0  # events that wait here, or whose last part is under way
 
     # -- calls that somebody waits for -----------------------------------------------------------
@@ -166,10 +167,16 @@ class Brief:
         if len(self._offered) == 1:
             self._go_on()
 
-    async def drain(self) -> None:
-        """Wait for what is under way."""
-        while self._finishing:
-            await asyncio.wait(self._finishing)
+    async def drain(self, seconds: float) -> bool:
+        """Wait until nothing waits here or is under way; false if it took longer than `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self.flying:
+                    self._landing.clear()
+                    await self._landing.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _go_on(self) -> None:
         """Run what was offered, as far as time and the disk allow."""
@@ -191,8 +198,8 @@ class Brief:
         self._offered = deque(events for events in self._offered if events.lane != lane)
         del self._lanes[lane]
         for events in given:
-            self.flying -= len(events.messages)
             self._hands.take_events(events)
+            self._lands(len(events.messages))
 
     def _leave(self, run: _Run) -> None:
         """Take the messages of a run out of what is offered."""
@@ -293,11 +300,15 @@ class Brief:
         )
 
     def _recorded(self, count: int, waiting: Waiting, error: StorageError | None) -> None:
-        self.flying -= count
-        self._hands.landed()
+        self._lands(count)
         if error is not None:
             self._hands.refused(count, error)
         self._settle(waiting, error)
+
+    def _lands(self, count: int) -> None:
+        self.flying -= count
+        self._landing.set()
+        self._hands.landed()
 
     def _settle(self, waiting: Waiting, error: StorageError | None) -> None:
         self._unsettled -= len(waiting.origins)

@@ -8,7 +8,6 @@ only when something has waited for `RELIEF`: behind a slow action nobody waits l
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -187,11 +186,12 @@ class Invoker:
     async def drain(self, seconds: float) -> bool:
         """Wait until everything queued has been run; false if it took longer than `seconds`."""
         end = self._clock.monotonic() + seconds
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._brief.drain()
-        left = max(0.0, end - self._clock.monotonic())
-        return await asyncio.to_thread(self._wait_idle, left) and not self._brief.flying
+        while (left := end - self._clock.monotonic()) > 0 and await self._brief.drain(left):
+            left = max(0.0, end - self._clock.monotonic())
+            idle = await asyncio.to_thread(self._wait_idle, left)
+            if not idle or not self._brief.flying:  # a worker may have handed something over
+                return idle
+        return False
 
     async def close(self) -> None:
         """Stop the workers after the batches they hold; what is queued stays unfinished."""

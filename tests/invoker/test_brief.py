@@ -164,3 +164,14 @@ def test_a_fault_in_the_last_part_is_recorded(tmp_path: Path) -> None:
         assert made.recorded("s")[-1]["response"]["status"] == "whisk internal error"
 
     play(tmp_path, course, act)
+
+
+def test_what_waits_on_the_loop_is_run_before_the_gateway_stops(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        await made.make()
+        await warm(made)
+        made.controller([event(number, durable=False) for number in range(60, 4000)])
+        assert await made.invoker.drain(20)
+        assert made.numbers() == list(range(4000))
+
+    play(tmp_path, course)
