@@ -25,6 +25,7 @@ from edgewhisk.errors import FeedError
 from edgewhisk.feed import couchdb as module
 from edgewhisk.feed.couchdb import CouchFeed, Database
 from tests.fakes.fire import RecordingFire
+from tests.feed.running import running
 from tests.path.gateway import free_port
 
 T = parse_name("/guest/t", "_")
@@ -67,17 +68,6 @@ def put(url: str, body: Any = None, method: str = "PUT") -> Any:
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
-
-
-@contextlib.asynccontextmanager
-async def running(made: Any, shelf: Shelf) -> AsyncIterator[Any]:
-    task = asyncio.create_task(made.run())
-    try:
-        yield made
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await shelf.close()
 
 
 async def state(made: Any, wanted: str) -> dict[str, Any]:

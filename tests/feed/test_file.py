@@ -20,19 +20,9 @@ from edgewhisk.errors import FeedError
 from edgewhisk.feed.file import PAUSE, FileFeed
 from edgewhisk.settings import File
 from tests.fakes.fire import RecordingFire
+from tests.feed.running import running
 
 T = parse_name("/guest/t", "_")
-
-
-@contextlib.asynccontextmanager
-async def running(made: Any, shelf: Shelf) -> AsyncIterator[Any]:
-    task = asyncio.create_task(made.run())
-    try:
-        yield made
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await shelf.close()
 
 
 def test_rows_of_sqlite_and_tinydb(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from edgewhisk.feed import ports
 from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.settings import Serial
 from tests.fakes.fire import RecordingFire
+from tests.feed.running import running
 from tests.path.gateway import free_port
 
 FIRST, SECOND, DEAD = (parse_name(f"/guest/{name}", "_") for name in ("first", "second", "dead"))
@@ -101,12 +102,8 @@ async def served(server: Any) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def feed(fire: RecordingFire, **sections: Serial) -> AsyncIterator[ModbusFeed]:
     made = ModbusFeed(sections, fire, SystemClock())
-    task = asyncio.create_task(made.run())
-    try:
+    async with running(made):
         yield made
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def ask(made: ModbusFeed, trigger: Any, **parameters: Any) -> None:

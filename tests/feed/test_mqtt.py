@@ -37,6 +37,7 @@ from edgewhisk.links import mqtt_link
 from edgewhisk.settings import Mqtt
 from tests.fakes.fire import RecordingFire
 from tests.feed.certificates import Authority
+from tests.feed.running import running
 from tests.path.gateway import MOSQUITTO, mosquitto
 from tests.path.publisher import publish
 
@@ -66,14 +67,9 @@ async def feed(
             kind = "text" if subscribe.startswith("gateways") else "json"
             checked = made.check("mqtt/message", {"topic": subscribe, "format": kind})
             await made.add(TRIGGER, "mqtt/message", checked)
-        task = asyncio.create_task(made.run())
-        try:
+        async with running(made, shelf):
             await state(made.sessions[""], "running")
             yield Made(made, made.sessions[""])
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await shelf.close()
 
 
 class Made(NamedTuple):

@@ -26,6 +26,7 @@ from edgewhisk.feed import ports
 from edgewhisk.feed.serial import SerialFeed
 from edgewhisk.settings import Serial
 from tests.fakes.fire import RecordingFire
+from tests.feed.running import running
 
 T, OTHER = parse_name("/guest/t", "_"), parse_name("/guest/other", "_")
 LINE = b'{"temperature": 20, "humidity": 40}\n'
@@ -48,12 +49,8 @@ def plugged(link: Path) -> Iterator[int]:
 @contextlib.asynccontextmanager
 async def feed(fire: RecordingFire, **sections: Serial) -> AsyncIterator[SerialFeed]:
     made = SerialFeed(sections, fire, SystemClock())
-    task = asyncio.create_task(made.run())
-    try:
+    async with running(made):
         yield made
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def ask(made: SerialFeed, trigger: Any, port: str) -> None:

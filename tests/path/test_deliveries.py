@@ -29,21 +29,12 @@ from edgewhisk.feed.mqtt_connection import Connection, MqttLink
 from edgewhisk.feed.mqtt_packets import Message
 from tests.device.test_profiles import MODBUS, OVER_MQTT, golden
 from tests.fakes.fire import RecordingFire
+from tests.feed.running import running
 from tests.path.gateway import MOSQUITTO, mosquitto
 
 TRIGGER = parse_name("/guest/t", "_")
 DELIVERIES = ["whole", "byte by byte", "late", "too late", "lossy"]
 ENVELOPE = {"device", "port", "topic", "unit", "taken_at"}
-
-
-@contextlib.asynccontextmanager
-async def running(feed: Any) -> AsyncIterator[None]:
-    task = asyncio.create_task(feed.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 class Slave:
