@@ -47,7 +47,7 @@ from edgewhisk.controller.triggers import Triggers
 from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.device import profile as profiles
 from edgewhisk.entity.arguments import Bound
-from edgewhisk.entity.message import ActivationMessage, Outcome
+from edgewhisk.entity.message import Ran
 from edgewhisk.feed.couchdb import CouchFeed
 from edgewhisk.feed.cron import AlarmsFeed
 from edgewhisk.feed.file import FileFeed
@@ -264,8 +264,8 @@ class Daemon:
     def _make_runner(self, resolver: Resolver) -> Runner:
         """What runs actions; those of the gateway itself on the event loop."""
 
-        async def native(bound: Bound, messages: Sequence[ActivationMessage]) -> list[Outcome]:
-            return await self._controller.native(bound, messages)
+        def native(bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
+            return asyncio.ensure_future(self._controller.native(bound, namespace, payloads))
 
         def key_of(namespace: str) -> str:
             return self._subjects.of(namespace).auth.compact

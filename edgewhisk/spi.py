@@ -15,8 +15,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.arguments import Bound
+from edgewhisk.entity.call import Calls
 from edgewhisk.entity.exec import Exec
-from edgewhisk.entity.message import ActivationMessage, Outcome, TriggerEvent
+from edgewhisk.entity.message import ActivationMessage, Ran, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
@@ -327,13 +328,6 @@ class Lookup(Protocol):
         ...
 
 
-class Call(NamedTuple):
-    """One run of an action."""
-
-    arguments: bytes  # text of one JSON object
-    context: Mapping[str, str]  # `__OW_*` without the prefix, lower case: {"activation_id": ...}
-
-
 class Asker(NamedTuple):
     """On whose behalf the gateway is asked for something."""
 
@@ -378,7 +372,7 @@ class Sandbox(Protocol):
         """Raise `MalformedContent` if the code can never be loaded (not: if it merely throws). Blocks."""
         ...
 
-    def run(self, action: Action, calls: Sequence[Call], *, hasty: bool = False) -> list[Outcome]:
+    def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> Ran:
         """Run `calls` in order; one outcome each. The action's faults are outcomes, never raised.
 
         Every call has the action's own time, memory and log limits. A call that breaks a limit

@@ -26,7 +26,7 @@ from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.identity import AuthKey, Identity
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import ActivationMessage, Outcome, Status, TriggerEvent
+from edgewhisk.entity.message import Outcome, Ran, Status, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
@@ -114,10 +114,13 @@ class Stages:
         self.store.close()
         self._artifacts.close()
 
-    async def _act(self, _bound: Bound, messages: Sequence[ActivationMessage]) -> list[Outcome]:
+    def _act(self, _bound: Bound, _namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
+        return asyncio.ensure_future(self._perform(payloads))
+
+    async def _perform(self, payloads: Sequence[bytes]) -> list[Outcome]:
         assert self._native is not None
         start = self.clock.now()
-        results = await self._native([orjson.loads(message.payload) for message in messages])
+        results = await self._native([orjson.loads(payload) for payload in payloads])
         return [Outcome(Status.SUCCESS, orjson.dumps(one), (), start, self.clock.now()) for one in results]
 
 

@@ -41,7 +41,7 @@ PURE = [
     ),
     PACKAGE / "actuator" / "request.py",
     *(PACKAGE / "controller" / f"{name}.py" for name in ("firing", "entitlement")),
-    *(PACKAGE / "invoker" / f"{name}.py" for name in ("queue", "pace", "composition", "abreast")),
+    *(PACKAGE / "invoker" / f"{name}.py" for name in ("queue", "pace", "composition", "flight")),
     *(PACKAGE / "sandbox" / f"{name}.py" for name in ("abi", "outcome", "archive", "streams", "image")),
     *(
         PACKAGE / "buffer" / f"{name}.py"

@@ -215,18 +215,18 @@ class Controller:
                 "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"
             )
 
-    async def native(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Outcome]:
-        """Run an action whose code is this program, on behalf of the messages' namespace."""
+    async def native(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> list[Outcome]:
+        """Run an action whose code is this program, on behalf of a namespace."""
         start = self._clock.now()
-        given = orjson.loads(b"[%b]" % b",".join(over(bound.text, message.payload) for message in messages))
-        results = await self._results(self.system[bound.action.name], messages, given)
+        given = orjson.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
+        results = await self._results(self.system[bound.action.name], namespace, given)
         end = self._clock.now()
         return [_outcome(result, start, end) for result in results]
 
     async def _results(
-        self, system: SystemAction, messages: Sequence[ActivationMessage], given: Sequence[Any]
+        self, system: SystemAction, namespace: str, given: Sequence[Any]
     ) -> Sequence[dict[str, Any] | EdgeWhiskError]:
-        identity = self._subjects.of(messages[0].namespace)
+        identity = self._subjects.of(namespace)
         if system.many is not None and all(isinstance(one, dict) for one in given):
             return await system.many(identity, given)
         results: list[dict[str, Any] | EdgeWhiskError] = []
@@ -240,7 +240,7 @@ class Controller:
         return results
 
     async def _perform(self, system: SystemAction, bound: Bound, message: ActivationMessage) -> Answer:
-        (outcome,) = await self.native(bound, [message])
+        (outcome,) = await self.native(bound, message.namespace, [message.payload])
         record = RecordTemplate.of_action(bound.action, message, ENGINE).record(
             message, outcome, self._clock.timing
         )

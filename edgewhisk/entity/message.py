@@ -6,6 +6,7 @@ dataclass costs three times as much to build.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -73,3 +74,21 @@ class Outcome(NamedTuple):
     end: int
     init_ms: int = 0  # time to load the action, when it was not loaded yet
     timed_out: bool = False
+
+
+class Smooth(NamedTuple):
+    """What a batch of runs of one action gave if all of them succeeded and printed nothing."""
+
+    results: Sequence[bytes]  # JSON texts as in `Outcome`, in order
+    start: int  # ms since the epoch, of the batch
+    end: int
+
+
+Ran = Smooth | Sequence[Outcome]  # what a batch gave
+
+
+def outcomes_of(ran: Ran) -> Sequence[Outcome]:
+    """The outcome of each run."""
+    if not isinstance(ran, Smooth):
+        return ran
+    return [Outcome(Status.SUCCESS, result, (), ran.start, ran.end) for result in ran.results]

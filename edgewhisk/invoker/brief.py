@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.arguments import Bound
-from edgewhisk.entity.message import ActivationMessage, Outcome
+from edgewhisk.entity.message import ActivationMessage, Ran
 from edgewhisk.errors import StorageError
-from edgewhisk.invoker.abreast import Stage
+from edgewhisk.invoker.flight import Flight
 from edgewhisk.invoker.queue import LaneKey
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.spi import ActivationStore, Clock, Committed
@@ -72,6 +72,20 @@ class Offered(NamedTuple):
     accepted: Acceptance | None  # pending once for these; None: they are on disk already
 
 
+class Waiting(NamedTuple):
+    """Who waits for events to be on disk."""
+
+    messages: list[ActivationMessage]
+    accepted: list[Acceptance]
+
+    def give_up(self) -> Waiting:
+        """Who waits; told once."""
+        given = Waiting([*self.messages], [*self.accepted])
+        self.messages.clear()
+        self.accepted.clear()
+        return given
+
+
 class Hands(NamedTuple):
     """What the workers offer; called on the event loop."""
 
@@ -97,7 +111,7 @@ class Brief:
         self._writing = 0  # turns of calls whose records are on their way to the disk
         self._offered: deque[Offered] = deque()
         self._lanes: Counter[LaneKey] = Counter()  # of what is offered
-        self._finishing: set[asyncio.Task[None]] = set()
+        self._finishing: set[asyncio.Future[Ran]] = set()
         self._unsettled = 0  # events that have begun and are not on disk
         self._landing = asyncio.Event()  # set whenever something landed
         self.flying = 0  # events that wait here, or whose last part is under way
@@ -128,8 +142,8 @@ class Brief:
             bound = group[0].bound
             records: Sequence[Record] = ()
             if not self._hands.busy() and self._runner.brief(bound):
-                run = _Run(self._runner, bound, (bound,), [one.message for one in group])
-                records = run.records if self._hurry(run) else ()
+                flight = self._runner.flight(bound, (bound,), [one.message for one in group])
+                records = self._runner.records(flight) if self._hurry(flight) else ()
             waited = [(one.waiter, record) for one, record in zip(group, records, strict=False)]
             if waited:
                 self._writing += 1
@@ -185,12 +199,11 @@ class Brief:
             if self._clock.monotonic() > end:
                 self._loop.call_soon(self._go_on)
                 return
-            run = self._prepare(self._offered[0])
-            if run is None or not self._hurry(run):
+            flight = self._prepare(self._offered[0])
+            if flight is None or not self._hurry(flight):
                 self._give_back(self._offered[0].lane)
             else:
-                self._leave(run)
-                self._land(run)
+                self._land(flight, self._leave(len(flight.messages)))
 
     def _give_back(self, lane: LaneKey) -> None:
         """Leave the events of a lane to the workers."""
@@ -201,19 +214,19 @@ class Brief:
             self._hands.take_events(events)
             self._lands(len(events.messages))
 
-    def _leave(self, run: _Run) -> None:
-        """Take the messages of a run out of what is offered."""
-        left = len(run.messages)
+    def _leave(self, left: int) -> Waiting:
+        """Take the first messages out of what is offered; who waits for them."""
+        waiting = Waiting([], [])
         while left:
             events = self._offered.popleft()
             begun, rest = events.messages[:left], events.messages[left:]
             left -= len(begun)
             accepted = events.accepted
             if accepted is not None:
-                durable = [message.origin for message in begun if message.durable]
+                durable = [message for message in begun if message.durable]
                 if durable:
-                    run.origins += durable
-                    run.accepted.append(accepted)
+                    waiting.messages.extend(durable)
+                    waiting.accepted.append(accepted)
                     accepted.pending += 1
                 if not rest:
                     accepted.settle()
@@ -223,30 +236,21 @@ class Brief:
                 self._lanes[events.lane] -= 1
                 if not self._lanes[events.lane]:
                     del self._lanes[events.lane]
-        self._unsettled += len(run.origins)
+        self._unsettled += len(waiting.messages)
+        return waiting
 
-    def _land(self, run: _Run) -> None:
-        """Bring a run that has hurried to the disk; its last part may still be to come."""
-        if run.stage is None:
-            self._record(run)
-        else:
-            task = self._loop.create_task(self._finish(run, run.stage))
-            self._finishing.add(task)
-            task.add_done_callback(self._finishing.discard)
-
-    def _hurry(self, run: _Run) -> bool:
-        """Take a run to its end, or to its last part if that is the gateway's own; false if it failed."""
+    def _hurry(self, flight: Flight) -> bool:
+        """Take a flight to its end, or to its last leg if that is the gateway's own; false if it failed."""
         try:
-            while run.stage is not None and not run.stage.bound.native:
-                outcomes, records = self._runner.attempt(run.stage.bound, run.stage.messages, HURRY)
-                if not run.add(outcomes, records):
+            while (leg := flight.leg) is not None and not leg.bound.native:
+                if not flight.land(self._runner.attempt(leg, flight.messages[0].namespace, HURRY)):
                     return False
         except Exception:  # noqa: BLE001 - supervisor: the worker that takes it over tells what is wrong
             return False
         return True
 
-    def _prepare(self, first: Offered) -> _Run | None:
-        """The run of as many events of a lane as may be run together; None if there are none."""
+    def _prepare(self, first: Offered) -> Flight | None:
+        """The flight of as many events of a lane as may be run together; None if there are none."""
         bound = first.bound
         messages: list[ActivationMessage] = []
         for events in self._offered:
@@ -258,7 +262,7 @@ class Brief:
             return None
         ours = steps[:-1] if steps[-1].native else steps
         most = min((self._runner.pace.within(step.action.name) for step in ours), default=EARLY)
-        return _Run(self._runner, bound, steps, messages[:most])
+        return self._runner.flight(bound, steps, messages[:most])
 
     def _steps(self, bound: Bound, namespace: str) -> Sequence[Bound] | None:
         """The single actions that a run takes; None if they cannot all be run here.
@@ -272,31 +276,51 @@ class Brief:
             return None
         return steps
 
-    async def _finish(self, run: _Run, stage: Stage) -> None:
-        """Run the last part. If that takes its time, the events are journalled meanwhile."""
-        timer = self._loop.call_later(PROMPT, self._journal, run)
+    def _land(self, flight: Flight, waiting: Waiting) -> None:
+        """Bring a flight that has hurried to the disk; its last leg may still be to come."""
+        if flight.leg is None:
+            self._record(self._runner.records(flight), len(flight.messages), waiting)
+            return
+        running = self._runner.native(flight.leg, flight.messages[0].namespace)
+        if running.done():
+            self._finish(flight, waiting, running)
+            return
+        # If it takes its time, the events are journalled meanwhile.
+        early = self._loop.call_later(PROMPT, self._journal, waiting)
+        self._finishing.add(running)
+
+        def finish(running: asyncio.Future[Ran]) -> None:
+            self._finishing.discard(running)
+            early.cancel()
+            self._finish(flight, waiting, running)
+
+        running.add_done_callback(finish)
+
+    def _finish(self, flight: Flight, waiting: Waiting, running: asyncio.Future[Ran]) -> None:
+        """The last leg was run."""
+        messages = flight.messages
         try:
-            run.add(*await self._runner.native(stage.bound, stage.messages))
+            flight.land(running.result())
+            records = self._runner.records(flight)
         except Exception:  # noqa: BLE001 - supervisor: events outlive a fault in our own code
-            _log.exception("%s failed", stage.bound.action.name)
-            run.records = self._runner.failed(run.messages)
-        finally:
-            timer.cancel()
-        self._record(run)
+            _log.exception("%s failed", flight.bound.action.name)
+            records = self._runner.failed(messages)
+        self._record(records, len(messages), waiting)
 
-    def _journal(self, run: _Run) -> None:
-        if run.accepted:
-            durable = [message for message in run.messages if message.durable]
-            self._store.accept(durable, self._told(self._settle, run.give_up_waiting()), urgent=False)
+    def _journal(self, waiting: Waiting) -> None:
+        if waiting.messages:
+            self._store.accept(
+                list(waiting.messages), self._told(self._settle, waiting.give_up()), urgent=False
+            )
 
-    def _record(self, run: _Run) -> None:
-        """Write down what came of a run; in a hurry if more wait for that."""
-        waiting = run.give_up_waiting()
+    def _record(self, records: Sequence[Record], count: int, waiting: Waiting) -> None:
+        """Write down what came of a flight; in a hurry if more wait for that."""
+        given = waiting.give_up()
         self._store.record(
-            run.records,
-            self._told(self._recorded, len(run.messages), waiting),
+            records,
+            self._told(self._recorded, count, given),
             urgent=self._unsettled >= EARLY,
-            origins=[origin for origin in waiting.origins if origin],
+            origins=[message.origin for message in given.messages if message.origin],
         )
 
     def _recorded(self, count: int, waiting: Waiting, error: StorageError | None) -> None:
@@ -311,7 +335,7 @@ class Brief:
         self._hands.landed()
 
     def _settle(self, waiting: Waiting, error: StorageError | None) -> None:
-        self._unsettled -= len(waiting.origins)
+        self._unsettled -= len(waiting.messages)
         for accepted in waiting.accepted:
             accepted.settle(error)
         self._go_on()
@@ -324,55 +348,6 @@ class Brief:
                 self._loop.call_soon_threadsafe(partial(callback, *arguments, error))
 
         return done
-
-
-class Waiting(NamedTuple):
-    """Who waits for events to be on disk."""
-
-    origins: Sequence[str]  # one for each event
-    accepted: Sequence[Acceptance]
-
-
-class _Run:
-    """A batch of messages on its way through an action or a sequence."""
-
-    def __init__(
-        self, runner: Runner, bound: Bound, steps: Sequence[Bound], messages: Sequence[ActivationMessage]
-    ) -> None:
-        """At its first stage."""
-        self._runner = runner
-        self._bound = bound
-        self._course = runner.course(steps, messages) if bound.composed else None
-        self.messages = messages
-        self.stage: Stage | None = next(self._course) if self._course else Stage(bound, messages)
-        self.records: list[Record] = []
-        self.origins: list[str] = []  # of those that must be on disk, for who waits for that
-        self.accepted: list[Acceptance] = []
-
-    def give_up_waiting(self) -> Waiting:
-        """Who waits; told once."""
-        waiting = Waiting(self.origins, self.accepted)
-        self.origins, self.accepted = [], []
-        return waiting
-
-    def add(self, outcomes: Sequence[Outcome], records: Sequence[Record]) -> bool:
-        """The stage was run; on to the next one, if there is one.
-
-        Fewer outcomes than messages: those without are not part of it any more. False if that cannot
-        be: a sequence would have to be taken back.
-        """
-        if self.stage is not None and len(outcomes) < len(self.stage.messages):
-            if self._course is not None or not outcomes:
-                return False
-            self.messages = self.messages[: len(outcomes)]
-        self.records += records
-        self.stage = None
-        if self._course is not None:
-            try:
-                self.stage = self._course.send(outcomes)
-            except StopIteration as end:
-                self.records += self._runner.wholes(self._bound, self.messages, end.value)
-        return True
 
 
 def deliver(waited: Sequence[tuple[Waiter, Record]], error: StorageError | None) -> None:

@@ -19,7 +19,7 @@ from edgewhisk.entity.message import ActivationMessage, Outcome, Status
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import EdgeWhiskError, Forbidden
-from edgewhisk.invoker.abreast import inside_of
+from edgewhisk.invoker.flight import inside_of
 
 MISSING: Final = "Sequence component does not exist."
 SEQUENCE_TOO_LONG: Final = "Too many actions in the sequence."
@@ -83,7 +83,7 @@ class Composition:
         return self._compose(bound, message, _Account())
 
     def parts(self, bound: Bound, namespace: str) -> tuple[Bound, ...] | None:
-        """The parts of a sequence that consists of single actions only, which `abreast` can run.
+        """The parts of a sequence that consists of single actions only, which one `Flight` can run.
 
         None for conductors, for sequences of sequences, and where a part is missing or forbidden.
         """

@@ -16,7 +16,7 @@ from typing import Any, Final
 from edgewhisk.dead_letters import DeadLetters, Letter
 from edgewhisk.entity.activation import unrunnable_record
 from edgewhisk.entity.arguments import Bound
-from edgewhisk.entity.message import ActivationMessage, Outcome, Status
+from edgewhisk.entity.message import ActivationMessage, Ran, Smooth, Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.breaker import FAILURES, Breaker, Go
@@ -74,11 +74,17 @@ class Guard:
         with self._lock:
             return self._breaker.closed(bound.action.name)
 
-    def learn(self, bound: Bound, outcomes: Sequence[Outcome]) -> None:
+    def learn(self, bound: Bound, ran: Ran) -> None:
         """See how runs ended, in order."""
-        if not outcomes or (outcomes[-1].status not in FAILURES and not self._breaker.watching):
+        if isinstance(ran, Smooth):
+            last, statuses = Status.SUCCESS, iter((Status.SUCCESS,))
+        elif not ran:
             return
-        action, statuses = bound.action, (outcome.status for outcome in reversed(outcomes))
+        else:
+            last, statuses = ran[-1].status, (outcome.status for outcome in reversed(ran))
+        if last not in FAILURES and not self._breaker.watching:
+            return
+        action = bound.action
         with self._lock:
             self._breaker.ran(action.name, action.revision, statuses, self._clock.monotonic())
 

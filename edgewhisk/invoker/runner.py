@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record, RecordTemplate, unrunnable_record
 from edgewhisk.entity.arguments import Bound, over
-from edgewhisk.entity.message import ActivationMessage, Outcome, Status
+from edgewhisk.entity.call import Calls
+from edgewhisk.entity.message import ActivationMessage, Outcome, Ran, Smooth, Status, outcomes_of
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
 from edgewhisk.histogram import Histogram
-from edgewhisk.invoker.abreast import Course, Ended, abreast
 from edgewhisk.invoker.composition import Composition, Finished, Machine, Step
+from edgewhisk.invoker.flight import Flight, Leg, inside_messages
 from edgewhisk.invoker.pace import Pace
-from edgewhisk.spi import ActivationStore, Call, Clock, Sandbox
+from edgewhisk.spi import ActivationStore, Clock, Sandbox
 
 _TEMPLATES: Final = 1024
 _ACTIONS: Final = 1000
@@ -32,7 +33,8 @@ ENGINE: Final = "edgewhisk"  # what runs native actions
 GONE: Final = "The requested resource does not exist."
 BROKEN: Final = "The gateway failed to run the action; its log says why."
 
-Native = Callable[[Bound, Sequence[ActivationMessage]], Awaitable[list[Outcome]]]
+# Runs an action of the gateway itself for a namespace; the future may be done on return.
+Native = Callable[[Bound, str, Sequence[bytes]], "asyncio.Future[Ran]"]
 
 
 class Runner:
@@ -51,7 +53,7 @@ class Runner:
 
         `key_of` gives the key of a namespace.
         """
-        self.watch: Callable[[Bound, Sequence[Outcome]], None] = lambda _bound, _outcomes: None
+        self.watch: Callable[[Bound, Ran], None] = lambda _bound, _ran: None
         self.api_host = ""  # what actions get as __OW_API_HOST
         self.outcomes: Counter[Status] = Counter()
         self.by_action: Counter[tuple[str, Status]] = Counter()  # "guest/pkg/a", at most `_ACTIONS` of them
@@ -81,10 +83,15 @@ class Runner:
 
     def run(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Record]:
         """One record for each message, in order; not stored yet, those of parts are. Blocks."""
-        if not bound.composed:
-            return self._atoms(bound, messages)[1]
-        parts = self.parts(bound, messages[0].namespace)
-        return self._compose(bound, messages) if parts is None else self._abreast(bound, parts, messages)
+        parts = self.parts(bound, messages[0].namespace) if bound.composed else (bound,)
+        if parts is None:
+            return self._compose(bound, messages)
+        flight = self.flight(bound, parts, messages)
+        while (leg := flight.leg) is not None:
+            flight.land(self._run_leg(leg, messages[0].namespace))
+            if bound.composed:
+                self._store.record(self._of_leg(flight, *flight.flown[-1]), _unwatched, urgent=False)
+        return self._wholes(flight) if bound.composed else self._of_leg(flight, *flight.flown[0])
 
     def parts(self, bound: Bound, namespace: str) -> tuple[Bound, ...] | None:
         """See `Composition.parts`."""
@@ -104,46 +111,32 @@ class Runner:
             and self.ready(bound)
         )
 
-    def attempt(
-        self, bound: Bound, messages: Sequence[ActivationMessage], milliseconds: int
-    ) -> tuple[list[Outcome], list[Record]]:
+    def flight(self, bound: Bound, parts: Sequence[Bound], messages: Sequence[ActivationMessage]) -> Flight:
+        """Begin an action (its only part) or a sequence."""
+        return Flight(bound, parts, messages, self._clock.activation_ids, self._clock.now)
+
+    def attempt(self, leg: Leg, namespace: str, milliseconds: int) -> Ran:
         """Run a `brief` action, giving up at the first message that takes longer than that.
 
-        Outcomes and records of the messages before that one; the others are as if they had not begun.
+        What came of the messages before that one; the others are as if they had not begun.
         """
-        hurried = self._hurried(bound.action, milliseconds)
+        hurried = self._hurried(leg.bound.action, milliseconds)
         started = self._clock.monotonic()
-        outcomes = self._sandbox.run(hurried, self._calls(bound, messages), hasty=True)
-        self.pace.ran(bound.action.name, len(outcomes), self._clock.monotonic() - started)
-        if hurried is not bound.action and outcomes[-1].timed_out:
-            outcomes.pop()
-        return outcomes, self._records(bound, messages[: len(outcomes)], outcomes)
+        ran = self._sandbox.run(hurried, self._calls(leg, namespace), hasty=True)
+        count = len(leg.ids) if isinstance(ran, Smooth) else len(ran)
+        self.pace.ran(leg.bound.action.name, count, self._clock.monotonic() - started)
+        if isinstance(ran, Smooth) or hurried is leg.bound.action or not ran[-1].timed_out:
+            return ran
+        return ran[:-1]
 
-    async def native(
-        self, bound: Bound, messages: Sequence[ActivationMessage]
-    ) -> tuple[list[Outcome], list[Record]]:
-        """Run an action of the gateway itself; on the event loop."""
-        outcomes = await self._native(bound, messages)
-        return outcomes, self._records(bound, messages, outcomes)
+    def native(self, leg: Leg, namespace: str) -> asyncio.Future[Ran]:
+        """Run an action of the gateway itself; on the event loop. May be done on return."""
+        return self._native(leg.bound, namespace, leg.payloads)
 
-    def course(self, parts: Sequence[Bound], messages: Sequence[ActivationMessage]) -> Course:
-        """Begin a sequence of `parts`."""
-        return abreast(
-            parts, messages, self._clock.activation_ids, self._clock.now, lambda: self._clock.timing
-        )
-
-    def wholes(
-        self, bound: Bound, messages: Sequence[ActivationMessage], ends: Sequence[Ended]
-    ) -> list[Record]:
-        """The records of sequences that ended."""
-        self._count(bound, [end.outcome for end in ends])
-        timing = self._clock.timing
-        return [
-            self._template(bound, message, end.memory).whole(
-                message, end.outcome, end.duration, end.parts, timing
-            )
-            for message, end in zip(messages, ends, strict=True)
-        ]
+    def records(self, flight: Flight) -> list[Record]:
+        """The records of a flight that has ended."""
+        found = [record for leg, ran in flight.flown for record in self._of_leg(flight, leg, ran)]
+        return found + self._wholes(flight) if flight.bound.composed else found
 
     def failed(self, messages: Sequence[ActivationMessage]) -> list[Record]:
         """The records of runs that the gateway itself broke."""
@@ -161,25 +154,24 @@ class Runner:
             unrunnable_record(message, Status.APPLICATION_ERROR, GONE, now, timing) for message in messages
         ]
 
-    def _abreast(
-        self, bound: Bound, parts: Sequence[Bound], messages: Sequence[ActivationMessage]
-    ) -> list[Record]:
-        course = self.course(parts, messages)
-        stage = next(course)
-        while True:
-            outcomes = self._stage(stage.bound, stage.messages)
-            try:
-                stage = course.send(outcomes)
-            except StopIteration as end:
-                return self.wholes(bound, messages, end.value)
-
-    def _stage(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Outcome]:
-        """Run a part for some messages and store the records."""
+    def _run_leg(self, leg: Leg, namespace: str) -> Ran:
+        """Run a part for some messages, on a worker."""
+        action = leg.bound.action
         with self._compiled:
-            self._compiled.wait_for(lambda: self.ready(bound))
-        outcomes, records = self._atoms(bound, messages)
-        self._store.record(records, _unwatched, urgent=False)
-        return outcomes
+            self._compiled.wait_for(lambda: self.ready(leg.bound))
+        if leg.bound.native:
+            return asyncio.run_coroutine_threadsafe(self._waited(leg, namespace), self._loop).result()
+        started = self._clock.monotonic()
+        ran = self._sandbox.run(action, self._calls(leg, namespace))
+        self.pace.ran(action.name, len(leg.ids), self._clock.monotonic() - started)
+        with self._lock:
+            if len(self._loaded) >= _ACTIONS:
+                self._loaded.clear()
+            self._loaded[action.name] = action.revision
+        return ran
+
+    async def _waited(self, leg: Leg, namespace: str) -> Ran:
+        return await self.native(leg, namespace)
 
     def _hurried(self, action: Action, milliseconds: int) -> Action:
         """`action` with less time; itself if it has no more anyway."""
@@ -228,54 +220,51 @@ class Runner:
             groups.setdefault((step.bound.action.revision, step.bound.binding), []).append(at)
         answers: dict[int, Outcome | None] = {}
         for places in groups.values():
-            outcomes = self._stage(steps[places[0]].bound, [steps[at].message for at in places])
-            answers.update(zip(places, outcomes, strict=True))
+            messages = [steps[at].message for at in places]
+            bound = steps[places[0]].bound
+            flight = self.flight(bound, (bound,), messages)
+            while (leg := flight.leg) is not None:
+                flight.land(self._run_leg(leg, messages[0].namespace))
+                self._store.record(self._of_leg(flight, *flight.flown[-1]), _unwatched, urgent=False)
+            answers.update(zip(places, outcomes_of(flight.flown[-1][1]), strict=True))
         return answers
 
-    def _atoms(
-        self, bound: Bound, messages: Sequence[ActivationMessage]
-    ) -> tuple[list[Outcome], list[Record]]:
-        action = bound.action
-        if bound.native:
-            running = asyncio.run_coroutine_threadsafe(self.native(bound, messages), self._loop)
-            return running.result()
-        started = self._clock.monotonic()
-        outcomes = self._sandbox.run(action, self._calls(bound, messages))
-        self.pace.ran(action.name, len(outcomes), self._clock.monotonic() - started)
-        with self._lock:
-            if len(self._loaded) >= _ACTIONS:
-                self._loaded.clear()
-            self._loaded[action.name] = action.revision
-        return outcomes, self._records(bound, messages, outcomes)
-
-    def _records(
-        self, bound: Bound, messages: Sequence[ActivationMessage], outcomes: Sequence[Outcome]
-    ) -> list[Record]:
-        self._count(bound, outcomes)
-        if not outcomes:
-            return []
-        template, timing = self._template(bound, messages[0]), self._clock.timing
+    def _of_leg(self, flight: Flight, leg: Leg, ran: Ran) -> list[Record]:
+        """The records of one action's runs."""
+        self._count(leg.bound, ran)
+        messages = inside_messages(flight, leg)
+        template, timing = self._template(leg.bound, messages[0]), self._clock.timing
         return [
             template.record(message, outcome, timing)
-            for message, outcome in zip(messages, outcomes, strict=True)
+            for message, outcome in zip(messages, outcomes_of(ran), strict=True)
         ]
 
-    def _calls(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Call]:
+    def _wholes(self, flight: Flight) -> list[Record]:
+        """The records of sequences that ended."""
+        timing, bound = self._clock.timing, flight.bound
+        ends = flight.ends(timing)
+        self._count(bound, [end.outcome for end in ends])
+        return [
+            self._template(bound, message, end.memory).whole(
+                message, end.outcome, end.duration, end.parts, timing
+            )
+            for message, end in zip(flight.messages, ends, strict=True)
+        ]
+
+    def _calls(self, leg: Leg, namespace: str) -> Calls:
+        bound = leg.bound
         action = bound.action
-        fixed = {
+        context = {
+            "namespace": namespace,
             "action_name": str(action.name),
             "action_version": str(action.version),
             "deadline": str(self._clock.now() + action.limits.timeout),
             "api_host": self.api_host,
         }
-        calls = []
-        for message in messages:
-            own = message.activation_id
-            context = {"activation_id": own, "transaction_id": own, "namespace": message.namespace, **fixed}
-            if bound.keyed:
-                context["api_key"] = self._key_of(message.namespace)
-            calls.append(Call(over(bound.text, message.payload), context))
-        return calls
+        if bound.keyed:
+            context["api_key"] = self._key_of(namespace)
+        arguments = [over(bound.text, payload) for payload in leg.payloads]
+        return Calls(arguments, leg.ids, context)
 
     def _template(self, bound: Bound, message: ActivationMessage, memory: int = 0) -> RecordTemplate:
         """The template for a message's record; `memory` of a sequence (MB)."""
@@ -302,17 +291,23 @@ class Runner:
         engine = ENGINE if bound.native else self._sandbox.engine(bound.action.exec.kind)
         return RecordTemplate.of_action(bound.action, message, engine)
 
-    def _count(self, bound: Bound, outcomes: Sequence[Outcome]) -> None:
-        self.watch(bound, outcomes)
+    def _count(self, bound: Bound, ran: Ran) -> None:
+        self.watch(bound, ran)
         name, timing = bound.action.name.key, self._clock.timing
+        if isinstance(ran, Smooth):
+            statuses = {Status.SUCCESS: len(ran.results)}
+            spans = {timing.took(ran.start, ran.end): len(ran.results)}
+        else:
+            statuses = Counter(outcome.status for outcome in ran)
+            spans = Counter(timing.spans(ran))
         with self._lock:
-            for status, count in Counter(outcome.status for outcome in outcomes).items():
+            for status, count in statuses.items():
                 self.outcomes[status] += count
                 key = (name, status)
                 if key not in self.by_action and len(self.by_action) >= _ACTIONS:
                     key = (OTHERS, status)
                 self.by_action[key] += count
-            for took, count in Counter(timing.spans(outcomes)).items():
+            for took, count in spans.items():
                 self.durations.observe(took / 1000, count)
 
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 import orjson
 
 from edgewhisk.entity.action import Action
+from edgewhisk.entity.call import Call, Calls
 from edgewhisk.entity.exec import CodeExec
 from edgewhisk.entity.message import LogLine, Outcome, Status
 from edgewhisk.errors import SandboxError
@@ -30,7 +31,7 @@ from edgewhisk.sandbox.hostcalls import Serving
 from edgewhisk.sandbox.linear import PAGE, Creator, Pristine, Undo, bridged, faults, memory_file
 from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
-from edgewhisk.spi import Answer, Asker, Call, Capabilities, Clock
+from edgewhisk.spi import Answer, Asker, Capabilities, Clock
 
 _log = logging.getLogger(__name__)
 
@@ -107,12 +108,13 @@ class Components:
         self.problem = ""  # why slots are not restored
         self._base: Pristine | None = None  # made when the first action wants it: it takes 20 MB
 
-    def run(self, action: Action, calls: Sequence[Call], *, hasty: bool = False) -> list[Outcome]:
+    def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> list[Outcome]:
         """See `spi.Sandbox`."""
         self._ensure_base()
+        wanted = list(calls.each())
         outcomes: list[Outcome] = []
-        while len(outcomes) < len(calls) and not (hasty and outcomes and outcomes[-1].timed_out):
-            rest = calls[len(outcomes) :]
+        while len(outcomes) < len(wanted) and not (hasty and outcomes and outcomes[-1].timed_out):
+            rest = wanted[len(outcomes) :]
             outcomes += (
                 self.run_fresh(action, rest[:1]) if self._is_fresh(action) else self._attempt(action, rest)
             )

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import os
-import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
 import orjson
 
 from edgewhisk.entity.action import Action
+from edgewhisk.entity.call import Calls
 from edgewhisk.entity.exec import CodeExec
-from edgewhisk.entity.message import Outcome
+from edgewhisk.entity.message import Outcome, Ran, Smooth, outcomes_of
 from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox import archive, outcome
-from edgewhisk.sandbox.abi import MOST_CALLS, Given
+from edgewhisk.sandbox.abi import MOST_CALLS, SEED, Given
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving
 from edgewhisk.sandbox.image import Image, Images
 from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
 from edgewhisk.sandbox.slot import Parts, Slot, Trap
-from edgewhisk.spi import Asker, Call, Capabilities, Clock
+from edgewhisk.spi import Asker, Capabilities, Clock
 
 _MEGABYTE: Final = 1 << 20
-_SEED: Final = struct.Struct("<Q")
 
 
 class Guests:
@@ -48,12 +47,15 @@ class Guests:
         self._idle: list[Slot] = [first]
         self._images = Images()
 
-    def run(self, action: Action, calls: Sequence[Call], *, hasty: bool = False) -> list[Outcome]:
+    def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> Ran:
         """See `spi.Sandbox`."""
-        outcomes: list[Outcome] = []
-        while len(outcomes) < len(calls) and not (hasty and outcomes and outcomes[-1].timed_out):
-            rest = calls[len(outcomes) : len(outcomes) + MOST_CALLS]
-            outcomes += self._attempt(action, rest)
+        count = len(calls.ids)
+        ran = self._attempt(action, calls.part(0, MOST_CALLS))
+        if isinstance(ran, Smooth) and len(ran.results) == count:
+            return ran
+        outcomes = list(outcomes_of(ran))
+        while len(outcomes) < count and not (hasty and outcomes[-1].timed_out):
+            outcomes += outcomes_of(self._attempt(action, calls.part(len(outcomes), MOST_CALLS)))
         return outcomes
 
     def close(self) -> None:
@@ -65,43 +67,46 @@ class Guests:
         """Counters for `status`."""
         return {"idle_slots": len(self._idle), "images": len(self._images)}
 
-    def _attempt(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
-        """Outcomes of at least the first call."""
+    def _attempt(self, action: Action, calls: Calls) -> Ran:
+        """What came of at least the first call."""
         slot = self._take(action.revision)
         if slot.revision == action.revision:
             return self._run(slot, action, calls, 0)
         started, known = self._clock.now(), action.revision in self._images
         try:
-            image = self._image(slot, action, calls[0])
+            image = self._image(slot, action, calls.context)
         except (LoadFailure, Trap) as failure:
             broken = self._load_failed(failure, slot.log(), action, started)
             if not isinstance(failure, Trap):
                 self._put_back(slot)
-            return [broken] * len(calls)
+            return [broken] * len(calls.ids)
         printed = () if known else outcome.lines(slot.log())  # while loading: the first call shows it
         slot.attach(action.revision, image, action.limits.memory, lambda old: self._patch(old, image))
-        outcomes = self._run(slot, action, calls, self._clock.now() - started)
-        if printed:
-            outcomes[0] = outcomes[0]._replace(logs=(*printed, *outcomes[0].logs))
-        return outcomes
+        ran = self._run(slot, action, calls, self._clock.now() - started)
+        if not printed:
+            return ran
+        first, *others = outcomes_of(ran)
+        return [first._replace(logs=(*printed, *first.logs)), *others]
 
-    def _run(self, slot: Slot, action: Action, calls: Sequence[Call], init: int) -> list[Outcome]:
+    def _run(self, slot: Slot, action: Action, calls: Calls, init: int) -> Ran:
         log_limit = action.limits.logs * _MEGABYTE
-        given = [
-            Given(call.arguments, orjson.dumps(call.context), seed, log_limit)
-            for call, (seed,) in zip(calls, _SEED.iter_unpack(os.urandom(8 * len(calls))), strict=True)
-        ]
+        count = len(calls.ids)
+        given = Given(calls.arguments, _contexts(calls), os.urandom(SEED * count), log_limit)
+        serving = self._serving(slot, action, calls.context)
         start = self._clock.now()
-        serving = self._serving(slot, action, calls[0])
         broken: list[Outcome] = []
         try:
-            replies = slot.run(given, LARGEST_RESULT, serving)
+            slot.run(given, LARGEST_RESULT, serving)
         except Trap as trap:
             replies = slot.finished(LARGEST_RESULT)
             broken = [self._stopped(trap, slot, action, start, 0 if replies else init)]
         else:
+            results = None if init or serving.refusals else slot.smooth(count, LARGEST_RESULT)
+            replies = slot.finished(LARGEST_RESULT) if results is None else []
             if not slot.grown:
                 self._put_back(slot)
+            if results is not None:
+                return Smooth(results, start, self._clock.now())
         end = self._clock.now()
         done = [
             outcome.of_reply(
@@ -117,12 +122,12 @@ class Guests:
         log, end = slot.log(), self._clock.now()
         return outcome.developer_error(text, log, start, end, init=init, timed_out=trap.interrupted)
 
-    def _serving(self, slot: Slot, action: Action, call: Call) -> Serving:
+    def _serving(self, slot: Slot, action: Action, context: Mapping[str, str]) -> Serving:
         until = time.monotonic() + action.limits.timeout / 1000
-        asker = Asker(action, call.context.get("namespace", ""), until)
+        asker = Asker(action, context.get("namespace", ""), until)
         return Serving(until, slot.view, partial(self._capabilities.ask, asker))
 
-    def _image(self, slot: Slot, action: Action, call: Call) -> Image:
+    def _image(self, slot: Slot, action: Action, context: Mapping[str, str]) -> Image:
         """The action's image; loads it in `slot` when it is not kept."""
         key = action.revision
         with self._lock:
@@ -133,7 +138,7 @@ class Guests:
         if not isinstance(executable, CodeExec):
             raise SandboxError(f"{action.name} has no code to run")
         bundle = archive.bundle_of(executable, self.runtime.layout, self.runtime.main, action.parameters)
-        serving = self._serving(slot, action, call)
+        serving = self._serving(slot, action, context)
         image = slot.load(bundle, action.limits.memory, serving)
         with self._lock:
             self._images.keep(key, image, self._blank)
@@ -165,3 +170,13 @@ class Guests:
         with self._lock:
             if len(self._idle) < self._slots:
                 self._idle.append(slot)
+
+
+def _contexts(calls: Calls) -> list[bytes]:
+    """The context of each call as JSON, put together: 0.2 us instead of 1 for building and dumping it."""
+    rest = orjson.dumps(calls.context)[1:]
+    comma = b"," if calls.context else b""
+    return [
+        b'{"activation_id":"%b","transaction_id":"%b"%b%b' % (own, own, comma, rest)
+        for own in map(str.encode, calls.ids)
+    ]

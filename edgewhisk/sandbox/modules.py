@@ -10,7 +10,6 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ import orjson
 import wasmtime
 
 from edgewhisk.entity.action import Action
+from edgewhisk.entity.call import Call, Calls
 from edgewhisk.entity.exec import CodeExec
 from edgewhisk.entity.message import LogLine, Outcome, Status
 from edgewhisk.errors import MalformedContent, SandboxError
@@ -26,7 +26,7 @@ from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import MODULE, Fault, HostCalls
 from edgewhisk.sandbox.native import Instance, Template, Trap, read, write
 from edgewhisk.sandbox.streams import Streams
-from edgewhisk.spi import Asker, Call, Capabilities, Clock
+from edgewhisk.spi import Asker, Capabilities, Clock
 
 LARGEST_MODULE: Final = 16 << 20  # bytes
 _AT_ONCE: Final = 20  # instances: one for each worker of the invoker, and some
@@ -77,7 +77,7 @@ class Modules:
         """Counters for `status`."""
         return {"modules": len(self._templates)}
 
-    def run(self, action: Action, calls: Sequence[Call], *, hasty: bool = False) -> list[Outcome]:
+    def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> list[Outcome]:
         """See `spi.Sandbox`."""
         executable = action.exec
         if not isinstance(executable, CodeExec):
@@ -86,10 +86,12 @@ class Modules:
         try:
             template = self._by_revision.get(action.revision) or self._known_by(action, executable)
         except MalformedContent as error:  # stored by a version that ran it
-            return [outcome.developer_error(error.message, b"", started, self._clock.now()) for _ in calls]
+            return [
+                outcome.developer_error(error.message, b"", started, self._clock.now()) for _ in calls.ids
+            ]
         init = self._clock.now() - started
         outcomes: list[Outcome] = []
-        for call in calls:
+        for call in calls.each():
             outcomes.append(self._run_one(template, action, call, 0 if outcomes else init))
             if hasty and outcomes[-1].timed_out:
                 break

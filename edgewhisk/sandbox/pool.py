@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,8 +12,9 @@ import orjson
 import wasmtime
 
 from edgewhisk.entity.action import Action
+from edgewhisk.entity.call import Calls
 from edgewhisk.entity.exec import CodeExec, Exec
-from edgewhisk.entity.message import Outcome, Status
+from edgewhisk.entity.message import Outcome, Ran, Status
 from edgewhisk.errors import MalformedContent, SandboxError, StorageError
 from edgewhisk.sandbox import archive
 from edgewhisk.sandbox.components import Components
@@ -21,13 +22,13 @@ from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.guests import Guests
 from edgewhisk.sandbox.modules import Modules
 from edgewhisk.sandbox.runtimes import Runtime, installed, kinds
-from edgewhisk.spi import Call, Capabilities, Clock
+from edgewhisk.spi import Capabilities, Clock
 
 
 class Host(Protocol):
     """Runs the actions of one runtime."""
 
-    def run(self, action: Action, calls: Sequence[Call], *, hasty: bool = False) -> list[Outcome]:
+    def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> Ran:
         """See `spi.Sandbox`."""
         ...
 
@@ -140,18 +141,18 @@ class Sandboxes:
         if code.binary:
             archive.entry_of(archive.unzip(archive.decode(code.code)), runtime.layout)
 
-    def run(self, action: Action, calls: Sequence[Call], *, hasty: bool = False) -> list[Outcome]:
+    def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> Ran:
         """See `spi.Sandbox`."""
         kind = action.exec.kind
         host = self.hosts.get(kind)
         if host is None:
-            return self._failed(f"{kind} cannot run: {self.states.get(kind, 'unknown')}", len(calls))
-        outcomes = host.run(action, calls, hasty=hasty)
+            return self._failed(f"{kind} cannot run: {self.states.get(kind, 'unknown')}", len(calls.ids))
+        ran = host.run(action, calls, hasty=hasty)
         try:
             self._capabilities.settle(action)
         except StorageError as error:
-            return self._failed(f"the action's state could not be stored: {error}", len(calls))
-        return outcomes
+            return self._failed(f"the action's state could not be stored: {error}", len(calls.ids))
+        return ran
 
     def _failed(self, text: str, count: int) -> list[Outcome]:
         now = self._clock.now()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -129,35 +129,37 @@ class Slot:
                 self._apply(patch(self._image), image)
         self.revision = revision
 
-    def run(self, calls: Sequence[abi.Given], largest: int, serving: Serving) -> list[abi.Reply]:
-        """Run calls, each on pristine memory; fewer replies than calls if the batch had to be cut.
+    def run(self, given: abi.Given, largest: int, serving: Serving) -> None:
+        """Run calls, each on pristine memory; not all of them if the batch had to be cut.
 
-        Raises `Trap`; `finished` then tells how many were done before.
+        Raises `Trap`. `finished` tells what became of those that were run.
         """
         table = self._table
-        given = abi.table(calls, table)
-        out = table + len(given)
+        data = abi.table(given, table)
+        out = table + len(data)
         self._reserve(out)
-        write(self._own_at + table, given)
+        write(self._own_at + table, data)
         serving.done, serving.wrote = self._count_done, self._mark
         parts = self._parts
         parts.engine.begin()
         parts.calls.enter(serving)
         try:
             self._set_deadline(serving)
-            self._batch(len(calls), table, out, _OUTPUT, largest, self._image.pages + _SLACK)
+            self._batch(len(given.arguments), table, out, _OUTPUT, largest, self._image.pages + _SLACK)
         finally:
             parts.calls.leave()
             parts.engine.end()
-        return self.finished(largest)
+
+    def smooth(self, count: int, largest: int) -> list[bytes] | None:
+        """The results if all `count` calls went well and printed nothing."""
+        if self._count_done() != count:
+            return None
+        return abi.smooth(self._answers(count), self._table, count, largest)
 
     def finished(self, largest: int) -> list[abi.Reply]:
         """Replies of the calls that were done, also after a trap."""
-        done, at = self._count_done(), self._own_at + self._table
-        if not done:
-            return []
-        end = abi.end_of(read(at + (done - 1) * abi.ROW, abi.ROW))
-        return abi.replies(read(at, end - self._table), self._table, done, largest)
+        done = self._count_done()
+        return abi.replies(self._answers(done), self._table, done, largest) if done else []
 
     def log(self) -> bytes:
         """What loading logged, or the call that trapped."""
@@ -198,6 +200,12 @@ class Slot:
 
     def _functions(self, exports: Any, *names: str) -> list[Function]:
         return [Function(self._store, exports[name]) for name in names]
+
+    def _answers(self, done: int) -> bytes:
+        """The table with what the guest answered, up to the row `done`."""
+        at = self._own_at + self._table
+        end = abi.end_of(read(at + (done - 1) * abi.ROW, abi.ROW))
+        return read(at, end - self._table)
 
     def _count_done(self) -> int:
         return int.from_bytes(read(self._own_at + self._table + abi.DONE_AT, 4), "little")

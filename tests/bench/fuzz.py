@@ -22,13 +22,13 @@ import wasmtime
 
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.action import Action, ActionPut
+from edgewhisk.entity.call import Calls
 from edgewhisk.entity.exec import CodeExec
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent
 from edgewhisk.sandbox import abi, archive, outcome
 from edgewhisk.sandbox.modules import Modules
-from edgewhisk.spi import Call
 from tests.fakes.capabilities import NoCapabilities
 from tests.sandbox import wat
 
@@ -106,8 +106,11 @@ def reply(chance: random.Random) -> str:
     base, count = 1 << 20, chance.randrange(1, 4)
     memory = chance.randbytes(abi.ROW * count + chance.randrange(200))
     if chance.random() < 0.5:
-        memory = damaged(abi.table([abi.Given(b"{}", b"{}", 1, 1)] * count, base), chance)
+        memory = damaged(
+            abi.table(abi.Given([b"{}"] * count, [b"{}"] * count, bytes(8 * count), 1), base), chance
+        )
     memory = memory.ljust(abi.ROW * count, b"\0")
+    abi.smooth(memory, base, count, 1 << 20)
     for found in abi.replies(memory, base, count, 1 << 20):
         outcome.lines(found.log)
         if found.status < 3:
@@ -124,7 +127,7 @@ def module(modules: Modules, chance: random.Random, number: int) -> str:
         modules.check(executable)
     except MalformedContent:
         return "refused"
-    (found,) = modules.run(action(code, number), [Call(b'{"name":"Bo"}', {"activation_id": "x"})])
+    (found,) = modules.run(action(code, number), Calls([b'{"name":"Bo"}'], ["x"], {}))
     if not number % TRIM:
         for path in modules._engine._cache.glob("*"):
             path.unlink()

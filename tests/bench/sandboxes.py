@@ -32,13 +32,14 @@ from wasmtime import _bindings
 
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.action import Action, ActionPut
+from edgewhisk.entity.call import Call, Calls
 from edgewhisk.entity.limits import Limits
+from edgewhisk.entity.message import outcomes_of
 from edgewhisk.entity.names import parse_name
 from edgewhisk.sandbox import native
 from edgewhisk.sandbox.components import Components, _text_of
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.sandbox.slot import Slot
-from edgewhisk.spi import Call
 from tests.fakes.capabilities import NoCapabilities
 from tests.sandbox import wat
 
@@ -90,9 +91,9 @@ def main() -> None:
 class Bench:
     """The sandboxes under test."""
 
-    def __init__(self, cache: Path, calls: int) -> None:
+    def __init__(self, cache: Path, count: int) -> None:
         """Compile; then start again, with the cache warm."""
-        self.calls = calls
+        self.count = count
         # In another process: a compiler leaves this one's heap large, and then it does not seem to grow.
         compiling = multiprocessing.get_context("spawn").Process(target=compile_all, args=(cache,))
         compiling.start()
@@ -100,7 +101,7 @@ class Bench:
         begun = time.perf_counter()
         self.sandboxes = Sandboxes(cache, SystemClock(), NoCapabilities(), slots=4)
         self.sandboxes.prepare_first(lambda _: None)
-        self.sandboxes.run(self.action(HELLO_JS), [call()])
+        self.sandboxes.run(self.action(HELLO_JS), calls())
         self.started = time.perf_counter() - begun
         self.sandboxes.prepare_rest(lambda _: None)
 
@@ -110,11 +111,11 @@ class Bench:
         number = next(NUMBERS)
         return wanted.create(parse_name(f"/guest/b{number}", "_"), Limits(), number)
 
-    def runs(self, action: Action, calls: list[Call]) -> Callable[[], object]:
-        """One run of `calls`, after some to warm up."""
+    def runs(self, action: Action, given: Calls) -> Callable[[], object]:
+        """One run of `given`, after some to warm up."""
         for _ in range(20):
-            self.sandboxes.run(action, calls)
-        return lambda: self.sandboxes.run(action, calls)
+            self.sandboxes.run(action, given)
+        return lambda: self.sandboxes.run(action, given)
 
 
 def compile_all(cache: Path) -> None:
@@ -124,8 +125,8 @@ def compile_all(cache: Path) -> None:
     made.close()
 
 
-def call(arguments: bytes = NAME) -> Call:
-    return Call(arguments, {"activation_id": "0" * 32, "namespace": "guest"})
+def calls(arguments: bytes = NAME, count: int = 1) -> Calls:
+    return Calls([arguments] * count, ["0" * 32] * count, {"namespace": "guest"})
 
 
 def together(seconds: float, **what: Callable[[], object]) -> dict[str, tuple[float, float]]:
@@ -193,27 +194,28 @@ def floor() -> Callable[[], object]:
 def javascript(bench: Bench) -> None:
     """JavaScript in the pool, JSON text in and out."""
     hello, other, large = bench.action(HELLO_JS), bench.action(HELLO_JS), bench.action(XFORM_JS)
-    twenty = [call() for _ in range(20)]
+    twenty = calls(count=20)
     turns = itertools.cycle((hello, other))
     slots = bench.sandboxes.hosts["nodejs:20"]
     found = together(
         4.0,
         floor=floor(),
-        hello=bench.runs(hello, [call()]),
+        hello=bench.runs(hello, calls()),
         batch=bench.runs(hello, twenty),
-        xform=bench.runs(large, [call(orjson.dumps(FIELDS))]),
+        xform=bench.runs(large, calls(orjson.dumps(FIELDS))),
     )
-    bench.runs(other, [call()])
+    bench.runs(other, calls())
     slots._idle[1:] = []  # type: ignore[attr-defined]
     found |= together(
-        2.0, switch=lambda: bench.sandboxes.run(next(turns), [call()]), same=bench.runs(hello, [call()])
+        2.0, switch=lambda: bench.sandboxes.run(next(turns), calls()), same=bench.runs(hello, calls())
     )
-    (own,) = bench.sandboxes.run(bench.action(XFORM_OWN_JS), [call(orjson.dumps(FIELDS))])
+    ran = bench.sandboxes.run(bench.action(XFORM_OWN_JS), calls(orjson.dumps(FIELDS)))
+    (own,) = outcomes_of(ran)
     own_us = orjson.loads(own.result)["us"]
     begun = time.perf_counter()
     deployed = bench.action(HELLO_JS)
     bench.sandboxes.check(deployed.exec)
-    bench.sandboxes.run(deployed, [call()])
+    bench.sandboxes.run(deployed, calls())
     deploy = time.perf_counter() - begun
     base, hello_us = found["floor"][0], found["hello"][0]
     show(
@@ -252,29 +254,30 @@ def python(bench: Bench) -> None:
     host = bench.sandboxes.hosts["python:3"]
     assert isinstance(host, Components)
     hello, large = bench.action(HELLO_PY, "python:3"), bench.action(XFORM_PY, "python:3")
-    fields = call(orjson.dumps(FIELDS))
+    fields = calls(orjson.dumps(FIELDS))
     # Not in turns: a fresh instance throws everything else out of the caches.
-    found = together(2.0, hello=bench.runs(hello, [call()]))
-    found |= together(2.0, large=bench.runs(large, [fields]))
-    found |= together(1.0, fresh=lambda: host.run_fresh(hello, [call()]))
+    found = together(2.0, hello=bench.runs(hello, calls()))
+    found |= together(2.0, large=bench.runs(large, fields))
+    found |= together(1.0, fresh=lambda: host.run_fresh(hello, list(calls().each())))
     parts = {
         name: leaky(host, action, one)
-        for name, action, one in (("hello", hello, call()), ("large", large, fields))
+        for name, action, given in (("hello", hello, calls()), ("large", large, fields))
+        for one in given.each()
     }
     turns = itertools.cycle((hello, large))
     host._idle[1:] = []
-    arguments = {id(hello): call(), id(large): fields}
+    arguments = {id(hello): calls(), id(large): fields}
 
     def switch() -> None:
         action = next(turns)
-        bench.sandboxes.run(action, [arguments[id(action)]])
+        bench.sandboxes.run(action, arguments[id(action)])
 
     changed = together(2.0, switch=switch)["switch"][0]
     same = (found["hello"][0] + found["large"][0]) / 2
     begun = time.perf_counter()
     deployed = bench.action(HELLO_PY, "python:3")
     bench.sandboxes.check(deployed.exec)
-    bench.sandboxes.run(deployed, [call()])
+    bench.sandboxes.run(deployed, calls())
     deploy = time.perf_counter() - begun
     print(f"\n(way: {host.describe()['way']})", end="")
     total, restore = found["hello"][1], parts["hello"][1]
@@ -322,9 +325,9 @@ def wasm(bench: Bench) -> None:
     """Modules of the user's own."""
     command = bench.action(wat.module(wat.ECHO_COMMAND), "wasm:default")
     reactor = bench.action(wat.module(wat.ECHO_REACTOR), "wasm:default")
-    what = {"command": bench.runs(command, [call()]), "reactor": bench.runs(reactor, [call()])}
+    what = {"command": bench.runs(command, calls()), "reactor": bench.runs(reactor, calls())}
     if (built := c_hello()) is not None:
-        what["c"] = bench.runs(bench.action(built, "wasm:default"), [call()])
+        what["c"] = bench.runs(bench.action(built, "wasm:default"), calls())
     found = together(3.0, floor=floor(), **what)
     rows = [("floor: store + instance + call, raw", found["floor"][0], "")]
     names = {
@@ -367,20 +370,20 @@ def memory(bench: Bench) -> None:
     del slots
     gc.collect()
     actions = [bench.action(HELLO_JS.replace("Hello", f"Hello {number}")) for number in range(200)]
-    bench.sandboxes.run(actions[0], [call()])
+    bench.sandboxes.run(actions[0], calls())
     before = pss()
     for action in sorted(actions, key=lambda _: os.urandom(4)):
-        bench.sandboxes.run(action, [call()])
+        bench.sandboxes.run(action, calls())
     grown = pss() - before
     print(f"  {'200 actions deployed, each called once':<44}{grown:>10.0f} KB   {grown / 200:.0f} KB each")
-    hello = bench.runs(actions[0], [call() for _ in range(20)])
+    hello = bench.runs(actions[0], calls(count=20))
     hello()
     before = pss()
-    for _ in range(bench.calls // 20):
+    for _ in range(bench.count // 20):
         hello()
     now = pss()
     print(
-        f"  {f'after {bench.calls:,} calls':<44}{now:>10.0f} KB   {now / before:.3f} of {before:.0f} KB before"
+        f"  {f'after {bench.count:,} calls':<44}{now:>10.0f} KB   {now / before:.3f} of {before:.0f} KB before"
     )
 
 

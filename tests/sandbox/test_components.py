@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgewhisk.entity.call import Call
 from edgewhisk.entity.message import Status
 from edgewhisk.sandbox import linear
 from edgewhisk.sandbox.components import Components
 from edgewhisk.sandbox.linear import PAGE, ranges
 from edgewhisk.sandbox.pool import Sandboxes
-from edgewhisk.spi import Call
 from tests.sandbox.test_pool import CASES, action, assert_as_told, made_of, run
 
 KIND = "python:3"

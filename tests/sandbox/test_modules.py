@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewhisk.entity.action import Action, ActionPut
+from edgewhisk.entity.call import Calls
 from edgewhisk.entity.exec import CodeExec
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import Outcome, Status
+from edgewhisk.entity.message import Outcome, Status, outcomes_of
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.sandbox.streams import Streams
-from edgewhisk.spi import Call
 from tests.sandbox import wat
 
 NUMBERS = itertools.count(1)
@@ -34,7 +34,7 @@ def action(sandboxes: Sandboxes, code: str, **limits: int) -> Action:
 
 
 def run(sandboxes: Sandboxes, made: Action, arguments: str = "{}") -> Outcome:
-    (outcome,) = sandboxes.run(made, [Call(arguments.encode(), {"activation_id": "x1"})])
+    (outcome,) = outcomes_of(sandboxes.run(made, Calls([arguments.encode()], ["x1"], {})))
     return outcome
 
 

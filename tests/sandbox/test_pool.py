@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.action import Action, ActionPut
+from edgewhisk.entity.call import Calls
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import Outcome
+from edgewhisk.entity.message import Outcome, outcomes_of
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent
 from edgewhisk.sandbox.abi import Given
@@ -32,7 +33,7 @@ from edgewhisk.sandbox.guests import Guests
 from edgewhisk.sandbox.hostcalls import Serving
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.sandbox.slot import Slot
-from edgewhisk.spi import Answer, Call
+from edgewhisk.spi import Answer
 from tests.fakes.capabilities import NoCapabilities
 from tests.guests import builds
 
@@ -56,8 +57,8 @@ def action(
 
 
 def run(sandboxes: Sandboxes, made: Action, *arguments: str) -> list[Outcome]:
-    calls = [Call(text.encode(), {"activation_id": "x1"}) for text in arguments or ("{}",)]
-    return sandboxes.run(made, calls)
+    given = [text.encode() for text in arguments or ("{}",)]
+    return list(outcomes_of(sandboxes.run(made, Calls(given, ["x1"] * len(given), {}))))
 
 
 def zipped(files: dict[str, str]) -> str:
@@ -195,8 +196,10 @@ def test_memory_is_put_back_to_the_last_bit(sandboxes: Sandboxes, programs: list
     for at in [*range(len(images)), 0]:
         slot.attach(at, images[at], 256)
         pristine = slot.memory()
-        given_calls = [Given(b'{"a": [1, 2, 3]}', b"{}", seed, 1 << 20) for seed in range(3)]
-        assert len(slot.run(given_calls, 1 << 20, _serving(slot))) == 3
+        slot.run(
+            Given([b'{"a": [1, 2, 3]}'] * 3, [b"{}"] * 3, bytes(range(24)), 1 << 20), 1 << 20, _serving(slot)
+        )
+        assert len(slot.finished(1 << 20)) == 3
         assert slot.memory() == pristine
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import count
 
 from hypothesis import given
@@ -12,13 +11,13 @@ from edgewhisk.entity.action import Action
 from edgewhisk.entity.arguments import Bound, bind
 from edgewhisk.entity.exec import CodeExec, Exec, SequenceExec
 from edgewhisk.entity.limits import ActionLimits, Limits
-from edgewhisk.entity.message import ActivationMessage, Outcome, Status
+from edgewhisk.entity.message import ActivationMessage, Outcome, Ran, Smooth, Status
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.timing import Timing
 from edgewhisk.entity.version import SemVer
-from edgewhisk.invoker.abreast import Ended, Stage, abreast
 from edgewhisk.invoker.composition import Composition, Finished, Step
+from edgewhisk.invoker.flight import Flight
 
 WHOLE = parse_name("/guest/whole", "_")
 STATUSES = st.sampled_from([*[Status.SUCCESS] * 3, Status.APPLICATION_ERROR, Status.DEVELOPER_ERROR])
@@ -32,14 +31,19 @@ def bound(name: FullyQualifiedName, code: Exec, memory: int = 256) -> Bound:
 
 
 def outcome(part: int, message: int, status: Status) -> Outcome:
-    """What part `part` gives for a message; the start is the same in both ways to run it."""
-    return Outcome(
-        status, b'{"part":%d,"of":%d}' % (part, message), (), 10 * part, 10 * part + part + message
-    )
+    """What part `part` gives for a message."""
+    return Outcome(status, b'{"part":%d,"of":%d}' % (part, message), (), 10 * part, 10 * part + part)
+
+
+def ran(outcomes: list[Outcome], smooth: bool) -> Ran:
+    """The same as columns, if that can be and is wanted."""
+    if not smooth or any(one.status is not Status.SUCCESS for one in outcomes):
+        return outcomes
+    return Smooth([one.result for one in outcomes], outcomes[0].start, outcomes[0].end)
 
 
 @given(st.lists(st.integers(128, 512), min_size=1, max_size=4), st.data())
-def test_abreast_is_as_one_by_one(memories: list[int], data: st.DataObject) -> None:
+def test_side_by_side_is_as_one_by_one(memories: list[int], data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 5))
     statuses = data.draw(
         st.lists(
@@ -55,20 +59,14 @@ def test_abreast_is_as_one_by_one(memories: list[int], data: st.DataObject) -> N
     ids = map(str, count())
 
     seen: list[list[bytes]] = [[] for _ in messages]
-    course = abreast(parts, messages, lambda wanted: [next(ids) for _ in range(wanted)], lambda: 5, Timing)
-    stage: Stage | None = next(course)
-    ends: Sequence[Ended] = ()
-    while stage is not None:
-        part = parts.index(stage.bound)
-        outcomes = []
-        for message in stage.messages:
-            at = int(message.cause, 16)
-            seen[at].append(message.payload)
-            outcomes.append(outcome(part, at, statuses[part][at]))
-        try:
-            stage = course.send(outcomes)
-        except StopIteration as end:
-            ends, stage = end.value, None
+    flight = Flight(whole, parts, messages, lambda wanted: [next(ids) for _ in range(wanted)], lambda: 5)
+    while (leg := flight.leg) is not None:
+        part = parts.index(leg.bound)
+        for at, payload in zip(leg.places, leg.payloads, strict=True):
+            seen[at].append(payload)
+        outcomes = [outcome(part, at, statuses[part][at]) for at in leg.places]
+        assert flight.land(ran(outcomes, data.draw(st.booleans())))
+    ends = flight.ends(Timing())
 
     composition = Composition(
         lambda name, _: parts[names.index(name)], lambda: next(ids), lambda: 5, Timing, longest=50
