@@ -227,7 +227,10 @@ class Daemon:
     def _measure(self) -> Measures:
         """The counters that only /metrics shows."""
         return Measures(
-            self._runner.by_action, self._runner.durations, self._door.statuses, self._door.latency
+            self._runner.tally.by_action,
+            self._runner.tally.durations,
+            self._door.statuses,
+            self._door.latency,
         )
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> tuple[Artifacts, ActivationLog, Sandboxes]:

@@ -19,6 +19,7 @@ from edgewhisk.entity.call import Calls
 from edgewhisk.entity.exec import Exec
 from edgewhisk.entity.message import ActivationMessage, Ran, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.sheaf import Sheaf
 from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
 
@@ -223,11 +224,17 @@ class ActivationStore(Protocol):
         ...
 
     def record(
-        self, records: Sequence[Record], done: Committed, *, urgent: bool, origins: Sequence[str] = ()
+        self,
+        records: Sequence[Record],
+        done: Committed,
+        *,
+        urgent: bool,
+        origins: Sequence[str] = (),
+        sheaf: Sheaf | None = None,
     ) -> None:
         """Store finished activations. Not `urgent`: may wait for company, nobody is waiting.
 
-        `origins` of messages that were run without having been accepted are kept with them.
+        Those of `sheaf` come last. `origins` of messages that were never accepted are kept with them.
         """
         ...
 

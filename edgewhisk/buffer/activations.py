@@ -25,11 +25,12 @@ from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.lane import Lane
 from edgewhisk.buffer.ledger import ABSORBED, event_frame, message_of, origins_frame, started_frame
 from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED
-from edgewhisk.buffer.records import MARKS, RECORDS, Records
+from edgewhisk.buffer.records import MARKS, RECORDS, SHEAVES, Records
 from edgewhisk.entity.activation import Record, activation_id, filed_under
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL
 from edgewhisk.entity.message import ActivationMessage, Status
+from edgewhisk.entity.sheaf import Sheaf
 from edgewhisk.errors import EdgeWhiskError, MalformedContent, StorageError
 from edgewhisk.settings import Buffer
 from edgewhisk.settings import Lane as Policy
@@ -95,7 +96,13 @@ class Activations:
         self._committer.submit([event_frame(message, timing) for message in messages], done, urgent=urgent)
 
     def record(
-        self, records: Sequence[Record], done: Committed, *, urgent: bool, origins: Sequence[str] = ()
+        self,
+        records: Sequence[Record],
+        done: Committed,
+        *,
+        urgent: bool,
+        origins: Sequence[str] = (),
+        sheaf: Sheaf | None = None,
     ) -> None:
         """See `spi.ActivationStore`."""
         success = Status.SUCCESS
@@ -103,6 +110,8 @@ class Activations:
             Frame(_OP[lane, status is success], 0, text, 0, 0, (filed, start, key, timing) if filed else None)
             for key, text, status, _, lane, filed, start, timing in records
         ]
+        if sheaf is not None:
+            frames.append(Frame(SHEAVES[sheaf.lane], 0, sheaf.text, about=sheaf))
         if origins:
             frames.append(origins_frame(origins))
         self._committer.submit(frames, done, urgent=urgent)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from edgewhisk.buffer.index import (
@@ -20,12 +20,12 @@ from edgewhisk.buffer.index import (
     Summary,
     fingerprint,
     footer,
-    id_of,
     index_of,
     summary_of,
 )
 from edgewhisk.buffer.journal import Frame, read_line
 from edgewhisk.buffer.log import Log, Segment
+from edgewhisk.entity.activation import id_of
 from edgewhisk.entity.boots import Boots
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Query
@@ -56,7 +56,8 @@ class Catalog:
         self._writing: Segment | None = None
         self._summaries: dict[Segment, tuple[Summary, tuple[int, int]]] = {}
         self._indexes: OrderedDict[Segment, Index] = OrderedDict()
-        self._damaged: set[tuple[int, int]] = set()
+        self._damaged: set[tuple[int, int, int]] = set()
+        self._line: tuple[Segment | None, int, Mapping[int, bytes]] = None, 0, {}
 
     @property
     def damaged(self) -> int:
@@ -110,7 +111,7 @@ class Catalog:
                 continue
             short, index = self.known(segment)
             for at in short.find(mark):
-                text = self._text(segment, index.starts[at], index.sizes[at])
+                text = self._text(segment, index, at)
                 if text is not None and id_of(text) == activation_id:
                     return text
         return None
@@ -164,7 +165,7 @@ class Catalog:
 
     def read(self, match: Match) -> bytes | None:
         """The text of a record; None if it is damaged or gone meanwhile."""
-        return self._text(match.segment, match.known.starts[match.at], match.known.sizes[match.at])
+        return self._text(match.segment, match.known, match.at)
 
     def after(self, number: int, segments: Sequence[Segment]) -> Iterator[tuple[int, bytes]]:
         """Numbers and texts of all records behind `number`, in order; damaged ones are left out."""
@@ -244,27 +245,47 @@ class Catalog:
         except StorageError:
             data = b""
         for one in range(at, upto):
-            start, size = index.starts[one], index.sizes[one]
-            frame = read_line(data[start - begin : start - begin + size], segment.seed)
-            if frame is not None:
-                yield index.numbers[one], frame.text
+            start, number = index.starts[one], index.numbers[one]
+            texts = self._last_read(segment, start)
+            if texts is None:
+                line = data[start - begin : start - begin + index.sizes[one]]
+                texts = self._texts(segment, start, read_line(line, segment.seed))
+            if number in texts:
+                yield number, texts[number]
             else:
-                self._miss(segment, start)
+                self._miss(segment, start, number)
 
-    def _text(self, segment: Segment, start: int, size: int) -> bytes | None:
-        try:
-            frame = self._log.frame(segment, start, size)
-        except StorageError:
-            frame = None
+    def _text(self, segment: Segment, index: Index, at: int) -> bytes | None:
+        start, number = index.starts[at], index.numbers[at]
+        texts = self._last_read(segment, start)
+        if texts is None:
+            try:
+                frame = self._log.frame(segment, start, index.sizes[at])
+            except StorageError:
+                frame = None
+            texts = self._texts(segment, start, frame)
+        if number not in texts:
+            self._miss(segment, start, number)
+        return texts.get(number)
+
+    def _last_read(self, segment: Segment, start: int) -> Mapping[int, bytes] | None:
+        """What stands in a line, if it is the one that was read last: a sheaf is read once for all."""
+        known, place, texts = self._line
+        return texts if known is segment and place == start else None
+
+    def _texts(self, segment: Segment, start: int, frame: Frame | None) -> Mapping[int, bytes]:
+        """The records of a line by their numbers; none of a damaged one."""
         if frame is None:
-            self._miss(segment, start)
-        return frame.text if frame is not None else None
+            return {}
+        texts = dict(enumerate(frame.texts(), frame.number))
+        self._line = segment, start, texts
+        return texts
 
-    def _miss(self, segment: Segment, start: int) -> None:
+    def _miss(self, segment: Segment, start: int, number: int) -> None:
         """Count a damaged record; not one whose segment was dropped while it was read."""
         with self._lock:
             if segment in self._log.segments and len(self._damaged) < _DAMAGED:
-                self._damaged.add((segment.serial, start))
+                self._damaged.add((segment.serial, start, number))
 
     def _load(self, segment: Segment) -> tuple[Summary, tuple[int, int]]:
         """From the footer, else by reading it all. An unreadable segment has no records."""

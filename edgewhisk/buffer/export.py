@@ -16,8 +16,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from edgewhisk.buffer.artifacts import REMOVED, WRITTEN
-from edgewhisk.buffer.index import id_of
-from edgewhisk.buffer.journal import ACTIVATION, Scan, parse_name, scan, seed_of
+from edgewhisk.buffer.journal import Frame, Scan, parse_name, scan, seed_of
 from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, event_id
 from edgewhisk.buffer.log import HEADER, storage_error
 from edgewhisk.entity.boots import COLLECTION, Boots
@@ -65,19 +64,24 @@ def _lane(
                 told.add(path)
                 yield Exported(trouble=trouble)
             for frame in found.frames:
-                if frame.op == EVENT:
-                    open_[event_id(frame.text)] = frame.text
-                elif frame.op == FINISHED:
-                    finished.add(frame.text.decode())
-                elif frame.op == ACTIVATION and frame.number > last:
-                    last = frame.number
-                    if open_:
-                        finished.add(id_of(frame.text))
-                    text = boots.straight(frame.text)
-                    yield Exported(_line(lane, last, text, synced=last <= confirmed))
+                _follow(frame, open_, finished)
+                for number, text in enumerate(frame.texts() if frame.records else (), frame.number):
+                    if number > last:
+                        last = number
+                        yield Exported(_line(lane, last, boots.straight(text), synced=last <= confirmed))
         if not paths or done == _serial(paths[-1]):
             return
         done = _serial(paths[-1])  # look again: a running gateway may have gone on meanwhile
+
+
+def _follow(frame: Frame, open_: dict[str, bytes], finished: set[str]) -> None:
+    """Which events are unfinished."""
+    if frame.op == EVENT:
+        open_[event_id(frame.text)] = frame.text
+    elif frame.op == FINISHED:
+        finished.add(frame.text.decode())
+    elif frame.records and open_:
+        finished.update(frame.ids())
 
 
 def _line(lane: str, number: int, text: bytes, *, synced: bool) -> bytes:

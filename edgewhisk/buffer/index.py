@@ -20,9 +20,10 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from edgewhisk.buffer.journal import ACTIVATION, About, Frame
+from edgewhisk.buffer.journal import ACTIVATION, SHEAF, About, Frame
 from edgewhisk.entity.activation import filed_under
 from edgewhisk.entity.boots import stamp_of
+from edgewhisk.entity.sheaf import Sheaf
 from edgewhisk.entity.timing import Timing
 
 COLUMNS: Final = "I"  # ops of a footer
@@ -35,16 +36,6 @@ _PATH: Final = b'{"key":"path",'
 _BINDING: Final = b'{"key":"binding",'
 
 Name = tuple[str, str]  # namespace, and what the name filter finds a record by
-
-
-def id_of(text: bytes) -> str:
-    """The activation id in a record's text."""
-    at = text.find(_ID) + len(_ID)
-    found = text[at : at + 32]
-    if at >= len(_ID) and text.startswith(_NAMESPACE) and text.startswith(_START, at + 32):
-        return found.decode()
-    value: str = orjson.loads(text)["activationId"]
-    return value
 
 
 def fingerprint(activation_id: str) -> bytes:
@@ -107,8 +98,9 @@ class Index:
         """Of what a scan found."""
         index = cls()
         for frame in frames:
-            if frame.op == ACTIVATION:
-                index.add(frame.text, frame.number, frame.start, frame.size)
+            if frame.op in (ACTIVATION, SHEAF):
+                for number, text in enumerate(frame.texts(), frame.number):
+                    index.add(text, number, frame.start, frame.size)
         return index
 
     def __len__(self) -> int:
@@ -146,6 +138,21 @@ class Index:
         self.starts.extend(starts)
         self.sizes.extend(sizes)
         self.numbers.extend(range(first, first + len(known)))  # at last: it is what readers count
+
+    def gather(self, sheaf: Sheaf, first: int, start: int, size: int) -> None:
+        """Append the records of a sheaf, numbered from `first` on; all stand in the same line."""
+        if sheaf.timing is not self._timing:
+            self._stretch(len(self), sheaf.timing.boot, sheaf.timing.offset)
+            self._timing = sheaf.timing
+        for name, ids, time in zip(sheaf.filed, sheaf.ids, sheaf.starts, strict=True):
+            count, at = len(ids), self._place(name)
+            self.counts[at] += count
+            self.times.extend((time,) * count)
+            self.marks += "".join([key[:8] for key in ids]).encode()
+            self.names.extend((at,) * count)
+        self.starts.extend((start,) * sheaf.records)
+        self.sizes.extend((size,) * sheaf.records)
+        self.numbers.extend(range(first, first + sheaf.records))  # at last: it is what readers count
 
     def _stretch(self, at: int, boot: str, offset: int) -> None:
         if not self.stretches or self.stretches[-1][1:3] != (boot, offset):

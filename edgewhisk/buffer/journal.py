@@ -7,7 +7,7 @@ upper-case one ends the round and is followed by how many frames it has (none: o
 frames are not all there was torn by a power cut and never acknowledged: none of it counts. A line
 that is damaged before the last round costs that line, and one flipped bit costs nothing.
 
-Format 1, of older gateways, had no counts and several groups to a round; it is read for ever.
+Formats of older gateways are read for ever: 2 had no sheaves, 1 no counts and several groups to a round.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from edgewhisk.buffer import repair
+from edgewhisk.entity.activation import id_of
+from edgewhisk.entity.sheaf import Sheaf, count_of, expand, ids_of
 from edgewhisk.entity.timing import Timing
 
-FORMAT: Final = 2  # version in the header of each segment
+FORMAT: Final = 3  # version in the header of each segment
 _NAME: Final = re.compile(r"seg-(\d{8})-(\d{12})-([0-9a-f]{16})\.ewj")
 _HEAD: Final = re.compile(rb"([0-9a-f]{8}) ([A-Za-z])(\d{0,9}) (\d{1,18}) ")
 _GOES_ON: Final = {op: op.lower().encode() for op in ascii_uppercase}
@@ -29,6 +31,7 @@ _BEHIND: Final = 2  # lines behind the last sound one that are looked at for a f
 
 
 ACTIVATION: Final = "A"  # op of a record; its number is the sequence number
+SHEAF: Final = "G"  # op of several records (`entity.sheaf`); the number is that of the first
 # Namespace and name, start (ms), activation id, how the clock stood when the start was read.
 About = tuple[tuple[str, str], int, str, Timing]
 
@@ -41,7 +44,22 @@ class Frame(NamedTuple):
     text: bytes  # without line breaks
     start: int = 0
     size: int = 0  # of the line, without its break
-    about: About | None = None  # of a new record, if its writer knows; not stored
+    about: About | Sheaf | None = None  # of a new record, if its writer knows; not stored
+
+    @property
+    def records(self) -> int:
+        """How many records it holds."""
+        if self.op == SHEAF:
+            return count_of(self.text)
+        return int(self.op == ACTIVATION)
+
+    def texts(self) -> list[bytes]:
+        """The texts of its records."""
+        return expand(self.text) if self.op == SHEAF else [self.text]
+
+    def ids(self) -> list[str]:
+        """The activation ids of its records."""
+        return ids_of(self.text) if self.op == SHEAF else [id_of(self.text)]
 
 
 class Scan(NamedTuple):
@@ -89,8 +107,9 @@ def encode(frames: Sequence[Frame], seed: int, last: int | None = None) -> tuple
     size, left = 0, len(frames)
     count = b"%d" % left if left > 1 else b""
     for op, number, text, _, _, _ in frames:
-        if last is not None and op == ACTIVATION:
-            number = last = last + 1
+        if last is not None and op in (ACTIVATION, SHEAF):
+            number = last + 1
+            last += 1 if op == ACTIVATION else count_of(text)
         left -= 1
         head = b"%b %d " % (_GOES_ON[op], number) if left else b"%b%b %d " % (op.encode(), count, number)
         parts += (b"%08x " % crc32(text, crc32(head, seed)), head, text, b"\n")

@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from edgewhisk.buffer import log as logs
 from edgewhisk.buffer.catalog import Catalog
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.identity import store_identity
-from edgewhisk.buffer.index import id_of
-from edgewhisk.buffer.journal import ACTIVATION, Frame, Scan
+from edgewhisk.buffer.journal import Frame, Scan
 from edgewhisk.buffer.ledger import EVENT, NORMAL, ORIGINS, Ledger, Place
 from edgewhisk.buffer.log import HEADER, Log, Segment
 from edgewhisk.entity.boots import Boots
+from edgewhisk.entity.sheaf import Sheaf
 from edgewhisk.errors import StorageError
 
 
@@ -57,7 +58,7 @@ class Lane:
         starts = [begun, *ends[:-1]]
         sizes = [end - 1 - start for start, end in zip(starts, ends, strict=True)]
         with self._lock:
-            known = [frame.about for frame in frames if frame.about is not None]
+            known = [frame.about for frame in frames if frame.about and not isinstance(frame.about, Sheaf)]
             if len(known) == len(frames):
                 self.catalog.active.extend(known, self.ledger.last + 1, starts, sizes)
                 self.ledger.record(self.ledger.last + len(frames), [key for _, _, key, _ in known])
@@ -68,16 +69,19 @@ class Lane:
         """Follow frames of all kinds."""
         serial, ledger, index = self.log.segments[-1].serial, self.ledger, self.catalog.active
         for frame, start, size in zip(frames, starts, sizes, strict=True):
-            if frame.op != ACTIVATION:
-                ledger.apply(frame._replace(start=start, size=size), serial)
-                continue
-            number = ledger.last + 1
-            if frame.about is not None:
-                index.extend((frame.about,), number, (start,), (size,))
-                ledger.record(number, (frame.about[2],))
+            about, number = frame.about, ledger.last + 1
+            if isinstance(about, Sheaf):
+                index.gather(about, number, start, size)
+                ledger.record(ledger.last + about.records, chain.from_iterable(about.ids))
+            elif about is not None:
+                index.extend((about,), number, (start,), (size,))
+                ledger.record(number, (about[2],))
+            elif frame.records:
+                for at, text in enumerate(frame.texts(), number):
+                    index.add(text, at, start, size)
+                ledger.record(ledger.last + frame.records, frame.ids() if ledger.open else ())
             else:
-                index.add(frame.text, number, start, size)
-                ledger.record(number, (id_of(frame.text),) if ledger.open else ())
+                ledger.apply(frame._replace(start=start, size=size), serial)
 
     def roll(self) -> None:
         """Begin a new segment, after the footer of the one before; raises `StorageError`."""

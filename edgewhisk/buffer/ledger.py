@@ -12,8 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from edgewhisk.buffer.index import id_of
-from edgewhisk.buffer.journal import ACTIVATION, FORMAT, Frame
+from edgewhisk.buffer.journal import ACTIVATION, FORMAT, SHEAF, Frame
 from edgewhisk.buffer.loss import EVICTED, Loss
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
@@ -187,10 +186,8 @@ class Ledger:
     def apply(self, frame: Frame, serial: int) -> None:
         """Follow one frame that is on disk, in the segment `serial`."""
         op, number, text = frame.op, frame.number, frame.text
-        if op == ACTIVATION:
-            self.last = max(self.last, number)
-            if self.open:
-                self.finish(id_of(text))
+        if op in (ACTIVATION, SHEAF):
+            self.record(max(self.last, number + frame.records - 1), frame.ids() if self.open else ())
         elif op == EVENT:
             self.open[event_id(text)] = Place(serial, frame.start, frame.size)
         elif op == FINISHED:

@@ -14,8 +14,7 @@ from typing import Final
 from edgewhisk.buffer import log as logs
 from edgewhisk.buffer.catalog import Catalog
 from edgewhisk.buffer.disk import Disk
-from edgewhisk.buffer.index import id_of
-from edgewhisk.buffer.journal import ACTIVATION, Frame
+from edgewhisk.buffer.journal import ACTIVATION, SHEAF, Frame
 from edgewhisk.buffer.lane import Lane
 from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, accepted_at, event_id, lost_frame, told_frame
 from edgewhisk.buffer.log import Segment
@@ -33,9 +32,11 @@ _SLOW: Final = 3_600_000  # ms that the clock may have been set back since an ev
 _OTHERS: Final = (ERRORS, TELEMETRY)  # lanes with a directory of their own, inside that of `normal`
 # Ops of work that concerns another lane: in its log they are the plain ones.
 RECORDS: Final = {NORMAL: ACTIVATION, ERRORS: "X", TELEMETRY: "Y"}
+SHEAVES: Final = {NORMAL: SHEAF, ERRORS: "J", TELEMETRY: "K"}
 MARKS: Final = {NORMAL: CONFIRMED, ERRORS: "P", TELEMETRY: "Q"}
 _ROUTES: Final = {
     **{RECORDS[lane]: (lane, ACTIVATION) for lane in _OTHERS},
+    **{SHEAVES[lane]: (lane, SHEAF) for lane in _OTHERS},
     **{MARKS[lane]: (lane, CONFIRMED) for lane in _OTHERS},
 }
 
@@ -124,7 +125,7 @@ class Records:
         ids: list[str] = []
         for name, theirs in others.items():
             lane = self.lanes[name]
-            ids += [id_of(frame.text) for frame in theirs if frame.op == ACTIVATION]
+            ids += _ids(theirs)
             if self._admit(lane):
                 self._write_lane(lane, theirs)
             else:
@@ -170,21 +171,21 @@ class Records:
 
     def _refusal(self, lane: Lane, frames: Sequence[Frame]) -> list[Frame]:
         """What is written instead of records that a lane does not take; marks it takes always."""
-        marks = [frame for frame in frames if frame.op != ACTIVATION]
+        marks = [frame for frame in frames if not frame.records]
         if marks:
             self._write_lane(lane, marks)
         now = self._clock.now()
-        count = len(frames) - len(marks)
+        count = sum(frame.records for frame in frames)
         return [lost_frame(Loss(lane.name, REJECTED, count, now, now))] if count else []
 
     def _without_records(self, frames: Sequence[Frame]) -> list[Frame]:
         """Of a round for `normal`, what it takes though it takes no more records."""
-        refused = [frame for frame in frames if frame.op == ACTIVATION]
+        refused = _ids(frames)
         if not refused:
             return list(frames)
         now = self._clock.now()
-        kept = [frame for frame in frames if frame.op != ACTIVATION]
-        kept += [Frame(FINISHED, 0, id_of(frame.text).encode()) for frame in refused]
+        kept = [frame for frame in frames if not frame.records]
+        kept += [Frame(FINISHED, 0, found.encode()) for found in refused]
         return [*kept, lost_frame(Loss(NORMAL, REJECTED, len(refused), now, now))]
 
     def _tell(self) -> None:
@@ -309,6 +310,11 @@ def _dated(catalog: Catalog, segments: Sequence[Segment]) -> int:
     """
     upto = (catalog.times(catalog.summary(segment))[1] for segment in segments)
     return next((time for time in upto if time >= CLOCK_SET), 0)
+
+
+def _ids(frames: Iterable[Frame]) -> list[str]:
+    """The activation ids of the records among `frames`."""
+    return [found for frame in frames if frame.records for found in frame.ids()]
 
 
 def _routed(frames: Iterable[Frame]) -> tuple[list[Frame], dict[str, list[Frame]]]:

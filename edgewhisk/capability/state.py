@@ -43,6 +43,8 @@ class State:
 
     def settle(self, action: Action) -> None:
         """Write what calls of `action` changed; raises `StorageError`, and then it is as before them."""
+        if not self._changed:
+            return
         name = action.name.key
         if name not in self._changed:
             return

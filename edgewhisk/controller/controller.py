@@ -19,7 +19,15 @@ from edgewhisk.entity.activation import Record, RecordTemplate, trigger_record
 from edgewhisk.entity.arguments import Bound, check_final, over
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import ActivationMessage, Outcome, Status, TriggerEvent
+from edgewhisk.entity.message import (
+    ActivationMessage,
+    Outcome,
+    Ran,
+    Smooth,
+    Status,
+    TriggerEvent,
+    outcomes_of,
+)
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import BadRequest, EdgeWhiskError, NotFound, StorageError, Throttled, Unavailable
 from edgewhisk.spi import ActivationStore, Clock
@@ -215,12 +223,15 @@ class Controller:
                 "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"
             )
 
-    async def native(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> list[Outcome]:
+    async def native(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> Ran:
         """Run an action whose code is this program, on behalf of a namespace."""
         start = self._clock.now()
         given = orjson.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
         results = await self._results(self.system[bound.action.name], namespace, given)
         end = self._clock.now()
+        good = [orjson.dumps(result) for result in results if isinstance(result, dict)]
+        if len(good) == len(results):
+            return Smooth(good, start, end)
         return [_outcome(result, start, end) for result in results]
 
     async def _results(
@@ -240,7 +251,7 @@ class Controller:
         return results
 
     async def _perform(self, system: SystemAction, bound: Bound, message: ActivationMessage) -> Answer:
-        (outcome,) = await self.native(bound, message.namespace, [message.payload])
+        (outcome,) = outcomes_of(await self.native(bound, message.namespace, [message.payload]))
         record = RecordTemplate.of_action(bound.action, message, ENGINE).record(
             message, outcome, self._clock.timing
         )

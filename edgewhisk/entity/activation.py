@@ -23,14 +23,14 @@ from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import BadRequest
 
 ID_LENGTH: Final = 32  # lower-case hex characters
-_ID: Final = re.compile(r"[0-9a-f]{32}")
+_HEX: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def activation_id(text: str) -> str:
     """Return `text` if it is an activation id; raises `BadRequest` with OpenWhisk's text."""
     if len(text) != ID_LENGTH:
         raise BadRequest(f"Activation id length is {len(text)} but must be {ID_LENGTH}.")
-    if not _ID.fullmatch(text):
+    if not _HEX.fullmatch(text):
         raise BadRequest("The activation id is not valid.")
     return text
 
@@ -48,7 +48,7 @@ class Record(NamedTuple):
     timing: Timing = Timing()  # of the clock that told the start, where `filed` is known
 
 
-_IN_TIME: Final = b',{"key":"timeout","value":false}'
+IN_TIME: Final = b',{"key":"timeout","value":false}'
 _STATUSES: Final = {
     status: b'%b,"status":"%b","statusCode":%d'
     % (b"true" if status is Status.SUCCESS else b"false", status.encode(), status.code)
@@ -68,16 +68,17 @@ class RecordTemplate:
             more.append({"key": "binding", "value": message.binding})
         if message.cause:
             more.append({"key": "causedBy", "value": SEQUENCE})
-        self._before = b'{"namespace":%b,"name":%b,"version":%b,"subject":%b,"activationId":"' % (
-            orjson.dumps(message.namespace),
-            orjson.dumps(action.name.name),
-            orjson.dumps(str(action.version)),
-            orjson.dumps(message.subject),
-        )
-        self._annotations = orjson.dumps([*annotations, *more])[:-1]
-        self._lane = lane_of(action.annotations)
-        known = {"name": action.name.name, "annotations": [*annotations, *more]}
-        self._filed = (message.namespace, filed_under(known))
+        self.head = {
+            "namespace": message.namespace,
+            "name": action.name.name,
+            "version": str(action.version),
+            "subject": message.subject,
+        }
+        self.annotations = [*annotations, *more]
+        self.lane = lane_of(action.annotations)
+        self.filed = (message.namespace, filed_under({**self.head, "annotations": self.annotations}))
+        self._before = before(self.head)
+        self._annotations = orjson.dumps(self.annotations)[:-1]
 
     @classmethod
     def of_action(cls, action: Action, message: ActivationMessage, engine: str) -> RecordTemplate:
@@ -105,7 +106,7 @@ class RecordTemplate:
 
     def record(self, message: ActivationMessage, outcome: Outcome, timing: Timing) -> Record:
         """The record of one run; `timing` is how the clock stands now."""
-        more = b',{"key":"timeout","value":true}' if outcome.timed_out else _IN_TIME
+        more = b',{"key":"timeout","value":true}' if outcome.timed_out else IN_TIME
         if outcome.init_ms:
             more += b',{"key":"initTime","value":%d}' % outcome.init_ms
         logs = orjson.dumps(log_lines(outcome.logs, timing)) if outcome.logs else b"[]"
@@ -161,7 +162,12 @@ class RecordTemplate:
             start - timing.offset,
             b',"cause":"%b"' % message.cause.encode() if message.cause else b"",
         )
-        return Record(message.activation_id, text, status, result, self._lane, self._filed, start, timing)
+        return Record(message.activation_id, text, status, result, self.lane, self.filed, start, timing)
+
+
+def before(head: Mapping[str, str]) -> bytes:
+    """A record's text up to its id."""
+    return orjson.dumps(head)[:-1] + b',"activationId":"'
 
 
 def unrunnable_record(
@@ -270,3 +276,18 @@ def filed_under(stored: Mapping[str, Any]) -> str:
         return path.split("/", 1)[1]
     name: str = stored["name"]
     return name
+
+
+_ID: Final = b'"activationId":"'
+_START: Final = b'","start":'
+_NAMESPACE: Final = b'{"namespace":"'
+
+
+def id_of(text: bytes) -> str:
+    """The activation id in a record's text."""
+    at = text.find(_ID) + len(_ID)
+    found = text[at : at + ID_LENGTH]
+    if at >= len(_ID) and text.startswith(_NAMESPACE) and text.startswith(_START, at + ID_LENGTH):
+        return found.decode()
+    value: str = orjson.loads(text)["activationId"]
+    return value

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage, Ran
+from edgewhisk.entity.sheaf import Sheaf
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.flight import Flight
 from edgewhisk.invoker.queue import LaneKey
@@ -271,7 +272,7 @@ class Brief:
         """
         if not self._hands.may_hurry(bound):
             return None
-        steps = self._runner.parts(bound, namespace) if bound.composed else (bound,)
+        steps = self._runner.parts(bound, namespace)
         if steps is None or not all(map(self._runner.brief, steps[:-1] if steps[-1].native else steps)):
             return None
         return steps
@@ -279,7 +280,7 @@ class Brief:
     def _land(self, flight: Flight, waiting: Waiting) -> None:
         """Bring a flight that has hurried to the disk; its last leg may still be to come."""
         if flight.leg is None:
-            self._record(self._runner.records(flight), len(flight.messages), waiting)
+            self._record(flight, waiting)
             return
         running = self._runner.native(flight.leg, flight.messages[0].namespace)
         if running.done():
@@ -298,14 +299,13 @@ class Brief:
 
     def _finish(self, flight: Flight, waiting: Waiting, running: asyncio.Future[Ran]) -> None:
         """The last leg was run."""
-        messages = flight.messages
         try:
             flight.land(running.result())
-            records = self._runner.records(flight)
         except Exception:  # noqa: BLE001 - supervisor: events outlive a fault in our own code
             _log.exception("%s failed", flight.bound.action.name)
-            records = self._runner.failed(messages)
-        self._record(records, len(messages), waiting)
+            self._write(self._runner.failed(flight.messages), None, len(flight.messages), waiting)
+        else:
+            self._record(flight, waiting)
 
     def _journal(self, waiting: Waiting) -> None:
         if waiting.messages:
@@ -313,14 +313,21 @@ class Brief:
                 list(waiting.messages), self._told(self._settle, waiting.give_up()), urgent=False
             )
 
-    def _record(self, records: Sequence[Record], count: int, waiting: Waiting) -> None:
-        """Write down what came of a flight; in a hurry if more wait for that."""
+    def _record(self, flight: Flight, waiting: Waiting) -> None:
+        """Write down what came of a flight."""
+        sheaf = self._runner.sheaf(flight)
+        records = self._runner.records(flight) if sheaf is None else ()
+        self._write(records, sheaf, len(flight.messages), waiting)
+
+    def _write(self, records: Sequence[Record], sheaf: Sheaf | None, count: int, waiting: Waiting) -> None:
+        """In a hurry if more wait for that."""
         given = waiting.give_up()
         self._store.record(
             records,
             self._told(self._recorded, count, given),
             urgent=self._unsettled >= EARLY,
             origins=[message.origin for message in given.messages if message.origin],
+            sheaf=sheaf,
         )
 
     def _recorded(self, count: int, waiting: Waiting, error: StorageError | None) -> None:

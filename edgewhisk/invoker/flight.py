@@ -63,9 +63,10 @@ class Flight:
             self.leg = Leg(bound, places, ids, payloads, self.begun)
 
     @property
-    def smooth(self) -> bool:
-        """Whether all runs so far succeeded and printed nothing."""
-        return all(isinstance(ran, Smooth) for _, ran in self.flown)
+    def smooth(self) -> Sequence[Smooth] | None:
+        """What each leg gave if all runs so far succeeded and printed nothing; else None."""
+        runs = [ran for _, ran in self.flown if isinstance(ran, Smooth)]
+        return runs if len(runs) == len(self.flown) else None
 
     def land(self, ran: Ran) -> bool:
         """`leg` was run; on to the next one, if there is one.

@@ -89,7 +89,6 @@ class Invoker:
         )
         self._brief = Brief(runner, store, clock, hands)
         self._held_back: list[Callable[[], None]] = []
-        self.outcomes = runner.outcomes
         self.unrecorded = 0  # runs whose record the disk refused
         self.last_refusal = ""
 
@@ -212,7 +211,7 @@ class Invoker:
             "namespaces": self._queue.describe(),
             **self._guard.describe(),
             "workers": len(self._threads),
-            "outcomes": {status.value: self.outcomes[status] for status in Status},
+            "outcomes": {status.value: self._runner.tally.outcomes[status] for status in Status},
             "unrecorded": self.unrecorded,
             "last_refusal": self.last_refusal,
         }

@@ -8,33 +8,42 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record, RecordTemplate, unrunnable_record
-from edgewhisk.entity.arguments import Bound, over
+from edgewhisk.entity.arguments import EMPTY, Bound, over
 from edgewhisk.entity.call import Calls
 from edgewhisk.entity.message import ActivationMessage, Outcome, Ran, Smooth, Status, outcomes_of
 from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.sheaf import Sheaf, SheafTemplate
 from edgewhisk.errors import StorageError
-from edgewhisk.histogram import Histogram
 from edgewhisk.invoker.composition import Composition, Finished, Machine, Step
 from edgewhisk.invoker.flight import Flight, Leg, inside_messages
 from edgewhisk.invoker.pace import Pace
+from edgewhisk.invoker.tally import Tally
 from edgewhisk.spi import ActivationStore, Clock, Sandbox
 
 _TEMPLATES: Final = 1024
 _ACTIONS: Final = 1000
-OTHERS: Final = "others"  # counted together once too many actions have been seen
 ENGINE: Final = "edgewhisk"  # what runs native actions
 GONE: Final = "The requested resource does not exist."
 BROKEN: Final = "The gateway failed to run the action; its log says why."
 
 # Runs an action of the gateway itself for a namespace; the future may be done on return.
 Native = Callable[[Bound, str, Sequence[bytes]], "asyncio.Future[Ran]"]
+
+
+class _Way(NamedTuple):
+    """What flights of one lane have in common until an entity changes."""
+
+    bound: Bound
+    sheaves: SheafTemplate
+    bounds: Sequence[Bound]  # of the parts, and of the whole if there is one
+    names: Sequence[str]  # what their runs are counted under
 
 
 class Runner:
@@ -55,9 +64,7 @@ class Runner:
         """
         self.watch: Callable[[Bound, Ran], None] = lambda _bound, _ran: None
         self.api_host = ""  # what actions get as __OW_API_HOST
-        self.outcomes: Counter[Status] = Counter()
-        self.by_action: Counter[tuple[str, Status]] = Counter()  # "guest/pkg/a", at most `_ACTIONS` of them
-        self.durations = Histogram()  # of single actions
+        self.tally = Tally()
         self.pace = Pace()
         self._sandbox = sandbox
         self._store = store
@@ -70,6 +77,9 @@ class Runner:
         self._templates: OrderedDict[tuple[object, ...], RecordTemplate] = OrderedDict()
         self._quick: dict[tuple[str, str, int], Action] = {}
         self._loaded: dict[FullyQualifiedName, tuple[str, str, int]] = {}  # revision a worker last ran
+        self._parts: dict[tuple[FullyQualifiedName, str, str], tuple[Bound, tuple[Bound, ...] | None]] = {}
+        self._ways: dict[tuple[object, ...], _Way] = {}
+        self._contexts: dict[tuple[tuple[str, str, int], str], dict[str, str]] = {}
         self._compiled = threading.Condition()
 
     def ready(self, bound: Bound) -> bool:
@@ -83,7 +93,7 @@ class Runner:
 
     def run(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Record]:
         """One record for each message, in order; not stored yet, those of parts are. Blocks."""
-        parts = self.parts(bound, messages[0].namespace) if bound.composed else (bound,)
+        parts = self.parts(bound, messages[0].namespace)
         if parts is None:
             return self._compose(bound, messages)
         flight = self.flight(bound, parts, messages)
@@ -94,8 +104,20 @@ class Runner:
         return self._wholes(flight) if bound.composed else self._of_leg(flight, *flight.flown[0])
 
     def parts(self, bound: Bound, namespace: str) -> tuple[Bound, ...] | None:
-        """See `Composition.parts`."""
-        return self._composition.parts(bound, namespace)
+        """The single actions that a run takes; see `Composition.parts`.
+
+        Remembered as long as `bound` is the same object: when any entity changes, a new one is made.
+        """
+        if not bound.composed:
+            return (bound,)
+        key = (bound.action.name, bound.binding, namespace)
+        known, parts = self._parts.get(key, (None, None))
+        if known is not bound:
+            if len(self._parts) >= _ACTIONS:
+                self._parts.clear()
+            parts = self._composition.parts(bound, namespace)
+            self._parts[key] = bound, parts
+        return parts
 
     def brief(self, bound: Bound) -> bool:
         """Whether a run takes no longer than to hand it over, and may be begun twice.
@@ -141,18 +163,63 @@ class Runner:
     def failed(self, messages: Sequence[ActivationMessage]) -> list[Record]:
         """The records of runs that the gateway itself broke."""
         now, timing = self._clock.now(), self._clock.timing
-        with self._lock:
-            self.outcomes[Status.WHISK_ERROR] += len(messages)
+        self.tally.unrun(Status.WHISK_ERROR, len(messages))
         return [unrunnable_record(message, Status.WHISK_ERROR, BROKEN, now, timing) for message in messages]
 
     def gone(self, messages: Sequence[ActivationMessage]) -> list[Record]:
         """The records of messages whose action does not exist any more."""
         now, timing = self._clock.now(), self._clock.timing
-        with self._lock:
-            self.outcomes[Status.APPLICATION_ERROR] += len(messages)
+        self.tally.unrun(Status.APPLICATION_ERROR, len(messages))
         return [
             unrunnable_record(message, Status.APPLICATION_ERROR, GONE, now, timing) for message in messages
         ]
+
+    def sheaf(self, flight: Flight) -> Sheaf | None:
+        """The records of a flight that has ended, together; None if they have to be written one by one."""
+        runs = flight.smooth
+        if runs is None:
+            return None
+        way, ids = self._way(flight), [leg.ids for leg, _ in flight.flown]
+        whole = None
+        if flight.bound.composed:
+            ids.append([message.activation_id for message in flight.messages])
+            whole = flight.begun, flight.ended
+        accepted = [message.at for message in flight.messages]
+        found = way.sheaves.sheaf(ids, runs, whole, accepted, self._clock.timing)
+        if found is not None:
+            self._count_all(way, flight, runs)
+        return found
+
+    def _way(self, flight: Flight) -> _Way:
+        """What flights like this one have in common."""
+        message, bound = flight.messages[0], flight.bound
+        key = (bound.action.name, message.binding, message.namespace, message.subject, message.trigger)
+        way = self._ways.get(key)
+        if way is None or way.bound is not bound:
+            if len(self._ways) >= _ACTIONS:
+                self._ways.clear()
+            self._ways[key] = way = self._make_way(flight)
+        return way
+
+    def _make_way(self, flight: Flight) -> _Way:
+        bounds = [leg.bound for leg, _ in flight.flown]
+        templates = [self._template(leg.bound, inside_messages(flight, leg)[0]) for leg, _ in flight.flown]
+        if composed := flight.bound.composed:
+            memory = max(bound.action.limits.memory for bound in bounds)
+            templates.append(self._template(flight.bound, flight.messages[0], memory))
+            bounds.append(flight.bound)
+        names = [bound.action.name.key for bound in bounds]
+        return _Way(flight.bound, SheafTemplate(templates, composed=composed), bounds, names)
+
+    def _count_all(self, way: _Way, flight: Flight, runs: Sequence[Smooth]) -> None:
+        """Count the runs of a flight that all went well."""
+        took = self._clock.timing.took
+        spans = [took(run.start, run.end) for run in runs]
+        if flight.bound.composed:
+            spans.append(took(flight.begun, flight.ended))
+        for bound in way.bounds:
+            self.watch(bound, runs[0])
+        self.tally.smooth(way.names, spans, len(flight.messages))
 
     def _run_leg(self, leg: Leg, namespace: str) -> Ran:
         """Run a part for some messages, on a worker."""
@@ -253,18 +320,32 @@ class Runner:
 
     def _calls(self, leg: Leg, namespace: str) -> Calls:
         bound = leg.bound
-        action = bound.action
+        deadline = str(self._clock.now() + bound.action.limits.timeout)
         context = {
-            "namespace": namespace,
-            "action_name": str(action.name),
-            "action_version": str(action.version),
-            "deadline": str(self._clock.now() + action.limits.timeout),
+            **self._context(bound.action, namespace),
+            "deadline": deadline,
             "api_host": self.api_host,
         }
         if bound.keyed:
             context["api_key"] = self._key_of(namespace)
-        arguments = [over(bound.text, payload) for payload in leg.payloads]
+        arguments = leg.payloads
+        if bound.text != EMPTY:
+            arguments = [over(bound.text, payload) for payload in arguments]
         return Calls(arguments, leg.ids, context)
+
+    def _context(self, action: Action, namespace: str) -> dict[str, str]:
+        """What is the same for all calls of an action for a namespace."""
+        key = (action.revision, namespace)
+        context = self._contexts.get(key)
+        if context is None:
+            if len(self._contexts) >= _ACTIONS:
+                self._contexts.clear()
+            self._contexts[key] = context = {
+                "namespace": namespace,
+                "action_name": str(action.name),
+                "action_version": str(action.version),
+            }
+        return context
 
     def _template(self, bound: Bound, message: ActivationMessage, memory: int = 0) -> RecordTemplate:
         """The template for a message's record; `memory` of a sequence (MB)."""
@@ -293,22 +374,7 @@ class Runner:
 
     def _count(self, bound: Bound, ran: Ran) -> None:
         self.watch(bound, ran)
-        name, timing = bound.action.name.key, self._clock.timing
-        if isinstance(ran, Smooth):
-            statuses = {Status.SUCCESS: len(ran.results)}
-            spans = {timing.took(ran.start, ran.end): len(ran.results)}
-        else:
-            statuses = Counter(outcome.status for outcome in ran)
-            spans = Counter(timing.spans(ran))
-        with self._lock:
-            for status, count in statuses.items():
-                self.outcomes[status] += count
-                key = (name, status)
-                if key not in self.by_action and len(self.by_action) >= _ACTIONS:
-                    key = (OTHERS, status)
-                self.by_action[key] += count
-            for took, count in spans.items():
-                self.durations.observe(took / 1000, count)
+        self.tally.ran(bound.action.name.key, ran, self._clock.timing)
 
 
 def _unwatched(_error: StorageError | None) -> None:

@@ -18,7 +18,8 @@ MOST_CALLS: Final = 64  # rows of the table
 _WORDS: Final = ROW // 4
 _TAKEN: Final = struct.Struct("<IIIIII")
 _TAKEN_AT: Final = 28
-DONE_AT: Final = 56  # in the first row: how many calls are done
+DONE_AT: Final = 56  # in the first row: how many calls are done, and where their results end
+_DONE: Final = struct.Struct("<II")
 SEED: Final = 8  # bytes
 _LINE: Final = struct.Struct("<dII")  # ms since the epoch, stream, bytes of text
 _STREAMS: Final = {1: "stdout", 2: "stderr"}
@@ -84,11 +85,10 @@ def replies(memory: bytes, at: int, count: int, largest: int) -> list[Reply]:
     return found
 
 
-def end_of(row: bytes) -> int:
-    """Where the results up to this row's end: behind its log."""
-    _, _, _, log, size, _ = _TAKEN.unpack_from(row, _TAKEN_AT)
-    end: int = log + size
-    return end
+def done(row: bytes | memoryview) -> tuple[int, int]:
+    """How many calls are done, and where their results end: told by the first row."""
+    count, end = _DONE.unpack_from(row, DONE_AT)
+    return count, end
 
 
 def log_lines(log: bytes) -> Iterator[tuple[int, str, str]]:

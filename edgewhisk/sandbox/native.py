@@ -272,6 +272,14 @@ def base_address(store: wasmtime.Store, memory: wasmtime.Memory) -> int:
     return ctypes.addressof(memory.data_ptr(store).contents)
 
 
+def view(address: int) -> memoryview:
+    """This process's memory from there on: 4 GiB, whether they are there or not.
+
+    Reading and writing a slice takes a quarter of what `read` and `write` do.
+    """
+    return memoryview((ctypes.c_ubyte * (1 << 32)).from_address(address)).cast("B")
+
+
 def read(address: int, size: int) -> bytes:
     """Bytes of this process."""
     return ctypes.string_at(address, size)

@@ -18,7 +18,7 @@ from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import HostCalls, Serving
 from edgewhisk.sandbox.image import GRANULE, Image
 from edgewhisk.sandbox.linear import PAGE, memory_file, show
-from edgewhisk.sandbox.native import Deadline, Function, Trap, base_address, read, write
+from edgewhisk.sandbox.native import Deadline, Function, Trap, base_address, read, view, write
 from edgewhisk.sandbox.outcome import LoadFailure
 from edgewhisk.sandbox.runtimes import Runtime
 
@@ -80,6 +80,7 @@ class Slot:
         self._guest_at = base_address(self._store, self._memory)
         self._marks_at = base_address(self._store, guest["marks"])
         self._own_at = base_address(self._store, self._own)
+        self._view = view(self._own_at)  # of the driver's memory
         self._room = self._own.data_len(
             self._store
         )  # bytes of the driver's memory that are known to be there
@@ -138,7 +139,7 @@ class Slot:
         data = abi.table(given, table)
         out = table + len(data)
         self._reserve(out)
-        write(self._own_at + table, data)
+        self._view[table:out] = data
         serving.done, serving.wrote = self._count_done, self._mark
         parts = self._parts
         parts.engine.begin()
@@ -152,14 +153,15 @@ class Slot:
 
     def smooth(self, count: int, largest: int) -> list[bytes] | None:
         """The results if all `count` calls went well and printed nothing."""
-        if self._count_done() != count:
-            return None
-        return abi.smooth(self._answers(count), self._table, count, largest)
+        table = self._table
+        done, end = abi.done(self._view[table : table + abi.ROW])
+        return abi.smooth(bytes(self._view[table:end]), table, count, largest) if done == count else None
 
     def finished(self, largest: int) -> list[abi.Reply]:
         """Replies of the calls that were done, also after a trap."""
-        done = self._count_done()
-        return abi.replies(self._answers(done), self._table, done, largest) if done else []
+        table = self._table
+        done, end = abi.done(self._view[table : table + abi.ROW])
+        return abi.replies(bytes(self._view[table:end]), table, done, largest) if done else []
 
     def log(self) -> bytes:
         """What loading logged, or the call that trapped."""
@@ -201,14 +203,8 @@ class Slot:
     def _functions(self, exports: Any, *names: str) -> list[Function]:
         return [Function(self._store, exports[name]) for name in names]
 
-    def _answers(self, done: int) -> bytes:
-        """The table with what the guest answered, up to the row `done`."""
-        at = self._own_at + self._table
-        end = abi.end_of(read(at + (done - 1) * abi.ROW, abi.ROW))
-        return read(at, end - self._table)
-
     def _count_done(self) -> int:
-        return int.from_bytes(read(self._own_at + self._table + abi.DONE_AT, 4), "little")
+        return abi.done(self._view[self._table : self._table + abi.ROW])[0]
 
     def _mark(self, at: int, size: int) -> None:
         """The host wrote into the guest's memory: that must be undone like the guest's own writes."""

@@ -21,13 +21,15 @@ from edgewhisk.buffer import log as log_module
 from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.ledger import ABSORBED, event_frame
-from edgewhisk.buffer.records import MARKS, RECORDS, Records
+from edgewhisk.buffer.records import MARKS, RECORDS, SHEAVES, Records
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL, TELEMETRY
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
+from edgewhisk.entity.sheaf import expand
 from edgewhisk.entity.timing import Timing
 from edgewhisk.settings import Buffer, Lane
 from edgewhisk.spi import Change
+from tests.buffer.sheaves import sheaf
 from tests.fakes.disk import Cuts, Image, MemoryDisk
 
 HOME = Path("/store")
@@ -165,6 +167,9 @@ class History:
                 step.events.add(found)
                 self.open.append(found)
                 continue
+            if random.random() < 0.3:
+                frames.append(self._sheaf(step))
+                continue
             found, text = self._next()
             if self.open and random.random() < 0.5:
                 opened = self.open.pop(random.randrange(len(self.open)))
@@ -174,6 +179,18 @@ class History:
             frames.append(Frame(RECORDS[lane], 0, text))
             step.texts[found] = text
         return frames
+
+    def _sheaf(self, step: Step) -> Frame:
+        """Several records in a line; some are of open events."""
+        count, lane = self.random.randint(1, 4), self.random.choice((NORMAL, NORMAL, TELEMETRY))
+        ids = [self._next()[0] for _ in range(2 * count)]
+        for at in range(count, 2 * count):
+            if self.open and self.random.random() < 0.5:
+                ids[at] = self.open.pop(self.random.randrange(len(self.open)))
+                step.finished.add(ids[at])
+        made = sheaf(ids[:count], ids[count:], 1_700_000_000_000 + self._number, lane)
+        step.texts.update(zip(ids, expand(made.text), strict=True))
+        return Frame(SHEAVES[lane], 0, made.text, about=made)
 
     def _confirm(self, step: Step) -> list[Frame]:
         lane = self.random.choice(LANES)

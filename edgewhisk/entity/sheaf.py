@@ -1,0 +1,167 @@
+"""Sheaves: the records of a batch that differ in little, written down together and told apart when read.
+
+A reading that goes through a sequence of an action and an actuator makes three records of 750 bytes,
+nearly all of them the same for each reading. In a sheaf that stands once, and behind it, column by
+column, what differs. It stands for itself: nothing outside is needed to read it.
+
+The text: how many records, what is the same (JSON), and then fields divided by the control character
+RS, which no JSON text holds: times, when the messages were accepted, the ids, the results of each part.
+Records come part by part, those of the whole last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, RecordTemplate, before
+from edgewhisk.entity.message import Smooth
+from edgewhisk.entity.timing import Timing
+
+_RS: Final = b"\x1e"
+_ALIKE: Final = b"="  # before one result that stands for all of a part
+_EACH: Final = b"*"  # before as many as there are runs
+
+
+class Sheaf(NamedTuple):
+    """Records as they are stored."""
+
+    text: bytes  # without line breaks
+    records: int  # how many
+    lane: str  # of the buffer
+    filed: Sequence[tuple[str, str]]  # of each part: namespace and name that lists find it by
+    ids: Sequence[Sequence[str]]  # of each part, the activation ids
+    starts: Sequence[int]  # of each part, ms
+    timing: Timing  # of the clock that told the starts
+
+
+class SheafTemplate:
+    """Writes the sheaves of batches that take the same way."""
+
+    def __init__(self, templates: Sequence[RecordTemplate], *, composed: bool) -> None:
+        """Of the parts in order, and of the whole last if there is one: if it is `composed`."""
+        self._filed = tuple(one.filed for one in templates)
+        self._lane = templates[0].lane
+        self._one_lane = all(one.lane == self._lane for one in templates)
+        same = {
+            "composed": composed,
+            "parts": [{"head": one.head, "annotations": one.annotations} for one in templates],
+        }
+        self._same = b" %b\x1e" % orjson.dumps(same)
+
+    def sheaf(
+        self,
+        ids: Sequence[Sequence[str]],
+        runs: Sequence[Smooth],
+        whole: tuple[int, int] | None,
+        accepted: Sequence[int],
+        timing: Timing,
+    ) -> Sheaf | None:
+        """The records of a batch; None if they have to be written one by one.
+
+        `ids` of each part's activations and of the whole's; `runs` of the parts; start and end of the
+        `whole`; when the messages were `accepted`; `timing` is how the clock stands now. All times in ms.
+        """
+        columns = [_column(run.results) for run in runs]
+        results = [column for column in columns if column is not None]
+        if not self._one_lane or len(results) < len(columns):
+            return None
+        spans = [(run.start, run.end) for run in runs]
+        if whole is not None:
+            spans.append(whole)
+        if len(set(accepted)) == 1:
+            accepted = accepted[:1]
+        if timing.forward:  # the clock was set, perhaps while this waited or ran
+            straight = timing.straight
+            spans = [(straight(start), straight(end)) for start, end in spans]
+            accepted = [straight(at) for at in accepted]
+        count = sum(map(len, ids))
+        fields = (
+            b"%d" % count + self._same + timing.boot.encode(),
+            b"%d" % timing.offset,
+            " ".join(map(str, chain.from_iterable(spans))).encode(),
+            " ".join(map(str, accepted)).encode(),
+            "".join(chain.from_iterable(ids)).encode(),
+            *results,
+        )
+        starts = [start for start, _ in spans]
+        return Sheaf(_RS.join(fields), count, self._lane, self._filed, ids, starts, timing)
+
+
+def count_of(text: bytes) -> int:
+    """How many records a sheaf holds."""
+    return int(text[: text.index(b" ")])
+
+
+def ids_of(text: bytes) -> list[str]:
+    """The activation ids in a sheaf, in order."""
+    ids = text.split(_RS, 6)[5].decode()
+    return [ids[at : at + ID_LENGTH] for at in range(0, len(ids), ID_LENGTH)]
+
+
+def expand(text: bytes) -> list[bytes]:
+    """The texts of the records in a sheaf, as `RecordTemplate` writes them."""
+    fields = iter(text.split(_RS))
+    count, _, same = next(fields).partition(b" ")
+    boot, offset = next(fields), int(next(fields))
+    times, accepted = [int(at) for at in next(fields).split()], [int(at) for at in next(fields).split()]
+    document: dict[str, Any] = orjson.loads(same)
+    parts, composed = document["parts"], document["composed"]
+    runs = int(count) // len(parts)
+    accepted *= 1 if len(accepted) == runs else runs
+    joined = next(fields)
+    ids = [joined[at : at + ID_LENGTH] for at in range(0, len(joined), ID_LENGTH)]
+    columns = [_results(fields, runs) for _ in parts[: len(parts) - composed]]
+    found: list[bytes] = []
+    spent = 0
+    for number, part in enumerate(parts):
+        start, end = times[2 * number : 2 * number + 2]
+        whole = number == len(columns)
+        inside = composed and not whole
+        duration = spent if whole else max(0, end - start)
+        spent += duration
+        alike = (
+            before(part["head"]),
+            b'","start":%d,"end":%d,"duration":%d,"response":{"result":' % (start, max(start, end), duration),
+            orjson.dumps(part["annotations"])[:-1] + (b"" if whole else IN_TIME),
+            b',{"key":"edge-boot","value":["%b",%d]}],"publish":false' % (boot, start - offset),
+        )
+        results = columns[-1] if whole else columns[number]
+        for at in range(runs):
+            logs = b'["%b"]' % b'","'.join(ids[at : len(columns) * runs : runs]) if whole else b"[]"
+            wait = 0 if inside else max(0, start - accepted[at])
+            cause = b',"cause":"%b"' % ids[len(columns) * runs + at] if inside else b""
+            found.append(_text(alike, ids[number * runs + at], results[at], logs, wait, cause))
+    return found
+
+
+def _text(
+    alike: tuple[bytes, bytes, bytes, bytes], own: bytes, result: bytes, logs: bytes, wait: int, cause: bytes
+) -> bytes:
+    """One record; what all of its part have `alike` stands before and after its own."""
+    head, times, annotations, end = alike
+    return (
+        b'%b%b%b%b,"success":true,"status":"success","statusCode":0,"size":%d},"logs":%b,'
+        b'"annotations":%b,{"key":"waitTime","value":%d}%b%b}'
+    ) % (head, own, times, result, len(result), logs, annotations, wait, end, cause)
+
+
+def _column(results: Sequence[bytes]) -> bytes | None:
+    """The results of a part as fields; None if they do not keep apart."""
+    if len(results) > 1 and results.count(results[0]) == len(results):
+        results, kind = results[:1], _ALIKE
+    else:
+        kind = _EACH
+    joined = _RS.join(results)
+    if joined.count(_RS) != len(results) - 1 or b"\n" in joined:  # a broken guest's: no JSON
+        return None
+    return kind + _RS + joined
+
+
+def _results(fields: Iterator[bytes], runs: int) -> Sequence[bytes]:
+    if next(fields) == _ALIKE:
+        return (next(fields),) * runs
+    return list(islice(fields, runs))
