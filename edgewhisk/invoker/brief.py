@@ -19,6 +19,7 @@ from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage, Ran
 from edgewhisk.entity.sheaf import Sheaf
 from edgewhisk.errors import StorageError
+from edgewhisk.invoker.acceptance import Acceptance, Waiting
 from edgewhisk.invoker.flight import Flight
 from edgewhisk.invoker.queue import LaneKey
 from edgewhisk.invoker.runner import Runner
@@ -43,27 +44,6 @@ class Asked(NamedTuple):
     waiter: Waiter
 
 
-class Acceptance:
-    """When all of a batch that must be on disk is."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Pending once, for who makes it."""
-        self.future: asyncio.Future[None] = loop.create_future()
-        self.pending = 1
-        self._error: StorageError | None = None
-
-    def settle(self, error: StorageError | None = None) -> None:
-        """One of the pending writes is on disk, or refused."""
-        self.pending -= 1
-        self._error = self._error or error
-        if self.pending or self.future.done():
-            return
-        if self._error is None:
-            self.future.set_result(None)
-        else:
-            self.future.set_exception(self._error)
-
-
 class Offered(NamedTuple):
     """Events of one lane, in order."""
 
@@ -73,18 +53,11 @@ class Offered(NamedTuple):
     accepted: Acceptance | None  # pending once for these; None: they are on disk already
 
 
-class Waiting(NamedTuple):
-    """Who waits for events to be on disk."""
+class Course(NamedTuple):
+    """How events of a lane are run here."""
 
-    messages: list[ActivationMessage]
-    accepted: list[Acceptance]
-
-    def give_up(self) -> Waiting:
-        """Who waits; told once."""
-        given = Waiting([*self.messages], [*self.accepted])
-        self.messages.clear()
-        self.accepted.clear()
-        return given
+    bound: Bound
+    steps: Sequence[Bound] | None  # the single actions that a run takes, as they are now; None: to be asked
 
 
 class Hands(NamedTuple):
@@ -163,24 +136,52 @@ class Brief:
 
     # -- events of triggers ----------------------------------------------------------------------
 
-    def fits(self, bound: Bound, namespace: str) -> bool:
-        """Whether events may be run here. Called from any thread."""
-        return self._steps(bound, namespace) is not None
+    def course(self, bound: Bound, namespace: str) -> Course | None:
+        """How events are run here; None if they are not. Called from any thread."""
+        steps = self._steps(bound, namespace)
+        return None if steps is None else Course(bound, steps)
 
     def holds(self, lane: LaneKey) -> bool:
         """Whether events of a lane wait here: then those that come next must be offered, too."""
         return lane in self._lanes
 
-    def offer(self, events: Offered) -> None:
-        """Run events in order, behind those offered before.
+    def offer(self, events: Offered, steps: Sequence[Bound] | None) -> None:
+        """Run events in order, behind those offered before; `steps` of their course.
 
         An event and its record share one write: its source delivers it again if that never happens.
         """
+        self.flying += len(events.messages)
+        alone = not self._offered and self._unsettled < EARLY
+        if alone and steps is not None and len(events.messages) <= self._most(steps):
+            self._run_now(events, steps)
+            return
         self._offered.append(events)
         self._lanes[events.lane] += 1
-        self.flying += len(events.messages)
         if len(self._offered) == 1:
             self._go_on()
+
+    def _run_now(self, events: Offered, steps: Sequence[Bound]) -> None:
+        """Run events that nobody is before: one reading alone has a short way."""
+        flight = self._runner.flight(events.bound, steps, events.messages)
+        if not self._hurry(flight):
+            self._hands.take_events(events)
+            self._lands(len(events.messages))
+            return
+        waiting, accepted = Waiting([], []), events.accepted
+        ran = len(flight.messages)
+        if accepted is not None:
+            waiting.messages.extend(message for message in flight.messages if message.durable)
+            if waiting.messages:
+                waiting.accepted.append(accepted)
+                accepted.pending += 1
+                self._unsettled += len(waiting.messages)
+            if ran == len(events.messages):
+                accepted.settle()
+        if ran < len(events.messages):
+            self._offered.append(events._replace(messages=events.messages[ran:]))
+            self._lanes[events.lane] += 1
+            self._loop.call_soon(self._go_on)
+        self._land(flight, waiting)
 
     async def drain(self, seconds: float) -> bool:
         """Wait until nothing waits here or is under way; false if it took longer than `seconds`."""
@@ -261,9 +262,12 @@ class Brief:
         steps = self._steps(bound, messages[0].namespace)
         if steps is None:
             return None
+        return self._runner.flight(bound, steps, messages[: self._most(steps)])
+
+    def _most(self, steps: Sequence[Bound]) -> int:
+        """How many events may be run together."""
         ours = steps[:-1] if steps[-1].native else steps
-        most = min((self._runner.pace.within(step.action.name) for step in ours), default=EARLY)
-        return self._runner.flight(bound, steps, messages[:most])
+        return min([EARLY, *(self._runner.pace.within(step.action.name) for step in ours)])
 
     def _steps(self, bound: Bound, namespace: str) -> Sequence[Bound] | None:
         """The single actions that a run takes; None if they cannot all be run here.

@@ -74,6 +74,10 @@ class Guard:
         with self._lock:
             return self._breaker.closed(bound.action.name)
 
+    def alert(self) -> bool:
+        """Whether any action failed lately, so that it matters when runs go well."""
+        return self._breaker.watching
+
     def learn(self, bound: Bound, ran: Ran) -> None:
         """See how runs ended, in order."""
         if isinstance(ran, Smooth):
@@ -82,7 +86,7 @@ class Guard:
             return
         else:
             last, statuses = ran[-1].status, (outcome.status for outcome in reversed(ran))
-        if last not in FAILURES and not self._breaker.watching:
+        if last not in FAILURES and not self.alert():
             return
         action = bound.action
         with self._lock:

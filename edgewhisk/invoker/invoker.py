@@ -14,16 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from edgewhisk.entity.activation import Record
-from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.delivery import Priority
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
-from edgewhisk.invoker.brief import Acceptance, Asked, Brief, Hands, Offered, Waiter, deliver
+from edgewhisk.invoker.acceptance import Acceptance
+from edgewhisk.invoker.brief import Asked, Brief, Course, Hands, Offered, Waiter, deliver
 from edgewhisk.invoker.guard import Guard
 from edgewhisk.invoker.held import Held
-from edgewhisk.invoker.queue import MOST, Job, LaneKey, Queue, Taken, Workers, lane_of
+from edgewhisk.invoker.queue import MOST, Job, LaneKey, Queue, Taken, Workers, by_lane
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.spi import ActivationStore, Clock, Lookup, Starts
 
@@ -72,7 +72,7 @@ class Invoker:
         )
         self._lock = threading.Lock()  # guards the queue and the counts below
         self._held = Held(self._queue, self._lock, guard, lookup, self._wake_one)
-        runner.watch = guard.learn
+        runner.watch, runner.alert = guard.learn, guard.alert
         self._work_waits = threading.Condition(self._lock)
         self._all_done = threading.Condition(self._lock)
         self._threads: list[threading.Thread] = []
@@ -104,14 +104,11 @@ class Invoker:
         if urgent:
             self._accept(messages, accepted, urgent=True)
         else:
-            lanes: dict[LaneKey, list[ActivationMessage]] = {}
-            for message in messages:
-                lanes.setdefault(lane_of(message), []).append(message)
-            for lane, events in lanes.items():
-                bound = self._may_offer(lane)
-                if bound is not None:
+            for lane, events in by_lane(messages).items():
+                course = self._may_offer(lane)
+                if course is not None:
                     accepted.pending += 1
-                    self._brief.offer(Offered(lane, bound, events, accepted))
+                    self._brief.offer(Offered(lane, course.bound, events, accepted), course.steps)
                 else:
                     self._accept(events, accepted, urgent=False)
         accepted.settle()
@@ -134,14 +131,14 @@ class Invoker:
             self._accept(events.messages, events.accepted, urgent=False)
             events.accepted.settle()
 
-    def _take_over(self, taken: Taken[Waiter], bound: Bound) -> None:
+    def _take_over(self, taken: Taken[Waiter], course: Course) -> None:
         """Run what a worker found to be brief, and what waits behind it."""
         with self._lock:
             self._queue.release(taken.lane)
             behind = self._queue.claim(taken.lane) or ()
             self._make_room()
         messages = [job.message for job in (*taken.jobs, *behind)]
-        self._brief.offer(Offered(taken.lane, bound, messages, None))
+        self._brief.offer(Offered(taken.lane, course.bound, messages, None), course.steps)
 
     async def resume(self, messages: Sequence[ActivationMessage], starts: Mapping[str, Starts]) -> None:
         """Run what an earlier life accepted and did not finish; it is on disk already."""
@@ -306,10 +303,10 @@ class Invoker:
                 taken = self._queue.take()
                 if taken is not None:
                     self._make_room()
-                    bound = None if taken.jobs[0].again else self._brief_action(taken.lane)
-                    if bound is None:
+                    course = None if taken.jobs[0].again else self._brief_course(taken.lane)
+                    if course is None:
                         return taken
-                    self._on_loop(self._take_over, taken, bound)
+                    self._on_loop(self._take_over, taken, course)
                     continue
                 self._awake -= 1
                 if not self._awake:
@@ -318,28 +315,29 @@ class Invoker:
                 self._awake += 1
             return None
 
-    def _may_offer(self, lane: LaneKey) -> Bound | None:
-        """The action of a lane whose events the event loop is to run; None if a worker is.
+    def _may_offer(self, lane: LaneKey) -> Course | None:
+        """How the event loop is to run the events of a lane; None if a worker is.
 
         What the loop holds of a lane comes first, and what is queued; so order is kept whoever runs it.
         """
         if self._brief.holds(lane):
-            return self._lookup(lane.action, lane.binding)
-        bound = self._brief_action(lane)
-        if bound is None:
+            bound = self._lookup(lane.action, lane.binding)
+            return None if bound is None else Course(bound, None)
+        course = self._brief_course(lane)
+        if course is None:
             return None
         with self._lock:
             jobs = None if self._closing else self._queue.claim(lane)
         if jobs is None:
             return None
         if jobs:
-            self._brief.offer(Offered(lane, bound, [job.message for job in jobs], None))
-        return bound
+            self._brief.offer(Offered(lane, course.bound, [job.message for job in jobs], None), course.steps)
+        return course
 
-    def _brief_action(self, lane: LaneKey) -> Bound | None:
-        """The action of a lane if the event loop runs it sooner than it could be handed over."""
+    def _brief_course(self, lane: LaneKey) -> Course | None:
+        """How the event loop runs events of a lane, if it does so sooner than it could hand them over."""
         bound = self._lookup(lane.action, lane.binding) if lane.ordered else None
-        return bound if bound is not None and self._brief.fits(bound, lane.namespace) else None
+        return self._brief.course(bound, lane.namespace) if bound is not None else None
 
     def _work(self, taken: Taken[Waiter]) -> None:
         first = taken.jobs[0].message

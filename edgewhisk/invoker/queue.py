@@ -325,6 +325,22 @@ class Queue(Generic[Waiter]):
         return None
 
 
+def by_lane(messages: Sequence[ActivationMessage]) -> dict[LaneKey, list[ActivationMessage]]:
+    """Messages by their lanes; those of one trigger come in a row and share the objects that tell."""
+    lanes: dict[LaneKey, list[ActivationMessage]] = {}
+    last: ActivationMessage | None = None
+    for message in messages:
+        if (
+            last is None
+            or message.action is not last.action
+            or message.trigger is not last.trigger
+            or message.binding is not last.binding
+        ):
+            last, events = message, lanes.setdefault(lane_of(message), [])
+        events.append(message)
+    return lanes
+
+
 def lane_of(message: ActivationMessage, *, suspect: bool = False) -> LaneKey:
     """The lane that a message waits in."""
     return LaneKey(message.action, message.binding, message.trigger, message.namespace, suspect)

@@ -20,15 +20,34 @@ class Tally:
 
     def __init__(self) -> None:
         """Nothing has run."""
-        self.outcomes: Counter[Status] = Counter()
-        self.by_action: Counter[tuple[str, Status]] = Counter()  # "guest/pkg/a", at most `_ACTIONS` of them
         self.durations = Histogram()
+        self._counts: dict[str, dict[Status, int]] = {}  # "guest/pkg/a", at most `_ACTIONS` of them
+        self._unrun: Counter[Status] = Counter()
         self._lock = threading.Lock()
+
+    @property
+    def by_action(self) -> dict[tuple[str, Status], int]:
+        """How many runs of each action ended how."""
+        with self._lock:
+            return {
+                (action, status): count
+                for action, counts in self._counts.items()
+                for status, count in counts.items()
+                if count
+            }
+
+    @property
+    def outcomes(self) -> Counter[Status]:
+        """How many activations ended how."""
+        found = Counter(self._unrun)
+        for (_, status), count in self.by_action.items():
+            found[status] += count
+        return found
 
     def unrun(self, status: Status, count: int) -> None:
         """Messages ended without a run."""
         with self._lock:
-            self.outcomes[status] += count
+            self._unrun[status] += count
 
     def ran(self, action: str, ran: Ran, timing: Timing) -> None:
         """A batch of one action was run; `timing` is how the clock stands now."""
@@ -38,8 +57,9 @@ class Tally:
         statuses = Counter(outcome.status for outcome in ran)
         spans = Counter(timing.spans(ran))
         with self._lock:
+            counts = self._of(action)
             for status, count in statuses.items():
-                self._count(action, status, count)
+                counts[status] += count
             for took, count in spans.items():
                 self.durations.observe(took / 1000, count)
 
@@ -47,12 +67,14 @@ class Tally:
         """`count` runs of each action succeeded, which took so long (ms)."""
         with self._lock:
             for action, span in zip(actions, took, strict=True):
-                self._count(action, Status.SUCCESS, count)
+                self._of(action)[Status.SUCCESS] += count
                 self.durations.observe(span / 1000, count)
 
-    def _count(self, action: str, status: Status, count: int) -> None:
-        self.outcomes[status] += count
-        key = (action, status)
-        if key not in self.by_action and len(self.by_action) >= _ACTIONS:
-            key = (OTHERS, status)
-        self.by_action[key] += count
+    def _of(self, action: str) -> dict[Status, int]:
+        """The lock is held."""
+        counts = self._counts.get(action)
+        if counts is None:
+            if len(self._counts) >= _ACTIONS:
+                action = OTHERS
+            counts = self._counts.setdefault(action, dict.fromkeys(Status, 0))
+        return counts

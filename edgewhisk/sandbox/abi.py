@@ -18,8 +18,8 @@ MOST_CALLS: Final = 64  # rows of the table
 _WORDS: Final = ROW // 4
 _TAKEN: Final = struct.Struct("<IIIIII")
 _TAKEN_AT: Final = 28
-DONE_AT: Final = 56  # in the first row: how many calls are done, and where their results end
-_DONE: Final = struct.Struct("<II")
+_DONE_AT: Final = 52  # in the first row, behind its own words
+_DONE: Final = struct.Struct("<III")
 SEED: Final = 8  # bytes
 _LINE: Final = struct.Struct("<dII")  # ms since the epoch, stream, bytes of text
 _STREAMS: Final = {1: "stdout", 2: "stderr"}
@@ -85,10 +85,17 @@ def replies(memory: bytes, at: int, count: int, largest: int) -> list[Reply]:
     return found
 
 
-def done(row: bytes | memoryview) -> tuple[int, int]:
-    """How many calls are done, and where their results end: told by the first row."""
-    count, end = _DONE.unpack_from(row, DONE_AT)
-    return count, end
+class Done(NamedTuple):
+    """How far a batch is; told by the first row."""
+
+    pages: int  # of the guest's memory; unknown before a call is done
+    calls: int
+    end: int  # of their results
+
+
+def done(row: bytes | memoryview) -> Done:
+    """What the first row tells."""
+    return Done(*_DONE.unpack_from(row, _DONE_AT))
 
 
 def log_lines(log: bytes) -> Iterator[tuple[int, str, str]]:

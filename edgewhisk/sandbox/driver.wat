@@ -88,8 +88,8 @@
     (local.get $to))
 
   ;; Runs calls until all are done, or the results fill `most` bytes, or the guest's memory grew
-  ;; beyond `pages`. Words in the first row count them and tell where their results end, so after a trap
-  ;; the host knows which it was.
+  ;; beyond `pages`. Words in the first row tell how large that is, count the calls, and say where their
+  ;; results end, so after a trap the host knows which it was.
   (func (export "batch") (param $count i32) (param $table i32) (param $out i32) (param $most i32)
       (param $largest i32) (param $pages i32)
     (local $row i32) (local $reply i32) (local $size i32) (local $limit i32) (local $done i32)
@@ -120,6 +120,7 @@
       (local.set $out (call $take (i32.load $guest offset=12 (local.get $reply)) (local.get $size) (local.get $out)))
       (call $undo (local.get $table))
       (local.set $done (i32.add (local.get $done) (i32.const 1)))
+      (i32.store $own offset=52 (local.get $table) (memory.size $guest))
       (i32.store $own offset=60 (local.get $table) (local.get $out))
       (i32.store $own offset=56 (local.get $table) (local.get $done))
       (br_if $stop (i32.gt_u (memory.size $guest) (local.get $pages)))

@@ -153,15 +153,17 @@ class Slot:
 
     def smooth(self, count: int, largest: int) -> list[bytes] | None:
         """The results if all `count` calls went well and printed nothing."""
-        table = self._table
-        done, end = abi.done(self._view[table : table + abi.ROW])
-        return abi.smooth(bytes(self._view[table:end]), table, count, largest) if done == count else None
+        done, table = self._done(), self._table
+        if done.calls != count:
+            return None
+        return abi.smooth(bytes(self._view[table : done.end]), table, count, largest)
 
     def finished(self, largest: int) -> list[abi.Reply]:
         """Replies of the calls that were done, also after a trap."""
-        table = self._table
-        done, end = abi.done(self._view[table : table + abi.ROW])
-        return abi.replies(bytes(self._view[table:end]), table, done, largest) if done else []
+        done, table = self._done(), self._table
+        if not done.calls:
+            return []
+        return abi.replies(bytes(self._view[table : done.end]), table, done.calls, largest)
 
     def log(self) -> bytes:
         """What loading logged, or the call that trapped."""
@@ -172,9 +174,8 @@ class Slot:
 
     @property
     def grown(self) -> bool:
-        """Whether a call left the memory so much larger that the slot should be dropped."""
-        pages: int = self._memory.size(self._store)
-        return pages > self._image.pages + _SLACK
+        """Whether the last run left the memory so much larger that the slot should be dropped."""
+        return self._done().pages > self._image.pages + _SLACK
 
     def memory(self) -> bytes:
         """The guest's whole memory, for the tests of isolation."""
@@ -203,8 +204,11 @@ class Slot:
     def _functions(self, exports: Any, *names: str) -> list[Function]:
         return [Function(self._store, exports[name]) for name in names]
 
+    def _done(self) -> abi.Done:
+        return abi.done(self._view[self._table : self._table + abi.ROW])
+
     def _count_done(self) -> int:
-        return abi.done(self._view[self._table : self._table + abi.ROW])[0]
+        return self._done().calls
 
     def _mark(self, at: int, size: int) -> None:
         """The host wrote into the guest's memory: that must be undone like the guest's own writes."""
