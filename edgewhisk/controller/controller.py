@@ -234,6 +234,25 @@ class Controller:
             return Smooth(good, start, end)
         return [_outcome(result, start, end) for result in results]
 
+    def alike(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran] | None:
+        """The same for the results of another action, one JSON object each, if that needs no look at each.
+
+        The future is done on return where nothing has to be waited for. None: `native` has to do it.
+        """
+        alike = self.system[bound.action.name].alike
+        if alike is None:
+            return None
+        start = self._clock.now()
+        future: asyncio.Future[Ran] = asyncio.get_running_loop().create_future()
+
+        def told(found: Mapping[int, dict[str, Any] | EdgeWhiskError]) -> None:
+            if not future.done():  # or nobody waits any more
+                smooth = Smooth([alike.usual] * len(payloads), start, self._clock.now())
+                future.set_result(_with(found, smooth) if found else smooth)
+
+        begun = alike.perform(self._subjects.of(namespace), bound.text, payloads, told)
+        return future if begun else None
+
     async def _results(
         self, system: SystemAction, namespace: str, given: Sequence[Any]
     ) -> Sequence[dict[str, Any] | EdgeWhiskError]:
@@ -276,6 +295,14 @@ def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> O
         text = orjson.dumps({"error": f"{result}{hint}"})
         return Outcome(Status.APPLICATION_ERROR, text, (), start, end)
     return Outcome(Status.SUCCESS, orjson.dumps(result), (), start, end)
+
+
+def _with(found: Mapping[int, dict[str, Any] | EdgeWhiskError], smooth: Smooth) -> Sequence[Outcome]:
+    """The outcomes of a batch of which some, by position, came to something else."""
+    return [
+        _outcome(found[at], smooth.start, smooth.end) if at in found else outcome
+        for at, outcome in enumerate(outcomes_of(smooth))
+    ]
 
 
 def _expire(running: asyncio.Future[Record]) -> None:
