@@ -268,7 +268,7 @@ class Daemon:
         """What runs actions; those of the gateway itself on the event loop."""
 
         def native(bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
-            return asyncio.ensure_future(self._controller.native(bound, namespace, payloads))
+            return self._controller.native(bound, namespace, payloads)
 
         def key_of(namespace: str) -> str:
             return self._subjects.of(namespace).auth.compact

@@ -223,24 +223,20 @@ class Controller:
                 "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"
             )
 
-    async def native(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> Ran:
-        """Run an action whose code is this program, on behalf of a namespace."""
-        start = self._clock.now()
-        given = orjson.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
-        results = await self._results(self.system[bound.action.name], namespace, given)
-        end = self._clock.now()
-        good = [orjson.dumps(result) for result in results if isinstance(result, dict)]
-        if len(good) == len(results):
-            return Smooth(good, start, end)
-        return [_outcome(result, start, end) for result in results]
+    def native(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
+        """Run an action whose code is this program, on behalf of a namespace, for JSON objects or arrays.
 
-    def alike(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran] | None:
-        """The same for the results of another action, one JSON object each, if that needs no look at each.
-
-        The future is done on return where nothing has to be waited for. None: `native` has to do it.
+        The future is done on return where nothing has to be waited for.
         """
+        return self._alike(bound, namespace, payloads) or asyncio.ensure_future(
+            self._one_by_one(bound, namespace, payloads)
+        )
+
+    def _alike(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran] | None:
+        """Run it without a look at each of the objects; None if they have to be read."""
         alike = self.system[bound.action.name].alike
-        if alike is None:
+        caller = self._subjects.find(namespace)
+        if alike is None or caller is None:
             return None
         start = self._clock.now()
         future: asyncio.Future[Ran] = asyncio.get_running_loop().create_future()
@@ -250,8 +246,17 @@ class Controller:
                 smooth = Smooth([alike.usual] * len(payloads), start, self._clock.now())
                 future.set_result(_with(found, smooth) if found else smooth)
 
-        begun = alike.perform(self._subjects.of(namespace), bound.text, payloads, told)
-        return future if begun else None
+        return future if alike.perform(caller, bound.text, payloads, told) else None
+
+    async def _one_by_one(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> Ran:
+        start = self._clock.now()
+        given = orjson.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
+        results = await self._results(self.system[bound.action.name], namespace, given)
+        end = self._clock.now()
+        good = [orjson.dumps(result) for result in results if isinstance(result, dict)]
+        if len(good) == len(results):
+            return Smooth(good, start, end)
+        return [_outcome(result, start, end) for result in results]
 
     async def _results(
         self, system: SystemAction, namespace: str, given: Sequence[Any]

@@ -30,6 +30,7 @@ from edgewhisk.feed.mqtt_outgoing import LOST, WINDOW, Failed, Outgoing, Told
 from edgewhisk.feed.mqtt_packets import NONE, PUBACK, Delivery, Message, Packets, Publication
 
 _KEEP_ALIVE: Final = 60  # seconds
+_IDENTIFIERS: Final = 65_536  # of packets, from 1 on
 _REFUSALS: Final = {
     1: "the broker does not speak this version of MQTT: set version",
     2: "the broker refuses the client id: set client_id",
@@ -98,9 +99,12 @@ class Connection:
         except MQTTConnectError as error:
             raise ConnectionRefusedError(_REFUSALS.get(error._code, str(error))) from error
         if link.version >= 5:
-            # gmqtt hands out no more identifiers than the broker takes, also for subscriptions.
-            most = self._client._package_handler._connack_properties.get("receive_maximum", [WINDOW])
-            self._outgoing.window = max(1, min(WINDOW, int(most[0]) - 4))
+            # gmqtt takes the messages that the broker takes at once (mosquitto: 20) for the identifiers that
+            # there are, and has none left for the subscriptions of a gateway with more triggers.
+            handler = self._client._package_handler
+            handler.id_generator._max = _IDENTIFIERS
+            most = handler._connack_properties.get("receive_maximum", [WINDOW])
+            self._outgoing.window = max(1, min(WINDOW, int(most[0])))
         if link.status_topic:
             self.publish([Message(link.status_topic, b"online", 1, retain=True)])
 

@@ -60,13 +60,18 @@ class Published:
     def bound(self, parameters: Mapping[str, Any]) -> Bound:
         return bind(self._action, (), None)._replace(text=orjson.dumps(parameters))
 
-    async def read(self, parameters: Mapping[str, Any], payloads: Sequence[bytes]) -> Ran:
+    def read(self, parameters: Mapping[str, Any], payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
         """With a look at each."""
-        return await self._stages.controller.native(self.bound(parameters), "guest", payloads)
+        alone = self._stages.controller._one_by_one(self.bound(parameters), "guest", payloads)
+        return asyncio.ensure_future(alone)
 
     def alike(self, parameters: Mapping[str, Any], payloads: Sequence[bytes]) -> asyncio.Future[Ran] | None:
         """As they are."""
-        return self._stages.controller.alike(self.bound(parameters), "guest", payloads)
+        return self._stages.controller._alike(self.bound(parameters), "guest", payloads)
+
+    def publish(self, parameters: Mapping[str, Any], payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
+        """In the way that is right for them."""
+        return self._stages.controller.native(self.bound(parameters), "guest", payloads)
 
     async def connects(self, count: int = 1) -> None:
         session = self.feed.sessions[""]
@@ -220,8 +225,9 @@ def test_batches_of_all_kinds_keep_their_order_behind_a_full_window(tmp_path: Pa
             for batch in range(12):
                 results = [b'{"n":%d}' % (10 * batch + at) for at in range(10)]
                 parameters = {"topic": "out/a", "qos": min(batch % 3, 1)}
-                found = made.alike(parameters, results) if batch % 4 else None
-                told.append(found if found is not None else made_task(made.read(parameters, results)))
+                told.append(
+                    made.publish(parameters, results) if batch % 4 else made.read(parameters, results)
+                )
                 await asyncio.sleep(0)
             async with asyncio.timeout(20):
                 outcomes = [plain(await one) for one in told]
@@ -230,10 +236,6 @@ def test_batches_of_all_kinds_keep_their_order_behind_a_full_window(tmp_path: Pa
             assert heard(made.heard) == [("out/a", f'{{"n":{n}}}') for n in range(120)]
 
     with_mosquitto(tmp_path, play)
-
-
-def made_task(awaitable: Any) -> asyncio.Task[Any]:
-    return asyncio.create_task(awaitable)
 
 
 @needs_mosquitto
@@ -282,14 +284,11 @@ def test_what_was_under_way_when_the_broker_went_silent_is_kept(
             connection = made.feed.sessions[""]._connection
             assert connection is not None
             connection.pause()  # its answers are not read
-            if way == "read":
-                told: Awaitable[Any] = made_task(made.read(parameters, results))
-                await asyncio.sleep(0)
-            else:
-                found = made.alike(parameters, results)
-                assert found is not None
-                told = found
-            await asyncio.sleep(0.05)
+            told = (made.read if way == "read" else made.alike)(parameters, results)
+            assert told is not None
+            async with asyncio.timeout(10):
+                while not connection._outgoing._flying:  # noqa: ASYNC110 - a task of its own
+                    await asyncio.sleep(0)
             if end == "lost":
                 connection.give_up(ConnectionResetError("by the test"))
             outcomes = plain(await asyncio.wait_for(told, 10))
@@ -318,8 +317,9 @@ def test_what_the_broker_refuses_is_told(tmp_path: Path, way: str) -> None:
             await made.connects()
             for topic in ("out/good", "out/bad"):
                 parameters, results = {"topic": topic, "expires": 0}, [b'{"n":1}', b'{"n":2}']
-                found = made.alike(parameters, results) if way == "alike" else None
-                outcomes = plain(await (found if found is not None else made.read(parameters, results)))
+                told = (made.read if way == "read" else made.alike)(parameters, results)
+                assert told is not None
+                outcomes = plain(await told)
                 if topic == "out/good":
                     assert outcomes == [(Status.SUCCESS, {"delivered": True})] * 2
                 else:

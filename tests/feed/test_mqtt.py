@@ -501,6 +501,22 @@ def test_mqtt_5_properties_formats_named_levels_and_retained_messages(tmp_path: 
 
 
 @needs_mosquitto
+def test_there_may_be_more_subscriptions_than_the_broker_takes_messages_at_once(tmp_path: Path) -> None:
+    async def play(port: int) -> None:
+        fire = RecordingFire()
+        async with feed(port, fire, version=5) as made:
+            for number in range(40):  # mosquitto takes 20
+                wish = {"topic": f"m/{number}", "qos": 1, "format": "json"}
+                await made.feed.add(parse_name(f"/guest/m{number}", "_"), "mqtt/message", wish)
+            sent = [Message(f"m/{number}", b"{}", 1) for number in range(40)]
+            assert await asyncio.wait_for(made.session.publish(sent), 20) == {}
+            await fire.count(40)
+            assert made.counts["connects"] == 1
+
+    with_mosquitto(tmp_path, play)
+
+
+@needs_mosquitto
 def test_gateways_share_a_subscription_and_a_broker_sees_them_come_and_go(tmp_path: Path) -> None:
     async def play(port: int) -> None:
         one, other, watching = RecordingFire(), RecordingFire(), RecordingFire()
