@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
-from edgewhisk.actuator.outbox import Outbox
+import orjson
+
+from edgewhisk.actuator.outbox import DELIVERED, Outbox, Told
 from edgewhisk.actuator.request import KINDS, Command, Kind, read
-from edgewhisk.controller.entitlement import check_granted
-from edgewhisk.controller.system import SystemAction
+from edgewhisk.controller.entitlement import check_granted, is_granted
+from edgewhisk.controller.system import Alike, SystemAction
 from edgewhisk.entity.identity import Identity
 from edgewhisk.errors import EdgeWhiskError
 from edgewhisk.settings import Grants
@@ -46,4 +48,18 @@ def _actuator(kind: Kind, outbox: Outbox, grants: Mapping[str, Grants]) -> Syste
             raise result
         return result
 
-    return SystemAction(kind.package, kind.name, kind.description, kind.parameters, perform, many)
+    def alike(caller: Identity, bound: bytes, payloads: Sequence[bytes], told: Told) -> bool:
+        like = kind.alike(bound, payloads)
+        if like is None or not is_granted(grants, caller.subject, like.kind, like.name):
+            return False
+        return outbox.send_alike(like, payloads, told)
+
+    return SystemAction(
+        kind.package,
+        kind.name,
+        kind.description,
+        kind.parameters,
+        perform,
+        many,
+        Alike(alike, orjson.dumps(DELIVERED)),
+    )

@@ -268,7 +268,7 @@ class Daemon:
         """What runs actions; those of the gateway itself on the event loop."""
 
         def native(bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
-            return asyncio.ensure_future(self._controller.native(bound, namespace, payloads))
+            return self._controller.native(bound, namespace, payloads)
 
         def key_of(namespace: str) -> str:
             return self._subjects.of(namespace).auth.compact
@@ -309,7 +309,8 @@ class Daemon:
         http = HttpRequests()
         stack.push_async_callback(http.close)
         deliveries = Deliveries(mqtt, serial, modbus, http)
-        self._outbox = Outbox(self._shelf, self._clock, deliveries.by_kind, self._timekeeper.boots.moment)
+        moment = self._timekeeper.boots.moment
+        self._outbox = Outbox(self._shelf, self._clock, deliveries.by_kind, moment, deliveries.alike_by_kind)
         self._timekeeper.was_set += [mqtt.hurry, _one(sources, CouchFeed).hurry, self._outbox.hurry]
         for name, session in mqtt.sessions.items():
             session.connected = partial(self._outbox.wake, f"mqtt:{name}")

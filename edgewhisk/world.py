@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import orjson
 
 from edgewhisk.actuator.http import HttpRequests
-from edgewhisk.actuator.outbox import DELIVERED, PATIENCE, Deliver, Found, of_error, one_by_one
+from edgewhisk.actuator.outbox import DELIVERED, Deliver, DeliverAlike, Failed, Found, of_error, one_by_one
 from edgewhisk.actuator.request import Command
 from edgewhisk.controller.controller import Controller
 from edgewhisk.entity.identity import Identity
@@ -19,7 +18,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, Undelivered
 from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
-from edgewhisk.feed.mqtt_packets import Message
+from edgewhisk.feed.mqtt_packets import Message, Publication
 from edgewhisk.feed.serial import SerialFeed
 
 
@@ -77,6 +76,7 @@ class Deliveries:
             "modbus": one_by_one(self._set),
             "http": one_by_one(http.send),
         }
+        self.alike_by_kind: Mapping[str, DeliverAlike] = {"mqtt": self._publish_alike}
 
     async def _publish(self, commands: Sequence[Command]) -> list[Found]:
         """In one write for each run of commands to the same broker."""
@@ -88,19 +88,24 @@ class Deliveries:
 
     async def _publish_to(self, broker: str, messages: Sequence[Message]) -> list[Found]:
         try:
-            sent = self._mqtt.publish(broker, messages)
+            failed = await self._mqtt.publish(broker, messages)
         except CapabilityError as error:
             return [error] * len(messages)
-        timer = asyncio.get_running_loop().call_later(PATIENCE, _expire, sent)
-        try:
-            failed = await sent
-        except TimeoutError:
-            return [Undelivered(f"no answer within {PATIENCE:g} s")] * len(messages)
-        finally:
-            timer.cancel()
         if not failed:
             return [DELIVERED] * len(messages)
         return [of_error(failed[at]) if at in failed else DELIVERED for at in range(len(messages))]
+
+    def _publish_alike(
+        self, like: Command, payloads: Sequence[bytes], told: Callable[[Failed], None]
+    ) -> bool:
+        """See `DeliverAlike`."""
+        body = like.body
+
+        def settled(failed: Mapping[int, Exception]) -> None:
+            told({at: of_error(error) for at, error in failed.items()})
+
+        what = Publication(body["topic"], body["qos"], body["retain"], body["expiry"])
+        return self._mqtt.publish_alike(body["broker"], what, payloads, settled)
 
     async def _write(self, command: Command) -> None:
         body = command.body
@@ -114,11 +119,6 @@ class Deliveries:
         body = command.body
         values, single = body["values"], body.get("single", False)
         await self._modbus.write(body["where"], body["unit"], body["table"], body["address"], values, single)
-
-
-def _expire(sent: asyncio.Future[Any]) -> None:
-    if not sent.done():
-        sent.set_exception(TimeoutError())
 
 
 def _message(command: Command) -> Message:

@@ -37,7 +37,16 @@ PURE = [
     ),
     *(
         PACKAGE / "feed" / f"{name}.py"
-        for name in ("payload", "backoff", "garbage", "schedule", "mqtt_packets", "alarm", "shaping")
+        for name in (
+            "payload",
+            "backoff",
+            "garbage",
+            "schedule",
+            "mqtt_packets",
+            "mqtt_subscription",
+            "alarm",
+            "shaping",
+        )
     ),
     PACKAGE / "actuator" / "request.py",
     *(PACKAGE / "controller" / f"{name}.py" for name in ("firing", "entitlement")),

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -27,6 +28,9 @@ LONGEST_PAUSE: Final = 30.0
 PATIENCE: Final = 20.0  # seconds for a target to answer
 Found = dict[str, Any] | EdgeWhiskError  # what became of a command
 Deliver = Callable[[Sequence[Command]], Awaitable[Sequence[Found]]]
+Failed = Mapping[int, EdgeWhiskError]  # by position
+Told = Callable[[Mapping[int, Found]], None]  # what became of those that were not just delivered, by position
+DeliverAlike = Callable[[Command, Sequence[bytes], Callable[[Failed], None]], bool]
 DELIVERED: Final[dict[str, Any]] = {"delivered": True}
 
 
@@ -42,17 +46,26 @@ class Kept(NamedTuple):
 class Outbox:
     """All targets. Called on the event loop."""
 
-    def __init__(self, shelf: Shelf, clock: Clock, deliver: Mapping[str, Deliver], moment: Moment) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        clock: Clock,
+        deliver: Mapping[str, Deliver],
+        moment: Moment,
+        alike: Mapping[str, DeliverAlike] | None = None,
+    ) -> None:
         """`moment` knows when earlier boots were.
 
         `deliver` by kind delivers in order, and tells within `PATIENCE` what became of each:
         `DELIVERED` with what the device answered, `Undelivered` for what may work later, another
-        `EdgeWhiskError` for what never will.
+        `EdgeWhiskError` for what never will. `alike` does that for commands that differ in their data only
+        and tells which failed; it gives back false, and does nothing, where it cannot begin.
         """
         self._shelf = shelf
         self._clock = clock
         self._moment = moment
         self._deliver = deliver
+        self._alike = alike or {}
         self._waiting: dict[str, deque[Kept]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -84,17 +97,42 @@ class Outbox:
         results: list[dict[str, Any] | EdgeWhiskError] = []
         for command, now in zip(commands, free, strict=True):
             found = next(left) if now else self._behind(command)
-            if isinstance(found, Undelivered):
-                results.append(self._keep(command, found, kept))
-            elif isinstance(found, EdgeWhiskError):
-                self.counts["refused"] += 1
-                results.append(found)
-            else:
-                self.counts["delivered"] += 1
-                results.append(found)
+            results.append(self._became(command, found, kept))
         if kept:
             await asyncio.gather(*kept)
         return results
+
+    def send_alike(self, like: Command, payloads: Sequence[bytes], told: Told) -> bool:
+        """The same for commands that are `like` but for their data, if that needs no look at each.
+
+        `told`, perhaps before this returns, what became of all but those that were delivered; false, and
+        nothing is done, if `send` has to do it: others wait for the target, or it is away.
+        """
+        deliver = self._alike.get(like.kind)
+        if deliver is None or like.target in self._waiting:
+            return False
+        return deliver(like, payloads, partial(self._settle, like, payloads, told))
+
+    def _settle(self, like: Command, payloads: Sequence[bytes], told: Told, failed: Failed) -> None:
+        """Keep what could not be delivered of commands that are `like`."""
+        self.counts["delivered"] += len(payloads) - len(failed)
+        if not failed:
+            told({})
+            return
+        kept: list[asyncio.Future[None]] = []
+        found = {
+            at: self._became(like._replace(data=payloads[at]), error, kept)
+            for at, error in sorted(failed.items())
+        }
+
+        def stored(done: asyncio.Future[Any]) -> None:
+            error = None if done.cancelled() else done.exception()
+            if isinstance(error, EdgeWhiskError):  # the disk refused them
+                promised = [at for at, one in found.items() if not isinstance(one, EdgeWhiskError)]
+                found.update(dict.fromkeys(promised, error))
+            told(found)
+
+        asyncio.gather(*kept).add_done_callback(stored)
 
     def wake(self, target: str) -> None:
         """A target may be there again."""
@@ -168,9 +206,14 @@ class Outbox:
     async def _start(self, commands: Sequence[Command]) -> Sequence[Found]:
         return await self._deliver[commands[0].kind](commands) if commands else ()
 
-    def _keep(
-        self, command: Command, reason: EdgeWhiskError, kept: list[asyncio.Future[None]]
-    ) -> dict[str, Any] | EdgeWhiskError:
+    def _became(self, command: Command, found: Found, kept: list[asyncio.Future[None]]) -> Found:
+        """What its sender is told; what may work later is kept."""
+        if isinstance(found, Undelivered):
+            return self._keep(command, found, kept)
+        self.counts["refused" if isinstance(found, EdgeWhiskError) else "delivered"] += 1
+        return found
+
+    def _keep(self, command: Command, reason: EdgeWhiskError, kept: list[asyncio.Future[None]]) -> Found:
         if command.target not in self._waiting:
             self.last_error = str(reason)
         if command.expires == 0:
@@ -315,7 +358,7 @@ def of_error(error: BaseException) -> EdgeWhiskError:
     """What an error in a delivery means."""
     if isinstance(error, EdgeWhiskError):
         return error
-    if isinstance(error, ConnectionError):
+    if isinstance(error, ConnectionError | TimeoutError):
         return Undelivered(str(error))
     _log.error("a delivery failed in a way that nobody expected", exc_info=error)
     return CapabilityError(f"it failed: {type(error).__name__}: {error}")

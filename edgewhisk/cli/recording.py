@@ -135,7 +135,7 @@ async def _subscribe(topics: Sequence[str], link: MqttLink, tape: _Tape) -> None
 
     def take(_connection: Connection, deliveries: Sequence[Delivery]) -> None:
         for one in deliveries:
-            tape.add(one.payload, topic=one.topic)
+            tape.add(one.payload, topic=one.topic.decode(errors="replace"))
 
     connection = await _opened(link, take)
     tape.begin(f"{', '.join(topics)} at {link.host}:{link.port}")

@@ -223,8 +223,32 @@ class Controller:
                 "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"
             )
 
-    async def native(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> Ran:
-        """Run an action whose code is this program, on behalf of a namespace."""
+    def native(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
+        """Run an action whose code is this program, on behalf of a namespace, for JSON objects or arrays.
+
+        The future is done on return where nothing has to be waited for.
+        """
+        return self._alike(bound, namespace, payloads) or asyncio.ensure_future(
+            self._one_by_one(bound, namespace, payloads)
+        )
+
+    def _alike(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran] | None:
+        """Run it without a look at each of the objects; None if they have to be read."""
+        alike = self.system[bound.action.name].alike
+        caller = self._subjects.find(namespace)
+        if alike is None or caller is None:
+            return None
+        start = self._clock.now()
+        future: asyncio.Future[Ran] = asyncio.get_running_loop().create_future()
+
+        def told(found: Mapping[int, dict[str, Any] | EdgeWhiskError]) -> None:
+            if not future.done():  # or nobody waits any more
+                smooth = Smooth([alike.usual] * len(payloads), start, self._clock.now())
+                future.set_result(_with(found, smooth) if found else smooth)
+
+        return future if alike.perform(caller, bound.text, payloads, told) else None
+
+    async def _one_by_one(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> Ran:
         start = self._clock.now()
         given = orjson.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
         results = await self._results(self.system[bound.action.name], namespace, given)
@@ -276,6 +300,14 @@ def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> O
         text = orjson.dumps({"error": f"{result}{hint}"})
         return Outcome(Status.APPLICATION_ERROR, text, (), start, end)
     return Outcome(Status.SUCCESS, orjson.dumps(result), (), start, end)
+
+
+def _with(found: Mapping[int, dict[str, Any] | EdgeWhiskError], smooth: Smooth) -> Sequence[Outcome]:
+    """The outcomes of a batch of which some, by position, came to something else."""
+    return [
+        _outcome(found[at], smooth.start, smooth.end) if at in found else outcome
+        for at, outcome in enumerate(outcomes_of(smooth))
+    ]
 
 
 def _expire(running: asyncio.Future[Record]) -> None:

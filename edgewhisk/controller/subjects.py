@@ -159,11 +159,15 @@ class Subjects:
 
     def of(self, namespace: str) -> Identity:
         """The subject whose namespace this is; raises `NotFound`."""
-        self._look()
-        found = self._by_name.get(namespace)
+        found = self.find(namespace)
         if found is None:
             raise NotFound(f"there is no subject {namespace}")
         return found
+
+    def find(self, namespace: str) -> Identity | None:
+        """The same, or None."""
+        self._look()
+        return self._by_name.get(namespace)
 
     def _look(self) -> None:
         """Read the files again if they changed, at most once a second."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import NATIVE, CodeExec
@@ -22,13 +22,25 @@ from edgewhisk.spi import FeedAction
 
 Perform = Callable[[Identity, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 Many = Callable[[Identity, Sequence[Mapping[str, Any]]], Awaitable[Sequence[dict[str, Any] | EdgeWhiskError]]]
+Told = Callable[[Mapping[int, dict[str, Any] | EdgeWhiskError]], None]
+
+
+class Alike(NamedTuple):
+    """How an action is performed for several calls without a look at the arguments of each."""
+
+    # With what is bound, the text of one JSON object, and the texts of objects over that, one for each call.
+    # `Told`, perhaps before it returns, what became of some calls by position; that of the others is `usual`.
+    # False, and nothing is done, if the arguments have to be read.
+    perform: Callable[[Identity, bytes, Sequence[bytes], Told], bool]
+    usual: bytes  # text of the result
 
 
 @dataclass(frozen=True, slots=True)
 class SystemAction:
     """One action of the gateway itself. `perform` raises `EdgeWhiskError` for an application error.
 
-    `many`, if there is one, performs it for several calls at once, and gives errors as values.
+    `many`, if there is one, performs it for several calls at once, and gives errors as values; `alike`, if
+    there is one, does so where that is cheaper still.
     """
 
     package: str
@@ -37,6 +49,7 @@ class SystemAction:
     parameters: Mapping[str, str]
     perform: Perform
     many: Many | None = None
+    alike: Alike | None = None
     feed: bool = False
     recorded: bool = True  # whether a successful run is kept as an activation
 

@@ -16,9 +16,11 @@ from edgewhisk.device.topics import Pattern, pattern
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.reading import Reading
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
-from edgewhisk.feed.mqtt_connection import Failed, MqttLink
-from edgewhisk.feed.mqtt_packets import Message
-from edgewhisk.feed.mqtt_session import Session, Subscription
+from edgewhisk.feed.mqtt_connection import MqttLink
+from edgewhisk.feed.mqtt_outgoing import Failed, Told
+from edgewhisk.feed.mqtt_packets import Message, Publication
+from edgewhisk.feed.mqtt_session import Session
+from edgewhisk.feed.mqtt_subscription import Subscription
 from edgewhisk.feed.payload import FORMATS
 from edgewhisk.feed.rebirth import Rebirths, command
 from edgewhisk.spi import Clock, FeedAction, Fire, Reach
@@ -148,6 +150,11 @@ class MqttFeed:
             return session.publish(messages)
         except ConnectionError as error:
             raise Undelivered(f"mqtt.publish: {error}") from error
+
+    def publish_alike(self, broker: str, what: Publication, payloads: Sequence[bytes], told: Told) -> bool:
+        """See `Connection.publish_alike`; false while the broker is away or unknown."""
+        session = self.sessions.get(broker)
+        return session is not None and session.publish_alike(what, payloads, told)
 
     async def retry(self, letter: Letter) -> None:
         """Take a dead letter once more; raises `FeedError` if it still is none of the feed's."""

@@ -12,9 +12,10 @@ import asyncio
 import os
 import socket
 import ssl
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 from typing import Any, Final
 
 import gmqtt
@@ -25,12 +26,11 @@ from gmqtt.mqtt.package import Package
 from gmqtt.mqtt.protocol import BaseMQTTProtocol, MQTTProtocol
 
 from edgewhisk.feed import mqtt_packets as packets
-from edgewhisk.feed.mqtt_packets import Delivery, Message
+from edgewhisk.feed.mqtt_outgoing import LOST, WINDOW, Failed, Outgoing, Told
+from edgewhisk.feed.mqtt_packets import NONE, PUBACK, Delivery, Message, Packets, Publication
 
 _KEEP_ALIVE: Final = 60  # seconds
-_WINDOW: Final = 1000  # QoS 1 messages of ours under way at once, if the broker does not say
-_PUBLISH: Final = 0x30
-_PUBACK: Final = 0x40
+_IDENTIFIERS: Final = 65_536  # of packets, from 1 on
 _REFUSALS: Final = {
     1: "the broker does not speak this version of MQTT: set version",
     2: "the broker refuses the client id: set client_id",
@@ -61,29 +61,6 @@ class MqttLink:
     lasting: bool = True  # the broker keeps the session when the connection ends
 
 
-Failed = Mapping[int, Exception]  # by position in what was published
-
-
-class Sending:
-    """Messages that are published together."""
-
-    __slots__ = ("_failed", "_left", "sent")
-
-    def __init__(self, count: int, sent: asyncio.Future[Failed]) -> None:
-        """`sent` is done when all `count` are settled."""
-        self._left = count
-        self._failed: dict[int, Exception] = {}
-        self.sent = sent
-
-    def settle(self, at: int, error: Exception | None = None) -> None:
-        """The broker has a message, or never will."""
-        if error is not None:
-            self._failed[at] = error
-        self._left -= 1
-        if not self._left and not self.sent.done():
-            self.sent.set_result(self._failed)
-
-
 class Connection:
     """One gmqtt client for the life of one connection."""
 
@@ -98,17 +75,17 @@ class Connection:
         self._asked: dict[int, str] = {}  # packet identifier -> filter
         self._link = link
         self._take = take
-        self._out = b""  # to be sent
+        self._out: list[bytes] = []  # to be sent
+        self._hearing = False  # in a call of `_arrived`, which sends at its end
         self._rest = bytearray()  # the beginning of a packet that is not whole
         self._lost = asyncio.Event()
         self._error: BaseException | None = None
         self._paused = False
         self._socket: socket.socket | None = None
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[Message, Sending, int]] = deque()
-        self._flying: dict[int, tuple[Sending, int]] = {}
-        self._window = _WINDOW
         self._client = self._make()
+        ids = _PacketIds(self._client._package_handler.id_generator)
+        self._outgoing = Outgoing(ids, link.version, self._send)
 
     async def open(self) -> None:
         """Connect; raises `OSError`."""
@@ -122,9 +99,12 @@ class Connection:
         except MQTTConnectError as error:
             raise ConnectionRefusedError(_REFUSALS.get(error._code, str(error))) from error
         if link.version >= 5:
-            # gmqtt hands out no more identifiers than the broker takes, also for subscriptions.
-            most = self._client._package_handler._connack_properties.get("receive_maximum", [_WINDOW])
-            self._window = max(1, min(_WINDOW, int(most[0]) - 4))
+            # gmqtt takes the messages that the broker takes at once (mosquitto: 20) for the identifiers that
+            # there are, and has none left for the subscriptions of a gateway with more triggers.
+            handler = self._client._package_handler
+            handler.id_generator._max = _IDENTIFIERS
+            most = handler._connack_properties.get("receive_maximum", [WINDOW])
+            self._outgoing.window = max(1, min(WINDOW, int(most[0])))
         if link.status_topic:
             self.publish([Message(link.status_topic, b"online", 1, retain=True)])
 
@@ -147,18 +127,43 @@ class Connection:
             await self._client.disconnect()
         if self._socket is not None:
             self._socket.close()
-        self._abandon()
+        self._outgoing.abandon()
 
     def publish(self, messages: Sequence[Message]) -> asyncio.Future[Failed]:
         """Send messages in order, in one write; done when the broker has all of them, or never will.
 
-        At QoS 0 that is when they are written. The result says which failed, with a `ConnectionError`
-        if the connection was lost before.
+        At QoS 0 that is when they are written. The result says which failed, with an `OSError`: the
+        connection was lost, the broker refused it or does not answer.
         """
-        sending = Sending(len(messages), self._loop.create_future())
-        self._waiting.extend((message, sending, at) for at, message in enumerate(messages))
-        self._flush()
-        return sending.sent
+        runs = [
+            (what, [message.payload for message in run])
+            for what, run in groupby(messages, key=lambda message: message.publication)
+        ]
+        sent: asyncio.Future[Failed] = self._loop.create_future()
+        failed: dict[int, Exception] = {}
+        left = len(runs)
+
+        def told(first: int, found: Failed) -> None:
+            nonlocal left
+            left -= 1
+            failed.update((first + at, error) for at, error in found.items())
+            if not left and not sent.done():
+                sent.set_result(failed)
+
+        first = 0
+        for what, payloads in runs:
+            self.publish_alike(what, payloads, partial(told, first))
+            first += len(payloads)
+        if not runs:
+            sent.set_result(failed)
+        return sent
+
+    def publish_alike(self, what: Publication, payloads: Sequence[bytes], told: Told) -> None:
+        """The same for messages that differ in their payload only; see `Outgoing.publish`."""
+        if self._lost.is_set():
+            told(dict.fromkeys(range(len(payloads)), ConnectionResetError(LOST)))
+        else:
+            self._outgoing.publish(what, payloads, told)
 
     def subscribe(self, pattern: str, qos: int) -> None:
         """Ask for a filter."""
@@ -169,11 +174,9 @@ class Connection:
         """Ask for a filter no more."""
         self._client.unsubscribe(pattern)
 
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+    def acknowledge(self, packet_ids: Collection[bytes]) -> None:
         """PUBACKs of QoS 1 messages, in one write."""
-        if deliveries and not self._lost.is_set():
-            ids = (one.packet_id for one in deliveries if one.packet_id is not None)
-            self._send(b"".join(b"\x40\x02" + mid.to_bytes(2, "big") for mid in ids))
+        self._send(packets.acknowledgements(packet_ids))
 
     def give_up(self, error: BaseException) -> None:
         """Drop the connection, so that the broker delivers again what was not acknowledged."""
@@ -222,35 +225,14 @@ class Connection:
 
     def _send(self, data: bytes) -> None:
         """Send in the next turn of the loop: acknowledgements and messages share a write."""
-        if not self._out:
+        if not self._out and not self._hearing:
             self._loop.call_soon(self._write)
-        self._out += data
+        self._out.append(data)
 
     def _write(self) -> None:
-        out, self._out = self._out, b""
+        out, self._out = self._out, []
         if out and self._client._connection is not None and not self._lost.is_set():
-            self._client._connection.send_package(out)
-
-    def _flush(self) -> None:
-        """Write what the window lets through, in order."""
-        if self._lost.is_set():
-            self._abandon()
-            return
-        written = bytearray()
-        ids = self._client._package_handler.id_generator
-        while self._waiting:
-            message, sending, at = self._waiting[0]
-            if message.qos and len(self._flying) >= self._window:
-                break
-            self._waiting.popleft()
-            number = ids._mid_generate() if message.qos else 0
-            written += packets.write(message, number, self._link.version)
-            if message.qos:
-                self._flying[number] = sending, at
-            else:
-                sending.settle(at)
-        if written:
-            self._send(bytes(written))
+            self._client._connection.send_package(b"".join(out))
 
     def _granted(self, _client: Any, mid: int, codes: Sequence[int], _properties: Any) -> None:
         pattern = self._asked.pop(mid, None)
@@ -258,71 +240,56 @@ class Connection:
             self._refused[pattern] = f"the broker does not grant {pattern} (code {codes[0]:#x}): see its ACL"
 
     def _arrived(self, data: bytes) -> None:
-        """What came from the network."""
+        """What came from the network. What is sent for it at once goes out in one write, in this turn."""
         if self._lost.is_set():
             return
         self._client._connection._last_data_in = self._loop.time()  # what gmqtt's keep-alive looks at
+        self._hearing = True
         try:
-            found = self._packets(data)
-            collected = [one for first, body in found if (one := self._packet(first, body)) is not None]
-        except ValueError as error:
-            self.give_up(ConnectionAbortedError(f"the broker sent a malformed packet: {error}"))
-            return
-        if self._waiting:
-            self._flush()
-        if collected:
-            self._hand_over(collected)
+            self._hear(data)
+            if not self._out:
+                self._tell_received()
+        except Exception as error:  # noqa: BLE001 - a fault of ours must reach the supervisor
+            self.give_up(error)
+        self._hearing = False
+        self._write()
 
-    def _packets(self, data: bytes) -> list[tuple[int, bytes]]:
+    def _hear(self, data: bytes) -> None:
+        """Take the packets that are whole now; raises `ConnectionAbortedError` for what is none."""
+        try:
+            deliveries, acknowledged, others = self._read(data)
+        except ValueError as error:
+            raise ConnectionAbortedError(f"the broker sent a malformed packet: {error}") from error
+        if acknowledged:
+            self._outgoing.acknowledged(packets.numbers(acknowledged))
+        for first, body in others:
+            self._other(first, body)
+        if deliveries:
+            self._take(self, deliveries)
+
+    def _read(self, data: bytes) -> Packets:
         """The packets that are whole now; raises `ValueError`."""
         if self._rest:
             self._rest += data
-            found, end = packets.split(self._rest)
-            del self._rest[:end]
-        else:
-            found, end = packets.split(data)
-            if end < len(data):
-                self._rest += data[end:]
+            if not packets.begins_whole(self._rest):
+                return NONE
+            data = bytes(self._rest)
+            self._rest.clear()
+        found, end = packets.read(data, self._link.version)
+        if end < len(data):
+            self._rest += data[end:]
         return found
 
-    def _packet(self, first: int, body: bytes) -> Delivery | None:
-        """Take one packet: a PUBLISH is returned, PUBACKs are ours too, all others are gmqtt's."""
-        kind = first & 0xF0
-        if kind == _PUBLISH:
-            return packets.read(first, body, self._link.version)
-        if kind == _PUBACK:
-            self._puback(body)
-        else:
+    def _other(self, first: int, body: bytes) -> None:
+        """A PUBACK that tells more than that is ours, too; all others are gmqtt's."""
+        if first != PUBACK:
             self._client._connection.put_package(Package(first, body))
-        return None
-
-    def _hand_over(self, collected: Sequence[Delivery]) -> None:
-        try:
-            self._tell_received()
-            self._take(self, collected)
-        except Exception as error:  # noqa: BLE001 - a fault of ours must reach the supervisor
-            self.give_up(error)
-
-    def _puback(self, packet: bytes) -> None:
-        number = int.from_bytes(packet[:2], "big")
-        self._client._package_handler.id_generator.free_id(number)
-        found = self._flying.pop(number, None)
-        if found is None:
             return
-        sending, at = found
-        refused = packet[2] if len(packet) > 2 else 0  # MQTT 5, 3.4.2.1: 0x80 and more are errors
-        if refused >= 0x80:
-            sending.settle(at, ConnectionRefusedError(f"the broker refused it with code {refused:#x}"))
+        number, reason = int.from_bytes(body[:2], "big"), body[2] if len(body) > 2 else 0
+        if reason >= 0x80:  # MQTT 5, 3.4.2.1
+            self._outgoing.refused(number, reason)
         else:
-            sending.settle(at)
-
-    def _abandon(self) -> None:
-        """Nobody will acknowledge what is under way."""
-        left = [*self._flying.values(), *((sending, at) for _, sending, at in self._waiting)]
-        self._flying.clear()
-        self._waiting.clear()
-        for sending, at in left:
-            sending.settle(at, ConnectionResetError("the connection to the broker was lost"))
+            self._outgoing.acknowledged((number,))
 
     def _tell_received(self) -> None:
         """Let the kernel acknowledge the segment now.
@@ -330,12 +297,32 @@ class Connection:
         A broker with Nagle's algorithm on (mosquitto's default) holds the next message until it is; the
         kernel waits up to 40 ms for data of ours to go with it, and our PUBACK waits for the disk.
         Measured at 200 readings a second: 10 ms without this, 1 ms with it. Linux forgets the wish, so
-        it is renewed for each chunk.
+        it is renewed for each chunk that is not answered at once, which acknowledges it as well.
         """
         if self._socket is None:  # one of our own: uvloop makes a new one for each call
             link = self._client._connection._transport.get_extra_info("socket")
             self._socket = socket.socket(fileno=os.dup(link.fileno()))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+class _PacketIds:
+    """Those of a gmqtt client; `PacketIds`."""
+
+    def __init__(self, generator: Any) -> None:
+        self._generator = generator
+
+    def take(self, count: int) -> Sequence[int]:
+        """In a row, if that many are free."""
+        generator = self._generator
+        row = range(generator._last_used_id + 1, generator._last_used_id + 1 + count)
+        if row.stop > generator._max or not generator._used_ids.isdisjoint(row):
+            return [generator._mid_generate() for _ in row]
+        generator._used_ids.update(row)
+        generator._last_used_id = row[-1]
+        return row
+
+    def give_back(self, numbers: Sequence[int]) -> None:
+        self._generator._used_ids.difference_update(numbers)
 
 
 class _Client(gmqtt.Client):  # type: ignore[misc]

@@ -12,64 +12,32 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from edgewhisk.dead_letters import DeadLetters, Letter
-from edgewhisk.device.decode import Decode, Learn, Undecodable
+from edgewhisk.device.decode import Undecodable
 from edgewhisk.device.decode import payload as decoded
-from edgewhisk.device.profile import Profile
 from edgewhisk.device.topics import Pattern
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.entity.topics import matches
 from edgewhisk.errors import StorageError
 from edgewhisk.feed import mqtt_packets as packets
 from edgewhisk.feed.backoff import Backoff
-from edgewhisk.feed.garbage import Garbage
-from edgewhisk.feed.mqtt_connection import Connection, Failed, MqttLink
-from edgewhisk.feed.mqtt_packets import Delivery, Message
-from edgewhisk.feed.payload import FORMATS, MalformedPayload, check_size, members
+from edgewhisk.feed.mqtt_accepted import Accepted, Fresh, checksum
+from edgewhisk.feed.mqtt_connection import Connection, MqttLink
+from edgewhisk.feed.mqtt_outgoing import Failed, Told
+from edgewhisk.feed.mqtt_packets import Delivery, Message, Publication
+from edgewhisk.feed.mqtt_subscription import Route, Routes, Subscription
+from edgewhisk.feed.payload import FORMATS, LARGEST, MalformedPayload, check_size, members
 from edgewhisk.rest import rest
 from edgewhisk.spi import Clock, Fire
 from edgewhisk.trust import reason
 
 _log = logging.getLogger(__name__)
 
-WINDOW: Final = 65_536  # remembered deliveries: as many as there are packet identifiers
-_ROUTES: Final = 4096  # remembered topics
 _PATIENCE: Final = 10.0  # seconds for the broker to answer a connect
 _STEADY: Final = 1.0  # seconds a connection must hold before the pauses get short again
-Settled = Callable[[], None]
-
-
-@dataclass(slots=True)
-class Subscription:
-    """One trigger that is fed."""
-
-    trigger: FullyQualifiedName
-    patterns: tuple[Pattern, ...]
-    qos: int
-    format: str
-    retained: bool = True  # whether retained messages fire it
-    properties: bool = False  # whether the event tells MQTT 5 properties
-    profile: Profile | None = None
-    decode: Decode | None = None
-    learn: Learn = frozenset
-    may_read: Callable[[str], bool] = lambda _: False  # whether a learned topic is granted
-    ungranted: frozenset[str] = frozenset()  # learned topics that are not
-    delivered: int = 0
-    garbage: Garbage = field(default_factory=Garbage)
-
-
-class Route(NamedTuple):
-    """Where the messages of one topic go."""
-
-    subscription: Subscription
-    head: bytes  # members that the event gets: the topic and its named levels
-    pattern: Pattern
 
 
 class Session:
@@ -80,19 +48,17 @@ class Session:
     ) -> None:
         """`origins` of what earlier lives accepted: the broker may deliver it again."""
         self.link = link
-        self._mark = f"mqtt:{name}:" if name else "mqtt:"
         self._fire = fire
         self._clock = clock
         self._dead = dead
         self._subscriptions: dict[FullyQualifiedName, Subscription] = {}
-        self._routes: dict[str, tuple[Route, ...]] = {}
-        known = [origin for origin in origins if origin.startswith(self._mark)]
-        self._accepted: dict[str, asyncio.Future[None] | None] = dict.fromkeys(known[-WINDOW:])
+        self._routes = Routes(self._subscriptions.values())
+        self._accepted = Accepted(f"mqtt:{name}:" if name else "mqtt:", origins)
         self._connection: Connection | None = None
         self._backoff = Backoff()
         self._refused: dict[str, str] = {}  # filters that the broker does not grant, and why
         self._told = asyncio.Event()  # try again now
-        self.connected: Settled = lambda: None  # called after each connect
+        self.connected: Callable[[], None] = lambda: None  # called after each connect
         self.state = "connecting"
         self.last_error = ""
         self.counts = dict.fromkeys(
@@ -107,7 +73,7 @@ class Session:
     def add(self, wanted: Subscription) -> None:
         """Feed a trigger."""
         self._subscriptions[wanted.trigger] = wanted
-        self._routes.clear()
+        self._routes.forget()
         if self._connection is not None:
             for one in wanted.patterns:
                 self._connection.subscribe(one.filter, self._qos_of(one.filter))
@@ -115,7 +81,7 @@ class Session:
     def remove(self, trigger: FullyQualifiedName) -> None:
         """Feed a trigger no more."""
         gone = self._subscriptions.pop(trigger, None)
-        self._routes.clear()
+        self._routes.forget()
         if gone is None or self._connection is None:
             return
         for one in gone.patterns:
@@ -133,17 +99,24 @@ class Session:
             raise ConnectionError(f"there is no connection to the broker {self.address}{reason}")
         return self._connection.publish(messages)
 
+    def publish_alike(self, what: Publication, payloads: Sequence[bytes], told: Told) -> bool:
+        """See `Connection.publish_alike`; false while the broker is away."""
+        if self._connection is None:
+            return False
+        self._connection.publish_alike(what, payloads, told)
+        return True
+
     def retry(self, letter: Letter, trigger: FullyQualifiedName) -> asyncio.Future[None] | str:
         """Take a refused message once more; why not, if it still cannot be an event."""
         found = self._subscriptions.get(trigger)
         if found is None:
             return f"nothing feeds {trigger} any more"
-        fitting = next((one for one in found.patterns if matches(one.plain, letter.topic)), None)
-        if fitting is None:
+        route = found.route(letter.topic)
+        if route is None:
             return f"{trigger} is not fed from {letter.topic} any more"
-        delivery = Delivery(letter.topic, letter.payload, None, again=False)
+        delivery = Delivery(letter.topic.encode(), letter.payload)
         try:
-            text = self._event(_route(found, fitting, letter.topic), delivery, letter.at)
+            text = self._event(route, delivery, letter.at)
         except (MalformedPayload, Undecodable) as error:
             return str(error)
         found.delivered += 1
@@ -225,52 +198,70 @@ class Session:
         now = self._clock.now()
         events: list[TriggerEvent] = []
         letters: list[Letter] = []
-        fresh: list[tuple[Delivery, str]] = []  # QoS 1, to be acknowledged when the events are on disk
-        known: list[tuple[Delivery, asyncio.Future[None] | None]] = []
+        fresh: dict[bytes, int] = {}  # to be acknowledged when the events are on disk
         for delivery in deliveries:
-            origin = self._origin(delivery)
-            if delivery.again and origin in self._accepted:
-                self.counts["duplicates"] += 1
-                known.append((delivery, self._accepted[origin]))
-                continue
-            events += self._events(delivery, origin, now, letters)
-            if delivery.packet_id is not None:
-                fresh.append((delivery, origin))
+            origin = ""
+            if delivery.packet_id:
+                packet_id, check = delivery.packet_id, checksum(delivery)
+                if delivery.again and self._accepted.knows(packet_id, check):
+                    self._acknowledge_again(connection, packet_id, check)
+                    continue
+                fresh[packet_id] = check
+                origin = self._accepted.origin(packet_id, check)
+            event = self._plain_event(delivery, origin, now)
+            if event is not None:
+                events.append(event)
+            else:
+                events += self._events(delivery, origin, now, letters)
         accepted = self._fire(events)
         if letters:
             accepted = asyncio.ensure_future(_both(accepted, self._dead.bury(letters)))
-        for _, origin in fresh:
-            self._remember(origin, accepted)
-        accepted.add_done_callback(lambda done: self._settled(connection, fresh, done))
-        for delivery, pending in known:
-            if pending is None:
-                connection.acknowledge([delivery])
-            else:  # delivered again before its event was on disk
-                again = partial(self._settled, connection, [(delivery, "")])
-                pending.add_done_callback(again)
+        if fresh:
+            self._accepted.add(fresh, accepted)
+            accepted.add_done_callback(partial(self._settled, connection, fresh))
         if self._fire.full():
             self.counts["pauses"] += 1
             connection.pause()
             self._fire.on_room(connection.resume)
 
-    def _settled(
-        self, connection: Connection, deliveries: Sequence[tuple[Delivery, str]], done: asyncio.Future[None]
-    ) -> None:
+    def _acknowledge_again(self, connection: Connection, packet_id: bytes, check: int) -> None:
+        """What is delivered again is acknowledged when its event is on disk."""
+        self.counts["duplicates"] += 1
+        pending = self._accepted.pending(packet_id, check)
+        if pending is None:
+            connection.acknowledge([packet_id])
+        else:
+            pending.add_done_callback(partial(self._settled, connection, {packet_id: check}))
+
+    def _settled(self, connection: Connection, fresh: Fresh, done: asyncio.Future[None]) -> None:
         """The events are on disk, or could not be: then the broker must deliver them again."""
-        if done.cancelled() or not deliveries:
+        if done.cancelled():
             return
         error = done.exception()
+        self._accepted.settle(fresh, done, refused=error is not None)
         if error is None:
-            connection.acknowledge([delivery for delivery, _ in deliveries])
-            return
-        self.counts["refused"] += len(deliveries)
-        for _, origin in deliveries:
-            self._accepted.pop(origin, None)
-        connection.give_up(error)
+            connection.acknowledge(fresh.keys())
+        else:
+            self.counts["refused"] += len(fresh)
+            connection.give_up(error)
+
+    def _plain_event(self, delivery: Delivery, origin: str, now: int) -> TriggerEvent | None:
+        """The event of a message as nearly all are; None if it is no such, or cannot become one."""
+        plain, text = self._routes.plain.get(delivery.topic), delivery.payload
+        if plain is None or delivery.retained or len(text) > LARGEST:
+            return None
+        if plain.properties and delivery.properties:
+            return None
+        try:
+            payload = plain.read(text)
+        except MalformedPayload:
+            return None
+        plain.subscription.delivered += 1
+        return TriggerEvent(plain.trigger, payload, now, origin != "", origin)
 
     def _events(self, delivery: Delivery, origin: str, now: int, letters: list[Letter]) -> list[TriggerEvent]:
         events = []
-        routes = self._route(delivery.topic)
+        routes = self._routes.all(delivery.topic)
         if not routes:
             self.counts["unrouted"] += 1  # of a subscription that an earlier life made
         for route in routes:
@@ -284,12 +275,12 @@ class Session:
                     continue  # on the list already; only its acknowledgement was lost
                 line = found.garbage.add(str(error), delivery.payload, self._clock.monotonic())
                 if line is not None:
-                    _log.warning("MQTT topic %s: %s", delivery.topic, line)
+                    _log.warning("MQTT topic %s: %s", route.topic, line)
                 letters.append(
                     Letter(
                         str(found.trigger),
                         f"mqtt {self.address}",
-                        delivery.topic,
+                        route.topic,
                         str(error),
                         delivery.payload,
                         now,
@@ -299,8 +290,7 @@ class Session:
                 continue
             if payload:
                 found.delivered += 1
-                durable = delivery.packet_id is not None
-                events.append(TriggerEvent(found.trigger, payload, now, durable, origin))
+                events.append(TriggerEvent(found.trigger, payload, now, origin != "", origin))
         return events
 
     def _event(self, route: Route, delivery: Delivery, now: int) -> bytes:
@@ -308,11 +298,11 @@ class Session:
         found = route.subscription
         check_size(delivery.payload)
         if found.profile is not None and found.decode is not None:
-            parts = route.pattern.parts(delivery.topic)
-            readings = found.decode(delivery.payload, parts, delivery.topic)
+            parts = route.pattern.parts(route.topic)
+            readings = found.decode(delivery.payload, parts, route.topic)
             self._learn(found)
             shown = {key: value for key, value in parts.items() if key != "point"}
-            return decoded(found.profile, delivery.topic, now, readings, shown) if readings else b""
+            return decoded(found.profile, route.topic, now, readings, shown) if readings else b""
         head = route.head
         if delivery.retained:
             head += b',"retained":true'
@@ -333,41 +323,10 @@ class Session:
         found.ungranted = (found.ungranted & learned) | (fresh - granted)
         if new := tuple(Pattern(topic, ()) for topic in sorted(granted)):
             found.patterns += new
-            self._routes.clear()
+            self._routes.forget()
             for one in new:
                 if self._connection is not None:
                     self._connection.subscribe(one.filter, self._qos_of(one.filter))
-
-    def _route(self, topic: str) -> tuple[Route, ...]:
-        """The triggers that a topic's messages fire, each once."""
-        routes = self._routes.get(topic)
-        if routes is None:
-            if len(self._routes) >= _ROUTES:
-                self._routes.clear()
-            found = []
-            for one in self._subscriptions.values():
-                fitting = next((each for each in one.patterns if matches(each.plain, topic)), None)
-                if fitting is not None:
-                    found.append(_route(one, fitting, topic))
-            routes = self._routes[topic] = tuple(found)
-        return routes
-
-    def _remember(self, origin: str, pending: asyncio.Future[None] | None) -> None:
-        self._accepted.pop(origin, None)  # the newest is the last one
-        self._accepted[origin] = pending
-        if len(self._accepted) > WINDOW:
-            del self._accepted[next(iter(self._accepted))]
-
-    def _origin(self, delivery: Delivery) -> str:
-        """Recognises a redelivery: the same packet identifier with the same topic and bytes."""
-        if delivery.packet_id is None:
-            return ""
-        digest = blake2b(delivery.payload, digest_size=8, key=delivery.topic.encode()[:64])
-        return f"{self._mark}{delivery.packet_id}:{digest.hexdigest()}"
-
-
-def _route(found: Subscription, fitting: Pattern, topic: str) -> Route:
-    return Route(found, members({"topic": topic, **fitting.parts(topic)}), fitting)
 
 
 def _ungranted(found: Subscription) -> str:

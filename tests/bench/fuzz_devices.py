@@ -146,10 +146,13 @@ def packet(chance: random.Random, counts: Counter[str]) -> None:
     version = chance.choice((4, 5))
     written = packets.write(sent, 7, version)
     body = 1 + next(at for at in range(1, 5) if written[at] < 0x80)
+    first, said = chance.choice((written[0], chance.randrange(256))), mangled(written[body:], chance)
     try:
-        got = packets.read(
-            chance.choice((written[0], chance.randrange(256))), mangled(written[body:], chance), version
-        )
+        found, _ = packets.read(packets.head(first, len(said)) + said, version)
+        if not found.deliveries:
+            counts["packet of another kind"] += 1
+            return
+        (got,) = found.deliveries
         packets.properties(got.properties)
     except ValueError:
         counts["packet refused"] += 1

@@ -17,8 +17,6 @@ import gmqtt
 import orjson
 import pytest
 from gmqtt.mqtt.constants import MQTTv50
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
@@ -26,7 +24,6 @@ from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.device.sparkplug import Payload
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError, FeedError
-from edgewhisk.feed import mqtt_packets as packets
 from edgewhisk.feed.broker import EmbeddedBroker
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import MqttLink
@@ -504,6 +501,22 @@ def test_mqtt_5_properties_formats_named_levels_and_retained_messages(tmp_path: 
 
 
 @needs_mosquitto
+def test_there_may_be_more_subscriptions_than_the_broker_takes_messages_at_once(tmp_path: Path) -> None:
+    async def play(port: int) -> None:
+        fire = RecordingFire()
+        async with feed(port, fire, version=5) as made:
+            for number in range(40):  # mosquitto takes 20
+                wish = {"topic": f"m/{number}", "qos": 1, "format": "json"}
+                await made.feed.add(parse_name(f"/guest/m{number}", "_"), "mqtt/message", wish)
+            sent = [Message(f"m/{number}", b"{}", 1) for number in range(40)]
+            assert await asyncio.wait_for(made.session.publish(sent), 20) == {}
+            await fire.count(40)
+            assert made.counts["connects"] == 1
+
+    with_mosquitto(tmp_path, play)
+
+
+@needs_mosquitto
 def test_gateways_share_a_subscription_and_a_broker_sees_them_come_and_go(tmp_path: Path) -> None:
     async def play(port: int) -> None:
         one, other, watching = RecordingFire(), RecordingFire(), RecordingFire()
@@ -631,54 +644,3 @@ def test_published_is_what_the_broker_has_and_nothing_is_while_it_is_away(tmp_pa
             made.feed.publish("other", [Message("t/p", b"{}")])
 
     with_mosquitto(tmp_path, play)
-
-
-@given(st.binary(max_size=40), st.sampled_from([4, 5]), st.integers(0, 15))
-def test_any_packet_is_read_or_refused(data: bytes, version: int, flags: int) -> None:
-    try:
-        found = packets.read(0x30 | flags, data, version)
-        packets.properties(found.properties)
-    except ValueError:
-        return
-    assert isinstance(found.topic, str)
-
-
-@given(
-    st.text(alphabet="abc/é", min_size=1, max_size=10),
-    st.binary(max_size=300),
-    st.sampled_from([0, 1]),
-    st.booleans(),
-    st.integers(0, 2**32 - 1),
-    st.sampled_from([4, 5]),
-)
-def test_what_is_written_is_what_is_read(
-    topic: str, payload: bytes, qos: int, retain: bool, expiry: int, version: int
-) -> None:
-    packet = packets.write(Message(topic, payload, qos, retain, expiry), 77, version)
-    at = 1
-    while packet[at] & 0x80:
-        at += 1
-    found = packets.read(packet[0], packet[at + 1 :], version)
-    assert (found.topic, found.payload, found.retained) == (topic, payload, retain)
-    assert found.packet_id == (77 if qos else None)
-    if version == 5 and expiry:
-        assert packets.properties(found.properties) == {"expiry": expiry}
-
-
-@given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=400)), max_size=8), st.data())
-def test_packets_are_found_in_any_chunks(sent: list[tuple[int, bytes]], data: st.DataObject) -> None:
-    stream = b"".join(bytes([first]) + packets._length(len(body)) + body for first, body in sent)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
-    found, rest = [], bytearray()
-    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        rest += stream[start:end]
-        more, taken = packets.split(rest)
-        del rest[:taken]
-        found += more
-    assert (found, bytes(rest)) == (sent, b"")
-
-
-def test_a_length_without_end_is_refused() -> None:
-    assert packets.split(b"\x30\xff\xff\xff") == ([], 0)
-    with pytest.raises(ValueError, match="no variable byte integer"):
-        packets.split(b"\x30\xff\xff\xff\xff\x01")

@@ -1,0 +1,95 @@
+"""What a trigger wants from a broker, and which triggers the messages of a topic fire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, NamedTuple
+
+from edgewhisk.device.decode import Decode, Learn
+from edgewhisk.device.profile import Profile
+from edgewhisk.device.topics import Pattern
+from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.topics import matches
+from edgewhisk.feed.garbage import Garbage
+from edgewhisk.feed.payload import FORMATS, members
+
+_TOPICS: Final = 4096  # remembered
+
+
+@dataclass(slots=True)
+class Subscription:
+    """One trigger that is fed."""
+
+    trigger: FullyQualifiedName
+    patterns: tuple[Pattern, ...]
+    qos: int
+    format: str
+    retained: bool = True  # whether retained messages fire it
+    properties: bool = False  # whether the event tells MQTT 5 properties
+    profile: Profile | None = None
+    decode: Decode | None = None
+    learn: Learn = frozenset
+    may_read: Callable[[str], bool] = lambda _: False  # whether a learned topic is granted
+    ungranted: frozenset[str] = frozenset()  # learned topics that are not
+    delivered: int = 0
+    garbage: Garbage = field(default_factory=Garbage)
+
+    def route(self, topic: str) -> Route | None:
+        """Where the messages of a topic go; None if they are not wanted."""
+        fitting = next((one for one in self.patterns if matches(one.plain, topic)), None)
+        if fitting is None:
+            return None
+        return Route(self, topic, members({"topic": topic, **fitting.parts(topic)}), fitting)
+
+
+class Route(NamedTuple):
+    """Where the messages of one topic go."""
+
+    subscription: Subscription
+    topic: str
+    head: bytes  # members that the event gets: the topic and its named levels
+    pattern: Pattern
+
+
+class Plain(NamedTuple):
+    """A route without a profile that is the only one of its topic, as nearly all are."""
+
+    subscription: Subscription
+    trigger: FullyQualifiedName
+    read: Callable[[bytes], bytes]  # payload -> parameters of the event; raises `MalformedPayload`
+    properties: bool
+
+
+class Routes:
+    """The routes of topics as they come from the broker, with memory."""
+
+    def __init__(self, subscriptions: Collection[Subscription]) -> None:
+        """Of `subscriptions`, which may change: then `forget` must be called."""
+        self.plain: dict[bytes, Plain] = {}  # of topics that were asked for; their `all` has it, too
+        self._subscriptions = subscriptions
+        self._known: dict[bytes, tuple[Route, ...]] = {}
+
+    def all(self, topic: bytes) -> tuple[Route, ...]:
+        """Each trigger once."""
+        routes = self._known.get(topic)
+        if routes is None:
+            if len(self._known) >= _TOPICS:
+                self.forget()
+            text = topic.decode(errors="replace")
+            routes = tuple(route for one in self._subscriptions if (route := one.route(text)) is not None)
+            self._known[topic] = routes
+            if len(routes) == 1 and routes[0].subscription.profile is None:
+                self.plain[topic] = _plain(routes[0])
+        return routes
+
+    def forget(self) -> None:
+        """Look again."""
+        self._known.clear()
+        self.plain.clear()
+
+
+def _plain(route: Route) -> Plain:
+    found = route.subscription
+    return Plain(found, found.trigger, partial(FORMATS[found.format], route.head), found.properties)
