@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from edgewhisk.entity.activation import ID_LENGTH
 from edgewhisk.entity.timing import MARK, Timing
 
-_STOCK: Final = 128  # ids made at a time
+_STOCK: Final = 512  # ids made at a time
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SYNCHRONIZED: Final = Path("/run/systemd/timesync/synchronized")  # made once the time is known
 _KEEPERS: Final = ("/run/systemd/timesync", "/run/chrony", "/run/ntpd.pid", "/run/ntpsec")
@@ -29,6 +30,7 @@ class SystemClock:
     def __init__(self) -> None:
         """With an empty stock of ids."""
         self._ids: list[str] = []
+        self._lock = threading.Lock()  # guards them
         offset = self._offset()
         self.timing = Timing(_boot(), offset, self.up() + offset)
 
@@ -66,13 +68,13 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def activation_ids(self, count: int) -> list[str]:
-        """Ids from the kernel's random numbers, read many at a time: a system call costs 3 us."""
-        if count == 1:
-            try:
-                return [self._ids.pop()]
-            except IndexError:
-                self._ids.extend(_ids(_STOCK))
-        return _ids(count)
+        """Ids from the kernel's random numbers, read many at a time: it may have other threads go first."""
+        with self._lock:
+            if len(self._ids) < count:
+                self._ids += _ids(max(count, _STOCK))
+            found = self._ids[-count:]
+            del self._ids[-count:]
+        return found
 
     def _offset(self) -> int:
         """What the system's clock said when the machine booted. Read twice around: the calmest counts."""

@@ -147,11 +147,11 @@ class Index:
         for name, ids, time in zip(sheaf.filed, sheaf.ids, sheaf.starts, strict=True):
             count, at = len(ids), self._place(name)
             self.counts[at] += count
-            self.times.extend((time,) * count)
+            self.times.extend(array("q", (time,)) * count)
             self.marks += "".join([key[:8] for key in ids]).encode()
-            self.names.extend((at,) * count)
-        self.starts.extend((start,) * sheaf.records)
-        self.sizes.extend((size,) * sheaf.records)
+            self.names.extend(array("H", (at,)) * count)
+        self.starts.extend(array("I", (start,)) * sheaf.records)
+        self.sizes.extend(array("I", (size,)) * sheaf.records)
         self.numbers.extend(range(first, first + sheaf.records))  # at last: it is what readers count
 
     def _stretch(self, at: int, boot: str, offset: int) -> None:

@@ -19,7 +19,8 @@ from wasmtime import _bindings, _ffi
 _dll: Final = ctypes.CDLL(_ffi.dll._name)
 _call: Final = _dll["wasmtime_func_call_unchecked"]
 _call.restype = ctypes.c_void_p
-_set_deadline: Final = _dll["wasmtime_context_set_epoch_deadline"]
+# Without giving way to other threads: taking the turn back costs more than this does.
+_set_deadline: Final = ctypes.PyDLL(_ffi.dll._name)["wasmtime_context_set_epoch_deadline"]
 _set_deadline.restype = None
 _MOST_MEMORY: Final = 1 << 30  # bytes of one instance in a pool
 _MOST_ELEMENTS: Final = 65_536  # of its table: Go's have some ten thousand
