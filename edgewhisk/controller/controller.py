@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
@@ -32,6 +34,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import BadRequest, EdgeWhiskError, NotFound, StorageError, Throttled, Unavailable
 from edgewhisk.spi import ActivationStore, Clock
 
+_TRIGGER: Final = attrgetter("trigger")
 ENGINE: Final = "edgewhisk"  # what runs system actions
 
 
@@ -100,15 +103,14 @@ class Controller:
 
     def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
         """Fire triggers for a feed; see `spi.Fire`."""
-        plans = [(self._resolver.plan(event.trigger), event) for event in events]
-        started = sum(len(plan.starts) for plan, _ in plans if plan)
-        ids = iter(self._clock.activation_ids(started))
         batch: list[ActivationMessage] = []
-        for plan, event in plans:
+        for trigger, run in groupby(events, key=_TRIGGER):  # in most calls one
+            plan, fired = self._resolver.plan(trigger), list(run)
             if plan is None or not plan.starts:
-                self.unruled += 1
+                self.unruled += len(fired)
             else:
-                batch.extend(messages(plan, event, ids))
+                ids = self._clock.activation_ids(len(fired) * len(plan.starts))
+                batch += messages(plan, fired, ids)
         return self._invoker.submit(batch, urgent=False)
 
     def full(self) -> bool:
@@ -147,7 +149,7 @@ class Controller:
         event = TriggerEvent(name, argued, now, durable=True)
         entries: list[dict[str, Any]] = []
         admitted: list[ActivationMessage] = []
-        for start, message in zip(plan.starts, messages(plan, event, iter(ids)), strict=True):
+        for start, message in zip(plan.starts, messages(plan, [event], ids), strict=True):
             try:
                 self._invocations.check(identity.namespace, now)
             except Throttled as error:

@@ -6,7 +6,7 @@ for each active rule, spliced from bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -59,22 +59,16 @@ def plan(trigger: Trigger, resolve: dict[FullyQualifiedName, tuple[FullyQualifie
     )
 
 
-def messages(plan: Plan, event: TriggerEvent, ids: Iterator[str]) -> Iterator[ActivationMessage]:
-    """One message for each action that `event` starts, with ids taken from `ids`."""
-    payload = over(plan.parameters, event.payload)
-    for start in plan.starts:
-        yield ActivationMessage(
-            next(ids),
-            start.action,
-            plan.namespace,
-            plan.subject,
-            payload,
-            event.at,
-            plan.trigger,
-            start.binding,
-            event.origin,
-            event.durable,
-        )
+def messages(plan: Plan, events: Sequence[TriggerEvent], ids: Sequence[str]) -> Iterator[ActivationMessage]:
+    """One message for each action that each of `events` of the trigger starts; `ids`: as many."""
+    given = iter(ids)
+    parameters, namespace, subject, trigger = plan.parameters, plan.namespace, plan.subject, plan.trigger
+    for _, text, at, durable, origin in events:
+        payload = over(parameters, text)
+        for _, _, action, binding in plan.starts:
+            yield ActivationMessage(
+                next(given), action, namespace, subject, payload, at, trigger, binding, origin, durable
+            )
 
 
 def posted(start: Start, activation_id: str) -> dict[str, Any]:
