@@ -124,6 +124,7 @@ class Daemon:
                 Guard(self._log, self._dead, self._clock, Breaker(), careful=careful),
                 parallel=resolver.parallel,
                 priority=resolver.priority,
+                window=config.buffer.commit_window,
             )
             stack.push_async_callback(self._invoker.close)
             self._sandboxes.on_ready = self._invoker.runtime_ready

@@ -144,10 +144,10 @@ class Index:
         if sheaf.timing is not self._timing:
             self._stretch(len(self), sheaf.timing.boot, sheaf.timing.offset)
             self._timing = sheaf.timing
-        for name, ids, time in zip(sheaf.filed, sheaf.ids, sheaf.starts, strict=True):
+        for name, ids, starts in zip(sheaf.filed, sheaf.ids, sheaf.starts, strict=True):
             count, at = len(ids), self._place(name)
             self.counts[at] += count
-            self.times.extend(array("q", (time,)) * count)
+            self.times.extend(array("q", starts) * (count // len(starts)))
             self.marks += "".join([key[:8] for key in ids]).encode()
             self.names.extend(array("H", (at,)) * count)
         self.starts.extend(array("I", (start,)) * sheaf.records)

@@ -5,25 +5,38 @@ nearly all of them the same for each reading. In a sheaf that stands once, and b
 column, what differs. It stands for itself: nothing outside is needed to read it.
 
 The text: how many records, what is the same (JSON), and then fields divided by the control character
-RS, which no JSON text holds: times, when the messages were accepted, the ids, the results of each part.
-Records come part by part, those of the whole last.
+RS, which no JSON text holds: the clock, times of the parts, when the messages were accepted, the ids, the
+results of each part. Times are told from the first one. Records come part by part, those of the whole last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 
 from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, RecordTemplate, before
-from edgewhisk.entity.message import Smooth
 from edgewhisk.entity.timing import Timing
 
 _RS: Final = b"\x1e"
 _ALIKE: Final = b"="  # before one result that stands for all of a part
+_RECORD: Final = (
+    b'%b%b","start":%d,"end":%d,"duration":%d,"response":{"result":%b,"success":true,"status":"success",'
+    b'"statusCode":0,"size":%d},"logs":%b,"annotations":%b%b,{"key":"waitTime","value":%d},'
+    b'{"key":"edge-boot","value":["%b",%d]}],"publish":false%b}'
+)
+_T = TypeVar("_T")
 _EACH: Final = b"*"  # before as many as there are runs
+
+
+class Column(NamedTuple):
+    """One part of a batch, or the whole."""
+
+    ids: Sequence[str]  # of the activations
+    spans: Sequence[tuple[int, int]]  # start and end (ms): one for all runs, or one for each
+    results: Sequence[bytes] = ()  # those of the whole are the last part's
 
 
 class Sheaf(NamedTuple):
@@ -34,7 +47,7 @@ class Sheaf(NamedTuple):
     lane: str  # of the buffer
     filed: Sequence[tuple[str, str]]  # of each part: namespace and name that lists find it by
     ids: Sequence[Sequence[str]]  # of each part, the activation ids
-    starts: Sequence[int]  # of each part, ms
+    starts: Sequence[Sequence[int]]  # of each part, ms: one for all its records, or one for each
     timing: Timing  # of the clock that told the starts
 
 
@@ -44,6 +57,7 @@ class SheafTemplate:
     def __init__(self, templates: Sequence[RecordTemplate], *, composed: bool) -> None:
         """Of the parts in order, and of the whole last if there is one: if it is `composed`."""
         self._filed = tuple(one.filed for one in templates)
+        self._composed = composed
         self._lane = templates[0].lane
         self._one_lane = all(one.lane == self._lane for one in templates)
         same = {
@@ -52,42 +66,31 @@ class SheafTemplate:
         }
         self._same = b" %b\x1e" % orjson.dumps(same)
 
-    def sheaf(
-        self,
-        ids: Sequence[Sequence[str]],
-        runs: Sequence[Smooth],
-        whole: tuple[int, int] | None,
-        accepted: Sequence[int],
-        timing: Timing,
-    ) -> Sheaf | None:
+    def sheaf(self, columns: Sequence[Column], accepted: Sequence[int], timing: Timing) -> Sheaf | None:
         """The records of a batch; None if they have to be written one by one.
 
-        `ids` of each part's activations and of the whole's; `runs` of the parts; start and end of the
-        `whole`; when the messages were `accepted`; `timing` is how the clock stands now. All times in ms.
+        `accepted`: when the messages were (ms), one for all or one for each; `timing`: how the clock stands.
         """
-        columns = [_column(run.results) for run in runs]
-        results = [column for column in columns if column is not None]
-        if not self._one_lane or len(results) < len(columns):
+        parts = columns[: len(columns) - self._composed]
+        results = [found for part in parts if (found := _joined(part.results)) is not None]
+        if not self._one_lane or len(results) < len(parts):
             return None
-        spans = [(run.start, run.end) for run in runs]
-        if whole is not None:
-            spans.append(whole)
-        if len(set(accepted)) == 1:
-            accepted = accepted[:1]
+        spans = [column.spans for column in columns]
         if timing.forward:  # the clock was set, perhaps while this waited or ran
             straight = timing.straight
-            spans = [(straight(start), straight(end)) for start, end in spans]
+            spans = [[(straight(start), straight(end)) for start, end in one] for one in spans]
             accepted = [straight(at) for at in accepted]
-        count = sum(map(len, ids))
+        ids = [column.ids for column in columns]
+        first, count = spans[0][0][0], sum(map(len, ids))
         fields = (
             b"%d" % count + self._same + timing.boot.encode(),
-            b"%d" % timing.offset,
-            " ".join(map(str, chain.from_iterable(spans))).encode(),
-            " ".join(map(str, accepted)).encode(),
+            b"%d %d" % (timing.offset, first),
+            *(" ".join([f"{start - first} {end - first}" for start, end in one]).encode() for one in spans),
+            " ".join([str(at - first) for at in accepted]).encode(),
             "".join(chain.from_iterable(ids)).encode(),
             *results,
         )
-        starts = [start for start, _ in spans]
+        starts = [[start for start, _ in one] for one in spans]
         return Sheaf(_RS.join(fields), count, self._lane, self._filed, ids, starts, timing)
 
 
@@ -98,58 +101,86 @@ def count_of(text: bytes) -> int:
 
 def ids_of(text: bytes) -> list[str]:
     """The activation ids in a sheaf, in order."""
-    ids = text.split(_RS, 6)[5].decode()
-    return [ids[at : at + ID_LENGTH] for at in range(0, len(ids), ID_LENGTH)]
+    return [own.decode() for own in _Read(text).ids]
 
 
 def expand(text: bytes) -> list[bytes]:
     """The texts of the records in a sheaf, as `RecordTemplate` writes them."""
-    fields = iter(text.split(_RS))
-    count, _, same = next(fields).partition(b" ")
-    boot, offset = next(fields), int(next(fields))
-    times, accepted = [int(at) for at in next(fields).split()], [int(at) for at in next(fields).split()]
-    document: dict[str, Any] = orjson.loads(same)
-    parts, composed = document["parts"], document["composed"]
-    runs = int(count) // len(parts)
-    accepted *= 1 if len(accepted) == runs else runs
-    joined = next(fields)
-    ids = [joined[at : at + ID_LENGTH] for at in range(0, len(joined), ID_LENGTH)]
-    columns = [_results(fields, runs) for _ in parts[: len(parts) - composed]]
+    read = _Read(text)
+    runs = read.runs
+    columns = [read.results() for _ in range(read.singles)]
+    spent = [0] * runs
     found: list[bytes] = []
-    spent = 0
-    for number, part in enumerate(parts):
-        start, end = times[2 * number : 2 * number + 2]
-        whole = number == len(columns)
-        inside = composed and not whole
-        duration = spent if whole else max(0, end - start)
-        spent += duration
-        alike = (
-            before(part["head"]),
-            b'","start":%d,"end":%d,"duration":%d,"response":{"result":' % (start, max(start, end), duration),
-            orjson.dumps(part["annotations"])[:-1] + (b"" if whole else IN_TIME),
-            b',{"key":"edge-boot","value":["%b",%d]}],"publish":false' % (boot, start - offset),
-        )
-        results = columns[-1] if whole else columns[number]
+    for number, (part, spans) in enumerate(zip(read.parts, read.spans, strict=True)):
+        whole = number == read.singles
+        inside = read.composed and not whole
+        head, annotations = before(part["head"]), orjson.dumps(part["annotations"])[:-1]
         for at in range(runs):
-            logs = b'["%b"]' % b'","'.join(ids[at : len(columns) * runs : runs]) if whole else b"[]"
-            wait = 0 if inside else max(0, start - accepted[at])
-            cause = b',"cause":"%b"' % ids[len(columns) * runs + at] if inside else b""
-            found.append(_text(alike, ids[number * runs + at], results[at], logs, wait, cause))
+            start, end = spans[at]
+            duration = spent[at] if whole else max(0, end - start)
+            spent[at] += duration
+            result = columns[-1 if whole else number][at]
+            parts = read.ids[at : read.singles * runs : runs]
+            found.append(
+                _RECORD
+                % (
+                    head,
+                    read.ids[number * runs + at],
+                    start,
+                    max(start, end),
+                    duration,
+                    result,
+                    len(result),
+                    b'["%b"]' % b'","'.join(parts) if whole else b"[]",
+                    annotations,
+                    b"" if whole else IN_TIME,
+                    0 if inside else max(0, start - read.accepted[at]),
+                    read.boot,
+                    start - read.offset,
+                    b',"cause":"%b"' % read.ids[read.singles * runs + at] if inside else b"",
+                )
+            )
     return found
 
 
-def _text(
-    alike: tuple[bytes, bytes, bytes, bytes], own: bytes, result: bytes, logs: bytes, wait: int, cause: bytes
-) -> bytes:
-    """One record; what all of its part have `alike` stands before and after its own."""
-    head, times, annotations, end = alike
-    return (
-        b'%b%b%b%b,"success":true,"status":"success","statusCode":0,"size":%d},"logs":%b,'
-        b'"annotations":%b,{"key":"waitTime","value":%d}%b%b}'
-    ) % (head, own, times, result, len(result), logs, annotations, wait, end, cause)
+class _Read:
+    """The fields of a sheaf's text."""
+
+    def __init__(self, text: bytes) -> None:
+        fields = iter(text.split(_RS))
+        count, _, same = next(fields).partition(b" ")
+        document: dict[str, Any] = orjson.loads(same)
+        self.parts, self.composed = document["parts"], bool(document["composed"])
+        self.singles = len(self.parts) - self.composed
+        self.runs = int(count) // len(self.parts)
+        self.boot = next(fields)
+        self.offset, first = map(int, next(fields).split())
+        self.spans = [self._each(_pairs(_times(fields, first))) for _ in self.parts]
+        self.accepted = self._each(_times(fields, first))
+        joined = next(fields)
+        self.ids = [joined[at : at + ID_LENGTH] for at in range(0, len(joined), ID_LENGTH)]
+        self._fields = fields
+
+    def results(self) -> Sequence[bytes]:
+        """Of the next part."""
+        if next(self._fields) == _ALIKE:
+            return (next(self._fields),) * self.runs
+        return list(islice(self._fields, self.runs))
+
+    def _each(self, values: Sequence[_T]) -> Sequence[_T]:
+        """A value for each run, of one for all or one for each."""
+        return values if len(values) == self.runs else list(values) * self.runs
 
 
-def _column(results: Sequence[bytes]) -> bytes | None:
+def _times(fields: Iterator[bytes], first: int) -> list[int]:
+    return [int(at) + first for at in next(fields).split()]
+
+
+def _pairs(times: Sequence[int]) -> list[tuple[int, int]]:
+    return list(zip(times[::2], times[1::2], strict=True))
+
+
+def _joined(results: Sequence[bytes]) -> bytes | None:
     """The results of a part as fields; None if they do not keep apart."""
     if len(results) > 1 and results.count(results[0]) == len(results):
         results, kind = results[:1], _ALIKE
@@ -159,9 +190,3 @@ def _column(results: Sequence[bytes]) -> bytes | None:
     if joined.count(_RS) != len(results) - 1 or b"\n" in joined:  # a broken guest's: no JSON
         return None
     return kind + _RS + joined
-
-
-def _results(fields: Iterator[bytes], runs: int) -> Sequence[bytes]:
-    if next(fields) == _ALIKE:
-        return (next(fields),) * runs
-    return list(islice(fields, runs))

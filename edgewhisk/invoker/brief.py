@@ -17,10 +17,10 @@ from typing import Final, NamedTuple
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage, Ran
-from edgewhisk.entity.sheaf import Sheaf
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.acceptance import Acceptance, Waiting
 from edgewhisk.invoker.flight import Flight
+from edgewhisk.invoker.landings import Landings
 from edgewhisk.invoker.queue import LaneKey
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.spi import ActivationStore, Clock, Committed
@@ -74,8 +74,10 @@ class Hands(NamedTuple):
 class Brief:
     """Called on the event loop."""
 
-    def __init__(self, runner: Runner, store: ActivationStore, clock: Clock, hands: Hands) -> None:
-        """What is not brief goes to `hands`."""
+    def __init__(
+        self, runner: Runner, store: ActivationStore, clock: Clock, hands: Hands, window: float
+    ) -> None:
+        """What is not brief goes to `hands`; `window`: seconds that records may wait for company."""
         self._runner = runner
         self._store = store
         self._clock = clock
@@ -88,6 +90,7 @@ class Brief:
         self._finishing: set[asyncio.Future[Ran]] = set()
         self._unsettled = 0  # events that have begun and are not on disk
         self._landing = asyncio.Event()  # set whenever something landed
+        self._landings = Landings(runner, store, clock, window, self._recorded)
         self.flying = 0  # events that wait here, or whose last part is under way
 
     # -- calls that somebody waits for -----------------------------------------------------------
@@ -188,6 +191,7 @@ class Brief:
         try:
             async with asyncio.timeout(seconds):
                 while self.flying:
+                    self._landings.flush()
                     self._landing.clear()
                     await self._landing.wait()
         except TimeoutError:
@@ -307,38 +311,39 @@ class Brief:
             flight.land(running.result())
         except Exception:  # noqa: BLE001 - supervisor: events outlive a fault in our own code
             _log.exception("%s failed", flight.bound.action.name)
-            self._write(self._runner.failed(flight.messages), None, len(flight.messages), waiting)
+            records = self._runner.failed(flight.messages)
+            self._landings.write(records, None, len(flight.messages), [waiting], urgent=True)
         else:
             self._record(flight, waiting)
 
     def _journal(self, waiting: Waiting) -> None:
         if waiting.messages:
             self._store.accept(
-                list(waiting.messages), self._told(self._settle, waiting.give_up()), urgent=False
+                list(waiting.messages), self._told(self._journalled, waiting.give_up()), urgent=False
             )
 
-    def _record(self, flight: Flight, waiting: Waiting) -> None:
-        """Write down what came of a flight."""
-        sheaf = self._runner.sheaf(flight)
-        records = self._runner.records(flight) if sheaf is None else ()
-        self._write(records, sheaf, len(flight.messages), waiting)
+    def _journalled(self, waiting: Waiting, error: StorageError | None) -> None:
+        self._settle(waiting, error)
+        self._go_on()
 
-    def _write(self, records: Sequence[Record], sheaf: Sheaf | None, count: int, waiting: Waiting) -> None:
-        """In a hurry if more wait for that."""
-        given = waiting.give_up()
-        self._store.record(
-            records,
-            self._told(self._recorded, count, given),
-            urgent=self._unsettled >= EARLY,
-            origins=[message.origin for message in given.messages if message.origin],
-            sheaf=sheaf,
+    def _record(self, flight: Flight, waiting: Waiting) -> None:
+        """Write down what came of a flight; in a hurry if more wait for that."""
+        hurry = self._unsettled >= EARLY
+        if flight.smooth:
+            self._landings.add(flight, waiting, hurry=hurry)
+            return
+        self._landings.flush()  # what came before it stands before it
+        self._landings.write(
+            self._runner.records(flight), None, len(flight.messages), [waiting], urgent=hurry
         )
 
-    def _recorded(self, count: int, waiting: Waiting, error: StorageError | None) -> None:
+    def _recorded(self, count: int, waiting: Sequence[Waiting], error: StorageError | None) -> None:
         self._lands(count)
         if error is not None:
             self._hands.refused(count, error)
-        self._settle(waiting, error)
+        for one in waiting:
+            self._settle(one, error)
+        self._go_on()
 
     def _lands(self, count: int) -> None:
         self.flying -= count
@@ -349,7 +354,6 @@ class Brief:
         self._unsettled -= len(waiting.messages)
         for accepted in waiting.accepted:
             accepted.settle(error)
-        self._go_on()
 
     def _told(self, callback: Callable[..., None], *arguments: object) -> Committed:
         """What the commit thread calls to have `callback` called on the loop."""

@@ -46,12 +46,14 @@ class Invoker:
         *,
         parallel: Callable[[str], int] = lambda _: 1,
         priority: Callable[[FullyQualifiedName, str, str], Priority] = lambda *_: Priority.NORMAL,
+        window: float = 0.02,
         workers: int = 16,
     ) -> None:
         """`parallel` says how many batches of a trigger's events may be run at once.
 
         `priority` says how urgent the events are that start an action, through a binding, by a trigger.
 
+        `window`: seconds that records nobody waits for may wait for company.
         `workers` threads at most; an idle one costs nothing but its stack's address space."""
         self._runner = runner
         self._store = store
@@ -87,7 +89,7 @@ class Invoker:
             self._refuse,
             guard.may_hurry,
         )
-        self._brief = Brief(runner, store, clock, hands)
+        self._brief = Brief(runner, store, clock, hands, window)
         self._held_back: list[Callable[[], None]] = []
         self.unrecorded = 0  # runs whose record the disk refused
         self.last_refusal = ""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record, RecordTemplate, unrunnable_record
@@ -19,31 +19,25 @@ from edgewhisk.entity.arguments import EMPTY, Bound, over
 from edgewhisk.entity.call import Calls
 from edgewhisk.entity.message import ActivationMessage, Outcome, Ran, Smooth, Status, outcomes_of
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.entity.sheaf import Sheaf, SheafTemplate
+from edgewhisk.entity.sheaf import Sheaf
+from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.composition import Composition, Finished, Machine, Step
 from edgewhisk.invoker.flight import Flight, Leg, inside_messages
 from edgewhisk.invoker.pace import Pace
 from edgewhisk.invoker.tally import Tally
+from edgewhisk.invoker.way import Way, Ways
 from edgewhisk.spi import ActivationStore, Clock, Sandbox
 
 _TEMPLATES: Final = 1024
 _ACTIONS: Final = 1000
 ENGINE: Final = "edgewhisk"  # what runs native actions
 GONE: Final = "The requested resource does not exist."
+WELL: Final = Smooth((b"{}",), 0, 0)  # a run that went well, for who watches that
 BROKEN: Final = "The gateway failed to run the action; its log says why."
 
 # Runs an action of the gateway itself for a namespace; the future may be done on return.
 Native = Callable[[Bound, str, Sequence[bytes]], "asyncio.Future[Ran]"]
-
-
-class _Way(NamedTuple):
-    """What flights of one lane have in common until an entity changes."""
-
-    bound: Bound
-    sheaves: SheafTemplate
-    bounds: Sequence[Bound]  # of the parts, and of the whole if there is one
-    names: Sequence[str]  # what their runs are counted under
 
 
 class Runner:
@@ -79,7 +73,7 @@ class Runner:
         self._quick: dict[tuple[str, str, int], Action] = {}
         self._loaded: dict[FullyQualifiedName, tuple[str, str, int]] = {}  # revision a worker last ran
         self._parts: dict[tuple[FullyQualifiedName, str, str], tuple[Bound, tuple[Bound, ...] | None]] = {}
-        self._ways: dict[tuple[object, ...], _Way] = {}
+        self._ways = Ways(self._template)
         self._contexts: dict[tuple[tuple[str, str, int], str], dict[str, str]] = {}
         self._compiled = threading.Condition()
 
@@ -175,53 +169,36 @@ class Runner:
             unrunnable_record(message, Status.APPLICATION_ERROR, GONE, now, timing) for message in messages
         ]
 
-    def sheaf(self, flight: Flight) -> Sheaf | None:
-        """The records of a flight that has ended, together; None if they have to be written one by one."""
-        runs = flight.smooth
-        if runs is None:
-            return None
-        way, ids = self._way(flight), [leg.ids for leg, _ in flight.flown]
-        whole = None
-        if flight.bound.composed:
-            ids.append([message.activation_id for message in flight.messages])
-            whole = flight.begun, flight.ended
-        accepted = [message.at for message in flight.messages]
-        found = way.sheaves.sheaf(ids, runs, whole, accepted, self._clock.timing)
+    def way(self, flight: Flight) -> Way:
+        """What flights like this one, which has ended, have in common."""
+        return self._ways.of(flight)
+
+    def sheaf(self, flights: Sequence[Flight], timing: Timing) -> Sheaf | None:
+        """The records of smooth flights that took the same way; None if they have to be written one by one.
+
+        `timing` is how the clock stood when they ended.
+        """
+        way = self.way(flights[0])
+        found = way.sheaf(flights, timing)
         if found is not None:
-            self._count_all(way, flight, runs)
+            self._count_all(way, flights)
         return found
 
-    def _way(self, flight: Flight) -> _Way:
-        """What flights like this one have in common."""
-        message, bound = flight.messages[0], flight.bound
-        key = (bound.action.name, message.binding, message.namespace, message.subject, message.trigger)
-        way = self._ways.get(key)
-        if way is None or way.bound is not bound:
-            if len(self._ways) >= _ACTIONS:
-                self._ways.clear()
-            self._ways[key] = way = self._make_way(flight)
-        return way
-
-    def _make_way(self, flight: Flight) -> _Way:
-        bounds = [leg.bound for leg, _ in flight.flown]
-        templates = [self._template(leg.bound, inside_messages(flight, leg)[0]) for leg, _ in flight.flown]
-        if composed := flight.bound.composed:
-            memory = max(bound.action.limits.memory for bound in bounds)
-            templates.append(self._template(flight.bound, flight.messages[0], memory))
-            bounds.append(flight.bound)
-        names = [bound.action.name.key for bound in bounds]
-        return _Way(flight.bound, SheafTemplate(templates, composed=composed), bounds, names)
-
-    def _count_all(self, way: _Way, flight: Flight, runs: Sequence[Smooth]) -> None:
-        """Count the runs of a flight that all went well."""
-        took = self._clock.timing.took
-        spans = [took(run.start, run.end) for run in runs]
-        if flight.bound.composed:
-            spans.append(took(flight.begun, flight.ended))
+    def _count_all(self, way: Way, flights: Sequence[Flight]) -> None:
+        """Count the runs of flights that all went well."""
+        took, spans, total = self._clock.timing.took, Counter[int](), 0
+        for flight in flights:
+            count = len(flight.messages)
+            total += count
+            for _, ran in flight.flown:
+                if isinstance(ran, Smooth):
+                    spans[took(ran.start, ran.end)] += count
+            if flight.bound.composed:
+                spans[took(flight.begun, flight.ended)] += count
         if self.alert():
             for bound in way.bounds:
-                self.watch(bound, runs[0])
-        self.tally.smooth(way.names, spans, len(flight.messages))
+                self.watch(bound, WELL)
+        self.tally.smooth(way.names, total, spans)
 
     def _run_leg(self, leg: Leg, namespace: str) -> Ran:
         """Run a part for some messages, on a worker."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from edgewhisk.entity.message import Ran, Smooth, Status
@@ -52,7 +52,8 @@ class Tally:
     def ran(self, action: str, ran: Ran, timing: Timing) -> None:
         """A batch of one action was run; `timing` is how the clock stands now."""
         if isinstance(ran, Smooth):
-            self.smooth((action,), (timing.took(ran.start, ran.end),), len(ran.results))
+            count = len(ran.results)
+            self.smooth((action,), count, {timing.took(ran.start, ran.end): count})
             return
         statuses = Counter(outcome.status for outcome in ran)
         spans = Counter(timing.spans(ran))
@@ -63,12 +64,13 @@ class Tally:
             for took, count in spans.items():
                 self.durations.observe(took / 1000, count)
 
-    def smooth(self, actions: Sequence[str], took: Sequence[int], count: int) -> None:
-        """`count` runs of each action succeeded, which took so long (ms)."""
+    def smooth(self, actions: Sequence[str], count: int, spans: Mapping[int, int]) -> None:
+        """`count` runs of each action succeeded; `spans`: how many of them all took so long (ms)."""
         with self._lock:
-            for action, span in zip(actions, took, strict=True):
+            for action in actions:
                 self._of(action)[Status.SUCCESS] += count
-                self.durations.observe(span / 1000, count)
+            for took, times in spans.items():
+                self.durations.observe(took / 1000, times)
 
     def _of(self, action: str) -> dict[Status, int]:
         """The lock is held."""

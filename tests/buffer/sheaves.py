@@ -10,10 +10,10 @@ from edgewhisk.entity.activation import RecordTemplate
 from edgewhisk.entity.exec import CodeExec, SequenceExec
 from edgewhisk.entity.lane import NORMAL
 from edgewhisk.entity.limits import ActionLimits, Limits
-from edgewhisk.entity.message import ActivationMessage, Smooth
+from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.parameters import Parameters
-from edgewhisk.entity.sheaf import Sheaf, SheafTemplate
+from edgewhisk.entity.sheaf import Column, Sheaf, SheafTemplate
 from edgewhisk.entity.timing import Timing
 from edgewhisk.entity.version import SemVer
 
@@ -25,8 +25,9 @@ def sheaf(
 ) -> Sheaf:
     """The records of a sequence `s` of one action `a`, by their ids."""
     results = [b'{"n":%d}' % at for at in range(len(parts))]
-    run = Smooth(results, start, start + 1)
-    made = _template(lane).sheaf([parts, wholes], [run], (start, start + 1), [start] * len(parts), timing)
+    spans = [(start, start + 1)] * (len(parts) if start % 2 else 1)  # of all, or of each
+    columns = [Column(parts, spans, results), Column(wholes, spans)]
+    made = _template(lane).sheaf(columns, [start], timing)
     assert made is not None
     return made
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,15 +12,17 @@ from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import RecordTemplate
 from edgewhisk.entity.exec import CodeExec, SequenceExec
 from edgewhisk.entity.limits import ActionLimits, Limits
-from edgewhisk.entity.message import ActivationMessage, Outcome, Smooth, Status
+from edgewhisk.entity.message import ActivationMessage, Outcome, Status
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.parameters import Parameters
-from edgewhisk.entity.sheaf import SheafTemplate, count_of, expand, ids_of
+from edgewhisk.entity.sheaf import Column, SheafTemplate, count_of, expand, ids_of
 from edgewhisk.entity.timing import Timing, Wrong
 from edgewhisk.entity.version import SemVer
 
 RESULTS = st.sampled_from([b"{}", b'{"a":1.0}', b'{"b":"\xc3\xbc = *"}', b'[1,\t{"c":"\\u001e"}]'])
 TIMES = st.integers(0, 2_000)
+SPANS = st.tuples(TIMES, TIMES).map(lambda one: (min(one), max(one)))
+T = TypeVar("T")
 NAMES = st.sampled_from(["/guest/a", "/guest/pkg/b", "/guest/c d"])
 
 
@@ -48,55 +53,53 @@ def timings(draw: st.DrawFn) -> Timing:
 def test_a_sheaf_is_its_records(
     data: st.DataObject, names: list[str], count: int, timing: Timing, composed: bool
 ) -> None:
+    def drawn(values: st.SearchStrategy[T]) -> list[T]:
+        """One for all, or one for each."""
+        return data.draw(
+            st.lists(values, min_size=1, max_size=1) | st.lists(values, min_size=count, max_size=count)
+        )
+
+    def each(values: Sequence[T]) -> Sequence[T]:
+        return values if len(values) == count else list(values) * count
+
     names = names if composed else names[:1]
     numbers = iter(range(1000))
     ids = [[f"{next(numbers):032x}" for _ in range(count)] for _ in range(len(names) + composed)]
-    spans = [sorted((data.draw(TIMES), data.draw(TIMES))) for _ in names]
-    alike = data.draw(st.booleans())
-    accepted = [data.draw(TIMES)] * count if alike else [data.draw(TIMES) for _ in range(count)]
-    runs = [
-        Smooth(
-            [data.draw(RESULTS) for _ in range(count)] if data.draw(st.booleans()) else [b"{}"] * count, *span
-        )
-        for span in spans
-    ]
+    accepted = drawn(TIMES)
+    columns = [Column(ids[at], drawn(SPANS), each(drawn(RESULTS))) for at in range(len(names))]
     templates: list[RecordTemplate] = []
     wanted: list[bytes] = []
-    for at, (name, run) in enumerate(zip(names, runs, strict=True)):
+    for name, column in zip(names, columns, strict=True):
         causes = ids[-1] if composed else [""] * count
-        starts = [run.start] * count if composed else accepted
-        inside = [message(*one) for one in zip(ids[at], starts, causes, strict=True)]
+        starts = [start for start, _ in each(column.spans)] if composed else each(accepted)
+        inside = [message(*one) for one in zip(column.ids, starts, causes, strict=True)]
         templates.append(RecordTemplate.of_action(action(name), inside[0], "engine 1"))
-        outcomes = [Outcome(Status.SUCCESS, result, (), run.start, run.end) for result in run.results]
-        wanted += [templates[-1].record(*both, timing).text for both in zip(inside, outcomes, strict=True)]
-    whole = (data.draw(TIMES), data.draw(TIMES)) if composed else None
-    if whole is not None:
-        outer = [message(*one) for one in zip(ids[-1], accepted, strict=True)]
-        templates.append(RecordTemplate.of_composite(action("/guest/s", sequence=True), outer[0], 256))
-        spent = sum(timing.spans(runs))
         wanted += [
-            templates[-1]
-            .whole(
-                one,
-                Outcome(Status.SUCCESS, result, (), *whole),
-                spent,
-                [part[at] for part in ids[:-1]],
-                timing,
-            )
-            .text
-            for at, (one, result) in enumerate(zip(outer, runs[-1].results, strict=True))
+            templates[-1].record(one, outcome, timing).text
+            for one, outcome in zip(inside, outcomes(each(column.results), each(column.spans)), strict=True)
         ]
-    made = SheafTemplate(templates, composed=composed).sheaf(ids, runs, whole, accepted, timing)
+    if composed:
+        whole = Column(ids[-1], drawn(SPANS))
+        outer = [message(*one) for one in zip(ids[-1], each(accepted), strict=True)]
+        templates.append(RecordTemplate.of_composite(action("/guest/s", sequence=True), outer[0], 256))
+        for at, outcome in enumerate(outcomes(each(columns[-1].results), each(whole.spans))):
+            spent = sum(timing.took(*each(column.spans)[at]) for column in columns)
+            parts = [column.ids[at] for column in columns]
+            wanted.append(templates[-1].whole(outer[at], outcome, spent, parts, timing).text)
+        columns.append(whole)
+    made = SheafTemplate(templates, composed=composed).sheaf(columns, accepted, timing)
     assert made is not None
     assert expand(made.text) == wanted
     assert count_of(made.text) == made.records == len(wanted)
     assert ids_of(made.text) == [one for part in ids for one in part]
     assert b"\n" not in made.text
-    records = [
-        template.record(message("0" * 32, 0), Outcome(Status.SUCCESS, b"{}", (), 0, 0), timing)
-        for template in templates
-    ]
-    assert [one.filed for one in records] == list(made.filed)
+    assert [one.filed for one in templates] == list(made.filed)
+    shown = [int(text.split(b'"start":')[1].split(b",")[0]) for text in wanted]
+    assert shown == [start for starts in made.starts for start in each(starts)]
+
+
+def outcomes(results: Sequence[bytes], spans: Sequence[tuple[int, int]]) -> list[Outcome]:
+    return [Outcome(Status.SUCCESS, result, (), *span) for result, span in zip(results, spans, strict=True)]
 
 
 def test_what_a_broken_guest_gives_is_written_one_by_one() -> None:
@@ -104,15 +107,16 @@ def test_what_a_broken_guest_gives_is_written_one_by_one() -> None:
         [RecordTemplate.of_action(action("/guest/a"), message("0" * 32, 0), "e")], composed=False
     )
     for bad in (b"\x1e", b"{}\n", b'{"a":"\x1e"}'):
-        run = Smooth([bad, b"{}"], 0, 0)
-        assert template.sheaf([["0" * 32] * 2], [run], None, [0, 0], Timing()) is None
+        column = Column(["0" * 32] * 2, [(0, 0)], [bad, b"{}"])
+        assert template.sheaf([column], [0], Timing()) is None
 
 
 def test_parts_in_different_lanes_are_written_one_by_one() -> None:
     actions = [action("/guest/a", lane="telemetry"), action("/guest/b")]
     templates = [RecordTemplate.of_action(one, message("0" * 32, 0), "e") for one in actions]
     template = SheafTemplate(templates, composed=True)
-    assert template.sheaf([["0" * 32]] * 2, [Smooth([b"{}"], 0, 0)], (0, 0), [0], Timing()) is None
+    columns = [Column(["0" * 32], [(0, 0)], [b"{}"]), Column(["1" * 32], [(0, 0)])]
+    assert template.sheaf(columns, [0], Timing()) is None
 
 
 def test_a_sheaf_of_one_is_no_longer_than_its_records() -> None:
@@ -122,15 +126,16 @@ def test_a_sheaf_of_one_is_no_longer_than_its_records() -> None:
         RecordTemplate.of_action(action("/whisk.system/mqtt/publish"), inner, "edgewhisk"),
         RecordTemplate.of_composite(action("/guest/s", sequence=True), outer, 256),
     ]
-    run = Smooth([b'{"seq":1,"f":77.1}'], 1_790_000_000_000, 1_790_000_000_001)
     template = SheafTemplate(templates, composed=True)
 
-    def size(count: int) -> int:
-        runs = [run._replace(results=[b'{"seq":%d,"f":77.1}' % at for at in range(count)])] * 2
-        made = template.sheaf([["1" * 32] * count] * 3, runs, run[1:], [1_790_000_000_000] * count, Timing())
+    def sheaf(count: int) -> bytes:
+        spans = [(1_790_000_000_000 + at, 1_790_000_000_001 + at) for at in range(count)]
+        ids = [f"{at:032x}" for at in range(count)]
+        single = Column(ids, spans, [b'{"seq":%d,"f":77.1}' % at for at in range(count)])
+        publish = Column(ids, spans, [b'{"delivered":true}'] * count)
+        made = template.sheaf([single, publish, Column(ids, spans)], [1_790_000_000_000], Timing())
         assert made is not None
-        return len(made.text)
+        return made.text
 
-    (text, *_), records = expand(template.sheaf([["1" * 32]] * 3, [run, run], run[1:], [0], Timing()).text), 3  # type: ignore[union-attr]
-    assert size(1) < records * len(text)
-    assert (size(64) - size(1)) / 63 < 160
+    assert len(sheaf(1)) < sum(map(len, expand(sheaf(1))))
+    assert (len(sheaf(64)) - len(sheaf(1))) / 63 < 170

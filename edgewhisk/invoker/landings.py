@@ -1,0 +1,117 @@
+"""Flights that have ended, until they are written down: those that took the same way in one sheaf.
+
+A commit costs a flash card a page at least, and a sheaf of one reading is ten times as long as its
+reading; so a flight waits a little for others. Its results have left already, and who delivered its
+events is told when they are on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Final
+
+from edgewhisk.entity.activation import Record
+from edgewhisk.entity.sheaf import Sheaf
+from edgewhisk.entity.timing import Timing
+from edgewhisk.errors import StorageError
+from edgewhisk.invoker.acceptance import Waiting
+from edgewhisk.invoker.flight import Flight
+from edgewhisk.invoker.runner import Runner
+from edgewhisk.spi import ActivationStore, Clock
+
+_log = logging.getLogger(__name__)
+
+LONELY: Final = 3  # times the window that few events wait
+FEW: Final = 8  # events whose source waits: some brokers send no more than 10 or 20 ahead
+MOST: Final = 512  # events that wait, at most
+
+Landed = tuple[Flight, Waiting]
+Wrote = Callable[[int, Sequence[Waiting], StorageError | None], None]  # on the loop: so many events
+
+
+class Landings:
+    """Called on the event loop."""
+
+    def __init__(
+        self, runner: Runner, store: ActivationStore, clock: Clock, window: float, wrote: Wrote
+    ) -> None:
+        """`window`: seconds that flights wait for company; `wrote` is told when they are on disk."""
+        self._runner = runner
+        self._store = store
+        self._clock = clock
+        self._window = window
+        self._wrote = wrote
+        self._loop = asyncio.get_running_loop()
+        self._landed: dict[object, list[Landed]] = {}  # by way
+        self._timing = Timing()  # how the clock stood when they landed
+        self._count = self._waited = 0  # events that landed, and those whose source waits
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, flight: Flight, waiting: Waiting, *, hurry: bool) -> None:
+        """Write a flight down; not later than that if in a `hurry`."""
+        timing = self._clock.timing
+        if timing is not self._timing:
+            self.flush()
+            self._timing = timing
+        self._landed.setdefault(self._runner.way(flight), []).append((flight, waiting))
+        few = self._waited < FEW
+        self._count += len(flight.messages)
+        self._waited += len(waiting.messages)
+        if hurry or self._count >= MOST:
+            self.flush()
+        elif self._timer is None:
+            window = self._window * (LONELY if self._waited < FEW else 1)
+            self._timer = self._loop.call_later(window, self.flush)
+        elif few and self._waited >= FEW:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._window, self.flush)
+
+    def flush(self) -> None:
+        """Write down what has landed."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        landed, self._landed = self._landed, {}
+        self._count = self._waited = 0
+        left = len(landed)
+        for group in landed.values():
+            left -= 1
+            flights, waiting = [flight for flight, _ in group], [one for _, one in group]
+            records, sheaf = self._told(flights)
+            count = sum(len(flight.messages) for flight in flights)
+            self.write(records, sheaf, count, waiting, urgent=not left)
+
+    def _told(self, flights: Sequence[Flight]) -> tuple[list[Record], Sheaf | None]:
+        """What is written of flights that took the same way."""
+        try:
+            sheaf = self._runner.sheaf(flights, self._timing)
+            if sheaf is not None:
+                return [], sheaf
+            return [record for flight in flights for record in self._runner.records(flight)], None
+        except Exception:  # noqa: BLE001 - supervisor: events outlive a fault in our own code
+            _log.exception("runs of %s could not be written down", flights[0].bound.action.name)
+            return self._runner.failed([one for flight in flights for one in flight.messages]), None
+
+    def write(
+        self,
+        records: Sequence[Record],
+        sheaf: Sheaf | None,
+        count: int,
+        waiting: Sequence[Waiting],
+        *,
+        urgent: bool,
+    ) -> None:
+        """Write records of `count` events; not `urgent`: more follow."""
+        given = [one.give_up() for one in waiting]
+        messages = chain.from_iterable(one.messages for one in given)
+
+        def done(error: StorageError | None) -> None:  # on the commit thread
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._wrote, count, given, error)
+
+        self._store.record(
+            records, done, urgent=urgent, origins=[one.origin for one in messages if one.origin], sheaf=sheaf
+        )

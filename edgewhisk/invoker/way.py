@@ -1,0 +1,80 @@
+"""The ways that flights take: what those of one lane have in common, and their records in one sheaf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from edgewhisk.entity.activation import RecordTemplate
+from edgewhisk.entity.arguments import Bound
+from edgewhisk.entity.message import ActivationMessage, Ran, Smooth
+from edgewhisk.entity.sheaf import Column, Sheaf, SheafTemplate
+from edgewhisk.entity.timing import Timing
+from edgewhisk.invoker.flight import Flight, Leg, inside_messages
+
+_REMEMBERED: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """The same until an entity changes."""
+
+    bound: Bound
+    sheaves: SheafTemplate
+    bounds: Sequence[Bound]  # of the parts, and of the whole if there is one
+    names: Sequence[str]  # what their runs are counted under
+
+    def sheaf(self, flights: Sequence[Flight], timing: Timing) -> Sheaf | None:
+        """The records of smooth flights; None if they have to be written one by one."""
+        legs = range(len(flights[0].flown))
+        columns = [_column([flight.flown[at] for flight in flights]) for at in legs]
+        if self.bound.composed:
+            ids = [message.activation_id for flight in flights for message in flight.messages]
+            spans = [(one.begun, one.ended) for one in flights for _ in one.messages]
+            columns.append(Column(ids, spans if len(flights) > 1 else spans[:1]))
+        accepted = [message.at for flight in flights for message in flight.messages]
+        return self.sheaves.sheaf(columns, accepted, timing)
+
+
+class Ways:
+    """Those that were taken last."""
+
+    def __init__(self, template: Callable[[Bound, ActivationMessage, int], RecordTemplate]) -> None:
+        """`template` writes the records of an action for a message; with the memory (MB) of a composition."""
+        self._template = template
+        self._known: dict[tuple[object, ...], Way] = {}
+
+    def of(self, flight: Flight) -> Way:
+        """The way that a flight took; it has ended."""
+        message, bound = flight.messages[0], flight.bound
+        key = (bound.action.name, message.binding, message.namespace, message.subject, message.trigger)
+        way = self._known.get(key)
+        if way is None or way.bound is not bound:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[key] = way = self._make(flight)
+        return way
+
+    def _make(self, flight: Flight) -> Way:
+        bounds = [leg.bound for leg, _ in flight.flown]
+        templates = [self._template(leg.bound, inside_messages(flight, leg)[0], 0) for leg, _ in flight.flown]
+        if composed := flight.bound.composed:
+            memory = max(bound.action.limits.memory for bound in bounds)
+            templates.append(self._template(flight.bound, flight.messages[0], memory))
+            bounds.append(flight.bound)
+        names = [bound.action.name.key for bound in bounds]
+        return Way(flight.bound, SheafTemplate(templates, composed=composed), bounds, names)
+
+
+def _column(flown: Sequence[tuple[Leg, Ran]]) -> Column:
+    """One leg of smooth flights."""
+    ids: list[str] = []
+    results: list[bytes] = []
+    spans: list[tuple[int, int]] = []
+    for leg, ran in flown:
+        if isinstance(ran, Smooth):
+            ids += leg.ids
+            results += ran.results
+            spans += [(ran.start, ran.end)] * (len(leg.ids) if len(flown) > 1 else 1)
+    return Column(ids, spans, results)
