@@ -111,7 +111,7 @@ class Activations:
             for key, text, status, _, lane, filed, start, timing in records
         ]
         if sheaf is not None:
-            frames.append(Frame(SHEAVES[sheaf.lane], 0, sheaf.text, about=sheaf))
+            frames.append(Frame(SHEAVES[sheaf.lane], 0, sheaf.text, about=sheaf.gist))
         if origins:
             frames.append(origins_frame(origins))
         self._committer.submit(frames, done, urgent=urgent)

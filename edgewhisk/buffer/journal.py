@@ -20,7 +20,7 @@ from zlib import crc32
 
 from edgewhisk.buffer import repair
 from edgewhisk.entity.activation import id_of
-from edgewhisk.entity.sheaf import Sheaf, count_of, expand, ids_of
+from edgewhisk.entity.sheaf import Gist, count_of, expand, gist_of
 from edgewhisk.entity.timing import Timing
 
 FORMAT: Final = 3  # version in the header of each segment
@@ -44,7 +44,7 @@ class Frame(NamedTuple):
     text: bytes  # without line breaks
     start: int = 0
     size: int = 0  # of the line, without its break
-    about: About | Sheaf | None = None  # of a new record, if its writer knows; not stored
+    about: About | Gist | None = None  # of a new record, if its writer knows; not stored
 
     @property
     def records(self) -> int:
@@ -59,7 +59,7 @@ class Frame(NamedTuple):
 
     def ids(self) -> list[str]:
         """The activation ids of its records."""
-        return ids_of(self.text) if self.op == SHEAF else [id_of(self.text)]
+        return gist_of(self.text).ids() if self.op == SHEAF else [id_of(self.text)]
 
 
 class Scan(NamedTuple):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 
 from edgewhisk.buffer import log as logs
@@ -20,7 +19,7 @@ from edgewhisk.buffer.journal import Frame, Scan
 from edgewhisk.buffer.ledger import EVENT, NORMAL, ORIGINS, Ledger, Place
 from edgewhisk.buffer.log import HEADER, Log, Segment
 from edgewhisk.entity.boots import Boots
-from edgewhisk.entity.sheaf import Sheaf
+from edgewhisk.entity.sheaf import Gist
 from edgewhisk.errors import StorageError
 
 
@@ -58,7 +57,7 @@ class Lane:
         starts = [begun, *ends[:-1]]
         sizes = [end - 1 - start for start, end in zip(starts, ends, strict=True)]
         with self._lock:
-            known = [frame.about for frame in frames if frame.about and not isinstance(frame.about, Sheaf)]
+            known = [frame.about for frame in frames if frame.about and not isinstance(frame.about, Gist)]
             if len(known) == len(frames):
                 self.catalog.active.extend(known, self.ledger.last + 1, starts, sizes)
                 self.ledger.record(self.ledger.last + len(frames), [key for _, _, key, _ in known])
@@ -70,15 +69,14 @@ class Lane:
         serial, ledger, index = self.log.segments[-1].serial, self.ledger, self.catalog.active
         for frame, start, size in zip(frames, starts, sizes, strict=True):
             about, number = frame.about, ledger.last + 1
-            if isinstance(about, Sheaf):
+            if isinstance(about, Gist):
                 index.gather(about, number, start, size)
-                ledger.record(ledger.last + about.records, chain.from_iterable(about.ids))
+                ledger.record(ledger.last + about.records, about.ids() if ledger.open else ())
             elif about is not None:
                 index.extend((about,), number, (start,), (size,))
                 ledger.record(number, (about[2],))
             elif frame.records:
-                for at, text in enumerate(frame.texts(), number):
-                    index.add(text, at, start, size)
+                index.put(frame, number, start, size)
                 ledger.record(ledger.last + frame.records, frame.ids() if ledger.open else ())
             else:
                 ledger.apply(frame._replace(start=start, size=size), serial)

@@ -12,30 +12,51 @@ Records come part by part, those of the whole last.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, islice
+from sys import intern
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, RecordTemplate, before
+from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, RecordTemplate, before, filed_under
 from edgewhisk.entity.message import Smooth
 from edgewhisk.entity.timing import Timing
 
 _RS: Final = b"\x1e"
 _ALIKE: Final = b"="  # before one result that stands for all of a part
 _EACH: Final = b"*"  # before as many as there are runs
+_WAYS: Final = 64  # constant parts that are remembered
+
+Name = tuple[str, str]  # namespace, and what lists find a record by
+
+
+class Gist(NamedTuple):
+    """What is asked about the records in a sheaf."""
+
+    runs: int  # records of each part
+    filed: Sequence[Name]  # of each part
+    starts: Sequence[int]  # of each part, ms
+    joined: bytes  # the activation ids of all records, in order
+    timing: Timing  # of the clock that told the starts
+
+    @property
+    def records(self) -> int:
+        """How many there are."""
+        return self.runs * len(self.filed)
+
+    def ids(self) -> list[str]:
+        """The activation ids of all records, in order."""
+        joined = self.joined.decode()
+        return [joined[at : at + ID_LENGTH] for at in range(0, len(joined), ID_LENGTH)]
 
 
 class Sheaf(NamedTuple):
     """Records as they are stored."""
 
     text: bytes  # without line breaks
-    records: int  # how many
     lane: str  # of the buffer
-    filed: Sequence[tuple[str, str]]  # of each part: namespace and name that lists find it by
-    ids: Sequence[Sequence[str]]  # of each part, the activation ids
-    starts: Sequence[int]  # of each part, ms
-    timing: Timing  # of the clock that told the starts
+    gist: Gist
 
 
 class SheafTemplate:
@@ -78,17 +99,17 @@ class SheafTemplate:
             straight = timing.straight
             spans = [(straight(start), straight(end)) for start, end in spans]
             accepted = [straight(at) for at in accepted]
-        count = sum(map(len, ids))
+        joined = "".join(chain.from_iterable(ids)).encode()
+        gist = Gist(len(ids[0]), self._filed, [start for start, _ in spans], joined, timing)
         fields = (
-            b"%d" % count + self._same + timing.boot.encode(),
+            b"%d" % gist.records + self._same + timing.boot.encode(),
             b"%d" % timing.offset,
             " ".join(map(str, chain.from_iterable(spans))).encode(),
             " ".join(map(str, accepted)).encode(),
-            "".join(chain.from_iterable(ids)).encode(),
+            joined,
             *results,
         )
-        starts = [start for start, _ in spans]
-        return Sheaf(_RS.join(fields), count, self._lane, self._filed, ids, starts, timing)
+        return Sheaf(_RS.join(fields), self._lane, gist)
 
 
 def count_of(text: bytes) -> int:
@@ -96,10 +117,13 @@ def count_of(text: bytes) -> int:
     return int(text[: text.index(b" ")])
 
 
-def ids_of(text: bytes) -> list[str]:
-    """The activation ids in a sheaf, in order."""
-    ids = text.split(_RS, 6)[5].decode()
-    return [ids[at : at + ID_LENGTH] for at in range(0, len(ids), ID_LENGTH)]
+def gist_of(text: bytes) -> Gist:
+    """The gist of a sheaf that is read."""
+    head, boot, offset, times, _, joined, _ = text.split(_RS, 6)
+    count, _, same = head.partition(b" ")
+    filed = _filed(same)
+    starts = [int(at) for at in times.split()[::2]]
+    return Gist(int(count) // len(filed), filed, starts, joined, Timing(boot.decode(), int(offset)))
 
 
 def expand(text: bytes) -> list[bytes]:
@@ -136,6 +160,15 @@ def expand(text: bytes) -> list[bytes]:
             cause = b',"cause":"%b"' % ids[len(columns) * runs + at] if inside else b""
             found.append(_text(alike, ids[number * runs + at], results[at], logs, wait, cause))
     return found
+
+
+@lru_cache(_WAYS)
+def _filed(same: bytes) -> Sequence[Name]:
+    """The names in what all records have in common: few ways are gone again and again."""
+    return [
+        (intern(part["head"]["namespace"]), intern(filed_under({**part["head"], **part})))
+        for part in orjson.loads(same)["parts"]
+    ]
 
 
 def _text(

@@ -190,7 +190,7 @@ class History:
                 step.finished.add(ids[at])
         made = sheaf(ids[:count], ids[count:], 1_700_000_000_000 + self._number, lane)
         step.texts.update(zip(ids, expand(made.text), strict=True))
-        return Frame(SHEAVES[lane], 0, made.text, about=made)
+        return Frame(SHEAVES[lane], 0, made.text, about=made.gist)
 
     def _confirm(self, step: Step) -> list[Frame]:
         lane = self.random.choice(LANES)

@@ -12,7 +12,7 @@ from edgewhisk.entity.limits import ActionLimits, Limits
 from edgewhisk.entity.message import ActivationMessage, Outcome, Smooth, Status
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.parameters import Parameters
-from edgewhisk.entity.sheaf import SheafTemplate, count_of, expand, ids_of
+from edgewhisk.entity.sheaf import SheafTemplate, count_of, expand, gist_of
 from edgewhisk.entity.timing import Timing, Wrong
 from edgewhisk.entity.version import SemVer
 
@@ -89,14 +89,16 @@ def test_a_sheaf_is_its_records(
     made = SheafTemplate(templates, composed=composed).sheaf(ids, runs, whole, accepted, timing)
     assert made is not None
     assert expand(made.text) == wanted
-    assert count_of(made.text) == made.records == len(wanted)
-    assert ids_of(made.text) == [one for part in ids for one in part]
+    gist = made.gist
+    assert count_of(made.text) == gist.records == len(wanted)
+    assert gist.ids() == [one for part in ids for one in part]
+    assert gist_of(made.text) == gist._replace(filed=list(gist.filed), timing=timing._replace(forward=()))
     assert b"\n" not in made.text
     records = [
         template.record(message("0" * 32, 0), Outcome(Status.SUCCESS, b"{}", (), 0, 0), timing)
         for template in templates
     ]
-    assert [one.filed for one in records] == list(made.filed)
+    assert [one.filed for one in records] == list(gist.filed)
 
 
 def test_what_a_broken_guest_gives_is_written_one_by_one() -> None:
