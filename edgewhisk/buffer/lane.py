@@ -44,7 +44,8 @@ class Lane:
         self.ledger = Ledger()
         self.catalog = Catalog(self.log, lock, boots)
         self.incidents: list[str] = []
-        self.corrupt = self.repaired = 0  # lines, seen when they were read at start
+        self.corrupt = self.repaired = 0  # records or other lines; lines: seen when they were read at start
+        self._blind = False  # whether records may have stood behind the last that can be read
         self.device = self.epoch = ""
         self._lock = lock
         self._wear = wear
@@ -141,12 +142,12 @@ class Lane:
     def recover(self) -> None:
         """Replay the newest segment over its header; raises `StorageError` for a later format only.
 
-        What cannot be read is set aside and named in `incidents`; numbers may have stood in it, so
-        the cloud must take those that follow for others.
+        What cannot be read is skipped or set aside, and named in `incidents`; where numbers may have
+        stood in it, the cloud must take those that follow for others.
         """
         known = list(self.log.segments)
         self._replay()
-        lost = any(segment.held for segment in known if segment not in self.log.segments)
+        lost = self._blind or any(segment.held for segment in known if segment not in self.log.segments)
         found = store_identity(self.log.disk, self.log.directory, fresh=lost or not self.log.segments)
         self.device, self.epoch = found.device, found.epoch
         self.incidents += found.incidents
@@ -163,7 +164,10 @@ class Lane:
                 if frame.op != HEADER:
                     self.ledger.replay(frame, segment.serial)
         if read:
-            self.log.cut(read[0][0])
+            newest, scan = read[0]
+            self._blind = scan.blind
+            self.ledger.last = max(self.ledger.last, newest.first - 1)
+            self.log.cut(newest)
 
     def _remember(self, read: list[tuple[Segment, Scan]]) -> None:
         """Where the events of some older segments came from: of a full one's worth."""
@@ -207,10 +211,12 @@ class Lane:
                 self.incidents.append(f"{segment.path}: nothing in it is readable; set aside")
             self.log.set_aside(segment)
             return None
-        self.corrupt += scan.corrupt
         self.repaired += scan.repaired
         if scan.corrupt:
-            self.incidents.append(f"{segment.path}: {scan.corrupt} damaged line(s) skipped")
+            missing = scan.missing(segment.first)
+            self.corrupt += max(scan.corrupt, missing)
+            told = f", {missing} record(s) are lost" if missing else ""
+            self.incidents.append(f"{segment.path}: {scan.corrupt} damaged line(s) skipped{told}")
         self.catalog.scanned(segment, scan.frames)
         return scan
 

@@ -196,6 +196,7 @@ class Ledger:
             self._start(orjson.loads(text))
         elif op == CONFIRMED:
             self.confirmed = max(self.confirmed, number)
+            self.last = max(self.last, number)  # a damaged record's number is not given again
         elif op == ABSORBED:
             self.absorb(text.decode(), number)
         else:
