@@ -16,7 +16,7 @@ from edgewhisk.buffer.catalog import Catalog
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.identity import store_identity
 from edgewhisk.buffer.journal import Frame, Scan
-from edgewhisk.buffer.ledger import EVENT, NORMAL, ORIGINS, Ledger, Place
+from edgewhisk.buffer.ledger import EVENT, NORMAL, TELLING, Ledger, Place
 from edgewhisk.buffer.log import HEADER, Log, Segment
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.sheaf import Gist
@@ -178,7 +178,7 @@ class Lane:
                 break
             size += segment.held
             with contextlib.suppress(StorageError):
-                found.append(self.log.frames(segment, EVENT + ORIGINS))
+                found.append(self.log.frames(segment, TELLING))
         for frames in reversed(found):
             self.ledger.remember(frames)
 

@@ -5,8 +5,8 @@ nearly all of them the same for each reading. In a sheaf that stands once, and b
 column, what differs. It stands for itself: nothing outside is needed to read it.
 
 The text: how many records, what is the same (JSON), and then fields divided by the control character
-RS, which no JSON text holds: times, when the messages were accepted, the ids, the results of each part.
-Records come part by part, those of the whole last.
+RS, which no JSON text holds: times, when the messages were accepted, the ids, the results of each part,
+and perhaps where the messages came from (JSON). Records come part by part, those of the whole last.
 """
 
 from __future__ import annotations
@@ -121,9 +121,26 @@ def gist_of(text: bytes) -> Gist:
     """The gist of a sheaf that is read."""
     head, boot, offset, times, _, joined, _ = text.split(_RS, 6)
     count, _, same = head.partition(b" ")
-    filed = _filed(same)
+    filed, _ = _known(same)
     starts = [int(at) for at in times.split()[::2]]
     return Gist(int(count) // len(filed), filed, starts, joined, Timing(boot.decode(), int(offset)))
+
+
+def with_origins(text: bytes, origins: Sequence[str]) -> bytes:
+    """The text of a sheaf that also tells where its messages came from."""
+    return text + _RS + orjson.dumps(origins)
+
+
+def origins_in(text: bytes) -> list[str]:
+    """Where the messages of a sheaf came from, if it tells."""
+    fields = text.split(_RS)
+    count, _, same = fields[0].partition(b" ")
+    filed, columns = _known(same)
+    at = 6
+    for _ in range(columns):
+        at += 2 if fields[at] == _ALIKE else 1 + int(count) // len(filed)
+    origins: list[str] = orjson.loads(fields[at]) if at < len(fields) else []
+    return origins
 
 
 def expand(text: bytes) -> list[bytes]:
@@ -163,12 +180,12 @@ def expand(text: bytes) -> list[bytes]:
 
 
 @lru_cache(_WAYS)
-def _filed(same: bytes) -> Sequence[Name]:
-    """The names in what all records have in common: few ways are gone again and again."""
-    return [
-        (intern(part["head"]["namespace"]), intern(filed_under({**part["head"], **part})))
-        for part in orjson.loads(same)["parts"]
-    ]
+def _known(same: bytes) -> tuple[Sequence[Name], int]:
+    """The name of each part, and how many of them have results, in what all records have in common."""
+    document = orjson.loads(same)
+    heads = [{**part["head"], "annotations": part["annotations"]} for part in document["parts"]]
+    filed = [(intern(head["namespace"]), intern(filed_under(head))) for head in heads]
+    return filed, len(filed) - document["composed"]
 
 
 def _text(

@@ -267,7 +267,8 @@ def test_a_lane_that_is_full_refuses_a_sheaf_whole(tmp_path: Path, monkeypatch: 
     store.close()
 
 
-def test_origins_are_kept_with_a_sheaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lane", [NORMAL, TELEMETRY])
+def test_origins_are_kept_with_a_sheaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lane: str) -> None:
     monkeypatch.setattr(log_module, "SEGMENT", 4000)
     told: list[str] = []
     for life in range(3):
@@ -275,6 +276,21 @@ def test_origins_are_kept_with_a_sheaf(tmp_path: Path, monkeypatch: pytest.Monke
         assert store.origins() == told
         for at in range(4):
             origins = [f"mqtt:{life}:{at}", f"mqtt:{life}:{at} \xfc\n"]
-            put(store, batch(1 + 100 * life + 8 * at, 3), origins)
+            put(store, batch(1 + 100 * life + 8 * at, 3, lane), origins)
             told += origins
         store.close()
+
+
+def test_origins_of_a_sheaf_that_is_refused_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "SEGMENT", 4000)
+    policy = Lane(max_bytes=8000, full="reject")
+    store = open_store(tmp_path, normal=policy)
+    told: list[str] = []
+    while not store.stats().rejected:
+        told.append(f"mqtt:{len(told)}:a")
+        put(store, batch(1 + 8 * len(told), 4), told[-1:])
+        assert len(told) < 100
+    store.close()
+    store = open_store(tmp_path, normal=policy)
+    assert store.origins()[-1] == told[-1]
+    store.close()

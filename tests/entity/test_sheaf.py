@@ -12,7 +12,7 @@ from edgewhisk.entity.limits import ActionLimits, Limits
 from edgewhisk.entity.message import ActivationMessage, Outcome, Smooth, Status
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.parameters import Parameters
-from edgewhisk.entity.sheaf import SheafTemplate, count_of, expand, gist_of
+from edgewhisk.entity.sheaf import SheafTemplate, count_of, expand, gist_of, origins_in, with_origins
 from edgewhisk.entity.timing import Timing, Wrong
 from edgewhisk.entity.version import SemVer
 
@@ -93,7 +93,10 @@ def test_a_sheaf_is_its_records(
     assert count_of(made.text) == gist.records == len(wanted)
     assert gist.ids() == [one for part in ids for one in part]
     assert gist_of(made.text) == gist._replace(filed=list(gist.filed), timing=timing._replace(forward=()))
-    assert b"\n" not in made.text
+    told = with_origins(made.text, ["mqtt:1:a", '"\n\x1e='])
+    assert (origins_in(made.text), origins_in(told)) == ([], ["mqtt:1:a", '"\n\x1e='])
+    assert (expand(told), gist_of(told)) == (wanted, gist_of(made.text))
+    assert b"\n" not in told
     records = [
         template.record(message("0" * 32, 0), Outcome(Status.SUCCESS, b"{}", (), 0, 0), timing)
         for template in templates
