@@ -30,7 +30,7 @@ from edgewhisk.entity.activation import Record, activation_id, filed_under
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL
 from edgewhisk.entity.message import ActivationMessage, Status
-from edgewhisk.entity.sheaf import Sheaf
+from edgewhisk.entity.sheaf import Sheaf, with_origins
 from edgewhisk.errors import EdgeWhiskError, MalformedContent, StorageError
 from edgewhisk.settings import Buffer
 from edgewhisk.settings import Lane as Policy
@@ -111,7 +111,10 @@ class Activations:
             for key, text, status, _, lane, filed, start, timing in records
         ]
         if sheaf is not None:
-            frames.append(Frame(SHEAVES[sheaf.lane], 0, sheaf.text, about=sheaf))
+            text = sheaf.text
+            if origins and sheaf.lane == NORMAL:  # 5 us less than a frame of their own
+                text, origins = with_origins(text, origins), ()
+            frames.append(Frame(SHEAVES[sheaf.lane], 0, text, about=sheaf.gist))
         if origins:
             frames.append(origins_frame(origins))
         self._committer.submit(frames, done, urgent=urgent)

@@ -30,7 +30,7 @@ from edgewhisk.entity.boots import Boots
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Query
 
-_KEPT: Final = 8  # indexes in memory, 50 KB each
+_KEPT: Final = 8  # indexes in memory, 50 to 100 KB each
 _CHUNK: Final = 256 << 10  # bytes read at once when many records are wanted
 _DAMAGED: Final = 1024  # damaged places that are told apart
 
@@ -41,7 +41,8 @@ class Match(NamedTuple):
     stretch: Stretch
     segment: Segment
     known: Index
-    at: int
+    row: int
+    number: int
 
 
 class Catalog:
@@ -111,7 +112,9 @@ class Catalog:
                 continue
             short, index = self.known(segment)
             for at in short.find(mark):
-                text = self._text(segment, index, at)
+                row = index.row_of(at)
+                number = index.numbers[row] + at - index.places[row]
+                text = self._text(segment, index, row, number)
                 if text is not None and id_of(text) == activation_id:
                     return text
         return None
@@ -133,9 +136,10 @@ class Catalog:
             names = {at for at, name in enumerate(index.named) if _named(name, query)}
             for stretch, times in reversed(list(self._shown(short, index))):
                 for at in range(len(times) - 1, -1, -1):
-                    place = stretch.at + at
-                    if index.names[place] in names and _within(times[at], query):
-                        yield Match(stretch, segment, index, place)
+                    row = stretch.at + at
+                    if index.names[row] in names and _within(times[at], query):
+                        for number in reversed(index.numbers_of(row, short)):
+                            yield Match(stretch, segment, index, row, number)
 
     def count(self, query: Query) -> int:
         """How many records `query` finds."""
@@ -152,20 +156,21 @@ class Catalog:
             short, index = self.known(segment)
             names = {at for at, name in enumerate(index.named) if _named(name, query)}
             found += sum(
-                index.names[stretch.at + at] in names and _within(time, query)
+                len(index.numbers_of(row, short))
                 for stretch, times in self._shown(short, index)
-                for at, time in enumerate(times)
+                for row, time in enumerate(times, stretch.at)
+                if index.names[row] in names and _within(time, query)
             )
         return found
 
     def order(self, match: Match) -> tuple[int, int]:
         """Greater for what began later, in whichever log."""
-        time = match.known.times[match.at]
+        time = match.known.times[match.row]
         return self._boots.order(match.stretch.boot, time - match.stretch.offset, time)
 
     def read(self, match: Match) -> bytes | None:
         """The text of a record; None if it is damaged or gone meanwhile."""
-        return self._text(match.segment, match.known, match.at)
+        return self._text(match.segment, match.known, match.row, match.number)
 
     def after(self, number: int, segments: Sequence[Segment]) -> Iterator[tuple[int, bytes]]:
         """Numbers and texts of all records behind `number`, in order; damaged ones are left out."""
@@ -174,11 +179,16 @@ class Catalog:
             if not short.count or short.last <= number:
                 continue
             short, index = self.known(segment)
-            at = bisect_right(index.numbers, number, 0, short.count)
-            while at < short.count:
-                upto = max(at + 1, bisect_right(index.starts, index.starts[at] + _CHUNK, at, short.count))
-                yield from self._range(segment, index, at, upto)
-                at = upto
+            row = max(0, bisect_right(index.numbers, number, 0, short.rows) - 1)
+            while row < short.rows:
+                upto = bisect_right(index.starts, index.starts[row] + _CHUNK, row, short.rows)
+                for numbers, start, texts in self._read(segment, index, short, range(row, upto)):
+                    for one in range(max(number + 1, numbers.start), numbers.stop):
+                        if one in texts:
+                            yield one, texts[one]
+                        else:
+                            self._miss(segment, start, one)
+                row = upto
 
     def summary(self, segment: Segment) -> Summary:
         """A segment in short; of one that was dropped meanwhile nothing is left."""
@@ -205,13 +215,13 @@ class Catalog:
             if (index := self._indexes.get(segment)) is None:
                 index = self._load_index(segment, *self._summary(segment))
             self._keep(segment, index)
-            return self._summary(segment)[0] if len(index) else index.summary(), index
+            return self._summary(segment)[0] if index.records else index.summary(), index
 
     def _shown(self, short: Summary, index: Index) -> Iterator[tuple[Stretch, Sequence[int]]]:
         """When the records of each stretch began, as is shown now."""
         if not short.count:  # the segment was dropped meanwhile
             return
-        ends = [*(stretch.at for stretch in short.stretches[1:]), short.count]
+        ends = [*(stretch.at for stretch in short.stretches[1:]), short.rows]
         for stretch, end in zip(short.stretches, ends, strict=True):
             times, boot, offset = index.times[stretch.at : end], stretch.boot, stretch.offset
             if self._boots.odd(boot):
@@ -238,32 +248,31 @@ class Catalog:
             segments = self._log.segments[::-1]
         return iter(segments)
 
-    def _range(self, segment: Segment, index: Index, at: int, upto: int) -> Iterator[tuple[int, bytes]]:
-        begin = index.starts[at]
+    def _read(
+        self, segment: Segment, index: Index, short: Summary, rows: range
+    ) -> Iterator[tuple[range, int, Mapping[int, bytes]]]:
+        """Of neighbouring rows, the numbers, where the line begins and the texts in it."""
+        begin, last = index.starts[rows[0]], rows[-1]
         try:
-            data = self._log.read(segment, begin, index.starts[upto - 1] + index.sizes[upto - 1] - begin)
+            data = self._log.read(segment, begin, index.starts[last] + index.sizes[last] - begin)
         except StorageError:
             data = b""
-        for one in range(at, upto):
-            start, number = index.starts[one], index.numbers[one]
+        for row in rows:
+            start = index.starts[row]
             texts = self._last_read(segment, start)
             if texts is None:
-                line = data[start - begin : start - begin + index.sizes[one]]
-                texts = self._texts(segment, start, read_line(line, segment.seed))
-            if number in texts:
-                yield number, texts[number]
-            else:
-                self._miss(segment, start, number)
+                texts = self._texts(segment, start, data[start - begin : start - begin + index.sizes[row]])
+            yield index.numbers_of(row, short), start, texts
 
-    def _text(self, segment: Segment, index: Index, at: int) -> bytes | None:
-        start, number = index.starts[at], index.numbers[at]
+    def _text(self, segment: Segment, index: Index, row: int, number: int) -> bytes | None:
+        start = index.starts[row]
         texts = self._last_read(segment, start)
         if texts is None:
             try:
-                frame = self._log.frame(segment, start, index.sizes[at])
+                line = self._log.read(segment, start, index.sizes[row])
             except StorageError:
-                frame = None
-            texts = self._texts(segment, start, frame)
+                line = b""
+            texts = self._texts(segment, start, line)
         if number not in texts:
             self._miss(segment, start, number)
         return texts.get(number)
@@ -273,12 +282,12 @@ class Catalog:
         known, place, texts = self._line
         return texts if known is segment and place == start else None
 
-    def _texts(self, segment: Segment, start: int, frame: Frame | None) -> Mapping[int, bytes]:
-        """The records of a line by their numbers; none of a damaged one."""
-        if frame is None:
-            return {}
-        texts = dict(enumerate(frame.texts(), frame.number))
-        self._line = segment, start, texts
+    def _texts(self, segment: Segment, start: int, line: bytes) -> Mapping[int, bytes]:
+        """The records of a line by their numbers; none of a damaged one, or one that is not there."""
+        frame = read_line(line, segment.seed)
+        texts = dict(enumerate(frame.texts(), frame.number)) if frame is not None else {}
+        if line:  # else the disk may give it next time
+            self._line = segment, start, texts
         return texts
 
     def _miss(self, segment: Segment, start: int, number: int) -> None:

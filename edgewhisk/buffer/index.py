@@ -1,8 +1,9 @@
 """Where the activations of one segment are, and what is asked about them. Pure.
 
-Twenty-eight bytes for each record in memory, none of its text. Built while a segment is written; a
-full segment ends with a footer that holds it in some ten bytes for each, so a store with a million
-records reads and keeps only what somebody asks for.
+Four bytes for each record in memory and thirty for each row: what stands in one line, has one name and
+began together. Of records on their own each is a row, a sheaf has one for each part. Built while a
+segment is written; a full segment ends with a footer that holds it in some ten bytes for each, so a
+store with a million records reads and keeps only what somebody asks for.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import base64
 import zlib
 from array import array
-from binascii import hexlify, unhexlify
+from binascii import unhexlify
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate, chain, groupby
 from operator import sub
 from sys import intern
 from typing import Any, Final, NamedTuple
@@ -23,7 +25,7 @@ import orjson
 from edgewhisk.buffer.journal import ACTIVATION, SHEAF, About, Frame
 from edgewhisk.entity.activation import filed_under
 from edgewhisk.entity.boots import stamp_of
-from edgewhisk.entity.sheaf import Sheaf
+from edgewhisk.entity.sheaf import Gist, Name, gist_of
 from edgewhisk.entity.timing import Timing
 
 COLUMNS: Final = "I"  # ops of a footer
@@ -34,8 +36,7 @@ _NAMESPACE: Final = b'{"namespace":"'
 _ANNOTATIONS: Final = b'"annotations":['
 _PATH: Final = b'{"key":"path",'
 _BINDING: Final = b'{"key":"binding",'
-
-Name = tuple[str, str]  # namespace, and what the name filter finds a record by
+_WORDS: Final = 4  # of four bytes in an activation id
 
 
 def fingerprint(activation_id: str) -> bytes:
@@ -44,9 +45,9 @@ def fingerprint(activation_id: str) -> bytes:
 
 
 class Stretch(NamedTuple):
-    """Records in a row that began by one reading of the clock: what corrects one corrects all."""
+    """Rows that began by one reading of the clock: what corrects one corrects all."""
 
-    at: int  # position of the first
+    at: int  # position of the first row
     boot: str  # empty if they do not say
     offset: int  # ms since the epoch when the machine booted, as that clock had it
     since: int = 0  # the earliest start, ms
@@ -64,6 +65,7 @@ class Summary:
     upto: int  # the latest
     names: Mapping[Name, int]  # how many have each
     marks: bytes  # fingerprints, in order
+    rows: int = 0
     stretches: Sequence[Stretch] = ()
 
     def find(self, mark: bytes) -> Iterator[int]:
@@ -80,15 +82,17 @@ class Index:
 
     def __init__(self) -> None:
         """Of an empty segment."""
-        self.numbers = array("Q")
+        self.numbers = array("Q")  # of rows: of the first record
+        self.places = array("I")  # records before it
         self.starts = array("I")  # of lines
         self.sizes = array("I")
         self.times = array("q")
         self.names = array("H")
-        self.marks = bytearray()  # fingerprints, as hex
+        self.marks = bytearray()  # fingerprints of records
         self.named: list[Name] = []
         self.counts: list[int] = []
         self.stretches: list[Stretch] = []  # without their bounds
+        self.records = 0  # how many; told last, for readers in other threads
         self._timing: Timing | None = None  # of the last record, if its writer told
         self._keys: dict[bytes, int] = {}  # what names depend on -> place in `named`
         self._places: dict[Name, int] = {}
@@ -99,27 +103,30 @@ class Index:
         index = cls()
         for frame in frames:
             if frame.op in (ACTIVATION, SHEAF):
-                for number, text in enumerate(frame.texts(), frame.number):
-                    index.add(text, number, frame.start, frame.size)
+                index.put(frame, frame.number, frame.start, frame.size)
         return index
 
-    def __len__(self) -> int:
-        """How many records; what is added last counts, for readers in other threads."""
-        return len(self.numbers)
+    def put(self, frame: Frame, number: int, start: int, size: int) -> None:
+        """Append what stands in a line, numbered from `number` on."""
+        if frame.op == SHEAF:
+            self.gather(gist_of(frame.text), number, start, size)
+        else:
+            self._add(frame.text, number, start, size)
 
-    def add(self, text: bytes, number: int, start: int, size: int) -> None:
-        """Append one record."""
+    def _add(self, text: bytes, number: int, start: int, size: int) -> None:
         at, time, mark = self._read(text)
         boot, up = stamp_of(text) or ("", time)
-        self._stretch(len(self), boot, time - up)
+        self._stretch(len(self.numbers), boot, time - up)
         self._timing = None
         self.times.append(time)
-        self.marks += mark
+        self.marks += unhexlify(mark)
         self.counts[at] += 1
         self.names.append(at)
         self.starts.append(start)
         self.sizes.append(size)
+        self.places.append(self.records)
         self.numbers.append(number)
+        self.records += 1
 
     def extend(self, known: Sequence[About], first: int, starts: Sequence[int], sizes: Sequence[int]) -> None:
         """Append records whose writer told about them, numbered from `first` on."""
@@ -127,32 +134,63 @@ class Index:
             at if (at := self._places.get(name)) is not None else self._place(name) for name, _, _, _ in known
         ]
         if any(one[3] is not self._timing for one in known):
-            for at, (_, _, _, timing) in enumerate(known, len(self)):
+            for at, (_, _, _, timing) in enumerate(known, len(self.numbers)):
                 self._stretch(at, timing.boot, timing.offset)
             self._timing = known[-1][3]
         for at in names:
             self.counts[at] += 1
         self.times.extend([time for _, time, _, _ in known])
-        self.marks += "".join([key[:8] for _, _, key, _ in known]).encode()
+        self.marks += unhexlify("".join([key[:8] for _, _, key, _ in known]))
         self.names.extend(names)
         self.starts.extend(starts)
         self.sizes.extend(sizes)
-        self.numbers.extend(range(first, first + len(known)))  # at last: it is what readers count
+        self.places.extend(range(self.records, self.records + len(known)))
+        self.numbers.extend(range(first, first + len(known)))
+        self.records += len(known)
 
-    def gather(self, sheaf: Sheaf, first: int, start: int, size: int) -> None:
+    def gather(self, gist: Gist, first: int, start: int, size: int) -> None:
         """Append the records of a sheaf, numbered from `first` on; all stand in the same line."""
-        if sheaf.timing is not self._timing:
-            self._stretch(len(self), sheaf.timing.boot, sheaf.timing.offset)
-            self._timing = sheaf.timing
-        for name, ids, starts in zip(sheaf.filed, sheaf.ids, sheaf.starts, strict=True):
-            count, at = len(ids), self._place(name)
+        if gist.timing is not self._timing:
+            self._stretch(len(self.numbers), gist.timing.boot, gist.timing.offset)
+            self._timing = gist.timing
+        names, times, counts = self._rows(gist)
+        for at, count in zip(names, counts, strict=True):
             self.counts[at] += count
-            self.times.extend(array("q", starts) * (count // len(starts)))
-            self.marks += "".join([key[:8] for key in ids]).encode()
-            self.names.extend(array("H", (at,)) * count)
-        self.starts.extend(array("I", (start,)) * sheaf.records)
-        self.sizes.extend(array("I", (size,)) * sheaf.records)
-        self.numbers.extend(range(first, first + sheaf.records))  # at last: it is what readers count
+        before = list(accumulate(counts, initial=0))[:-1]
+        self.times.extend(times)
+        self.marks += array("I", unhexlify(gist.joined))[::_WORDS].tobytes()
+        self.names.extend(names)
+        self.starts.extend([start] * len(names))
+        self.sizes.extend([size] * len(names))
+        self.places.extend([self.records + one for one in before])
+        self.numbers.extend([first + one for one in before])
+        self.records += gist.records
+
+    def _rows(self, gist: Gist) -> tuple[list[int], list[int], list[int]]:
+        """Name, time and count of each row of a sheaf."""
+        names: list[int] = []
+        times: list[int] = []
+        counts: list[int] = []
+        for name, starts in zip(gist.filed, gist.starts, strict=True):
+            at = self._place(name)
+            groups = [(one, len(list(run))) for one, run in groupby(starts)]
+            if len(groups) == 1:
+                groups = [(groups[0][0], gist.runs)]
+            for time, count in groups:
+                names.append(at)
+                times.append(time)
+                counts.append(count)
+        return names, times, counts
+
+    def row_of(self, place: int) -> int:
+        """The row with the record at this position."""
+        return bisect_right(self.places, place) - 1
+
+    def numbers_of(self, row: int, short: Summary) -> range:
+        """The numbers of a row's records."""
+        end = self.places[row + 1] if row + 1 < short.rows else short.count
+        first = self.numbers[row]
+        return range(first, first + end - self.places[row])
 
     def _stretch(self, at: int, boot: str, offset: int) -> None:
         if not self.stretches or self.stretches[-1][1:3] != (boot, offset):
@@ -181,20 +219,22 @@ class Index:
 
     def summary(self) -> Summary:
         """In short; records may be added meanwhile, by another thread."""
-        count = len(self)
+        count = self.records
         if not count:
             return Summary(0, 0, 0, 0, 0, {}, b"")
+        rows = bisect_left(self.places, count)
         names = dict(zip(self.named, list(self.counts), strict=False))  # a new name comes before its count
-        times = self.times[:count]
-        marks = unhexlify(self.marks[: 8 * count])
-        begun = [one for one in list(self.stretches) if one.at < count]
-        ends = [*(one.at for one in begun[1:]), count]
+        times = self.times[:rows]
+        begun = [one for one in list(self.stretches) if one.at < rows]
+        ends = [*(one.at for one in begun[1:]), rows]
         stretches = [
             one._replace(since=min(times[one.at : end]), upto=max(times[one.at : end]))
             for one, end in zip(begun, ends, strict=True)
         ]
         since, upto = min(one.since for one in stretches), max(one.upto for one in stretches)
-        return Summary(count, self.numbers[0], self.numbers[count - 1], since, upto, names, marks, stretches)
+        last = self.numbers[rows - 1] + count - 1 - self.places[rows - 1]
+        marks = bytes(self.marks[: 4 * count])
+        return Summary(count, self.numbers[0], last, since, upto, names, marks, rows, stretches)
 
     def _name(self, record: Mapping[str, Any]) -> int:
         return self._place((intern(record["namespace"]), intern(filed_under(record))))
@@ -209,14 +249,19 @@ class Index:
 
 def footer(index: Index, start: int) -> list[Frame]:
     """The round that ends a segment, when it is written at `start`."""
+    short = index.summary()
     columns = (index.numbers, index.starts, index.times)
     parts = [array("q", _steps(column)).tobytes() for column in columns]
     parts += [index.sizes.tobytes(), index.names.tobytes()]
+    rows = {}
+    if short.rows < short.count:  # else each record is a row, as in format 2
+        parts.append(array("q", _steps(index.places)).tobytes())
+        rows = {"rows": short.rows}
     packed = base64.b64encode(zlib.compress(b"".join(parts), 1))
-    short = index.summary()
     summary = orjson.dumps(
         {
             "records": short.count,
+            **rows,
             "numbers": [short.first, short.last],
             "times": [short.since, short.upto],
             "names": [[*name, count] for name, count in short.names.items()],
@@ -235,7 +280,9 @@ def summary_of(frame: Frame) -> tuple[Summary, tuple[int, int]]:
     (first, last), (since, upto) = found["numbers"], found["times"]
     stretches = [Stretch(*one) for one in found.get("clocks", [(0, "", 0, since, upto)])]
     marks = base64.b64decode(found["marks"])
-    short = Summary(found["records"], first, last, since, upto, names, marks, stretches)
+    count = found["records"]
+    rows = found.get("rows", count)
+    short = Summary(count, first, last, since, upto, names, marks, rows, stretches)
     start, size = found["index"]
     return short, (start, size)
 
@@ -243,17 +290,19 @@ def summary_of(frame: Frame) -> tuple[Summary, tuple[int, int]]:
 def index_of(frame: Frame, short: Summary) -> Index:
     """The index in a footer's columns."""
     data = zlib.decompress(base64.b64decode(frame.text))
-    index, at, count = Index(), 0, short.count
+    index, at, rows = Index(), 0, short.rows
     for column in (index.numbers, index.starts, index.times):
-        steps = array("q", data[at : at + 8 * count])
-        column.extend(accumulate(steps))
-        at += 8 * count
-    index.sizes.frombytes(data[at : at + 4 * count])
-    index.names.frombytes(data[at + 4 * count :])
-    index.marks += hexlify(short.marks)
+        column.extend(accumulate(array("q", data[at : at + 8 * rows])))
+        at += 8 * rows
+    index.sizes.frombytes(data[at : at + 4 * rows])
+    index.names.frombytes(data[at + 4 * rows : at + 6 * rows])
+    places = array("q", data[at + 6 * rows :])
+    index.places.extend(accumulate(places) if places else range(rows))
+    index.marks += short.marks
     index.named = list(short.names)
     index.counts = list(short.names.values())
     index.stretches = list(short.stretches)
+    index.records = short.count
     return index
 
 

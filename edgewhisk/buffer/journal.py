@@ -20,7 +20,7 @@ from zlib import crc32
 
 from edgewhisk.buffer import repair
 from edgewhisk.entity.activation import id_of
-from edgewhisk.entity.sheaf import Sheaf, count_of, expand, ids_of
+from edgewhisk.entity.sheaf import Gist, count_of, expand, gist_of
 from edgewhisk.entity.timing import Timing
 
 FORMAT: Final = 3  # version in the header of each segment
@@ -44,7 +44,7 @@ class Frame(NamedTuple):
     text: bytes  # without line breaks
     start: int = 0
     size: int = 0  # of the line, without its break
-    about: About | Sheaf | None = None  # of a new record, if its writer knows; not stored
+    about: About | Gist | None = None  # of a new record, if its writer knows; not stored
 
     @property
     def records(self) -> int:
@@ -59,7 +59,7 @@ class Frame(NamedTuple):
 
     def ids(self) -> list[str]:
         """The activation ids of its records."""
-        return ids_of(self.text) if self.op == SHEAF else [id_of(self.text)]
+        return gist_of(self.text).ids() if self.op == SHEAF else [id_of(self.text)]
 
 
 class Scan(NamedTuple):
@@ -69,6 +69,16 @@ class Scan(NamedTuple):
     end: int  # behind the last whole round: all after it is torn, or of an earlier life of the file
     corrupt: int = 0  # lines before `end` that are lost
     repaired: int = 0  # lines in which a flipped bit was put right
+    blind: bool = False  # a line behind the last record is lost: it may have been one
+
+    def missing(self, first: int) -> int:
+        """How many records are lost before the last one; `first`: the number of the segment's first."""
+        lost = 0
+        for frame in self.frames:
+            if count := frame.records:
+                lost += max(0, frame.number - first)
+                first = frame.number + count
+        return lost
 
 
 class _Line(NamedTuple):
@@ -138,6 +148,7 @@ def scan(data: bytes, seed: int, ended: int = 0) -> Scan:
     whole: list[Frame] = []
     held: list[_Line] = []  # of a round whose end is not seen yet
     end = corrupt = 0
+    blind = False
     for at, line in enumerate(lines):
         held.append(line)
         known = line.stop <= ended
@@ -147,10 +158,14 @@ def scan(data: bytes, seed: int, ended: int = 0) -> Scan:
         torn = len(own) < line.ends or any(one.frame is None for one in own)
         if torn and not known and at == last:
             break
-        whole += [one.frame for one in held if one.frame]
-        corrupt += sum(not one.frame for one in held)
+        for one in held:
+            if one.frame is None:
+                corrupt, blind = corrupt + 1, True
+            else:
+                whole.append(one.frame)
+                blind = blind and one.frame.op not in (ACTIVATION, SHEAF)
         held, end = [], line.stop
-    return Scan(whole, end, corrupt, repaired)
+    return Scan(whole, end, corrupt, repaired, blind)
 
 
 def _lines(data: bytes, seed: int) -> Iterator[_Line]:

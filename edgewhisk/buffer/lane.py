@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 
 from edgewhisk.buffer import log as logs
@@ -17,10 +16,10 @@ from edgewhisk.buffer.catalog import Catalog
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.identity import store_identity
 from edgewhisk.buffer.journal import Frame, Scan
-from edgewhisk.buffer.ledger import EVENT, NORMAL, ORIGINS, Ledger, Place
+from edgewhisk.buffer.ledger import EVENT, NORMAL, TELLING, Ledger, Place
 from edgewhisk.buffer.log import HEADER, Log, Segment
 from edgewhisk.entity.boots import Boots
-from edgewhisk.entity.sheaf import Sheaf
+from edgewhisk.entity.sheaf import Gist
 from edgewhisk.errors import StorageError
 
 
@@ -45,7 +44,8 @@ class Lane:
         self.ledger = Ledger()
         self.catalog = Catalog(self.log, lock, boots)
         self.incidents: list[str] = []
-        self.corrupt = self.repaired = 0  # lines, seen when they were read at start
+        self.corrupt = self.repaired = 0  # records or other lines; lines: seen when they were read at start
+        self._blind = False  # whether records may have stood behind the last that can be read
         self.device = self.epoch = ""
         self._lock = lock
         self._wear = wear
@@ -58,7 +58,7 @@ class Lane:
         starts = [begun, *ends[:-1]]
         sizes = [end - 1 - start for start, end in zip(starts, ends, strict=True)]
         with self._lock:
-            known = [frame.about for frame in frames if frame.about and not isinstance(frame.about, Sheaf)]
+            known = [frame.about for frame in frames if frame.about and not isinstance(frame.about, Gist)]
             if len(known) == len(frames):
                 self.catalog.active.extend(known, self.ledger.last + 1, starts, sizes)
                 self.ledger.record(self.ledger.last + len(frames), [key for _, _, key, _ in known])
@@ -70,15 +70,14 @@ class Lane:
         serial, ledger, index = self.log.segments[-1].serial, self.ledger, self.catalog.active
         for frame, start, size in zip(frames, starts, sizes, strict=True):
             about, number = frame.about, ledger.last + 1
-            if isinstance(about, Sheaf):
+            if isinstance(about, Gist):
                 index.gather(about, number, start, size)
-                ledger.record(ledger.last + about.records, chain.from_iterable(about.ids))
+                ledger.record(ledger.last + about.records, about.ids() if ledger.open else ())
             elif about is not None:
                 index.extend((about,), number, (start,), (size,))
                 ledger.record(number, (about[2],))
             elif frame.records:
-                for at, text in enumerate(frame.texts(), number):
-                    index.add(text, at, start, size)
+                index.put(frame, number, start, size)
                 ledger.record(ledger.last + frame.records, frame.ids() if ledger.open else ())
             else:
                 ledger.apply(frame._replace(start=start, size=size), serial)
@@ -143,12 +142,12 @@ class Lane:
     def recover(self) -> None:
         """Replay the newest segment over its header; raises `StorageError` for a later format only.
 
-        What cannot be read is set aside and named in `incidents`; numbers may have stood in it, so
-        the cloud must take those that follow for others.
+        What cannot be read is skipped or set aside, and named in `incidents`; where numbers may have
+        stood in it, the cloud must take those that follow for others.
         """
         known = list(self.log.segments)
         self._replay()
-        lost = any(segment.held for segment in known if segment not in self.log.segments)
+        lost = self._blind or any(segment.held for segment in known if segment not in self.log.segments)
         found = store_identity(self.log.disk, self.log.directory, fresh=lost or not self.log.segments)
         self.device, self.epoch = found.device, found.epoch
         self.incidents += found.incidents
@@ -165,7 +164,10 @@ class Lane:
                 if frame.op != HEADER:
                     self.ledger.replay(frame, segment.serial)
         if read:
-            self.log.cut(read[0][0])
+            newest, scan = read[0]
+            self._blind = scan.blind
+            self.ledger.last = max(self.ledger.last, newest.first - 1)
+            self.log.cut(newest)
 
     def _remember(self, read: list[tuple[Segment, Scan]]) -> None:
         """Where the events of some older segments came from: of a full one's worth."""
@@ -176,7 +178,7 @@ class Lane:
                 break
             size += segment.held
             with contextlib.suppress(StorageError):
-                found.append(self.log.frames(segment, EVENT + ORIGINS))
+                found.append(self.log.frames(segment, TELLING))
         for frames in reversed(found):
             self.ledger.remember(frames)
 
@@ -209,10 +211,12 @@ class Lane:
                 self.incidents.append(f"{segment.path}: nothing in it is readable; set aside")
             self.log.set_aside(segment)
             return None
-        self.corrupt += scan.corrupt
         self.repaired += scan.repaired
         if scan.corrupt:
-            self.incidents.append(f"{segment.path}: {scan.corrupt} damaged line(s) skipped")
+            missing = scan.missing(segment.first)
+            self.corrupt += max(scan.corrupt, missing)
+            told = f", {missing} record(s) are lost" if missing else ""
+            self.incidents.append(f"{segment.path}: {scan.corrupt} damaged line(s) skipped{told}")
         self.catalog.scanned(segment, scan.frames)
         return scan
 

@@ -16,6 +16,7 @@ from edgewhisk.buffer.journal import ACTIVATION, FORMAT, SHEAF, Frame
 from edgewhisk.buffer.loss import EVICTED, Loss
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
+from edgewhisk.entity.sheaf import origins_in
 from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Moment, Starts
@@ -29,6 +30,7 @@ DROPPED: Final = "V"  # format 1: unconfirmed records dropped so far
 ORIGINS: Final = "O"  # of messages whose records are in the same round; number unused
 LOST: Final = "L"  # a loss
 TOLD: Final = "T"  # a loss stands in an activation now
+TELLING: Final = EVENT + ORIGINS + SHEAF  # of where messages came from
 REMEMBERED: Final = 4096  # origins of accepted messages
 DEVICES: Final = 1024  # remembered gateways that send here
 NORMAL: Final = "normal"  # the lane whose log holds events and losses
@@ -69,6 +71,18 @@ def started_frame(activation_ids: Sequence[str], boot: str) -> Frame:
 def origins_frame(origins: Sequence[str]) -> Frame:
     """The frame that remembers where messages came from that were never journalled."""
     return Frame(ORIGINS, 0, orjson.dumps(origins))
+
+
+def origins_of(frame: Frame) -> Sequence[str]:
+    """Where the messages came from that a frame tells of, if it does."""
+    if frame.op == SHEAF:
+        return origins_in(frame.text)
+    if frame.op == ORIGINS:
+        found: list[str] = orjson.loads(frame.text)
+        return found
+    if frame.op == EVENT and (origin := orjson.loads(frame.text)["origin"]):
+        return (origin,)
+    return ()
 
 
 def message_of(frame: Frame, moment: Moment, now: int) -> ActivationMessage:
@@ -196,6 +210,7 @@ class Ledger:
             self._start(orjson.loads(text))
         elif op == CONFIRMED:
             self.confirmed = max(self.confirmed, number)
+            self.last = max(self.last, number)  # a damaged record's number is not given again
         elif op == ABSORBED:
             self.absorb(text.decode(), number)
         else:
@@ -218,10 +233,7 @@ class Ledger:
     def remember(self, frames: Iterable[Frame]) -> None:
         """Where the messages that `frames` tell of came from."""
         for frame in frames:
-            if frame.op == ORIGINS:
-                self.origins.extend(orjson.loads(frame.text))
-            elif frame.op == EVENT and (origin := orjson.loads(frame.text)["origin"]):
-                self.origins.append(origin)
+            self.origins.extend(origins_of(frame))
 
     def begun(self, boot: str) -> dict[str, Starts]:
         """How often unfinished events of earlier lives were begun, altogether and in `boot`."""

@@ -16,7 +16,17 @@ from edgewhisk.buffer.catalog import Catalog
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.journal import ACTIVATION, SHEAF, Frame
 from edgewhisk.buffer.lane import Lane
-from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, accepted_at, event_id, lost_frame, told_frame
+from edgewhisk.buffer.ledger import (
+    CONFIRMED,
+    EVENT,
+    FINISHED,
+    accepted_at,
+    event_id,
+    lost_frame,
+    origins_frame,
+    origins_of,
+    told_frame,
+)
 from edgewhisk.buffer.log import Segment
 from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED, Loss, loss_record
 from edgewhisk.buffer.retention import CLOCK_SET, Held, expired, over_quota, policies, rejects, victim
@@ -186,6 +196,8 @@ class Records:
         now = self._clock.now()
         kept = [frame for frame in frames if not frame.records]
         kept += [Frame(FINISHED, 0, found.encode()) for found in refused]
+        if origins := [one for frame in frames if frame.records for one in origins_of(frame)]:
+            kept.append(origins_frame(origins))
         return [*kept, lost_frame(Loss(NORMAL, REJECTED, len(refused), now, now))]
 
     def _tell(self) -> None:

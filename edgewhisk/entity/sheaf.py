@@ -6,20 +6,26 @@ column, what differs. It stands for itself: nothing outside is needed to read it
 
 The text: how many records, what is the same (JSON), and then fields divided by the control character
 RS, which no JSON text holds: the clock, times of the parts, when the messages were accepted, the ids, the
-results of each part. Times are told from the first one. Records come part by part, those of the whole last.
+results of each part, and perhaps where the messages came from (JSON). Times are told from the first one.
+Records come part by part, those of the whole last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, islice
+from sys import intern
 from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 
-from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, RecordTemplate, before
+from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, RecordTemplate, before, filed_under
 from edgewhisk.entity.timing import Timing
 
+Name = tuple[str, str]  # namespace, and what lists find a record by
+
+_WAYS: Final = 64  # constant parts that are remembered
 _RS: Final = b"\x1e"
 _ALIKE: Final = b"="  # before one result that stands for all of a part
 _RECORD: Final = (
@@ -39,16 +45,32 @@ class Column(NamedTuple):
     results: Sequence[bytes] = ()  # those of the whole are the last part's
 
 
+class Gist(NamedTuple):
+    """What is asked about the records in a sheaf."""
+
+    runs: int  # records of each part
+    filed: Sequence[Name]  # of each part
+    starts: Sequence[Sequence[int]]  # of each part, ms: one for all its records, or one for each
+    joined: bytes  # the activation ids of all records, in order
+    timing: Timing  # of the clock that told the starts
+
+    @property
+    def records(self) -> int:
+        """How many there are."""
+        return self.runs * len(self.filed)
+
+    def ids(self) -> list[str]:
+        """The activation ids of all records, in order."""
+        joined = self.joined.decode()
+        return [joined[at : at + ID_LENGTH] for at in range(0, len(joined), ID_LENGTH)]
+
+
 class Sheaf(NamedTuple):
     """Records as they are stored."""
 
     text: bytes  # without line breaks
-    records: int  # how many
     lane: str  # of the buffer
-    filed: Sequence[tuple[str, str]]  # of each part: namespace and name that lists find it by
-    ids: Sequence[Sequence[str]]  # of each part, the activation ids
-    starts: Sequence[Sequence[int]]  # of each part, ms: one for all its records, or one for each
-    timing: Timing  # of the clock that told the starts
+    gist: Gist
 
 
 class SheafTemplate:
@@ -80,18 +102,19 @@ class SheafTemplate:
             straight = timing.straight
             spans = [[(straight(start), straight(end)) for start, end in one] for one in spans]
             accepted = [straight(at) for at in accepted]
-        ids = [column.ids for column in columns]
-        first, count = spans[0][0][0], sum(map(len, ids))
+        first = spans[0][0][0]
+        joined = "".join(chain.from_iterable([column.ids for column in columns])).encode()
+        starts = [[start for start, _ in one] for one in spans]
+        gist = Gist(len(columns[0].ids), self._filed, starts, joined, timing)
         fields = (
-            b"%d" % count + self._same + timing.boot.encode(),
+            b"%d" % gist.records + self._same + timing.boot.encode(),
             b"%d %d" % (timing.offset, first),
             *(" ".join([f"{start - first} {end - first}" for start, end in one]).encode() for one in spans),
             " ".join([str(at - first) for at in accepted]).encode(),
-            "".join(chain.from_iterable(ids)).encode(),
+            joined,
             *results,
         )
-        starts = [[start for start, _ in one] for one in spans]
-        return Sheaf(_RS.join(fields), count, self._lane, self._filed, ids, starts, timing)
+        return Sheaf(_RS.join(fields), self._lane, gist)
 
 
 def count_of(text: bytes) -> int:
@@ -99,9 +122,26 @@ def count_of(text: bytes) -> int:
     return int(text[: text.index(b" ")])
 
 
-def ids_of(text: bytes) -> list[str]:
-    """The activation ids in a sheaf, in order."""
-    return [own.decode() for own in _Read(text).ids]
+def gist_of(text: bytes) -> Gist:
+    """The gist of a sheaf that is read."""
+    read = _Read(text)
+    starts = [[start for start, _ in one] for one in read.told]
+    filed, timing = _known(read.same)[1], Timing(read.boot.decode(), read.offset)
+    return Gist(read.runs, filed, starts, read.joined, timing)
+
+
+def with_origins(text: bytes, origins: Sequence[str]) -> bytes:
+    """The text of a sheaf that also tells where its messages came from."""
+    return text + _RS + orjson.dumps(origins)
+
+
+def origins_in(text: bytes) -> list[str]:
+    """Where the messages of a sheaf came from, if it tells."""
+    read = _Read(text)
+    for _ in range(read.singles):
+        read.results()
+    origins: list[str] = orjson.loads(read.rest() or b"[]")
+    return origins
 
 
 def expand(text: bytes) -> list[bytes]:
@@ -109,9 +149,10 @@ def expand(text: bytes) -> list[bytes]:
     read = _Read(text)
     runs = read.runs
     columns = [read.results() for _ in range(read.singles)]
+    ids = [read.joined[at : at + ID_LENGTH] for at in range(0, len(read.joined), ID_LENGTH)]
     spent = [0] * runs
     found: list[bytes] = []
-    for number, (part, spans) in enumerate(zip(read.parts, read.spans, strict=True)):
+    for number, (part, spans) in enumerate(zip(read.parts, map(read.each, read.told), strict=True)):
         whole = number == read.singles
         inside = read.composed and not whole
         head, annotations = before(part["head"]), orjson.dumps(part["annotations"])[:-1]
@@ -120,12 +161,12 @@ def expand(text: bytes) -> list[bytes]:
             duration = spent[at] if whole else max(0, end - start)
             spent[at] += duration
             result = columns[-1 if whole else number][at]
-            parts = read.ids[at : read.singles * runs : runs]
+            parts = ids[at : read.singles * runs : runs]
             found.append(
                 _RECORD
                 % (
                     head,
-                    read.ids[number * runs + at],
+                    ids[number * runs + at],
                     start,
                     max(start, end),
                     duration,
@@ -137,7 +178,7 @@ def expand(text: bytes) -> list[bytes]:
                     0 if inside else max(0, start - read.accepted[at]),
                     read.boot,
                     start - read.offset,
-                    b',"cause":"%b"' % read.ids[read.singles * runs + at] if inside else b"",
+                    b',"cause":"%b"' % ids[read.singles * runs + at] if inside else b"",
                 )
             )
     return found
@@ -148,17 +189,16 @@ class _Read:
 
     def __init__(self, text: bytes) -> None:
         fields = iter(text.split(_RS))
-        count, _, same = next(fields).partition(b" ")
-        document: dict[str, Any] = orjson.loads(same)
+        count, _, self.same = next(fields).partition(b" ")
+        document, _ = _known(self.same)
         self.parts, self.composed = document["parts"], bool(document["composed"])
         self.singles = len(self.parts) - self.composed
         self.runs = int(count) // len(self.parts)
         self.boot = next(fields)
         self.offset, first = map(int, next(fields).split())
-        self.spans = [self._each(_pairs(_times(fields, first))) for _ in self.parts]
-        self.accepted = self._each(_times(fields, first))
-        joined = next(fields)
-        self.ids = [joined[at : at + ID_LENGTH] for at in range(0, len(joined), ID_LENGTH)]
+        self.told = [_pairs(_times(fields, first)) for _ in self.parts]  # spans: one for all, or for each
+        self.accepted = self.each(_times(fields, first))
+        self.joined = next(fields)
         self._fields = fields
 
     def results(self) -> Sequence[bytes]:
@@ -167,9 +207,21 @@ class _Read:
             return (next(self._fields),) * self.runs
         return list(islice(self._fields, self.runs))
 
-    def _each(self, values: Sequence[_T]) -> Sequence[_T]:
+    def rest(self) -> bytes:
+        """What stands behind all results; it may hold anything."""
+        return _RS.join(self._fields)
+
+    def each(self, values: Sequence[_T]) -> Sequence[_T]:
         """A value for each run, of one for all or one for each."""
         return values if len(values) == self.runs else list(values) * self.runs
+
+
+@lru_cache(_WAYS)
+def _known(same: bytes) -> tuple[dict[str, Any], Sequence[Name]]:
+    """What all records have in common, and the name of each part."""
+    document: dict[str, Any] = orjson.loads(same)
+    heads = [{**part["head"], "annotations": part["annotations"]} for part in document["parts"]]
+    return document, [(intern(head["namespace"]), intern(filed_under(head))) for head in heads]
 
 
 def _times(fields: Iterator[bytes], first: int) -> list[int]:

@@ -25,7 +25,7 @@ from edgewhisk.buffer.records import MARKS, RECORDS, SHEAVES, Records
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL, TELEMETRY
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
-from edgewhisk.entity.sheaf import expand
+from edgewhisk.entity.sheaf import expand, with_origins
 from edgewhisk.entity.timing import Timing
 from edgewhisk.settings import Buffer, Lane
 from edgewhisk.spi import Change
@@ -34,7 +34,7 @@ from tests.fakes.disk import Cuts, Image, MemoryDisk
 
 HOME = Path("/store")
 SENDER = "d" * 32 + ":" + "e" * 32
-SEGMENT = 1024  # bytes
+SEGMENT = 2048  # bytes: more than a sheaf has
 _ACTION = parse_name("/guest/a", "_")
 
 
@@ -190,7 +190,8 @@ class History:
                 step.finished.add(ids[at])
         made = sheaf(ids[:count], ids[count:], 1_700_000_000_000 + self._number, lane)
         step.texts.update(zip(ids, expand(made.text), strict=True))
-        return Frame(SHEAVES[lane], 0, made.text, about=made)
+        text = with_origins(made.text, [f"mqtt:{ids[0]}"]) if self.random.random() < 0.5 else made.text
+        return Frame(SHEAVES[lane], 0, text, about=made.gist)
 
     def _confirm(self, step: Step) -> list[Frame]:
         lane = self.random.choice(LANES)

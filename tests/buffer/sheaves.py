@@ -25,7 +25,9 @@ def sheaf(
 ) -> Sheaf:
     """The records of a sequence `s` of one action `a`, by their ids."""
     results = [b'{"n":%d}' % at for at in range(len(parts))]
-    spans = [(start, start + 1)] * (len(parts) if start % 2 else 1)  # of all, or of each
+    spans = [(start, start + 1)]
+    if start % 2:  # each at its own time
+        spans = [(start + at // 2, start + at) for at in range(len(parts))]
     columns = [Column(parts, spans, results), Column(wholes, spans)]
     made = _template(lane).sheaf(columns, [start], timing)
     assert made is not None

@@ -74,6 +74,29 @@ def test_more_than_a_bit_costs_one_line() -> None:
     assert [frame.number for frame in scan(last, SEED, len(last)).frames] == [4, 1, 3]
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from("AGS"), st.integers(1, 9), st.booleans()), max_size=12),
+    st.integers(1, 99),
+)
+def test_what_is_lost_with_damaged_lines_is_told_by_the_numbers(
+    lines: list[tuple[str, int, bool]], first: int
+) -> None:
+    """`lines`: op, records if it is a sheaf, and whether it is damaged; the last one is sound."""
+    data, last, lost, behind, blind = b"", first - 1, 0, 0, False
+    for op, count, damaged in [*lines, ("S", 1, False)]:
+        records = {"A": 1, "G": count, "S": 0}[op]
+        line, _ = encode([Frame(op, last, b"%d words" % count)], SEED, last)
+        data += line.replace(b"words", b"WORDS") if damaged else line
+        last += records
+        behind += records if damaged else 0
+        if damaged:
+            blind = True
+        elif records:
+            lost, behind, blind = lost + behind, 0, False
+    found = scan(data, SEED)
+    assert (found.missing(first), found.blind) == (lost, blind)
+
+
 def test_a_round_is_whole_or_nothing_even_if_its_end_got_to_the_disk_first() -> None:
     data, ends = encode([Frame("A", 1, b"one"), Frame("B", 2, b"mark")], SEED)
     found = scan(bytes(ends[0]) + data[ends[0] :], SEED)

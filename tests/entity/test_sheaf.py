@@ -15,7 +15,7 @@ from edgewhisk.entity.limits import ActionLimits, Limits
 from edgewhisk.entity.message import ActivationMessage, Outcome, Status
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.parameters import Parameters
-from edgewhisk.entity.sheaf import Column, SheafTemplate, count_of, expand, ids_of
+from edgewhisk.entity.sheaf import Column, SheafTemplate, count_of, expand, gist_of, origins_in, with_origins
 from edgewhisk.entity.timing import Timing, Wrong
 from edgewhisk.entity.version import SemVer
 
@@ -90,12 +90,17 @@ def test_a_sheaf_is_its_records(
     made = SheafTemplate(templates, composed=composed).sheaf(columns, accepted, timing)
     assert made is not None
     assert expand(made.text) == wanted
-    assert count_of(made.text) == made.records == len(wanted)
-    assert ids_of(made.text) == [one for part in ids for one in part]
-    assert b"\n" not in made.text
-    assert [one.filed for one in templates] == list(made.filed)
+    gist = made.gist
+    assert count_of(made.text) == gist.records == len(wanted)
+    assert gist.ids() == [one for part in ids for one in part]
+    assert gist_of(made.text) == gist._replace(filed=list(gist.filed), timing=timing._replace(forward=()))
+    told = with_origins(made.text, ["mqtt:1:a", '"\n\x1e='])
+    assert (origins_in(made.text), origins_in(told)) == ([], ["mqtt:1:a", '"\n\x1e='])
+    assert (expand(told), gist_of(told)) == (wanted, gist_of(made.text))
+    assert b"\n" not in told
+    assert [one.filed for one in templates] == list(gist.filed)
     shown = [int(text.split(b'"start":')[1].split(b",")[0]) for text in wanted]
-    assert shown == [start for starts in made.starts for start in each(starts)]
+    assert shown == [start for starts in gist.starts for start in each(starts)]
 
 
 def outcomes(results: Sequence[bytes], spans: Sequence[tuple[int, int]]) -> list[Outcome]:
