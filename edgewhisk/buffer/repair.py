@@ -14,6 +14,7 @@ from zlib import crc32
 
 LONGEST: Final = 64 << 10  # bytes of a line that is searched: 10 ms; a longer one is lost
 _HEAD: Final = 9  # the checksum's digits and a space
+_DIGITS: Final = re.compile(rb"[0-9a-f]{8}")
 
 
 def _table() -> tuple[int, ...]:
@@ -46,10 +47,9 @@ def flipped(line: bytes, seed: int) -> bytes | None:
     head = b"%08x " % found
     if sum((one ^ other).bit_count() for one, other in zip(head, line, strict=False)) == 1:
         return head + body
-    try:
-        difference = found ^ int(line[: _HEAD - 1], 16)
-    except ValueError:
+    if not _DIGITS.match(line):
         return None
+    difference = found ^ int(line[: _HEAD - 1], 16)
     for at in range(len(body) - 1, -1, -1):
         if (bit := _BIT.get(difference)) is not None:
             return line[: _HEAD + at] + bytes([body[at] ^ bit]) + body[at + 1 :]

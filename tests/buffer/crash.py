@@ -107,7 +107,7 @@ def open_records(disk: MemoryDisk, clock: Clock) -> Records:
         TELEMETRY: Lane(max_bytes=3 * SEGMENT, ttl=900),
         ERRORS: Lane(max_bytes=3 * SEGMENT, full="reject"),
     }
-    records = Records(disk, HOME, Buffer(max_bytes=9 * SEGMENT, min_free_bytes=0), clock, lanes=lanes)
+    records = Records(disk, HOME, Buffer(max_bytes=14 * SEGMENT, min_free_bytes=0), clock, lanes=lanes)
     records.recover()
     return records
 

@@ -114,6 +114,14 @@ def test_groups_of_format_1_are_read() -> None:
     assert found.corrupt == 0
 
 
+@given(st.lists(st.text("-+_ 0af", min_size=8, max_size=24).map(str.encode), min_size=1, max_size=3))
+def test_no_digits_break_the_scan(lines: list[bytes]) -> None:
+    sound, _ = encode([Frame("A", 1, b"{}")], SEED)
+    torn = b"\n".join(lines)
+    assert plain(scan(sound + torn, SEED).frames) == [("A", 1, b"{}")]
+    assert plain(scan(torn + b"\n" + sound, SEED).frames) == [("A", 1, b"{}")]
+
+
 @given(st.binary(max_size=500))
 def test_no_bytes_break_the_scan(data: bytes) -> None:
     scan(data, SEED)
