@@ -162,3 +162,14 @@ def test_quick_verbs_do_not_load_the_daemon(words: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_start_loads_nothing_that_few_gateways_use() -> None:
+    """Quart alone is 12 MB, of a gateway's 60: it comes with the first request that the door leaves to it."""
+    code = (
+        "import sys, edgewhisk.daemon\n"
+        "rare = {'quart', 'werkzeug', 'httpx', 'prometheus_client', 'cryptography', 'yaml', 'rich'}\n"
+        "assert not rare & set(sys.modules), rare & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
