@@ -62,10 +62,12 @@ class Engine:
         self._closing = False
         self._ticker: threading.Thread | None = None
 
-    def announce(self, wasm: bytes, what: str, progress: Callable[[str], None]) -> None:
-        """Tell a person if `what` will have to be compiled."""
-        if not (self._cache / f"{self._key(wasm)}.cwasm").exists():
-            progress(f"compiling {what} for this device; later starts load it")
+    def announce(self, wasm: bytes, what: str, progress: Callable[[str], None]) -> bool:
+        """Whether `what` has to be compiled; if so, a person is told."""
+        if (self._cache / f"{self._key(wasm)}.cwasm").exists():
+            return False
+        progress(f"compiling {what} for this device; later starts load it")
+        return True
 
     def module(self, wasm: bytes, what: str) -> tuple[wasmtime.Module, bool]:
         """The compiled module `what`, and whether it had to be compiled now.

@@ -147,7 +147,10 @@ class Sandboxes:
         host = self.hosts.get(kind)
         if host is None:
             return self._failed(f"{kind} cannot run: {self.states.get(kind, 'unknown')}", len(calls.ids))
-        ran = host.run(action, calls, hasty=hasty)
+        try:
+            ran = host.run(action, calls, hasty=hasty)
+        except SandboxError as error:  # what is loaded with the first call, and was there at the start
+            return self._failed(f"{kind} cannot run: {error}", len(calls.ids))
         try:
             self._capabilities.settle(action)
         except StorageError as error:
