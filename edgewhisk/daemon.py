@@ -18,7 +18,6 @@ from typing import Any, Final, TypeVar
 from edgewhisk import __version__, share
 from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Outbox
-from edgewhisk.api.app import create_app
 from edgewhisk.api.hot import Door
 from edgewhisk.api.services import Measures, Services
 from edgewhisk.buffer.activations import Activations as ActivationLog
@@ -183,7 +182,7 @@ class Daemon:
                 self.status,
                 self._measure,
             )
-            self._door = Door(create_app(services), services, access_log=config.api.access_log)
+            self._door = Door(services, access_log=config.api.access_log)
             self._server = HttpServer(self._door, self._certificate.context if self._certificate else None)
             await stack.enter_async_context(serving(self._server, listener))
             self.url = self._runner.api_host = _url(listener, tls=self._certificate is not None)

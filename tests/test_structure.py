@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from edgewhisk.cli import _VERBS
 from edgewhisk.config import NAMED, SECTIONS
+from edgewhisk.sandbox.engine import VERSION
 from edgewhisk.settings import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -162,3 +164,20 @@ def test_quick_verbs_do_not_load_the_daemon(words: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_start_loads_nothing_that_few_gateways_use() -> None:
+    """Quart alone is 12 MB, of a gateway's 60: it comes with the first request that the door leaves to it."""
+    code = (
+        "import sys, edgewhisk.daemon\n"
+        "rare = {'quart', 'werkzeug', 'httpx', 'prometheus_client', 'cryptography', 'yaml', 'rich',\n"
+        "        'google.protobuf', 'pymodbus', 'apscheduler', 'sqlite3', 'cbor2'}\n"
+        "assert not rare & set(sys.modules), rare & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_of_wasmtime_is_told_right() -> None:
+    assert metadata.version("wasmtime") == VERSION
+    assert f'"wasmtime=={VERSION}",' in (ROOT / "pyproject.toml").read_text()

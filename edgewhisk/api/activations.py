@@ -1,71 +1,54 @@
-"""Routes of activations."""
+"""Activations: listed, counted, read."""
 
 from __future__ import annotations
 
-from quart import Blueprint, Response, request
-
-from edgewhisk.api.reading import answer, caller, flag, page, services
+from edgewhisk.api.asking import Ask, Reply
+from edgewhisk.api.query import Query as Given
+from edgewhisk.api.query import flag, page, parsed
+from edgewhisk.api.services import Services
 from edgewhisk.controller.entitlement import resolve_namespace
 from edgewhisk.errors import BadRequest
 from edgewhisk.spi import Query
 
-activations = Blueprint("activations", __name__, url_prefix="/api/v1/namespaces/<namespace>/activations")
 
-
-@activations.get("", strict_slashes=False)
-async def list_activations(namespace: str) -> Response:
+async def list_activations(ask: Ask, verbs: Services, namespace: str) -> Reply:
     """Newest first; `name`, `since` and `upto` filter, `docs` gives whole records."""
-    identity = caller()
-    wanted = page("activations")
-    docs = flag("docs")
+    identity = verbs.subjects.authorize(ask.header(b"authorization"))
+    given = parsed(ask.query)
+    wanted, docs = page(given, "activations"), flag(given, "docs")
     if docs and wanted.counted:
         raise BadRequest("The parameter 'docs' is not permitted with 'count'.")
     query = Query(
         resolve_namespace(namespace, identity),
-        _name(),
-        _time("since"),
-        _time("upto"),
+        _name(given),
+        _time(given, "since"),
+        _time(given, "upto"),
         wanted.limit,
         wanted.skip,
     )
     if wanted.counted:
-        return answer({"activations": await services().activations.count(identity, query)})
-    return answer(await services().activations.list(identity, query, docs=docs))
+        return Reply.of({"activations": await verbs.activations.count(identity, query)})
+    return Reply.of(await verbs.activations.list(identity, query, docs=docs))
 
 
-@activations.get("/<activation_id>", strict_slashes=False)
-async def get_activation(namespace: str, activation_id: str) -> Response:
-    """One record."""
-    identity = caller()
-    owner = resolve_namespace(namespace, identity)
-    return answer(await services().activations.get(identity, owner, activation_id))
+async def get_activation(ask: Ask, verbs: Services, namespace: str, activation_id: str, part: str) -> Reply:
+    """One record, or the `result` or `logs` of it."""
+    identity = verbs.subjects.authorize(ask.header(b"authorization"))
+    found = await verbs.activations.get(identity, resolve_namespace(namespace, identity), activation_id)
+    if part == "result":
+        return Reply.of(found["response"])
+    return Reply.of({"logs": found["logs"]} if part == "logs" else found)
 
 
-@activations.get("/<activation_id>/result", strict_slashes=False)
-async def get_result(namespace: str, activation_id: str) -> Response:
-    """The response of one record."""
-    identity = caller()
-    owner = resolve_namespace(namespace, identity)
-    return answer((await services().activations.get(identity, owner, activation_id))["response"])
-
-
-@activations.get("/<activation_id>/logs", strict_slashes=False)
-async def get_logs(namespace: str, activation_id: str) -> Response:
-    """The log lines of one record."""
-    identity = caller()
-    owner = resolve_namespace(namespace, identity)
-    return answer({"logs": (await services().activations.get(identity, owner, activation_id))["logs"]})
-
-
-def _name() -> str | None:
-    text = request.args.get("name")
+def _name(given: Given) -> str | None:
+    text = given.get("name")
     if text and text.count("/") > 1:
         raise BadRequest(f"Parameter may be a 'simple' name or 'package-name/simple' name: {text}")
     return text or None
 
 
-def _time(key: str) -> int | None:
-    text = request.args.get(key)
+def _time(given: Given, key: str) -> int | None:
+    text = given.get(key)
     if text is None:
         return None
     if not (text.isascii() and text.isdigit()):

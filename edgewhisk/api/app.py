@@ -9,15 +9,14 @@ from typing import Final
 from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from edgewhisk.api.activations import activations
 from edgewhisk.api.asking import CORS, DRAINED, REQUEST_ID, failure, problem, request_id_of
 from edgewhisk.api.devices import devices
 from edgewhisk.api.entities import entities
 from edgewhisk.api.info import info
-from edgewhisk.api.invoking import invoking
 from edgewhisk.api.reading import sent, services
+from edgewhisk.api.routes import routes
 from edgewhisk.api.services import Services
-from edgewhisk.api.web import PREFIX, web
+from edgewhisk.api.web import PREFIX
 from edgewhisk.errors import EdgeWhiskError, TooLarge
 
 _log = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ def create_app(services: Services) -> Quart:
     app = Quart("edgewhisk", static_folder=None)
     app.config["SERVICES"] = services
     app.config["MAX_CONTENT_LENGTH"] = services.limits.max_action_code * (1 << 20) * 4 // 3 + _ENVELOPE
-    for blueprint in (info, entities, invoking, activations, web, devices):
+    for blueprint in (routes, info, entities, devices):
         app.register_blueprint(blueprint)
     app.before_request(_before)
     app.after_request(_after)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from edgewhisk.entity.identity import Identity
+from edgewhisk.entity.names import DEFAULT_NAMESPACE, FullyQualifiedName, entity_name, namespace_name
 from edgewhisk.errors import (
     EdgeWhiskError,
     MalformedContent,
@@ -103,6 +106,22 @@ def check_json(content_type: str) -> None:
         raise UnsupportedMedia(
             f"The request's Content-Type [{content_type}] is not supported. Expected:\n{JSON}"
         )
+
+
+def full_name(
+    identity: Identity, namespace: str, name: str, package: str | None = None
+) -> FullyQualifiedName:
+    """The entity that the path names; raises `BadRequest` for illegal names."""
+    return _full_name(identity.namespace, namespace, name, package)
+
+
+@lru_cache(maxsize=4096)
+def _full_name(own: str, namespace: str, name: str, package: str | None) -> FullyQualifiedName:
+    return FullyQualifiedName(
+        own if namespace == DEFAULT_NAMESPACE else namespace_name(namespace),
+        None if package is None else entity_name(package),
+        entity_name(name),
+    )
 
 
 def request_id_of(given: str, new_id: Callable[[], str]) -> str:

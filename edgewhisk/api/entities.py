@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
-from edgewhisk.api.reading import answer, caller, document, flag, full_name, listed, services
+from edgewhisk.api.asking import full_name
+from edgewhisk.api.reading import answer, caller, document, flag, listed, services
 from edgewhisk.controller.entitlement import resolve_namespace
 from edgewhisk.entity.names import entity_name
 

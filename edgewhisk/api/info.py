@@ -1,4 +1,4 @@
-"""Routes that describe the gateway: what it is, its limits, its state."""
+"""Routes that describe the gateway: what it is, its limits, its documents."""
 
 from __future__ import annotations
 
@@ -10,18 +10,11 @@ from edgewhisk import __version__
 from edgewhisk.api.openapi import openapi
 from edgewhisk.api.reading import answer, caller, services
 from edgewhisk.controller.entitlement import check_owner, resolve_namespace
-from edgewhisk.controller.subjects import GUEST
 from edgewhisk.entity.limits import Limits
-from edgewhisk.errors import BadRequest, Forbidden
+from edgewhisk.errors import BadRequest
 
 info = Blueprint("info", __name__)
 _MB = 1 << 20
-
-
-@info.get("/ping")
-async def ping() -> Response:
-    """Liveness."""
-    return Response("pong", content_type="text/plain")
 
 
 @info.get("/")
@@ -85,15 +78,6 @@ async def limits(namespace: str) -> Response:
     )
 
 
-@info.get("/metrics")
-async def metrics() -> Response:
-    """Counters for Prometheus."""
-    from edgewhisk.api.metrics import exposition  # its library is only loaded where somebody scrapes
-
-    kind, text = exposition(await services().status(), services().measure())
-    return Response(text, content_type=kind)
-
-
 @info.get("/api-docs")
 @info.get("/api/v1/api-docs")
 async def api_docs() -> Response:
@@ -132,14 +116,6 @@ async def inner_limits(namespace: str, inner: str) -> Response:
     caller()
     del namespace, inner
     raise BadRequest("Inner entity level routes for limits are not yet implemented.")
-
-
-@info.get("/edgewhisk/status")
-async def status() -> Response:
-    """What `edgewhisk status` shows: not part of OpenWhisk's API, and the default subject's alone."""
-    if caller().subject != GUEST:
-        raise Forbidden("edgewhisk/status")
-    return answer(await services().status())
 
 
 def _info_limits(held: Limits) -> dict[str, Any]:

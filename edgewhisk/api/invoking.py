@@ -7,16 +7,13 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
 import orjson
-from quart import Blueprint, Response
 
-from edgewhisk.api.asking import ACTIVATION_ID, Ask, Reply
-from edgewhisk.api.reading import asked, boolean, full_name, sent, services
+from edgewhisk.api.asking import ACTIVATION_ID, Ask, Reply, full_name
+from edgewhisk.api.query import flag
 from edgewhisk.api.services import Services
 from edgewhisk.entity.activation import document_of
 from edgewhisk.entity.message import Status
 from edgewhisk.errors import BadRequest
-
-invoking = Blueprint("invoking", __name__, url_prefix="/api/v1/namespaces/<namespace>")
 
 LONGEST_WAIT: Final = 60_000  # ms that a blocking invoke waits before it answers 202
 HTTP_STATUS: Final = {
@@ -84,8 +81,7 @@ async def fire(ask: Ask, verbs: Services, namespace: str, name: str) -> Reply:
 def wanted_of(query: bytes) -> Wanted:
     """Read the query of an invoke; raises `BadRequest`."""
     given = {key: values[-1] for key, values in parse_qs(query.decode("latin-1")).items()}
-    blocking, result = boolean("blocking", given.get("blocking")), boolean("result", given.get("result"))
-    return Wanted(blocking, result, _wait(given.get("timeout")))
+    return Wanted(flag(given, "blocking"), flag(given, "result"), _wait(given.get("timeout")))
 
 
 def _wait(text: str | None) -> float:
@@ -99,16 +95,3 @@ def _wait(text: str | None) -> float:
             f"Timeout must be number of milliseconds up to {LONGEST_WAIT}."
         )
     return wait / 1000
-
-
-@invoking.post("/actions/<name>")
-@invoking.post("/actions/<package>/<name>")
-async def invoke_route(namespace: str, name: str, package: str | None = None) -> Response:
-    """Invoke an action."""
-    return sent(await invoke(asked(), services(), namespace, package, name))
-
-
-@invoking.post("/triggers/<name>")
-async def fire_route(namespace: str, name: str) -> Response:
-    """Fire a trigger."""
-    return sent(await fire(asked(), services(), namespace, name))

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, cast
 
 import orjson
 from quart import Response, current_app, request
 
+from edgewhisk.api import query
 from edgewhisk.api.asking import JSON, Ask, Reply, check_json, too_large
 from edgewhisk.api.services import Services
 from edgewhisk.entity.identity import Identity
-from edgewhisk.entity.names import DEFAULT_NAMESPACE, FullyQualifiedName, entity_name, namespace_name
 from edgewhisk.errors import BadRequest, MalformedContent
-
-_TRUE: Final = frozenset({"true", "yes", "on", "1"})
-_FALSE: Final = frozenset({"false", "no", "off", "0"})
-DEFAULT_PAGE: Final = 30
-LARGEST_PAGE: Final = 200
-
-
-class Page(NamedTuple):
-    """A part of a list."""
-
-    limit: int
-    skip: int
-    counted: bool  # only the number is wanted
 
 
 def services() -> Services:
@@ -39,66 +25,9 @@ def caller() -> Identity:
     return services().subjects.authorize(request.headers.get("Authorization", ""))
 
 
-def full_name(
-    identity: Identity, namespace: str, name: str, package: str | None = None
-) -> FullyQualifiedName:
-    """The entity that the path names; raises `BadRequest` for illegal names."""
-    return _full_name(identity.namespace, namespace, name, package)
-
-
-@lru_cache(maxsize=4096)
-def _full_name(own: str, namespace: str, name: str, package: str | None) -> FullyQualifiedName:
-    return FullyQualifiedName(
-        own if namespace == DEFAULT_NAMESPACE else namespace_name(namespace),
-        None if package is None else entity_name(package),
-        entity_name(name),
-    )
-
-
 def flag(key: str, *, default: bool = False) -> bool:
     """A boolean of the query; raises `BadRequest`."""
-    return boolean(key, request.args.get(key), default=default)
-
-
-def boolean(key: str, text: str | None, *, default: bool = False) -> bool:
-    """A boolean that a query gives as `text`; raises `BadRequest`."""
-    if text is None:
-        return default
-    if text.lower() in _TRUE:
-        return True
-    if text.lower() in _FALSE:
-        return False
-    raise BadRequest(f"The query parameter '{key}' was malformed:\n'{text}' is not a valid Boolean value")
-
-
-def page(collection: str) -> Page:
-    """`limit`, `skip` and `count` of the query; raises `BadRequest`."""
-    limit = _number("limit", DEFAULT_PAGE, collection)
-    if not 0 <= limit <= LARGEST_PAGE:
-        raise BadRequest(
-            "The query parameter 'limit' was malformed:\n"
-            f"The value '{limit}' is not in the range of 0 to {LARGEST_PAGE} for {collection}."
-        )
-    skip = _number("skip", 0, collection)
-    if skip < 0:
-        raise BadRequest(
-            "The query parameter 'skip' was malformed:\n"
-            f"The value '{skip}' is not greater than or equal to 0 for {collection}."
-        )
-    return Page(limit or LARGEST_PAGE, skip, flag("count"))
-
-
-def _number(key: str, default: int, collection: str) -> int:
-    text = request.args.get(key)
-    if text is None:
-        return default
-    try:
-        return int(text)
-    except ValueError:
-        raise BadRequest(
-            f"The query parameter '{key}' was malformed:\n"
-            f"The value '{text}' is not an integer for {collection}."
-        ) from None
+    return query.flag(query.parsed(request.scope["query_string"]), key, default=default)
 
 
 async def document(*, required: bool = True) -> Any:
@@ -152,7 +81,7 @@ def sent(reply: Reply) -> Response:
 
 def listed(items: list[dict[str, Any]], collection: str) -> Response:
     """The asked-for page of a list, or its count."""
-    wanted = page(collection)
+    wanted = query.page(query.parsed(request.scope["query_string"]), collection)
     if wanted.counted:
         return answer({collection: max(0, len(items) - wanted.skip)})
     return answer(items[wanted.skip : wanted.skip + wanted.limit])

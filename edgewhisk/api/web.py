@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import orjson
-from quart import Blueprint, Response, g
 
 from edgewhisk.api.asking import ACTIVATION_ID, CORS, Ask, Reply, problem
 from edgewhisk.api.invoking import LONGEST_WAIT
-from edgewhisk.api.reading import asked, sent, services
 from edgewhisk.api.services import Services
 from edgewhisk.controller.subjects import NO_CREDENTIALS
 from edgewhisk.entity.activation import Record
@@ -17,8 +15,6 @@ from edgewhisk.entity.message import Status
 from edgewhisk.entity.names import FullyQualifiedName, entity_name, namespace_name
 from edgewhisk.entity.web import WebAccess, WebRequest, arguments, response, split_extension
 from edgewhisk.errors import BadRequest, EdgeWhiskError, NotFound, Unauthorized
-
-web = Blueprint("web", __name__, url_prefix="/api/v1/web")
 
 PREFIX: Final = "/api/v1/web/"
 VERBS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -108,9 +104,3 @@ def _cors(ask: Ask) -> tuple[tuple[str, str], ...]:
         ("Access-Control-Allow-Methods", _METHODS),
         ("Access-Control-Allow-Headers", asked_for or CORS["Access-Control-Allow-Headers"]),
     )
-
-
-@web.route("/<path:path>", methods=VERBS, provide_automatic_options=False)
-async def web_route(path: str) -> Response:
-    """Any request for a web action."""
-    return sent(await serve(asked(), services(), path, g.request_id))

@@ -12,7 +12,6 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import cbor2
 import orjson
 
 from edgewhisk.device.discovery import Discovery, NotDiscovery
@@ -161,6 +160,8 @@ def _json(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], An
 
 
 def _cbor(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
+    import cbor2  # 1 MB, which few gateways use
+
     try:
         document = cbor2.loads(frame)
     except (cbor2.CBORDecodeError, ValueError, TypeError, RecursionError):

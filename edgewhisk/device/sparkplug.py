@@ -10,29 +10,26 @@ from __future__ import annotations
 import base64
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final, NamedTuple
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
 
 EDGES: Final = 4096  # edge nodes and devices whose births are remembered
 METRICS: Final = 4096  # of one of them
 _INTEGERS: Final = {1: 8, 2: 16, 3: 32, 4: 64}  # datatype -> bits of a signed integer
-_TYPES: Final = descriptor_pb2.FieldDescriptorProto
 _METRIC: Final = (
-    (1, "name", _TYPES.TYPE_STRING),
-    (2, "alias", _TYPES.TYPE_UINT64),
-    (3, "timestamp", _TYPES.TYPE_UINT64),
-    (4, "datatype", _TYPES.TYPE_UINT32),
-    (5, "is_historical", _TYPES.TYPE_BOOL),
-    (7, "is_null", _TYPES.TYPE_BOOL),
-    (10, "int_value", _TYPES.TYPE_UINT32),
-    (11, "long_value", _TYPES.TYPE_UINT64),
-    (12, "float_value", _TYPES.TYPE_FLOAT),
-    (13, "double_value", _TYPES.TYPE_DOUBLE),
-    (14, "boolean_value", _TYPES.TYPE_BOOL),
-    (15, "string_value", _TYPES.TYPE_STRING),
-    (16, "bytes_value", _TYPES.TYPE_BYTES),
+    (1, "name", "STRING"),
+    (2, "alias", "UINT64"),
+    (3, "timestamp", "UINT64"),
+    (4, "datatype", "UINT32"),
+    (5, "is_historical", "BOOL"),
+    (7, "is_null", "BOOL"),
+    (10, "int_value", "UINT32"),
+    (11, "long_value", "UINT64"),
+    (12, "float_value", "FLOAT"),
+    (13, "double_value", "DOUBLE"),
+    (14, "boolean_value", "BOOL"),
+    (15, "string_value", "STRING"),
+    (16, "bytes_value", "BYTES"),
 )
 _VALUES: Final = tuple(name for number, name, _ in _METRIC if number >= 10)
 
@@ -41,24 +38,27 @@ class NotSparkplug(ValueError):
     """The bytes are no Sparkplug payload, or use an alias that no birth message explained."""
 
 
-def _message() -> Any:
+@cache
+def message_type() -> Any:
+    """The class of messages, made when it is first wanted: protobuf takes 3 MB and 30 ms to load."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    types = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="sparkplug_b.proto", package="edgewhisk", syntax="proto2")
     payload = file.message_type.add(name="Payload")
     metric = payload.nested_type.add(name="Metric")
     for number, name, kind in _METRIC:
-        metric.field.add(name=name, number=number, type=kind, label=_TYPES.LABEL_OPTIONAL)
-    payload.field.add(name="timestamp", number=1, type=_TYPES.TYPE_UINT64, label=_TYPES.LABEL_OPTIONAL)
+        wanted = getattr(types, f"TYPE_{kind}")
+        metric.field.add(name=name, number=number, type=wanted, label=types.LABEL_OPTIONAL)
+    payload.field.add(name="timestamp", number=1, type=types.TYPE_UINT64, label=types.LABEL_OPTIONAL)
     payload.field.add(
-        name="metrics", number=2, type=_TYPES.TYPE_MESSAGE, label=_TYPES.LABEL_REPEATED,
+        name="metrics", number=2, type=types.TYPE_MESSAGE, label=types.LABEL_REPEATED,
         type_name=".edgewhisk.Payload.Metric",
     )  # fmt: skip
-    payload.field.add(name="seq", number=3, type=_TYPES.TYPE_UINT64, label=_TYPES.LABEL_OPTIONAL)
+    payload.field.add(name="seq", number=3, type=types.TYPE_UINT64, label=types.LABEL_OPTIONAL)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("edgewhisk.Payload"))
-
-
-Payload: Final = _message()
 
 
 class Metric(NamedTuple):
@@ -85,13 +85,16 @@ class Sparkplug:
     def __init__(self) -> None:
         """Nobody was born yet."""
         self._born: OrderedDict[tuple[str, str, str], Born] = OrderedDict()
+        self._message = message_type()
 
     def metrics(self, data: bytes, parts: Mapping[str, str]) -> list[Metric]:
         """What a message says; `parts` of the topic: group, kind, node and maybe unit.
 
         Commands to a device say nothing about it. Raises `NotSparkplug`.
         """
-        message = Payload()
+        from google.protobuf.message import DecodeError  # loaded by now
+
+        message = self._message()
         try:
             message.ParseFromString(data)
         except DecodeError:

@@ -16,8 +16,6 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 import orjson
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
@@ -237,6 +235,10 @@ def _next(action: str, parameters: Mapping[str, Any]) -> alarms.Next:
     if action == "alarms/once":
         date = datetime.fromisoformat(parameters["date"])
         return lambda _after: date
+    # Loaded with the first alarm: 2 MB and 25 ms.
+    from apscheduler.triggers.cron import CronTrigger
+    from apscheduler.triggers.interval import IntervalTrigger
+
     if action == "alarms/interval":
         begin = start or datetime.fromtimestamp(0, UTC)
         every = IntervalTrigger(

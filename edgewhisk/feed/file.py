@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote
 
 import orjson
@@ -24,6 +24,9 @@ from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import File
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
+
+if TYPE_CHECKING:
+    import sqlite3
 
 COLLECTION: Final = "files"
 LOOK: Final = 10.0  # seconds
@@ -203,7 +206,7 @@ class FileFeed:
                 source.rewound += source.last is not None and end < source.last
                 await self._keep(source, end)
             source.state, source.last_error = "running", ""
-        except (OSError, sqlite3.Error, StorageError, ValueError) as error:
+        except (OSError, StorageError, ValueError) as error:
             source.state, source.last_error = "waiting", str(error)
 
     async def _take(self, source: Source, rows: Sequence[Row]) -> None:
@@ -230,7 +233,7 @@ class FileFeed:
 def _rows(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
     """Rows after `last`, and the number of the last one of them, or of all if `last` is None.
 
-    Raises `OSError`, `sqlite3.Error`, `ValueError`.
+    Raises `OSError`, `ValueError`.
     """
     with path.open("rb") as file:
         head = file.read(len(_SQLITE))
@@ -240,21 +243,27 @@ def _rows(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
 
 
 def _sqlite(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)
+    import sqlite3  # 1 MB, which few gateways use
+
     try:
-        # Else one text that is no UTF-8 would stop the feed for ever.
-        connection.text_factory = lambda data: data.decode(errors="replace")
-        name = '"' + table.replace('"', '""') + '"'
-        newest: int = connection.execute(f"SELECT coalesce(max(rowid), 0) FROM {name}").fetchone()[0]  # noqa: S608
-        if last is None or newest < last:  # begins now, or rows were deleted
-            return [], newest
-        query = f"SELECT rowid, * FROM {name} WHERE rowid > ? ORDER BY rowid LIMIT {_ROWS}"  # noqa: S608
-        cursor = connection.execute(query, (last,))
-        columns = ["_row", *(column[0] for column in cursor.description[1:])]
-        found = cursor.fetchall()
-        return [dict(zip(columns, row, strict=True)) for row in found], found[-1][0] if found else last
-    finally:
-        connection.close()
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as connection:
+            # Else one text that is no UTF-8 would stop the feed for ever.
+            connection.text_factory = lambda data: data.decode(errors="replace")
+            return _selected(connection, table, last)
+    except sqlite3.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def _selected(connection: sqlite3.Connection, table: str, last: int | None) -> tuple[list[Row], int]:
+    name = '"' + table.replace('"', '""') + '"'
+    newest: int = connection.execute(f"SELECT coalesce(max(rowid), 0) FROM {name}").fetchone()[0]  # noqa: S608
+    if last is None or newest < last:  # begins now, or rows were deleted
+        return [], newest
+    query = f"SELECT rowid, * FROM {name} WHERE rowid > ? ORDER BY rowid LIMIT {_ROWS}"  # noqa: S608
+    cursor = connection.execute(query, (last,))
+    columns = ["_row", *(column[0] for column in cursor.description[1:])]
+    found = cursor.fetchall()
+    return [dict(zip(columns, row, strict=True)) for row in found], found[-1][0] if found else last
 
 
 def _tinydb(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:

@@ -17,8 +17,6 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 import serial
-from pymodbus import FramerType, ModbusException
-from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 
 from edgewhisk.device.profile import Line, Profile
 from edgewhisk.device.registers import BITS, Request, failures, readings, requests
@@ -244,6 +242,8 @@ class Bus:
             self._close()
             raise Silence("the line was lost")
         self._client.ctx.comm_params.timeout_connect = patience  # it is that of answers, too
+        from pymodbus import ModbusException  # loaded by `_make`
+
         try:
             answer = await call()
         except (ModbusException, TimeoutError) as error:
@@ -287,17 +287,18 @@ class Bus:
 
     async def _make(self) -> Any:
         patience = max(self.patience, _PATIENCE)
+        pymodbus = await asyncio.to_thread(_pymodbus)
         if self.address.host:
-            return AsyncModbusTcpClient(
+            return pymodbus.client.AsyncModbusTcpClient(
                 self.address.host, port=self.address.tcp_port, timeout=patience, retries=0, reconnect_delay=0
             )
         try:
             path = await asyncio.to_thread(ports.locate, self.address.port)
         except OSError as error:
             raise Silence(ports.problem(error)) from error
-        return AsyncModbusSerialClient(
+        return pymodbus.client.AsyncModbusSerialClient(
             path,
-            framer=FramerType.RTU,
+            framer=pymodbus.FramerType.RTU,
             baudrate=self.line.baudrate,
             bytesize=self.line.bytesize,
             parity=_PARITIES[self.line.parity],
@@ -334,3 +335,10 @@ def _values(question: Request, answer: Any) -> list[int]:
     if len(found) != (-(-question.size // 8) * 8 if bits else question.size):
         raise Silence("no answer in time, but one to another question")
     return found
+
+
+def _pymodbus() -> Any:
+    """The library, loaded with the first bus: it takes 1 MB and 20 ms."""
+    import pymodbus.client
+
+    return pymodbus

@@ -10,7 +10,6 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import cbor2
 import orjson
 
 _LF: Final = 0x0A
@@ -64,6 +63,8 @@ def of_bytes(head: bytes, data: bytes) -> bytes:
 
 def of_cbor(head: bytes, data: bytes) -> bytes:
     """As JSON, of a CBOR item (RFC 8949); byte strings become base64."""
+    import cbor2  # 1 MB, which few gateways use
+
     try:
         return of_json(head, orjson.dumps(cbor2.loads(data), default=_plain, option=orjson.OPT_NON_STR_KEYS))
     except (cbor2.CBORDecodeError, orjson.JSONEncodeError, ValueError, TypeError, RecursionError) as error:

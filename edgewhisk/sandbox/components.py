@@ -86,19 +86,16 @@ class Components:
         capabilities: Capabilities,
         progress: Callable[[str], None],
     ) -> None:
-        """Compile or load the component and make the base (blocking); raises `SandboxError`."""
+        """Compile the component if this device has not (blocking); raises `SandboxError`."""
         self.runtime = runtime
         self._slots = slots
         self._clock = clock
         self._capabilities = capabilities
         creator = Creator()
         self.engine = Engine(cache, creator)
-        wasm = runtime.wasm()
-        self.engine.announce(wasm, runtime.engine, progress)
-        self._parts = ComponentParts(self.engine, creator, wasm, str(runtime.module))
         self._thread = threading.local()
-        with self._parts.linker.root() as root:
-            root.add_func("ask", lambda _store, request: answer(self._thread.serving, request))
+        self._parts = ComponentParts(self.engine, creator, runtime, self._answer)
+        self._parts.compile(progress)
         self._lock = threading.Lock()
         self._making = threading.Lock()
         self._idle: list[Slot] = []
@@ -106,7 +103,7 @@ class Components:
         self._loaded: OrderedDict[object, Loaded] = OrderedDict()
         self._large: set[object] = set()  # actions that need more to load than a slot has
         self.problem = ""  # why slots are not restored
-        self._base: Pristine | None = None  # made when the first action wants it: it takes 20 MB
+        self._base: Pristine | None = None  # made when the first action wants it
 
     def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> list[Outcome]:
         """See `spi.Sandbox`."""
@@ -250,6 +247,9 @@ class Components:
         serving = Serving(time.monotonic() + _START, lambda: (0, 0), _ask_nothing)
         self._call(live, live.load, orjson.dumps({"reserve": RESERVE}), serving)
         return live
+
+    def _answer(self, _store: object, request: str) -> str:
+        return answer(self._thread.serving, request)
 
     def _ensure_base(self) -> None:
         if self._base is not None or self.problem:

@@ -18,7 +18,7 @@ from edgewhisk.entity.message import Outcome, Ran, Status
 from edgewhisk.errors import MalformedContent, SandboxError, StorageError
 from edgewhisk.sandbox import archive
 from edgewhisk.sandbox.components import Components
-from edgewhisk.sandbox.engine import Engine
+from edgewhisk.sandbox.engine import VERSION, Engine
 from edgewhisk.sandbox.guests import Guests
 from edgewhisk.sandbox.modules import Modules
 from edgewhisk.sandbox.runtimes import Runtime, installed, kinds
@@ -124,8 +124,8 @@ class Sandboxes:
 
     def engine(self, kind: str) -> str:
         """See `spi.Sandbox`."""
-        engine, version = self.runtimes[kind].engine, self.engine_of_guests.version
-        return f"{engine} in wasmtime {version}" if engine else f"wasmtime {version}"
+        engine = self.runtimes[kind].engine
+        return f"{engine} in wasmtime {VERSION}" if engine else f"wasmtime {VERSION}"
 
     def check(self, code: Exec) -> None:
         """See `spi.Sandbox`."""
@@ -147,7 +147,10 @@ class Sandboxes:
         host = self.hosts.get(kind)
         if host is None:
             return self._failed(f"{kind} cannot run: {self.states.get(kind, 'unknown')}", len(calls.ids))
-        ran = host.run(action, calls, hasty=hasty)
+        try:
+            ran = host.run(action, calls, hasty=hasty)
+        except SandboxError as error:  # what is loaded with the first call, and was there at the start
+            return self._failed(f"{kind} cannot run: {error}", len(calls.ids))
         try:
             self._capabilities.settle(action)
         except StorageError as error:

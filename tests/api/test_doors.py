@@ -1,4 +1,4 @@
-"""Invokes and fires through both doors: the one in front of Quart, and Quart's own routes."""
+"""What is asked often, through both doors: the one in front of Quart, and Quart's own routes."""
 
 from __future__ import annotations
 
@@ -160,3 +160,47 @@ def test_an_action_that_turns_slow_does_not_stop_the_others(made: Gateway) -> No
     assert answered > 50
     assert (late[0].status, late[0].body) == (200, {"ms": 1500})
     assert made.count("moody") == 21
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("activations?limit=2", 200),
+        ("activations/?limit=2", 200),
+        ("activations?name=echo&docs=true&since=0", 200),
+        ("activations?count=true", 200),
+        ("activations?count=true&docs=true", 400),
+        ("activations?limit=201", 400),
+        ("activations?limit=x&limit=1", 400),
+        ("activations?limit=1&limit=x", 200),
+        ("activations?skip=-1", 400),
+        ("activations?since=later", 400),
+        ("activations?name=", 200),
+        ("activations?name=a/b/c", 400),
+        ("activations?name=%E2%82%AC", 200),
+        ("activations/0123", 400),
+        ("activations/00000000000000000000000000000000", 404),
+        ("activations/00000000000000000000000000000000/logs", 404),
+        ("activations/00000000000000000000000000000000/other", 404),
+    ],
+)
+def test_activations_are_the_same_through_both(made: Gateway, path: str, status: int) -> None:
+    hot, quart = (made.call("GET", f"{space}/{path}", **{"X-Request-ID": "same"}) for space in ("_", "%5F"))
+    assert (hot.status, hot.body) == (quart.status, quart.body) == (status, hot.body)
+    assert dict(hot.headers) == dict(quart.headers)
+
+
+def test_a_record_and_its_parts(made: Gateway) -> None:
+    made.ok("POST", "_/actions/echo?blocking=true", {"n": 1})
+    newest = made.ok("GET", "_/activations?name=echo&limit=1")[0]["activationId"]
+    for space in ("_", "%5F"):
+        record = made.ok("GET", f"{space}/activations/{newest}")
+        assert made.ok("GET", f"{space}/activations/{newest}/result") == record["response"]
+        assert made.ok("GET", f"{space}/activations/{newest}/logs") == {"logs": record["logs"]}
+
+
+@pytest.mark.parametrize("path", ["/ping", "/metrics", "/edgewhisk/status", "/%70ing", "/edgewhisk/statu%73"])
+def test_health(made: Gateway, path: str) -> None:
+    answer = made.call("GET", path)
+    assert (answer.status, len(answer.headers["x-request-id"])) == (200, 32)
+    assert "access-control-allow-origin" not in answer.headers

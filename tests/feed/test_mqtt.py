@@ -21,7 +21,7 @@ from gmqtt.mqtt.constants import MQTTv50
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
 from edgewhisk.dead_letters import DeadLetters
-from edgewhisk.device.sparkplug import Payload
+from edgewhisk.device.sparkplug import message_type
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError, FeedError
 from edgewhisk.feed.broker import EmbeddedBroker
@@ -578,7 +578,8 @@ def test_a_profile_tells_topics_and_readings_and_a_dead_letter_is_retried(tmp_pa
 
 @needs_mosquitto
 def test_a_sparkplug_node_whose_birth_was_missed_is_asked_to_be_born_again(tmp_path: Path) -> None:
-    data, birth = Payload(), Payload()
+    message = message_type()
+    data, birth = message(), message()
     data.metrics.add(alias=1, datatype=9, float_value=21.5)
     birth.metrics.add(name="celsius", alias=1, datatype=9, float_value=20.5)
 
@@ -588,7 +589,7 @@ def test_a_sparkplug_node_whose_birth_was_missed_is_asked_to_be_born_again(tmp_p
         commands: list[Any] = []
 
         def commanded(_client: Any, topic: str, payload: bytes, *_: Any) -> int:
-            found = Payload()
+            found = message()
             found.ParseFromString(payload)
             commands.append((topic, [(one.name, one.boolean_value, one.datatype) for one in found.metrics]))
             asked.set()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,12 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgewhisk.clock import SystemClock
 from edgewhisk.entity.call import Call
 from edgewhisk.entity.message import Status
 from edgewhisk.sandbox import linear
 from edgewhisk.sandbox.components import Components
 from edgewhisk.sandbox.linear import PAGE, ranges
 from edgewhisk.sandbox.pool import Sandboxes
+from tests.fakes.capabilities import NoCapabilities
 from tests.sandbox.test_pool import CASES, action, assert_as_told, made_of, run
 
 KIND = "python:3"
@@ -41,6 +46,29 @@ def test_a_fresh_instance_gives_the_same(
     made = made_of(sandboxes, KIND, case)
     call = Call(case.get("arguments", "{}").encode(), {"activation_id": "x1"})
     assert_as_told(case, python.run_fresh(made, [call])[0])
+
+
+def test_it_is_loaded_with_the_first_call(cache: Path, tmp_path: Path) -> None:
+    """And a guest that went missing since the start is told of, each time, until it is back."""
+    told: list[str] = []
+    made = Sandboxes(cache, SystemClock(), NoCapabilities(), slots=4)
+    guest = tmp_path / "python.wasm"
+    shutil.copy(made.runtimes[KIND].module, guest)
+    made.runtimes[KIND] = replace(made.runtimes[KIND], module=guest)
+    try:
+        made.prepare(told.append)
+        host = made.hosts[KIND]
+        assert isinstance(host, Components)
+        assert (told, host._parts._loaded, made.describe()[KIND]["state"]) == ([], None, "ready")
+        hello = action(made, "def main(a): return {'n': 1}", kind=KIND)
+        away = guest.rename(tmp_path / "away.wasm")
+        for outcome in run(made, hello, "{}", "{}"):
+            assert (outcome.status, b"cannot be read" in outcome.result) == (Status.WHISK_ERROR, True)
+        away.rename(guest)
+        (outcome,) = run(made, hello)
+        assert (outcome.status, outcome.result) == (Status.SUCCESS, b'{"n":1}'), outcome
+    finally:
+        made.close()
 
 
 def test_logs_and_tracebacks(sandboxes: Sandboxes) -> None:

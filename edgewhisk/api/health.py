@@ -1,0 +1,28 @@
+"""How the gateway is: asked again and again, by programs and from a terminal."""
+
+from __future__ import annotations
+
+from edgewhisk.api.asking import Ask, Reply
+from edgewhisk.api.services import Services
+from edgewhisk.controller.subjects import GUEST
+from edgewhisk.errors import Forbidden
+
+
+async def ping(_ask: Ask, _verbs: Services) -> Reply:
+    """Liveness."""
+    return Reply(200, b"pong", content_type="text/plain")
+
+
+async def metrics(_ask: Ask, verbs: Services) -> Reply:
+    """Counters for Prometheus."""
+    from edgewhisk.api.metrics import exposition  # its library is only loaded where somebody scrapes
+
+    kind, text = exposition(await verbs.status(), verbs.measure())
+    return Reply(200, text, content_type=kind)
+
+
+async def status(ask: Ask, verbs: Services) -> Reply:
+    """What `edgewhisk status` shows: not part of OpenWhisk's API, and the default subject's alone."""
+    if verbs.subjects.authorize(ask.header(b"authorization")).subject != GUEST:
+        raise Forbidden("edgewhisk/status")
+    return Reply.of(await verbs.status())
