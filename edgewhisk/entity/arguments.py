@@ -36,19 +36,11 @@ class Bound(NamedTuple):
 
     sequence: tuple[FullyQualifiedName, ...] | None = None  # its components, if it is one
     conductor: bool = False  # directs a composition; a sequence never does
+    composed: bool = False  # other actions run for it
+    native: bool = False  # the gateway itself performs it
     pure: bool = False  # a run leaves nothing behind but its result, so that it may be begun twice
     once: bool = False  # it must not be begun twice for an event, nor a part of it
     priority: Priority | None = None  # of its events
-
-    @property
-    def native(self) -> bool:
-        """Whether the gateway itself performs it."""
-        return self.action.exec.kind == NATIVE
-
-    @property
-    def composed(self) -> bool:
-        """Whether other actions run for it."""
-        return self.sequence is not None or self.conductor
 
 
 def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedName | None) -> Bound:
@@ -65,6 +57,7 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
     keyed = "provide-api-key" not in action.annotations or action.annotations.truthy("provide-api-key")
     sequence = action.exec.components if isinstance(action.exec, SequenceExec) else None
     once = at_most_once(action.annotations)
+    conductor = sequence is None and action.annotations.truthy("conductor")
     return Bound(
         action,
         merged,
@@ -73,7 +66,9 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
         key,
         keyed,
         sequence,
-        conductor=sequence is None and action.annotations.truthy("conductor"),
+        conductor=conductor,
+        composed=conductor or sequence is not None,
+        native=action.exec.kind == NATIVE,
         pure=sequence is None and GRANTS not in action.annotations and not once,
         once=once,
         priority=priority(action.annotations),

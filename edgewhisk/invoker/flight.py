@@ -22,7 +22,6 @@ class Leg(NamedTuple):
     places: Sequence[int]  # of the messages
     ids: Sequence[str]  # of the activations to be
     payloads: Sequence[bytes]
-    begun: int  # ms since the epoch
 
 
 class Ended(NamedTuple):
@@ -37,7 +36,7 @@ class Ended(NamedTuple):
 class Flight:
     """A batch. Run `leg` and `land` what came of it, until there is none any more."""
 
-    __slots__ = ("_new_ids", "_now", "_parts", "begun", "bound", "ended", "flown", "leg", "messages")
+    __slots__ = ("_ids", "_now", "_parts", "begun", "bound", "ended", "flown", "leg", "messages")
 
     def __init__(
         self,
@@ -52,15 +51,14 @@ class Flight:
         self.messages = messages
         self.flown: list[tuple[Leg, Ran]] = []
         self.begun = self.ended = now()
-        self._parts = list(parts)
-        self._new_ids = new_ids
+        self._parts = parts
         self._now = now
-        payloads, places = [message.payload for message in messages], range(len(messages))
+        self._ids: Sequence[str]  # of all activations inside
         if bound.composed:
-            self.leg = self._next(places, payloads)
+            self._ids = new_ids(len(parts) * len(messages))
         else:
-            ids = [message.activation_id for message in messages]
-            self.leg = Leg(bound, places, ids, payloads, self.begun)
+            self._ids = [message.activation_id for message in messages]
+        self.leg = self._next(range(len(messages)), [message.payload for message in messages])
 
     @property
     def smooth(self) -> Sequence[Smooth] | None:
@@ -83,7 +81,7 @@ class Flight:
                 return False
             run = slice(len(ran))
             self.messages = self.messages[run]
-            leg = Leg(leg.bound, leg.places[run], leg.ids[run], leg.payloads[run], leg.begun)
+            leg = Leg(leg.bound, leg.places[run], leg.ids[run], leg.payloads[run])
         self.flown.append((leg, ran))
         self.leg = None
         if self.bound.composed:
@@ -118,19 +116,20 @@ class Flight:
         ]
 
     def _next(self, places: Sequence[int], payloads: Sequence[bytes]) -> Leg | None:
-        number = len(self.flown)
-        if number >= len(self._parts) or not places:
+        number, count = len(self.flown), len(places)
+        if number >= len(self._parts) or not count:
             return None
-        return Leg(self._parts[number], places, self._new_ids(len(places)), payloads, self._now())
+        first = number * len(self.messages)
+        return Leg(self._parts[number], places, self._ids[first : first + count], payloads)
 
 
-def inside_messages(flight: Flight, leg: Leg) -> list[ActivationMessage]:
-    """A message for each run of a leg; of a single action those that it got."""
+def inside_messages(flight: Flight, leg: Leg, starts: Sequence[int]) -> Sequence[ActivationMessage]:
+    """A message for each run of a leg, which began at `starts` (ms); of a single action those that it got."""
     if not flight.bound.composed:
-        return list(flight.messages)
+        return flight.messages
     return [
-        inside_of(flight.messages[at], leg.bound, payload, own, leg.begun)
-        for at, own, payload in zip(leg.places, leg.ids, leg.payloads, strict=True)
+        inside_of(flight.messages[at], leg.bound, payload, own, start)
+        for at, own, payload, start in zip(leg.places, leg.ids, leg.payloads, starts, strict=True)
     ]
 
 

@@ -278,11 +278,12 @@ class Runner:
     def _of_leg(self, flight: Flight, leg: Leg, ran: Ran) -> list[Record]:
         """The records of one action's runs."""
         self._count(leg.bound, ran)
-        messages = inside_messages(flight, leg)
+        outcomes = outcomes_of(ran)
+        messages = inside_messages(flight, leg, [outcome.start for outcome in outcomes])
         template, timing = self._template(leg.bound, messages[0]), self._clock.timing
         return [
             template.record(message, outcome, timing)
-            for message, outcome in zip(messages, outcomes_of(ran), strict=True)
+            for message, outcome in zip(messages, outcomes, strict=True)
         ]
 
     def _wholes(self, flight: Flight) -> list[Record]:

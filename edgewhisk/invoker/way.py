@@ -58,7 +58,10 @@ class Ways:
 
     def _make(self, flight: Flight) -> Way:
         bounds = [leg.bound for leg, _ in flight.flown]
-        templates = [self._template(leg.bound, inside_messages(flight, leg)[0], 0) for leg, _ in flight.flown]
+        starts = [0] * len(flight.messages)
+        templates = [
+            self._template(leg.bound, inside_messages(flight, leg, starts)[0], 0) for leg, _ in flight.flown
+        ]
         if composed := flight.bound.composed:
             memory = max(bound.action.limits.memory for bound in bounds)
             templates.append(self._template(flight.bound, flight.messages[0], memory))

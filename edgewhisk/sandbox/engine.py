@@ -24,6 +24,7 @@ from edgewhisk.sandbox.native import give_back, use_pool
 # Asking importlib.metadata takes 1 MB and 15 ms.
 VERSION: Final = "50.0.1"
 TICK: Final = 0.008  # seconds of an epoch: how late a call may be stopped, and what the ticker is late itself
+_DOZE: Final = 0.048  # seconds without an epoch while only `patient` calls run
 _LINGER: Final = 1.0  # seconds that the ticker goes on after the last call, for the next one
 _MAX_WASM_STACK: Final = 2 << 20  # bytes; QuickJS uses 2 to 4 times its shadow stack of 176 KiB
 _COMPONENT_STACK: Final = 1536 << 10  # bytes; must stay below the 2 MiB of its asynchronous stack
@@ -57,8 +58,9 @@ class Engine:
         self._cache = cache
         self._calls = threading.Condition(threading.Lock())
         self._running = 0
-        self._idle_since = 0.0
-        self._asleep = False
+        self._idle_since = self._exact_since = 0.0
+        self._exact = 0  # calls that are not patient
+        self._asleep = self._dozing = False
         self._last = 0.0  # monotonic seconds up to which epochs were counted
         self._closing = False
         self._ticker: threading.Thread | None = None
@@ -114,23 +116,32 @@ class Engine:
         finally:
             self.end()
 
-    def begin(self) -> None:
-        """Let epochs pass until `end`."""
+    def begin(self, *, patient: bool = False) -> None:
+        """Let epochs pass until `end`.
+
+        A `patient` call may be stopped some 50 ms late: a brief action that hangs does that once. Sensors
+        that keep one busy would else have the ticker wake 125 times a second for nothing.
+        """
         with self._calls:
             self._running += 1
+            if not patient:
+                self._exact += 1
             if self._ticker is None or self._asleep:
                 self._last = time.monotonic()
             if self._ticker is None:
                 self._ticker = threading.Thread(target=self._tick, name="epochs", daemon=True)
                 self._ticker.start()
-            elif self._asleep:  # stays so until the ticker says otherwise: it may miss a call this short
-                self._calls.notify()
+            elif self._asleep or (self._dozing and not patient):
+                self._calls.notify()  # until the ticker says otherwise: it may miss a call this short
 
-    def end(self) -> None:
+    def end(self, *, patient: bool = False) -> None:
         """One call less."""
         with self._calls:
             self._running -= 1
             self._idle_since = time.monotonic()
+            if not patient:
+                self._exact -= 1
+                self._exact_since = self._idle_since
 
     def close(self) -> None:
         """End the ticker."""
@@ -142,18 +153,25 @@ class Engine:
 
     def _tick(self) -> None:
         """Count epochs by the monotonic clock: a thread that slept too long catches up."""
-        while True:
-            with self._calls:
-                if not self._running and time.monotonic() - self._idle_since > _LINGER:
-                    self._asleep = True
-                    self._calls.wait_for(lambda: self._running or self._closing)
-                    self._asleep = False
-                if self._closing:
-                    return
-            time.sleep(TICK)
+        while not self._closing:
+            self._rest()
             while time.monotonic() - self._last >= TICK:
                 self.wasmtime.increment_epoch()  # before `_last`: a reader in between is late, not early
                 self._last += TICK
+
+    def _rest(self) -> None:
+        """Wait for the next epoch, or while there is no need of one."""
+        with self._calls:
+            if not self._running and time.monotonic() - self._idle_since > _LINGER:
+                self._asleep = True
+                self._calls.wait_for(lambda: self._running or self._closing)
+                self._asleep = False
+            if not self._exact and time.monotonic() - self._exact_since > _LINGER:
+                self._dozing = True
+                self._calls.wait_for(lambda: self._exact or self._closing, _DOZE)
+                self._dozing = False
+                return
+        time.sleep(TICK)
 
     def _key(self, wasm: bytes) -> str:
         parts = (VERSION, self._settings, platform.machine(), hashlib.sha256(wasm).hexdigest())

@@ -53,12 +53,12 @@ class Guests:
     def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> Ran:
         """See `spi.Sandbox`."""
         count = len(calls.ids)
-        ran = self._attempt(action, calls.part(0, MOST_CALLS))
+        ran = self._attempt(action, calls if count <= MOST_CALLS else calls.part(0, MOST_CALLS), hasty)
         if isinstance(ran, Smooth) and len(ran.results) == count:
             return ran
         outcomes = list(outcomes_of(ran))
         while len(outcomes) < count and not (hasty and outcomes[-1].timed_out):
-            outcomes += outcomes_of(self._attempt(action, calls.part(len(outcomes), MOST_CALLS)))
+            outcomes += outcomes_of(self._attempt(action, calls.part(len(outcomes), MOST_CALLS), hasty))
         return outcomes
 
     def close(self) -> None:
@@ -70,11 +70,11 @@ class Guests:
         """Counters for `status`."""
         return {"idle_slots": len(self._idle), "images": len(self._images)}
 
-    def _attempt(self, action: Action, calls: Calls) -> Ran:
+    def _attempt(self, action: Action, calls: Calls, hasty: bool) -> Ran:
         """What came of at least the first call."""
         slot = self._take(action.revision)
         if slot.revision == action.revision:
-            return self._run(slot, action, calls, 0)
+            return self._run(slot, action, calls, 0, hasty)
         started, known = self._clock.now(), action.revision in self._images
         try:
             image = self._image(slot, action, calls.context)
@@ -85,17 +85,18 @@ class Guests:
             return [broken] * len(calls.ids)
         printed = () if known else outcome.lines(slot.log())  # while loading: the first call shows it
         slot.attach(action.revision, image, action.limits.memory, lambda old: self._patch(old, image))
-        ran = self._run(slot, action, calls, self._clock.now() - started)
+        ran = self._run(slot, action, calls, self._clock.now() - started, hasty)
         if not printed:
             return ran
         first, *others = outcomes_of(ran)
         return [first._replace(logs=(*printed, *first.logs)), *others]
 
-    def _run(self, slot: Slot, action: Action, calls: Calls, init: int) -> Ran:
+    def _run(self, slot: Slot, action: Action, calls: Calls, init: int, hasty: bool) -> Ran:
         log_limit = action.limits.logs * _MEGABYTE
         count = len(calls.ids)
         given = Given(calls.arguments, _contexts(calls), self._chance.randbytes(SEED * count), log_limit)
         serving = self._serving(slot, action, calls.context)
+        serving.patient = hasty
         start = self._clock.now()
         broken: list[Outcome] = []
         try:

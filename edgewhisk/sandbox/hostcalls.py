@@ -36,6 +36,7 @@ class Serving:
     ) -> None:
         """`until`: monotonic seconds; `view`: address and size of the guest's memory now."""
         self.until = until
+        self.patient = False  # see `Engine.begin`
         self.view = view
         self.ask = ask
         self.answer = b""

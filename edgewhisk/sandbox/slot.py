@@ -142,14 +142,14 @@ class Slot:
         self._view[table:out] = data
         serving.done, serving.wrote = self._count_done, self._mark
         parts = self._parts
-        parts.engine.begin()
+        parts.engine.begin(patient=serving.patient)
         parts.calls.enter(serving)
         try:
             self._set_deadline(serving)
             self._batch(len(given.arguments), table, out, _OUTPUT, largest, self._image.pages + _SLACK)
         finally:
             parts.calls.leave()
-            parts.engine.end()
+            parts.engine.end(patient=serving.patient)
 
     def smooth(self, count: int, largest: int) -> list[bytes] | None:
         """The results if all `count` calls went well and printed nothing."""
