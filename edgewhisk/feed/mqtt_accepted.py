@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Final
 from zlib import crc32
@@ -15,12 +16,12 @@ Fresh = Mapping[bytes, int]  # packet identifier -> checksum
 
 
 def checksum(delivery: Delivery) -> int:
-    """Of topic and payload.
+    """Of topic and payload; never 0.
 
     It tells a redelivery from another message under the same packet identifier, where only a broker's
     chance or a lost connection can bring them together: 32 bits are plenty, and blake2b takes thrice as long.
     """
-    return crc32(delivery.payload, crc32(delivery.topic))
+    return crc32(delivery.payload, crc32(delivery.topic)) or 1
 
 
 class Accepted:
@@ -30,7 +31,10 @@ class Accepted:
         """`origins` of what earlier lives accepted, oldest first; those of this broker begin with `mark`."""
         self._mark = mark
         tails = [origin[len(mark) :] for origin in origins if origin.startswith(mark)]
-        self._known = {bytes.fromhex(tail[:4]): int(tail[4:], 16) for tail in tails if _TAIL.fullmatch(tail)}
+        # By packet identifier; 0 of those that never came. In 256 KB: a dictionary grows to 10 MB.
+        self._known = array("I", bytes(4 << 16))
+        for tail in filter(_TAIL.fullmatch, tails):
+            self._known[int(tail[:4], 16)] = int(tail[4:], 16)
         self._pending: dict[asyncio.Future[None], Fresh] = {}
 
     def origin(self, packet_id: bytes, check: int) -> str:
@@ -39,11 +43,12 @@ class Accepted:
 
     def knows(self, packet_id: bytes, check: int) -> bool:
         """Whether a message was accepted; it may not be on disk yet."""
-        return self._known.get(packet_id) == check
+        return self._known[int.from_bytes(packet_id, "big")] == check
 
     def add(self, fresh: Fresh, stored: asyncio.Future[None]) -> None:
         """Remember messages; `stored` is done when their events are on disk."""
-        self._known.update(fresh)
+        for packet_id, check in fresh.items():
+            self._known[int.from_bytes(packet_id, "big")] = check
         self._pending[stored] = fresh
 
     def pending(self, packet_id: bytes, check: int) -> asyncio.Future[None] | None:
@@ -58,5 +63,5 @@ class Accepted:
         if not refused:
             return
         for packet_id, check in fresh.items():
-            if self._known.get(packet_id) == check:
-                del self._known[packet_id]
+            if self.knows(packet_id, check):
+                self._known[int.from_bytes(packet_id, "big")] = 0
