@@ -15,7 +15,7 @@ from binascii import unhexlify
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, groupby
+from itertools import accumulate, chain
 from operator import sub
 from sys import intern
 from typing import Any, Final, NamedTuple
@@ -153,34 +153,20 @@ class Index:
         if gist.timing is not self._timing:
             self._stretch(len(self.numbers), gist.timing.boot, gist.timing.offset)
             self._timing = gist.timing
-        names, times, counts = self._rows(gist)
-        for at, count in zip(names, counts, strict=True):
-            self.counts[at] += count
-        before = list(accumulate(counts, initial=0))[:-1]
-        self.times.extend(times)
+        names, flights = [self._place(name) for name in gist.filed], gist.flights
+        runs = sum(flights)
+        for at in names:
+            self.counts[at] += runs
+        places = list(accumulate([*flights] * len(names), initial=self.records))
+        end = places.pop()
+        self.times.extend(chain.from_iterable(gist.starts))
         self.marks += array("I", unhexlify(gist.joined))[::_WORDS].tobytes()
-        self.names.extend(names)
-        self.starts.extend([start] * len(names))
-        self.sizes.extend([size] * len(names))
-        self.places.extend([self.records + one for one in before])
-        self.numbers.extend([first + one for one in before])
-        self.records += gist.records
-
-    def _rows(self, gist: Gist) -> tuple[list[int], list[int], list[int]]:
-        """Name, time and count of each row of a sheaf."""
-        names: list[int] = []
-        times: list[int] = []
-        counts: list[int] = []
-        for name, starts in zip(gist.filed, gist.starts, strict=True):
-            at = self._place(name)
-            groups = [(one, len(list(run))) for one, run in groupby(starts)]
-            if len(groups) == 1:
-                groups = [(groups[0][0], gist.runs)]
-            for time, count in groups:
-                names.append(at)
-                times.append(time)
-                counts.append(count)
-        return names, times, counts
+        self.names.extend(chain.from_iterable([[at] * len(flights) for at in names]))
+        self.starts.extend([start] * len(places))
+        self.sizes.extend([size] * len(places))
+        self.places.extend(places)
+        self.numbers.extend([first - self.records + place for place in places])
+        self.records = end
 
     def row_of(self, place: int) -> int:
         """The row with the record at this position."""

@@ -5,18 +5,18 @@ nearly all of them the same for each reading. In a sheaf that stands once, and b
 column, what differs. It stands for itself: nothing outside is needed to read it.
 
 The text: how many records, what is the same (JSON), and then fields divided by the control character
-RS, which no JSON text holds: the clock, times of the parts, when the messages were accepted, the ids, the
-results of each part, and perhaps where the messages came from (JSON). Times are told from the first one.
-Records come part by part, those of the whole last.
+RS, which no JSON text holds: the clock, how many runs began together, times of the parts, when the
+messages were accepted, the ids, the results of each part, and perhaps where the messages came from (JSON).
+Times are told from the first one. Records come part by part, those of the whole last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from sys import intern
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -33,7 +33,6 @@ _RECORD: Final = (
     b'"statusCode":0,"size":%d},"logs":%b,"annotations":%b%b,{"key":"waitTime","value":%d},'
     b'{"key":"edge-boot","value":["%b",%d]}],"publish":false%b}'
 )
-_T = TypeVar("_T")
 _EACH: Final = b"*"  # before as many as there are runs
 
 
@@ -41,23 +40,23 @@ class Column(NamedTuple):
     """One part of a batch, or the whole."""
 
     ids: Sequence[str]  # of the activations
-    spans: Sequence[tuple[int, int]]  # start and end (ms): one for all runs, or one for each
+    spans: Sequence[tuple[int, int]]  # of each flight: start and end, ms
     results: Sequence[bytes] = ()  # those of the whole are the last part's
 
 
 class Gist(NamedTuple):
     """What is asked about the records in a sheaf."""
 
-    runs: int  # records of each part
+    flights: Sequence[int]  # how many runs of each part began together, in order
     filed: Sequence[Name]  # of each part
-    starts: Sequence[Sequence[int]]  # of each part, ms: one for all its records, or one for each
+    starts: Sequence[Sequence[int]]  # of each part: of each flight, ms
     joined: bytes  # the activation ids of all records, in order
     timing: Timing  # of the clock that told the starts
 
     @property
     def records(self) -> int:
         """How many there are."""
-        return self.runs * len(self.filed)
+        return sum(self.flights) * len(self.filed)
 
     def ids(self) -> list[str]:
         """The activation ids of all records, in order."""
@@ -88,15 +87,20 @@ class SheafTemplate:
         }
         self._same = b" %b\x1e" % orjson.dumps(same)
 
-    def sheaf(self, columns: Sequence[Column], accepted: Sequence[int], timing: Timing) -> Sheaf | None:
+    def sheaf(
+        self, columns: Sequence[Column], flights: Sequence[int], accepted: Sequence[int], timing: Timing
+    ) -> Sheaf | None:
         """The records of a batch; None if they have to be written one by one.
 
-        `accepted`: when the messages were (ms), one for all or one for each; `timing`: how the clock stands.
+        `flights`: how many messages began together, in order; `accepted`: when each was (ms); `timing`: how
+        the clock stands.
         """
         parts = columns[: len(columns) - self._composed]
         results = [found for part in parts if (found := _joined(part.results)) is not None]
         if not self._one_lane or len(results) < len(parts):
             return None
+        if accepted.count(accepted[0]) == len(accepted):
+            accepted = accepted[:1]
         spans = [column.spans for column in columns]
         if timing.forward:  # the clock was set, perhaps while this waited or ran
             straight = timing.straight
@@ -105,10 +109,11 @@ class SheafTemplate:
         first = spans[0][0][0]
         joined = "".join(chain.from_iterable([column.ids for column in columns])).encode()
         starts = [[start for start, _ in one] for one in spans]
-        gist = Gist(len(columns[0].ids), self._filed, starts, joined, timing)
+        gist = Gist(flights, self._filed, starts, joined, timing)
         fields = (
             b"%d" % gist.records + self._same + timing.boot.encode(),
             b"%d %d" % (timing.offset, first),
+            " ".join(map(str, flights)).encode(),
             *(" ".join([f"{start - first} {end - first}" for start, end in one]).encode() for one in spans),
             " ".join([str(at - first) for at in accepted]).encode(),
             joined,
@@ -125,9 +130,9 @@ def count_of(text: bytes) -> int:
 def gist_of(text: bytes) -> Gist:
     """The gist of a sheaf that is read."""
     read = _Read(text)
-    starts = [[start for start, _ in one] for one in read.told]
+    starts = [[start for start, _ in one] for one in read.spans]
     filed, timing = _known(read.same)[1], Timing(read.boot.decode(), read.offset)
-    return Gist(read.runs, filed, starts, read.joined, timing)
+    return Gist(read.flights, filed, starts, read.joined, timing)
 
 
 def with_origins(text: bytes, origins: Sequence[str]) -> bytes:
@@ -150,14 +155,15 @@ def expand(text: bytes) -> list[bytes]:
     runs = read.runs
     columns = [read.results() for _ in range(read.singles)]
     ids = [read.joined[at : at + ID_LENGTH] for at in range(0, len(read.joined), ID_LENGTH)]
+    accepted = read.accepted if len(read.accepted) == runs else read.accepted * runs
     spent = [0] * runs
     found: list[bytes] = []
-    for number, (part, spans) in enumerate(zip(read.parts, map(read.each, read.told), strict=True)):
+    for number, (part, spans) in enumerate(zip(read.parts, read.spans, strict=True)):
         whole = number == read.singles
         inside = read.composed and not whole
         head, annotations = before(part["head"]), orjson.dumps(part["annotations"])[:-1]
-        for at in range(runs):
-            start, end = spans[at]
+        each = chain.from_iterable(map(repeat, spans, read.flights))
+        for at, (start, end) in enumerate(each):
             duration = spent[at] if whole else max(0, end - start)
             spent[at] += duration
             result = columns[-1 if whole else number][at]
@@ -175,7 +181,7 @@ def expand(text: bytes) -> list[bytes]:
                     b'["%b"]' % b'","'.join(parts) if whole else b"[]",
                     annotations,
                     b"" if whole else IN_TIME,
-                    0 if inside else max(0, start - read.accepted[at]),
+                    0 if inside else max(0, start - accepted[at]),
                     read.boot,
                     start - read.offset,
                     b',"cause":"%b"' % ids[read.singles * runs + at] if inside else b"",
@@ -196,8 +202,9 @@ class _Read:
         self.runs = int(count) // len(self.parts)
         self.boot = next(fields)
         self.offset, first = map(int, next(fields).split())
-        self.told = [_pairs(_times(fields, first)) for _ in self.parts]  # spans: one for all, or for each
-        self.accepted = self.each(_times(fields, first))
+        self.flights = _numbers(fields)
+        self.spans = [_pairs(_numbers(fields, first)) for _ in self.parts]
+        self.accepted = _numbers(fields, first)  # of all messages, or of each
         self.joined = next(fields)
         self._fields = fields
 
@@ -211,10 +218,6 @@ class _Read:
         """What stands behind all results; it may hold anything."""
         return _RS.join(self._fields)
 
-    def each(self, values: Sequence[_T]) -> Sequence[_T]:
-        """A value for each run, of one for all or one for each."""
-        return values if len(values) == self.runs else list(values) * self.runs
-
 
 @lru_cache(_WAYS)
 def _known(same: bytes) -> tuple[dict[str, Any], Sequence[Name]]:
@@ -224,7 +227,7 @@ def _known(same: bytes) -> tuple[dict[str, Any], Sequence[Name]]:
     return document, [(intern(head["namespace"]), intern(filed_under(head))) for head in heads]
 
 
-def _times(fields: Iterator[bytes], first: int) -> list[int]:
+def _numbers(fields: Iterator[bytes], first: int = 0) -> list[int]:
     return [int(at) + first for at in next(fields).split()]
 
 

@@ -31,10 +31,9 @@ class Way:
         columns = [_column([flight.flown[at] for flight in flights]) for at in legs]
         if self.bound.composed:
             ids = [message.activation_id for flight in flights for message in flight.messages]
-            spans = [(one.begun, one.ended) for one in flights for _ in one.messages]
-            columns.append(Column(ids, spans if len(flights) > 1 else spans[:1]))
+            columns.append(Column(ids, [(one.begun, one.ended) for one in flights]))
         accepted = [message.at for flight in flights for message in flight.messages]
-        return self.sheaves.sheaf(columns, accepted, timing)
+        return self.sheaves.sheaf(columns, [len(one.messages) for one in flights], accepted, timing)
 
 
 class Ways:
@@ -79,5 +78,5 @@ def _column(flown: Sequence[tuple[Leg, Ran]]) -> Column:
         if isinstance(ran, Smooth):
             ids += leg.ids
             results += ran.results
-            spans += [(ran.start, ran.end)] * (len(leg.ids) if len(flown) > 1 else 1)
+            spans.append((ran.start, ran.end))
     return Column(ids, spans, results)

@@ -24,12 +24,13 @@ def sheaf(
     parts: Sequence[str], wholes: Sequence[str], start: int, lane: str = NORMAL, timing: Timing = _TIMING
 ) -> Sheaf:
     """The records of a sequence `s` of one action `a`, by their ids."""
-    results = [b'{"n":%d}' % at for at in range(len(parts))]
-    spans = [(start, start + 1)]
-    if start % 2:  # each at its own time
-        spans = [(start + at // 2, start + at) for at in range(len(parts))]
+    count = len(parts)
+    results = [b'{"n":%d}' % at for at in range(count)]
+    halves = [half for half in (count // 2, count - count // 2) if half]
+    flights = ([count], [1] * count, halves)[start % 3]
+    spans = [(start + at // 2, start + at) for at in range(len(flights))]
     columns = [Column(parts, spans, results), Column(wholes, spans)]
-    made = _template(lane).sheaf(columns, [start], timing)
+    made = _template(lane).sheaf(columns, flights, [start] * count, timing)
     assert made is not None
     return made
 

@@ -13,7 +13,7 @@ from tests.buffer import crash
     [
         (0, 22),
         (1, 22),
-        (1009, 20),  # the record of an event was evicted before the mark that finished the event was written
+        (1010, 20),  # the record of an event was evicted before the mark that finished the event was written
     ],
 )
 def test_nothing_acknowledged_is_lost_and_nothing_rises(seed: int, steps: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -48,20 +49,12 @@ def _record(store: Activations, made: Sheaf, origins: Sequence[str], done: objec
 
 def singly(made: Sheaf) -> list[Record]:
     """The same records, one by one, as their writer tells about them."""
-    gist, texts = made.gist, expand(made.text)
-    starts = [
-        one for part in gist.starts for one in (part if len(part) == gist.runs else [*part] * gist.runs)
-    ]
+    gist, texts = made.gist, iter(expand(made.text))
     return [
-        Record(
-            id_of(text),
-            text,
-            lane=made.lane,
-            filed=gist.filed[at // gist.runs],
-            start=starts[at],
-            timing=gist.timing,
-        )
-        for at, text in enumerate(texts)
+        Record(id_of(text), text, lane=made.lane, filed=name, start=start, timing=gist.timing)
+        for name, starts in zip(gist.filed, gist.starts, strict=True)
+        for start, runs in zip(starts, gist.flights, strict=True)
+        for text in islice(texts, runs)
     ]
 
 

@@ -22,6 +22,7 @@ from edgewhisk.entity.version import SemVer
 RESULTS = st.sampled_from([b"{}", b'{"a":1.0}', b'{"b":"\xc3\xbc = *"}', b'[1,\t{"c":"\\u001e"}]'])
 TIMES = st.integers(0, 2_000)
 SPANS = st.tuples(TIMES, TIMES).map(lambda one: (min(one), max(one)))
+FLIGHTS = st.lists(st.integers(1, 4), min_size=1, max_size=3)
 T = TypeVar("T")
 NAMES = st.sampled_from(["/guest/a", "/guest/pkg/b", "/guest/c d"])
 
@@ -49,45 +50,50 @@ def timings(draw: st.DrawFn) -> Timing:
     return Timing("ab12cd34", offset, 0, forward)
 
 
-@given(st.data(), st.lists(NAMES, min_size=1, max_size=3), st.integers(1, 5), timings(), st.booleans())
+@given(st.data(), st.lists(NAMES, min_size=1, max_size=3), FLIGHTS, timings(), st.booleans())
 def test_a_sheaf_is_its_records(
-    data: st.DataObject, names: list[str], count: int, timing: Timing, composed: bool
+    data: st.DataObject, names: list[str], flights: list[int], timing: Timing, composed: bool
 ) -> None:
-    def drawn(values: st.SearchStrategy[T]) -> list[T]:
-        """One for all, or one for each."""
-        return data.draw(
-            st.lists(values, min_size=1, max_size=1) | st.lists(values, min_size=count, max_size=count)
-        )
+    count = sum(flights)
 
-    def each(values: Sequence[T]) -> Sequence[T]:
-        return values if len(values) == count else list(values) * count
+    def drawn(values: st.SearchStrategy[T], most: int = count) -> list[T]:
+        """So many, perhaps all alike."""
+        alike = values.map(lambda one: [one] * most)
+        return data.draw(alike | st.lists(values, min_size=most, max_size=most))
+
+    def spans() -> list[tuple[int, int]]:
+        return drawn(SPANS, len(flights))
+
+    def each(values: Sequence[T]) -> list[T]:
+        """Of each message, what each flight has."""
+        return [one for one, runs in zip(values, flights, strict=True) for _ in range(runs)]
 
     names = names if composed else names[:1]
     numbers = iter(range(1000))
     ids = [[f"{next(numbers):032x}" for _ in range(count)] for _ in range(len(names) + composed)]
     accepted = drawn(TIMES)
-    columns = [Column(ids[at], drawn(SPANS), each(drawn(RESULTS))) for at in range(len(names))]
+    columns = [Column(ids[at], spans(), drawn(RESULTS)) for at in range(len(names))]
     templates: list[RecordTemplate] = []
     wanted: list[bytes] = []
     for name, column in zip(names, columns, strict=True):
         causes = ids[-1] if composed else [""] * count
-        starts = [start for start, _ in each(column.spans)] if composed else each(accepted)
+        starts = [start for start, _ in each(column.spans)] if composed else accepted
         inside = [message(*one) for one in zip(column.ids, starts, causes, strict=True)]
         templates.append(RecordTemplate.of_action(action(name), inside[0], "engine 1"))
         wanted += [
             templates[-1].record(one, outcome, timing).text
-            for one, outcome in zip(inside, outcomes(each(column.results), each(column.spans)), strict=True)
+            for one, outcome in zip(inside, outcomes(column.results, each(column.spans)), strict=True)
         ]
     if composed:
-        whole = Column(ids[-1], drawn(SPANS))
-        outer = [message(*one) for one in zip(ids[-1], each(accepted), strict=True)]
+        whole = Column(ids[-1], spans())
+        outer = [message(*one) for one in zip(ids[-1], accepted, strict=True)]
         templates.append(RecordTemplate.of_composite(action("/guest/s", sequence=True), outer[0], 256))
-        for at, outcome in enumerate(outcomes(each(columns[-1].results), each(whole.spans))):
+        for at, outcome in enumerate(outcomes(columns[-1].results, each(whole.spans))):
             spent = sum(timing.took(*each(column.spans)[at]) for column in columns)
             parts = [column.ids[at] for column in columns]
             wanted.append(templates[-1].whole(outer[at], outcome, spent, parts, timing).text)
         columns.append(whole)
-    made = SheafTemplate(templates, composed=composed).sheaf(columns, accepted, timing)
+    made = SheafTemplate(templates, composed=composed).sheaf(columns, flights, accepted, timing)
     assert made is not None
     assert expand(made.text) == wanted
     gist = made.gist
@@ -113,7 +119,7 @@ def test_what_a_broken_guest_gives_is_written_one_by_one() -> None:
     )
     for bad in (b"\x1e", b"{}\n", b'{"a":"\x1e"}'):
         column = Column(["0" * 32] * 2, [(0, 0)], [bad, b"{}"])
-        assert template.sheaf([column], [0], Timing()) is None
+        assert template.sheaf([column], [2], [0, 0], Timing()) is None
 
 
 def test_parts_in_different_lanes_are_written_one_by_one() -> None:
@@ -121,7 +127,7 @@ def test_parts_in_different_lanes_are_written_one_by_one() -> None:
     templates = [RecordTemplate.of_action(one, message("0" * 32, 0), "e") for one in actions]
     template = SheafTemplate(templates, composed=True)
     columns = [Column(["0" * 32], [(0, 0)], [b"{}"]), Column(["1" * 32], [(0, 0)])]
-    assert template.sheaf(columns, [0], Timing()) is None
+    assert template.sheaf(columns, [1], [0], Timing()) is None
 
 
 def test_a_sheaf_of_one_is_no_longer_than_its_records() -> None:
@@ -134,11 +140,14 @@ def test_a_sheaf_of_one_is_no_longer_than_its_records() -> None:
     template = SheafTemplate(templates, composed=True)
 
     def sheaf(count: int) -> bytes:
+        flights = [1] * count  # each began at another time
         spans = [(1_790_000_000_000 + at, 1_790_000_000_001 + at) for at in range(count)]
         ids = [f"{at:032x}" for at in range(count)]
         single = Column(ids, spans, [b'{"seq":%d,"f":77.1}' % at for at in range(count)])
         publish = Column(ids, spans, [b'{"delivered":true}'] * count)
-        made = template.sheaf([single, publish, Column(ids, spans)], [1_790_000_000_000], Timing())
+        made = template.sheaf(
+            [single, publish, Column(ids, spans)], flights, [1_790_000_000_000] * count, Timing()
+        )
         assert made is not None
         return made.text
 
