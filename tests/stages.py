@@ -70,7 +70,9 @@ class Stages:
         self.runner = Runner(self._sandboxes, self.store, self.clock, composition, self._act, lambda _: "")
         self._shelf = Shelf.open(folder / "shelf")
         guard = Guard(self.store, DeadLetters(self._shelf, self.clock), self.clock, Breaker())
-        self.invoker = Invoker(self.runner, self.store, resolver.bound, limits, self.clock, guard)
+        self.invoker = Invoker(
+            self.runner, self.store, resolver.bound, limits, self.clock, guard, window=0.002
+        )
         self._actions = Actions(entities, resolver, self._sandboxes, limits, self.clock, lambda _: None)
         self._triggers = Triggers(entities, limits, self.clock, _unfeed)
         self._rules = Rules(entities, resolver, limits, self.clock)

@@ -19,7 +19,7 @@ from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage, Ran
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.acceptance import Acceptance, Waiting
-from edgewhisk.invoker.flight import Flight
+from edgewhisk.invoker.flight import Flight, Leg
 from edgewhisk.invoker.landings import Landings
 from edgewhisk.invoker.queue import LaneKey
 from edgewhisk.invoker.runner import Runner
@@ -290,7 +290,7 @@ class Brief:
         if flight.leg is None:
             self._record(flight, waiting)
             return
-        running = self._runner.native(flight.leg, flight.messages[0].namespace)
+        running = self._native(flight, flight.leg)
         if running.done():
             self._finish(flight, waiting, running)
             return
@@ -304,6 +304,15 @@ class Brief:
             self._finish(flight, waiting, running)
 
         running.add_done_callback(finish)
+
+    def _native(self, flight: Flight, leg: Leg) -> asyncio.Future[Ran]:
+        """Run a leg that is the gateway's own."""
+        try:
+            return self._runner.native(leg, flight.messages[0].namespace)
+        except Exception as error:  # noqa: BLE001 - supervisor: `_finish` tells
+            failed: asyncio.Future[Ran] = self._loop.create_future()
+            failed.set_exception(error)
+            return failed
 
     def _finish(self, flight: Flight, waiting: Waiting, running: asyncio.Future[Ran]) -> None:
         """The last leg was run."""

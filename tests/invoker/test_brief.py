@@ -175,3 +175,69 @@ def test_what_waits_on_the_loop_is_run_before_the_gateway_stops(tmp_path: Path) 
         assert made.numbers() == list(range(4000))
 
     play(tmp_path, course)
+
+
+def test_a_fault_before_the_last_part_begins_is_recorded(tmp_path: Path) -> None:
+    async def act(given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return [{"n": one["n"]} for one in given]
+
+    def broken(*_: object) -> Any:
+        raise RuntimeError("a fault of ours")
+
+    async def course(made: Stages) -> None:
+        await made.make("function main(p) { return p }", "/_/a", "/whisk.system/test/act")
+        await warm(made)
+        made.runner._native = broken
+        await made.controller([event(60)])
+        await until(lambda: len(made.recorded("s")) == 61)
+        assert made.recorded("s")[-1]["response"]["status"] == "whisk internal error"
+
+    play(tmp_path, course, act)
+
+
+def test_readings_that_come_one_by_one_are_written_down_together(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        await made.make()
+        await warm(made)
+        made.invoker._brief._landings._window = 0.1
+        begun = made.store.stats().commits
+        accepted = []
+        for number in range(60, 66):
+            accepted.append(made.controller([event(number)]))
+            await asyncio.sleep(0.002)  # another time of start for each
+        assert made.store.stats().commits == begun
+        await asyncio.gather(*accepted)
+        assert made.store.stats().commits == begun + 1
+        assert made.numbers() == list(range(66))
+        starts = [record["start"] for record in made.recorded()[60:]]
+        assert starts == sorted(starts)
+        assert len(set(starts)) > 1
+
+    play(tmp_path, course)
+
+
+def test_what_prints_and_what_does_not_keep_their_order(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        await made.make("function main(p) { if (p.n % 5 == 3) console.log('it is', p.n); return {n: p.n} }")
+        await warm(made)
+        await asyncio.gather(*(made.controller([event(number)]) for number in range(60, 200)))
+        assert made.numbers() == list(range(200))
+        for record in made.recorded():
+            n = record["response"]["result"]["n"]
+            assert [line[-len(f"it is {n}") :] for line in record["logs"]] == (
+                [f"it is {n}"] if n % 5 == 3 else []
+            )
+
+    play(tmp_path, course)
+
+
+def test_waiting_records_are_written_when_the_gateway_stops(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        await made.make()
+        await warm(made)
+        made.invoker._brief._landings._window = 60  # seconds that they would wait for company
+        made.controller([event(60, durable=False)])
+        assert await made.invoker.drain(20)
+        assert made.numbers() == list(range(61))
+
+    play(tmp_path, course)
