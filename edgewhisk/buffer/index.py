@@ -1,9 +1,9 @@
 """Where the activations of one segment are, and what is asked about them. Pure.
 
 Four bytes for each record in memory and thirty for each row: what stands in one line, has one name and
-began together. Of records on their own each is a row, a sheaf has one for each part. Built while a
-segment is written; a full segment ends with a footer that holds it in some ten bytes for each, so a
-store with a million records reads and keeps only what somebody asks for.
+began together. Of records on their own each is a row, a sheaf has one for each part of a flight. Built
+while a segment is written; a full segment ends with a footer that holds it in some ten bytes for each, so
+a store with a million records reads and keeps only what somebody asks for.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ Times are told from the first one. Records come part by part, those of the whole
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain, islice, repeat
 from sys import intern
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -130,9 +130,9 @@ def count_of(text: bytes) -> int:
 def gist_of(text: bytes) -> Gist:
     """The gist of a sheaf that is read."""
     read = _Read(text)
-    starts = [[start for start, _ in one] for one in read.spans]
-    filed, timing = _known(read.same)[1], Timing(read.boot.decode(), read.offset)
-    return Gist(read.flights, filed, starts, read.joined, timing)
+    starts = [[start for start, _ in one] for one in read.spans()]
+    filed, timing = [part.filed for part in read.parts], Timing(read.boot.decode(), read.offset)
+    return Gist(read.flights(), filed, starts, read.joined, timing)
 
 
 def with_origins(text: bytes, origins: Sequence[str]) -> bytes:
@@ -152,17 +152,15 @@ def origins_in(text: bytes) -> list[str]:
 def expand(text: bytes) -> list[bytes]:
     """The texts of the records in a sheaf, as `RecordTemplate` writes them."""
     read = _Read(text)
-    runs = read.runs
+    runs, flights, accepted = read.runs, read.flights(), read.accepted()
     columns = [read.results() for _ in range(read.singles)]
     ids = [read.joined[at : at + ID_LENGTH] for at in range(0, len(read.joined), ID_LENGTH)]
-    accepted = read.accepted if len(read.accepted) == runs else read.accepted * runs
     spent = [0] * runs
     found: list[bytes] = []
-    for number, (part, spans) in enumerate(zip(read.parts, read.spans, strict=True)):
+    for number, (part, spans) in enumerate(zip(read.parts, read.spans(), strict=True)):
         whole = number == read.singles
         inside = read.composed and not whole
-        head, annotations = before(part["head"]), orjson.dumps(part["annotations"])[:-1]
-        each = chain.from_iterable(map(repeat, spans, read.flights))
+        each = chain.from_iterable(map(repeat, spans, flights))
         for at, (start, end) in enumerate(each):
             duration = spent[at] if whole else max(0, end - start)
             spent[at] += duration
@@ -171,7 +169,7 @@ def expand(text: bytes) -> list[bytes]:
             found.append(
                 _RECORD
                 % (
-                    head,
+                    part.before,
                     ids[number * runs + at],
                     start,
                     max(start, end),
@@ -179,7 +177,7 @@ def expand(text: bytes) -> list[bytes]:
                     result,
                     len(result),
                     b'["%b"]' % b'","'.join(parts) if whole else b"[]",
-                    annotations,
+                    part.annotations,
                     b"" if whole else IN_TIME,
                     0 if inside else max(0, start - accepted[at]),
                     read.boot,
@@ -191,22 +189,35 @@ def expand(text: bytes) -> list[bytes]:
 
 
 class _Read:
-    """The fields of a sheaf's text."""
+    """The fields of a sheaf's text; numbers are made of those that are asked for."""
 
     def __init__(self, text: bytes) -> None:
         fields = iter(text.split(_RS))
-        count, _, self.same = next(fields).partition(b" ")
-        document, _ = _known(self.same)
-        self.parts, self.composed = document["parts"], bool(document["composed"])
+        count, _, same = next(fields).partition(b" ")
+        self.parts, self.composed = _known(same)
         self.singles = len(self.parts) - self.composed
         self.runs = int(count) // len(self.parts)
         self.boot = next(fields)
-        self.offset, first = map(int, next(fields).split())
-        self.flights = _numbers(fields)
-        self.spans = [_pairs(_numbers(fields, first)) for _ in self.parts]
-        self.accepted = _numbers(fields, first)  # of all messages, or of each
+        self.offset, self._first = map(int, next(fields).split())
+        self._flights = next(fields)
+        self._spans = list(islice(fields, len(self.parts)))
+        self._accepted = next(fields)
         self.joined = next(fields)
         self._fields = fields
+
+    def flights(self) -> list[int]:
+        """How many runs began together."""
+        return _numbers(self._flights, 0)
+
+    def spans(self) -> list[list[tuple[int, int]]]:
+        """Of each part: start and end of each flight."""
+        times = [_numbers(field, self._first) for field in self._spans]
+        return [list(zip(one[::2], one[1::2], strict=True)) for one in times]
+
+    def accepted(self) -> list[int]:
+        """When each message was."""
+        times = _numbers(self._accepted, self._first)
+        return times if len(times) == self.runs else times * self.runs
 
     def results(self) -> Sequence[bytes]:
         """Of the next part."""
@@ -219,20 +230,28 @@ class _Read:
         return _RS.join(self._fields)
 
 
+class _Part(NamedTuple):
+    """What all records of a part have in common."""
+
+    filed: Name
+    before: bytes  # their ids
+    annotations: bytes  # without the bracket at the end
+
+
 @lru_cache(_WAYS)
-def _known(same: bytes) -> tuple[dict[str, Any], Sequence[Name]]:
-    """What all records have in common, and the name of each part."""
-    document: dict[str, Any] = orjson.loads(same)
-    heads = [{**part["head"], "annotations": part["annotations"]} for part in document["parts"]]
-    return document, [(intern(head["namespace"]), intern(filed_under(head))) for head in heads]
+def _known(same: bytes) -> tuple[Sequence[_Part], bool]:
+    """What the parts have in common, and whether the last is the whole: few ways are gone again and again."""
+    document = orjson.loads(same)
+    found: list[_Part] = []
+    for part in document["parts"]:
+        head, annotations = part["head"], part["annotations"]
+        name = intern(head["namespace"]), intern(filed_under({**head, "annotations": annotations}))
+        found.append(_Part(name, before(head), orjson.dumps(annotations)[:-1]))
+    return found, document["composed"]
 
 
-def _numbers(fields: Iterator[bytes], first: int = 0) -> list[int]:
-    return [int(at) + first for at in next(fields).split()]
-
-
-def _pairs(times: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(times[::2], times[1::2], strict=True))
+def _numbers(field: bytes, first: int) -> list[int]:
+    return [int(one) + first for one in field.split()]
 
 
 def _joined(results: Sequence[bytes]) -> bytes | None:
