@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
+import zlib
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.feed.mqtt_accepted import Accepted
+from edgewhisk.feed.mqtt_accepted import Accepted, checksum
+from edgewhisk.feed.mqtt_packets import Delivery
 
 PACKETS = st.sampled_from([b"\0\1", b"\0\2", b"\xff\xff"])
 CHECKS = st.integers(1, 3) | st.just(0xFFFFFFFF)
@@ -33,3 +36,26 @@ def test_the_newest_of_each_identifier_is_known(steps: list[tuple[dict[bytes, in
         for packet in (b"\0\1", b"\0\2", b"\xff\xff"):
             known = [check for check in (1, 2, 3, 0xFFFFFFFF) if one.knows(packet, check)]
             assert known == ([model[packet]] if packet in model else [])
+
+
+def test_all_identifiers_of_a_broker_take_no_more_memory_than_one() -> None:
+    accepted, loop = Accepted("mqtt:", []), asyncio.new_event_loop()
+    tracemalloc.start()
+    try:
+        for number in range(1, 1 << 16):
+            fresh = {number.to_bytes(2, "big"): number * 65_537}
+            stored = loop.create_future()
+            accepted.add(fresh, stored)
+            accepted.settle(fresh, stored, refused=False)
+        grown = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        loop.close()
+    assert accepted.knows(b"\xff\xff", 0xFFFF * 65_537)
+    assert grown < 20_000  # 7 MB in a dictionary
+
+
+def test_no_message_has_the_checksum_that_stands_for_none() -> None:
+    text = b"\x9d\x0a\xd9\x6d"
+    assert zlib.crc32(text) == 0
+    assert checksum(Delivery(b"", text, b"\0\1")) == 1
