@@ -24,8 +24,7 @@ from edgewhisk.spi import ActivationStore, Clock
 
 _log = logging.getLogger(__name__)
 
-LONELY: Final = 3  # times the window that few events wait
-FEW: Final = 8  # events whose source waits: some brokers send no more than 10 or 20 ahead
+LONELY: Final = 3  # times the window that events wait whose source does not
 MOST: Final = 512  # events that wait, at most
 
 Landed = tuple[Flight, Waiting]
@@ -57,17 +56,16 @@ class Landings:
             self.flush()
             self._timing = timing
         self._landed.setdefault(self._runner.way(flight), []).append((flight, waiting))
-        few = self._waited < FEW
+        waited = self._waited > 0
         self._count += len(flight.messages)
         self._waited += len(waiting.messages)
         if hurry or self._count >= MOST:
             self.flush()
         elif self._timer is None:
-            window = self._window * (LONELY if self._waited < FEW else 1)
-            self._timer = self._loop.call_later(window, self.flush)
-        elif few and self._waited >= FEW:
+            self._plan()
+        elif self._waited and not waited:  # a broker may send nothing more before it is told
             self._timer.cancel()
-            self._timer = self._loop.call_later(self._window, self.flush)
+            self._plan()
 
     def flush(self) -> None:
         """Write down what has landed."""
@@ -94,6 +92,10 @@ class Landings:
         except Exception:  # noqa: BLE001 - supervisor: events outlive a fault in our own code
             _log.exception("runs of %s could not be written down", flights[0].bound.action.name)
             return self._runner.failed([one for flight in flights for one in flight.messages]), None
+
+    def _plan(self) -> None:
+        """Look again when those that wait have waited long enough."""
+        self._timer = self._loop.call_later(self._window * (1 if self._waited else LONELY), self.flush)
 
     def write(
         self,
