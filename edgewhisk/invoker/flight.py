@@ -66,6 +66,11 @@ class Flight:
         runs = [ran for _, ran in self.flown if isinstance(ran, Smooth)]
         return runs if len(runs) == len(self.flown) else None
 
+    @property
+    def size(self) -> int:
+        """Bytes of all results of smooth legs."""
+        return sum(sum(map(len, ran.results)) for _, ran in self.flown if isinstance(ran, Smooth))
+
     def land(self, ran: Ran) -> bool:
         """`leg` was run; on to the next one, if there is one.
 

@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 LONELY: Final = 3  # times the window that events wait whose source does not
 MOST: Final = 512  # events that wait, at most
+LARGE: Final = 256 << 10  # bytes of results that wait, at most; and of a sheaf, which is read as a whole
 
 Landed = tuple[Flight, Waiting]
 Wrote = Callable[[int, Sequence[Waiting], StorageError | None], None]  # on the loop: so many events
@@ -47,6 +48,7 @@ class Landings:
         self._landed: dict[object, list[Landed]] = {}  # by way
         self._timing = Timing()  # how the clock stood when they landed
         self._count = self._waited = 0  # events that landed, and those whose source waits
+        self._bytes = 0  # of their results
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, flight: Flight, waiting: Waiting, *, hurry: bool) -> None:
@@ -59,7 +61,8 @@ class Landings:
         waited = self._waited > 0
         self._count += len(flight.messages)
         self._waited += len(waiting.messages)
-        if hurry or self._count >= MOST:
+        self._bytes += flight.size
+        if hurry or self._count >= MOST or self._bytes >= LARGE:
             self.flush()
         elif self._timer is None:
             self._plan()
@@ -73,7 +76,7 @@ class Landings:
             self._timer.cancel()
             self._timer = None
         landed, self._landed = self._landed, {}
-        self._count = self._waited = 0
+        self._count = self._waited = self._bytes = 0
         left = len(landed)
         for group in landed.values():
             left -= 1
@@ -85,7 +88,8 @@ class Landings:
     def _told(self, flights: Sequence[Flight]) -> tuple[list[Record], Sheaf | None]:
         """What is written of flights that took the same way."""
         try:
-            sheaf = self._runner.sheaf(flights, self._timing)
+            small = sum(flight.size for flight in flights) < LARGE
+            sheaf = self._runner.sheaf(flights, self._timing) if small else None
             if sheaf is not None:
                 return [], sheaf
             return [record for flight in flights for record in self._runner.records(flight)], None
