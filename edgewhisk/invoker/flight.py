@@ -36,7 +36,7 @@ class Ended(NamedTuple):
 class Flight:
     """A batch. Run `leg` and `land` what came of it, until there is none any more."""
 
-    __slots__ = ("_ids", "_now", "_parts", "begun", "bound", "ended", "flown", "leg", "messages")
+    __slots__ = ("_ids", "_now", "_parts", "begun", "bound", "composed", "ended", "flown", "leg", "messages")
 
     def __init__(
         self,
@@ -54,7 +54,9 @@ class Flight:
         self._parts = parts
         self._now = now
         self._ids: Sequence[str]  # of all activations inside
-        if bound.composed:
+        # Else the action itself is its only part; a conductor is that, too, when its code is run.
+        self.composed = parts[0] is not bound
+        if self.composed:
             self._ids = new_ids(len(parts) * len(messages))
         else:
             self._ids = [message.activation_id for message in messages]
@@ -82,14 +84,14 @@ class Flight:
         if leg is None:
             return False
         if not isinstance(ran, Smooth) and len(ran) < len(leg.ids):
-            if self.bound.composed or not ran:
+            if self.composed or not ran:
                 return False
             run = slice(len(ran))
             self.messages = self.messages[run]
             leg = Leg(leg.bound, leg.places[run], leg.ids[run], leg.payloads[run])
         self.flown.append((leg, ran))
         self.leg = None
-        if self.bound.composed:
+        if self.composed:
             self.leg = self._next(*_going(leg, ran))
             if self.leg is None:
                 self.ended = self._now()
@@ -130,7 +132,7 @@ class Flight:
 
 def inside_messages(flight: Flight, leg: Leg, starts: Sequence[int]) -> Sequence[ActivationMessage]:
     """A message for each run of a leg, which began at `starts` (ms); of a single action those that it got."""
-    if not flight.bound.composed:
+    if not flight.composed:
         return flight.messages
     return [
         inside_of(flight.messages[at], leg.bound, payload, own, start)

@@ -153,7 +153,7 @@ class Runner:
     def records(self, flight: Flight) -> list[Record]:
         """The records of a flight that has ended."""
         found = [record for leg, ran in flight.flown for record in self._of_leg(flight, leg, ran)]
-        return found + self._wholes(flight) if flight.bound.composed else found
+        return found + self._wholes(flight) if flight.composed else found
 
     def failed(self, messages: Sequence[ActivationMessage]) -> list[Record]:
         """The records of runs that the gateway itself broke."""
@@ -193,7 +193,7 @@ class Runner:
             for _, ran in flight.flown:
                 if isinstance(ran, Smooth):
                     spans[took(ran.start, ran.end)] += count
-            if flight.bound.composed:
+            if flight.composed:
                 spans[took(flight.begun, flight.ended)] += count
         if self.alert():
             for bound in way.bounds:

@@ -29,7 +29,7 @@ class Way:
         """The records of smooth flights; None if they have to be written one by one."""
         legs = range(len(flights[0].flown))
         columns = [_column([flight.flown[at] for flight in flights]) for at in legs]
-        if self.bound.composed:
+        if flights[0].composed:
             ids = [message.activation_id for flight in flights for message in flight.messages]
             columns.append(Column(ids, [(one.begun, one.ended) for one in flights]))
         accepted = [message.at for flight in flights for message in flight.messages]
@@ -61,7 +61,7 @@ class Ways:
         templates = [
             self._template(leg.bound, inside_messages(flight, leg, starts)[0], 0) for leg, _ in flight.flown
         ]
-        if composed := flight.bound.composed:
+        if composed := flight.composed:
             memory = max(bound.action.limits.memory for bound in bounds)
             templates.append(self._template(flight.bound, flight.messages[0], memory))
             bounds.append(flight.bound)
