@@ -131,14 +131,14 @@ class Shape:
         if self.wish.seconds:
             source.begun = source.begun if source.collected else now
             source.collected.append(document)
-            self._hold(source, token, len(payload))
+            self._hold(source, token, len(payload), kept=again)
             source.fired = document
             full = len(source.collected) >= self.wish.count
             ready = full or now - source.begun >= self.wish.seconds
         else:
             self._release(source)  # the newer one stands for it
             source.waiting = document
-            self._hold(source, token, len(payload))
+            self._hold(source, token, len(payload), kept=again)
             ready = now - source.fired_at >= self.wish.least
         if ready:
             events += self._fire(source, now)
@@ -186,12 +186,13 @@ class Shape:
         ]
         return min(times, default=None)
 
-    def _hold(self, source: _Source, token: str, size: int) -> None:
+    def _hold(self, source: _Source, token: str, size: int, *, kept: bool) -> None:
+        """`kept`: it is on the shelf already."""
         source.tokens.append(token)
         source.sizes.append(size)
         self.holding += 1
         self.bytes += size
-        if token:
+        if token and not kept:
             self._taken[token] = None
 
     def _release(self, source: _Source) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgewhisk.buffer.shelf import Shelf
@@ -287,8 +287,12 @@ STEP = st.one_of(
 BATCHES = st.sampled_from([{"count": 3, "seconds": 5}, {"count": 1}, {"seconds": 4}])
 
 
+TWICE = [("reading", 1), ("reading", 1), ("full", 0), ("reading", 1), ("crash", 0)]
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.lists(STEP, max_size=30), BATCHES)
+@example(TWICE, {"count": 3, "seconds": 5})  # what was held completes a batch when it is taken up again
 def test_no_reading_that_was_acknowledged_is_lost_or_overtakes_another(
     steps: list[tuple[str, int]], batch: dict[str, Any]
 ) -> None:
