@@ -89,8 +89,9 @@ class Brief:
         self._lanes: Counter[LaneKey] = Counter()  # of what is offered
         self._finishing: set[asyncio.Future[Ran]] = set()
         self._unsettled = 0  # events that have begun and are not on disk
+        self._aloft = 0  # of those, the ones whose flight has not landed
         self._landing = asyncio.Event()  # set whenever something landed
-        self._landings = Landings(runner, store, clock, window, self._recorded)
+        self.landings = Landings(runner, store, clock, window, self._recorded)
         self.flying = 0  # events that wait here, or whose last part is under way
 
     # -- calls that somebody waits for -----------------------------------------------------------
@@ -167,8 +168,7 @@ class Brief:
         """Run events that nobody is before: one reading alone has a short way."""
         flight = self._runner.flight(events.bound, steps, events.messages)
         if not self._hurry(flight):
-            self._hands.take_events(events)
-            self._lands(len(events.messages))
+            self._hand_over(events)
             return
         waiting, accepted = Waiting([], []), events.accepted
         ran = len(flight.messages)
@@ -177,7 +177,7 @@ class Brief:
             if waiting.messages:
                 waiting.accepted.append(accepted)
                 accepted.pending += 1
-                self._unsettled += len(waiting.messages)
+                self._begin(waiting)
             if ran == len(events.messages):
                 accepted.settle()
         if ran < len(events.messages):
@@ -191,7 +191,7 @@ class Brief:
         try:
             async with asyncio.timeout(seconds):
                 while self.flying:
-                    self._landings.flush()
+                    self.landings.flush()
                     self._landing.clear()
                     await self._landing.wait()
         except TimeoutError:
@@ -217,8 +217,11 @@ class Brief:
         self._offered = deque(events for events in self._offered if events.lane != lane)
         del self._lanes[lane]
         for events in given:
-            self._hands.take_events(events)
-            self._lands(len(events.messages))
+            self._hand_over(events)
+
+    def _hand_over(self, events: Offered) -> None:
+        self._hands.take_events(events)
+        self._lands(len(events.messages))
 
     def _leave(self, left: int) -> Waiting:
         """Take the first messages out of what is offered; who waits for them."""
@@ -242,8 +245,13 @@ class Brief:
                 self._lanes[events.lane] -= 1
                 if not self._lanes[events.lane]:
                     del self._lanes[events.lane]
-        self._unsettled += len(waiting.messages)
+        self._begin(waiting)
         return waiting
+
+    def _begin(self, waiting: Waiting) -> None:
+        """Events are under way for which somebody waits."""
+        self._unsettled += len(waiting.messages)
+        self._aloft += len(waiting.messages)
 
     def _hurry(self, flight: Flight) -> bool:
         """Take a flight to its end, or to its last leg if that is the gateway's own; false if it failed."""
@@ -321,12 +329,14 @@ class Brief:
         except Exception:  # noqa: BLE001 - supervisor: events outlive a fault in our own code
             _log.exception("%s failed", flight.bound.action.name)
             records = self._runner.failed(flight.messages)
-            self._landings.write(records, None, len(flight.messages), [waiting], urgent=True)
+            self._aloft -= len(waiting.messages)
+            self.landings.write(records, None, len(flight.messages), [waiting], urgent=True)
         else:
             self._record(flight, waiting)
 
     def _journal(self, waiting: Waiting) -> None:
         if waiting.messages:
+            self._aloft -= len(waiting.messages)
             self._store.accept(
                 list(waiting.messages), self._told(self._journalled, waiting.give_up()), urgent=False
             )
@@ -336,15 +346,17 @@ class Brief:
         self._go_on()
 
     def _record(self, flight: Flight, waiting: Waiting) -> None:
-        """Write down what came of a flight; in a hurry if more wait for that."""
-        hurry = self._unsettled >= EARLY
+        """Write down what came of a flight; in a hurry if more may begin then.
+
+        Not while what is still aloft keeps them from that: it comes down soon, and shares the commit.
+        """
+        self._aloft -= len(waiting.messages)
+        hurry = self._aloft < EARLY <= self._unsettled
         if flight.smooth:
-            self._landings.add(flight, waiting, hurry=hurry)
+            self.landings.add(flight, waiting, hurry=hurry)
             return
-        self._landings.flush()  # what came before it stands before it
-        self._landings.write(
-            self._runner.records(flight), None, len(flight.messages), [waiting], urgent=hurry
-        )
+        self.landings.flush()  # what came before it stands before it
+        self.landings.write(self._runner.records(flight), None, len(flight.messages), [waiting], urgent=hurry)
 
     def _recorded(self, count: int, waiting: Sequence[Waiting], error: StorageError | None) -> None:
         self._lands(count)

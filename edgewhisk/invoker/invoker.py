@@ -243,6 +243,7 @@ class Invoker:
         again: bool = False,
         suspect: bool = False,
     ) -> None:
+        self._brief.landings.flush()  # what workers write stands behind what the loop has run
         now = self._clock.monotonic()
         with self._lock:
             for message in messages:

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgewhisk.buffer.activations import Activations
 from edgewhisk.clock import SystemClock
+from edgewhisk.entity.names import parse_name
 from edgewhisk.settings import Buffer
 from edgewhisk.spi import Committed
 from tests.stages import Native, Stages, event, stages, until
@@ -199,7 +200,7 @@ def test_readings_that_come_one_by_one_are_written_down_together(tmp_path: Path)
     async def course(made: Stages) -> None:
         await made.make()
         await warm(made)
-        made.invoker._brief._landings._window = 0.1
+        made.invoker._brief.landings._window = 0.1
         begun = made.store.stats().commits
         accepted = []
         for number in range(60, 66):
@@ -221,6 +222,7 @@ def test_what_prints_and_what_does_not_keep_their_order(tmp_path: Path) -> None:
         await made.make("function main(p) { if (p.n % 5 == 3) console.log('it is', p.n); return {n: p.n} }")
         await warm(made)
         await asyncio.gather(*(made.controller([event(number)]) for number in range(60, 200)))
+        await until(lambda: len(made.recorded()) == 200)
         assert made.numbers() == list(range(200))
         for record in made.recorded():
             n = record["response"]["result"]["n"]
@@ -235,7 +237,7 @@ def test_waiting_records_are_written_when_the_gateway_stops(tmp_path: Path) -> N
     async def course(made: Stages) -> None:
         await made.make()
         await warm(made)
-        made.invoker._brief._landings._window = 60  # seconds that they would wait for company
+        made.invoker._brief.landings._window = 60  # seconds that they would wait for company
         made.controller([event(60, durable=False)])
         assert await made.invoker.drain(20)
         assert made.numbers() == list(range(61))
@@ -247,11 +249,36 @@ def test_large_results_are_written_one_by_one(tmp_path: Path) -> None:
     async def course(made: Stages) -> None:
         await made.make("function main(p) { return {n: p.n, text: 'x'.repeat(p.size || 0)} }")
         await warm(made)
-        made.invoker._brief._landings._window = 60
+        made.invoker._brief.landings._window = 60
         payloads = [b'{"n":%d,"size":300000}' % number for number in range(60, 63)]
         async with asyncio.timeout(20):
             await asyncio.gather(*(made.controller([event(0)._replace(payload=one)]) for one in payloads))
         await until(lambda: made.numbers() == list(range(63)))
         assert [len(record["response"]["result"]["text"]) for record in made.recorded()[60:]] == [300_000] * 3
+
+    play(tmp_path, course)
+
+
+def test_what_workers_take_over_is_written_behind_what_has_landed(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        await made.make(SLOW_AT_TIMES)
+        await warm(made)
+        made.invoker._brief.landings._window = 60
+        made.controller([event(60, durable=False)])
+        made.controller([event(61, durable=False)._replace(payload=b'{"n":61,"slow":true}')])
+        await until(lambda: made.numbers() == list(range(62)))
+
+    play(tmp_path, course)
+
+
+def test_what_goes_to_workers_at_once_is_written_behind_what_has_landed(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        await made.make()
+        await warm(made)
+        made.invoker._brief.landings._window = 60
+        made.controller([event(60, durable=False)])
+        made.runner.pace.ran(parse_name("/guest/a", "_"), 1, 1.0)  # it is not brief any more
+        made.controller([event(61, durable=False)])
+        await until(lambda: made.numbers() == list(range(62)))
 
     play(tmp_path, course)
