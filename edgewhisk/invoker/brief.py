@@ -154,37 +154,11 @@ class Brief:
 
         An event and its record share one write: its source delivers it again if that never happens.
         """
-        self.flying += len(events.messages)
-        alone = not self._offered and self._unsettled < EARLY
-        if alone and steps is not None and len(events.messages) <= self._most(steps):
-            self._run_now(events, steps)
-            return
         self._offered.append(events)
         self._lanes[events.lane] += 1
+        self.flying += len(events.messages)
         if len(self._offered) == 1:
-            self._go_on()
-
-    def _run_now(self, events: Offered, steps: Sequence[Bound]) -> None:
-        """Run events that nobody is before: one reading alone has a short way."""
-        flight = self._runner.flight(events.bound, steps, events.messages)
-        if not self._hurry(flight):
-            self._hand_over(events)
-            return
-        waiting, accepted = Waiting([], []), events.accepted
-        ran = len(flight.messages)
-        if accepted is not None:
-            waiting.messages.extend(message for message in flight.messages if message.durable)
-            if waiting.messages:
-                waiting.accepted.append(accepted)
-                accepted.pending += 1
-                self._begin(waiting)
-            if ran == len(events.messages):
-                accepted.settle()
-        if ran < len(events.messages):
-            self._offered.append(events._replace(messages=events.messages[ran:]))
-            self._lanes[events.lane] += 1
-            self._loop.call_soon(self._go_on)
-        self._land(flight, waiting)
+            self._go_on(steps)
 
     async def drain(self, seconds: float) -> bool:
         """Wait until nothing waits here or is under way; false if it took longer than `seconds`."""
@@ -198,14 +172,14 @@ class Brief:
             return False
         return True
 
-    def _go_on(self) -> None:
-        """Run what was offered, as far as time and the disk allow."""
+    def _go_on(self, steps: Sequence[Bound] | None = None) -> None:
+        """Run what was offered, as far as time and the disk allow; `steps` of the first if known."""
         end = self._clock.monotonic() + HURRY / 1000
         while self._offered and self._unsettled < EARLY:
             if self._clock.monotonic() > end:
                 self._loop.call_soon(self._go_on)
                 return
-            flight = self._prepare(self._offered[0])
+            flight, steps = self._prepare(self._offered[0], steps), None
             if flight is None or not self._hurry(flight):
                 self._give_back(self._offered[0].lane)
             else:
@@ -217,11 +191,8 @@ class Brief:
         self._offered = deque(events for events in self._offered if events.lane != lane)
         del self._lanes[lane]
         for events in given:
-            self._hand_over(events)
-
-    def _hand_over(self, events: Offered) -> None:
-        self._hands.take_events(events)
-        self._lands(len(events.messages))
+            self._hands.take_events(events)
+            self._lands(len(events.messages))
 
     def _leave(self, left: int) -> Waiting:
         """Take the first messages out of what is offered; who waits for them."""
@@ -245,13 +216,9 @@ class Brief:
                 self._lanes[events.lane] -= 1
                 if not self._lanes[events.lane]:
                     del self._lanes[events.lane]
-        self._begin(waiting)
-        return waiting
-
-    def _begin(self, waiting: Waiting) -> None:
-        """Events are under way for which somebody waits."""
         self._unsettled += len(waiting.messages)
         self._aloft += len(waiting.messages)
+        return waiting
 
     def _hurry(self, flight: Flight) -> bool:
         """Take a flight to its end, or to its last leg if that is the gateway's own; false if it failed."""
@@ -263,7 +230,7 @@ class Brief:
             return False
         return True
 
-    def _prepare(self, first: Offered) -> Flight | None:
+    def _prepare(self, first: Offered, steps: Sequence[Bound] | None) -> Flight | None:
         """The flight of as many events of a lane as may be run together; None if there are none."""
         bound = first.bound
         messages: list[ActivationMessage] = []
@@ -271,7 +238,7 @@ class Brief:
             if events.lane != first.lane or events.bound is not bound or len(messages) >= EARLY:
                 break
             messages += events.messages[: EARLY - len(messages)]
-        steps = self._steps(bound, messages[0].namespace)
+        steps = steps or self._steps(bound, messages[0].namespace)
         if steps is None:
             return None
         return self._runner.flight(bound, steps, messages[: self._most(steps)])

@@ -63,10 +63,9 @@ class Flight:
         self.leg = self._next(range(len(messages)), [message.payload for message in messages])
 
     @property
-    def smooth(self) -> Sequence[Smooth] | None:
-        """What each leg gave if all runs so far succeeded and printed nothing; else None."""
-        runs = [ran for _, ran in self.flown if isinstance(ran, Smooth)]
-        return runs if len(runs) == len(self.flown) else None
+    def smooth(self) -> bool:
+        """Whether all runs so far succeeded and printed nothing."""
+        return all(isinstance(ran, Smooth) for _, ran in self.flown)
 
     @property
     def size(self) -> int:

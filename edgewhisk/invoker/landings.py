@@ -20,6 +20,7 @@ from edgewhisk.errors import StorageError
 from edgewhisk.invoker.acceptance import Waiting
 from edgewhisk.invoker.flight import Flight
 from edgewhisk.invoker.runner import Runner
+from edgewhisk.invoker.way import Way
 from edgewhisk.spi import ActivationStore, Clock
 
 _log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Landings:
         self._window = window
         self._wrote = wrote
         self._loop = asyncio.get_running_loop()
-        self._landed: dict[object, list[Landed]] = {}  # by way
+        self._landed: dict[Way, list[Landed]] = {}
         self._timing = Timing()  # how the clock stood when they landed
         self._count = self._waited = 0  # events that landed, and those whose source waits
         self._bytes = 0  # of their results
@@ -76,20 +77,20 @@ class Landings:
             self._timer.cancel()
             self._timer = None
         landed, self._landed = self._landed, {}
+        small = self._bytes < LARGE
         self._count = self._waited = self._bytes = 0
         left = len(landed)
-        for group in landed.values():
+        for way, group in landed.items():
             left -= 1
             flights, waiting = [flight for flight, _ in group], [one for _, one in group]
-            records, sheaf = self._told(flights)
+            records, sheaf = self._told(way, flights, small=small)
             count = sum(len(flight.messages) for flight in flights)
             self.write(records, sheaf, count, waiting, urgent=not left)
 
-    def _told(self, flights: Sequence[Flight]) -> tuple[list[Record], Sheaf | None]:
-        """What is written of flights that took the same way."""
+    def _told(self, way: Way, flights: Sequence[Flight], *, small: bool) -> tuple[list[Record], Sheaf | None]:
+        """What is written of flights that took a way: one sheaf, if it is a `small` one."""
         try:
-            small = sum(flight.size for flight in flights) < LARGE
-            sheaf = self._runner.sheaf(flights, self._timing) if small else None
+            sheaf = self._runner.sheaf(way, flights, self._timing) if small else None
             if sheaf is not None:
                 return [], sheaf
             return [record for flight in flights for record in self._runner.records(flight)], None

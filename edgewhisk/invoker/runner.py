@@ -173,12 +173,11 @@ class Runner:
         """What flights like this one, which has ended, have in common."""
         return self._ways.of(flight)
 
-    def sheaf(self, flights: Sequence[Flight], timing: Timing) -> Sheaf | None:
-        """The records of smooth flights that took the same way; None if they have to be written one by one.
+    def sheaf(self, way: Way, flights: Sequence[Flight], timing: Timing) -> Sheaf | None:
+        """The records of smooth flights that took a way; None if they have to be written one by one.
 
         `timing` is how the clock stood when they ended.
         """
-        way = self.way(flights[0])
         found = way.sheaf(flights, timing)
         if found is not None:
             self._count_all(way, flights)
