@@ -43,7 +43,7 @@ class Doors:
     def __init__(self, operations: dict[str, Perform], settle: Callable[[Action], None]) -> None:
         """`operations` by name ("state.get"); `settle` makes state durable."""
         self.operations = operations
-        self._settle = settle
+        self.settle = settle  # see `spi.Capabilities`
         self._lock = threading.Lock()
         self._grants: OrderedDict[object, Grants] = OrderedDict()
         self.refused = 0
@@ -60,10 +60,6 @@ class Doors:
             return Answer(orjson.dumps({"error": text}), text)
         except EdgeWhiskError as error:
             return Answer(orjson.dumps({"error": error.message}))
-
-    def settle(self, action: Action) -> None:
-        """See `spi.Capabilities`."""
-        self._settle(action)
 
     def _read(self, asker: Asker, request: bytes) -> Request:
         if len(request) > LARGEST_REQUEST:

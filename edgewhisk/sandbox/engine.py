@@ -57,9 +57,9 @@ class Engine:
         self.wasmtime = wasmtime.Engine(config)
         self._cache = cache
         self._calls = threading.Condition(threading.Lock())
-        self._running = 0
+        self._running = 0  # calls that are not patient
         self._idle_since = self._exact_since = 0.0
-        self._exact = 0  # calls that are not patient
+        self._hurries = False  # whether a patient call runs
         self._asleep = self._dozing = False
         self._last = 0.0  # monotonic seconds up to which epochs were counted
         self._closing = False
@@ -120,12 +120,17 @@ class Engine:
         """Let epochs pass until `end`.
 
         A `patient` call may be stopped some 50 ms late: a brief action that hangs does that once. Sensors
-        that keep one busy would else have the ticker wake 125 times a second for nothing.
+        that keep one busy would else have the ticker wake 125 times a second for nothing. Such calls come
+        from one thread, the event loop's, and while the ticker is about they take no lock: the ticker looks
+        for one once more after it said that it sleeps.
         """
+        if patient:
+            self._hurries = True
+            if self._ticker is not None and not self._asleep:
+                return
         with self._calls:
-            self._running += 1
             if not patient:
-                self._exact += 1
+                self._running += 1
             if self._ticker is None or self._asleep:
                 self._last = time.monotonic()
             if self._ticker is None:
@@ -136,12 +141,13 @@ class Engine:
 
     def end(self, *, patient: bool = False) -> None:
         """One call less."""
+        if patient:
+            self._idle_since = time.monotonic()
+            self._hurries = False
+            return
         with self._calls:
             self._running -= 1
-            self._idle_since = time.monotonic()
-            if not patient:
-                self._exact -= 1
-                self._exact_since = self._idle_since
+            self._idle_since = self._exact_since = time.monotonic()
 
     def close(self) -> None:
         """End the ticker."""
@@ -162,16 +168,20 @@ class Engine:
     def _rest(self) -> None:
         """Wait for the next epoch, or while there is no need of one."""
         with self._calls:
-            if not self._running and time.monotonic() - self._idle_since > _LINGER:
+            if not self._wanted and time.monotonic() - self._idle_since > _LINGER:
                 self._asleep = True
-                self._calls.wait_for(lambda: self._running or self._closing)
+                self._calls.wait_for(lambda: self._wanted or self._closing)
                 self._asleep = False
-            if not self._exact and time.monotonic() - self._exact_since > _LINGER:
+            if not self._running and time.monotonic() - self._exact_since > _LINGER:
                 self._dozing = True
-                self._calls.wait_for(lambda: self._exact or self._closing, _DOZE)
+                self._calls.wait_for(lambda: self._running or self._closing, _DOZE)
                 self._dozing = False
                 return
         time.sleep(TICK)
+
+    @property
+    def _wanted(self) -> bool:
+        return self._hurries or self._running > 0
 
     def _key(self, wasm: bytes) -> str:
         parts = (VERSION, self._settings, platform.machine(), hashlib.sha256(wasm).hexdigest())

@@ -25,7 +25,7 @@ from edgewhisk.sandbox.image import Image, Images
 from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
 from edgewhisk.sandbox.slot import Parts, Slot, Trap
-from edgewhisk.spi import Asker, Capabilities, Clock
+from edgewhisk.spi import Answer, Asker, Capabilities, Clock
 
 _MEGABYTE: Final = 1 << 20
 
@@ -128,8 +128,11 @@ class Guests:
 
     def _serving(self, slot: Slot, action: Action, context: Mapping[str, str]) -> Serving:
         until = time.monotonic() + action.limits.timeout / 1000
-        asker = Asker(action, context.get("namespace", ""), until)
-        return Serving(until, slot.view, partial(self._capabilities.ask, asker))
+        return Serving(until, slot.view, partial(self._ask, action, context.get("namespace", ""), until))
+
+    def _ask(self, action: Action, namespace: str, until: float, request: bytes) -> Answer:
+        """Who asks is put together when somebody does: few actions ever ask."""
+        return self._capabilities.ask(Asker(action, namespace, until), request)
 
     def _image(self, slot: Slot, action: Action, context: Mapping[str, str]) -> Image:
         """The action's image; loads it in `slot` when it is not kept."""

@@ -86,6 +86,7 @@ class Slot:
         )  # bytes of the driver's memory that are known to be there
         self._reply_at = 0
         self._table = 0
+        self._ended = abi.Done(0, 0, 0)  # how far the last batch came
         self.blank = self._image = parts.blank or self._first(parts)
         self._share(parts.file)
         self._place(self.blank, 0, self.blank.high)
@@ -141,26 +142,27 @@ class Slot:
         self._reserve(out)
         self._view[table:out] = data
         serving.done, serving.wrote = self._count_done, self._mark
-        parts = self._parts
-        parts.engine.begin(patient=serving.patient)
-        parts.calls.enter(serving)
+        engine, calls = self._parts.engine, self._parts.calls
+        engine.begin(patient=serving.patient)
+        calls.enter(serving)
         try:
-            self._set_deadline(serving)
-            self._batch(len(given.arguments), table, out, _OUTPUT, largest, self._image.pages + _SLACK)
+            self._deadline.set(engine.epochs(serving.until))
+            self._batch.wide(len(given.arguments), table, out, _OUTPUT, largest, self._image.pages + _SLACK)
         finally:
-            parts.calls.leave()
-            parts.engine.end(patient=serving.patient)
+            calls.leave()
+            engine.end(patient=serving.patient)
+            self._ended = abi.done(self._view, table)
 
     def smooth(self, count: int, largest: int) -> list[bytes] | None:
         """The results if all `count` calls went well and printed nothing."""
-        done, table = self._done(), self._table
+        done, table = self._ended, self._table
         if done.calls != count:
             return None
         return abi.smooth(bytes(self._view[table : done.end]), table, count, largest)
 
     def finished(self, largest: int) -> list[abi.Reply]:
         """Replies of the calls that were done, also after a trap."""
-        done, table = self._done(), self._table
+        done, table = self._ended, self._table
         if not done.calls:
             return []
         return abi.replies(bytes(self._view[table : done.end]), table, done.calls, largest)
@@ -175,7 +177,7 @@ class Slot:
     @property
     def grown(self) -> bool:
         """Whether the last run left the memory so much larger that the slot should be dropped."""
-        return self._done().pages > self._image.pages + _SLACK
+        return self._ended.pages > self._image.pages + _SLACK
 
     def memory(self) -> bytes:
         """The guest's whole memory, for the tests of isolation."""
@@ -204,11 +206,8 @@ class Slot:
     def _functions(self, exports: Any, *names: str) -> list[Function]:
         return [Function(self._store, exports[name]) for name in names]
 
-    def _done(self) -> abi.Done:
-        return abi.done(self._view[self._table : self._table + abi.ROW])
-
     def _count_done(self) -> int:
-        return self._done().calls
+        return abi.done(self._view, self._table).calls
 
     def _mark(self, at: int, size: int) -> None:
         """The host wrote into the guest's memory: that must be undone like the guest's own writes."""
