@@ -6,13 +6,13 @@ for each active rule, spliced from bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
 from edgewhisk.entity.arguments import over
-from edgewhisk.entity.message import ActivationMessage, TriggerEvent
+from edgewhisk.entity.message import ActivationMessage, TriggerEvent, activation_message
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.trigger import Trigger
 
@@ -59,16 +59,20 @@ def plan(trigger: Trigger, resolve: dict[FullyQualifiedName, tuple[FullyQualifie
     )
 
 
-def messages(plan: Plan, events: Sequence[TriggerEvent], ids: Sequence[str]) -> Iterator[ActivationMessage]:
+def messages(plan: Plan, events: Sequence[TriggerEvent], ids: Sequence[str]) -> list[ActivationMessage]:
     """One message for each action that each of `events` of the trigger starts; `ids`: as many."""
-    given = iter(ids)
+    given, found = iter(ids), []
     parameters, namespace, subject, trigger = plan.parameters, plan.namespace, plan.subject, plan.trigger
     for _, text, at, durable, origin in events:
         payload = over(parameters, text)
         for _, _, action, binding in plan.starts:
-            yield ActivationMessage(
-                next(given), action, namespace, subject, payload, at, trigger, binding, origin, durable
+            own = next(given)
+            found.append(
+                activation_message(
+                    (own, action, namespace, subject, payload, at, trigger, binding, origin, durable, "")
+                )
             )
+    return found
 
 
 def posted(start: Start, activation_id: str) -> dict[str, Any]:

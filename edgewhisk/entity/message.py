@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from typing import Final, NamedTuple
 
 from edgewhisk.entity.names import FullyQualifiedName
@@ -37,6 +38,11 @@ class ActivationMessage(NamedTuple):
     origin: str = ""
     durable: bool = False  # journalled: runs again after a crash until its record is on disk
     cause: str = ""  # activation id of the sequence or composition that this is a part of
+
+
+# Of a tuple of all fields, in a third of the time that the constructors take.
+trigger_event: Final = partial(tuple.__new__, TriggerEvent)
+activation_message: Final = partial(tuple.__new__, ActivationMessage)
 
 
 class Status(StrEnum):

@@ -27,8 +27,8 @@ from edgewhisk.errors import CapabilityError, FeedError
 from edgewhisk.feed.broker import EmbeddedBroker
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.mqtt_connection import MqttLink
-from edgewhisk.feed.mqtt_packets import Message
-from edgewhisk.feed.mqtt_session import Session
+from edgewhisk.feed.mqtt_packets import Delivery, Message
+from edgewhisk.feed.mqtt_session import TOGETHER, Session
 from edgewhisk.feed.rebirth import PATIENCE, Rebirths
 from edgewhisk.links import mqtt_link
 from edgewhisk.settings import Mqtt
@@ -149,6 +149,21 @@ def test_what_comes_again_while_it_is_written_is_acknowledged_when_it_is_on_disk
             await fire.wait_for(lambda seen: sum(b"t/b" in one for one in seen.payloads) == 40)
             once = 1 if disk == "takes" else 2
             assert sum(b"t/a" in one for one in fire.payloads) == 20 * once
+
+    with_mosquitto(tmp_path, play)
+
+
+@needs_mosquitto
+def test_of_a_large_chunk_some_are_acknowledged_before_the_last_is_on_disk(tmp_path: Path) -> None:
+    async def play(port: int) -> None:
+        fire = RecordingFire()
+        async with feed(port, fire) as made:
+            connection = made.session._connection
+            assert connection is not None
+            payloads = [b'{"n":%d}' % number for number in range(3 * TOGETHER + 1)]
+            made.session._take(connection, [Delivery(b"t/a", payload) for payload in payloads])
+            assert [len(call) for call in fire.calls] == [TOGETHER] * 3 + [1]
+            assert [orjson.loads(one)["n"] for one in fire.payloads] == list(range(len(payloads)))
 
     with_mosquitto(tmp_path, play)
 
