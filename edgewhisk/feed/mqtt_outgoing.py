@@ -70,6 +70,11 @@ class Outgoing:
         self._waiting: deque[Sending] = deque()  # not, or not all of them, written
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def flying(self) -> bool:
+        """Whether the broker has still to acknowledge something."""
+        return bool(self._flying)
+
     def publish(self, what: Publication, payloads: Sequence[bytes], told: Told) -> None:
         """Send messages in one write, behind those that wait.
 
