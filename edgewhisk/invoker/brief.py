@@ -88,6 +88,8 @@ class Brief:
         self._offered: deque[Offered] = deque()
         self._lanes: Counter[LaneKey] = Counter()  # of what is offered
         self._finishing: set[asyncio.Future[Ran]] = set()
+        self._prompt: set[asyncio.Future[Ran]] = set()  # of those, what is under way for less than `PROMPT`
+        self._leaving: LaneKey | None = None  # what the workers get as soon as there is nothing in that
         self._unsettled = 0  # events that have begun and are not on disk
         self._aloft = 0  # of those, the ones whose flight has not landed
         self._landing = asyncio.Event()  # set whenever something landed
@@ -176,12 +178,18 @@ class Brief:
         """Run what was offered, as far as time and the disk allow; `steps` of the first if known."""
         end = self._clock.monotonic() + HURRY / 1000
         while self._offered and self._unsettled < EARLY:
+            if self._leaving is not None:
+                if self._prompt:  # its records stand before those of a worker
+                    return
+                self._give_back(self._leaving)
+                self._leaving = None
+                continue
             if self._clock.monotonic() > end:
                 self._loop.call_soon(self._go_on)
                 return
             flight, steps = self._prepare(self._offered[0], steps), None
             if flight is None or not self._hurry(flight):
-                self._give_back(self._offered[0].lane)
+                self._leaving = self._offered[0].lane
             else:
                 self._land(flight, self._leave(len(flight.messages)))
 
@@ -241,11 +249,13 @@ class Brief:
         steps = steps or self._steps(bound, messages[0].namespace)
         if steps is None:
             return None
-        return self._runner.flight(bound, steps, messages[: self._most(steps)])
+        if len(messages) > 1:
+            messages = messages[: self._most(steps)]
+        return self._runner.flight(bound, steps, messages)
 
     def _most(self, steps: Sequence[Bound]) -> int:
         """How many events may be run together."""
-        ours = steps[:-1] if steps[-1].native else steps
+        ours = _ours(steps)
         return min([EARLY, *(self._runner.pace.within(step.action.name) for step in ours)])
 
     def _steps(self, bound: Bound, namespace: str) -> Sequence[Bound] | None:
@@ -256,7 +266,7 @@ class Brief:
         if not self._hands.may_hurry(bound):
             return None
         steps = self._runner.parts(bound, namespace)
-        if steps is None or not all(map(self._runner.brief, steps[:-1] if steps[-1].native else steps)):
+        if steps is None or not all(map(self._runner.brief, _ours(steps))):
             return None
         return steps
 
@@ -269,14 +279,17 @@ class Brief:
         if running.done():
             self._finish(flight, waiting, running)
             return
-        # If it takes its time, the events are journalled meanwhile.
-        early = self._loop.call_later(PROMPT, self._journal, waiting)
+        early = self._loop.call_later(PROMPT, self._late, running, waiting)
         self._finishing.add(running)
+        self._prompt.add(running)
 
         def finish(running: asyncio.Future[Ran]) -> None:
             self._finishing.discard(running)
+            self._prompt.discard(running)
             early.cancel()
             self._finish(flight, waiting, running)
+            if self._leaving is not None:
+                self._go_on()
 
         running.add_done_callback(finish)
 
@@ -301,12 +314,16 @@ class Brief:
         else:
             self._record(flight, waiting)
 
-    def _journal(self, waiting: Waiting) -> None:
+    def _late(self, running: asyncio.Future[Ran], waiting: Waiting) -> None:
+        """A last leg takes its time: the events are journalled meanwhile."""
+        self._prompt.discard(running)
         if waiting.messages:
             self._aloft -= len(waiting.messages)
             self._store.accept(
                 list(waiting.messages), self._told(self._journalled, waiting.give_up()), urgent=False
             )
+        if self._leaving is not None:
+            self._go_on()
 
     def _journalled(self, waiting: Waiting, error: StorageError | None) -> None:
         self._settle(waiting, error)
@@ -351,6 +368,11 @@ class Brief:
                 self._loop.call_soon_threadsafe(partial(callback, *arguments, error))
 
         return done
+
+
+def _ours(steps: Sequence[Bound]) -> Sequence[Bound]:
+    """Those that a sandbox runs."""
+    return steps[:-1] if steps[-1].native else steps
 
 
 def deliver(waited: Sequence[tuple[Waiter, Record]], error: StorageError | None) -> None:

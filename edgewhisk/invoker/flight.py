@@ -36,7 +36,20 @@ class Ended(NamedTuple):
 class Flight:
     """A batch. Run `leg` and `land` what came of it, until there is none any more."""
 
-    __slots__ = ("_ids", "_now", "_parts", "begun", "bound", "composed", "ended", "flown", "leg", "messages")
+    __slots__ = (
+        "_ids",
+        "_now",
+        "_parts",
+        "begun",
+        "bound",
+        "composed",
+        "ended",
+        "flown",
+        "leg",
+        "messages",
+        "size",
+        "smooth",
+    )
 
     def __init__(
         self,
@@ -50,6 +63,8 @@ class Flight:
         self.bound = bound
         self.messages = messages
         self.flown: list[tuple[Leg, Ran]] = []
+        self.smooth = True  # whether all runs so far succeeded and printed nothing
+        self.size = 0  # bytes of all results so far of a smooth one
         self.begun = self.ended = now()
         self._parts = parts
         self._now = now
@@ -62,16 +77,6 @@ class Flight:
             self._ids = [message.activation_id for message in messages]
         self.leg = self._next(range(len(messages)), [message.payload for message in messages])
 
-    @property
-    def smooth(self) -> bool:
-        """Whether all runs so far succeeded and printed nothing."""
-        return all(isinstance(ran, Smooth) for _, ran in self.flown)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all results of smooth legs."""
-        return sum(sum(map(len, ran.results)) for _, ran in self.flown if isinstance(ran, Smooth))
-
     def land(self, ran: Ran) -> bool:
         """`leg` was run; on to the next one, if there is one.
 
@@ -82,12 +87,16 @@ class Flight:
         leg = self.leg
         if leg is None:
             return False
-        if not isinstance(ran, Smooth) and len(ran) < len(leg.ids):
-            if self.composed or not ran:
-                return False
-            run = slice(len(ran))
-            self.messages = self.messages[run]
-            leg = Leg(leg.bound, leg.places[run], leg.ids[run], leg.payloads[run])
+        if isinstance(ran, Smooth):
+            self.size += sum(map(len, ran.results))
+        else:
+            self.smooth = False
+            if len(ran) < len(leg.ids):
+                if self.composed or not ran:
+                    return False
+                run = slice(len(ran))
+                self.messages = self.messages[run]
+                leg = Leg(leg.bound, leg.places[run], leg.ids[run], leg.payloads[run])
         self.flown.append((leg, ran))
         self.leg = None
         if self.composed:

@@ -67,8 +67,9 @@ class Guard:
         Not if it must not come again, if its circuit is open, or if it may have killed the gateway: such
         an event would come again for ever, and nobody could tell which it is.
         """
-        if bound.once or self._clock.monotonic() < self._careful:
+        if bound.once or (self._careful and self._clock.monotonic() < self._careful):
             return False
+        self._careful = 0.0
         if not self._breaker.tripped:
             return True
         with self._lock:

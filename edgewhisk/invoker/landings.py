@@ -25,7 +25,9 @@ from edgewhisk.spi import ActivationStore, Clock
 
 _log = logging.getLogger(__name__)
 
-LONELY: Final = 3  # times the window that events wait whose source does not
+LONELY: Final = 5  # times the window that events wait whose source does not
+BUSY: Final = 4  # events that landed in the last window, and more: then it is worth to wait for twice as long
+COMPANY: Final = 20  # events that need not wait longer than the window: brokers send so many ahead, and stop
 MOST: Final = 512  # events that wait, at most
 LARGE: Final = 256 << 10  # bytes of results that wait, at most; and of a sheaf, which is read as a whole
 
@@ -50,6 +52,8 @@ class Landings:
         self._timing = Timing()  # how the clock stood when they landed
         self._count = self._waited = 0  # events that landed, and those whose source waits
         self._bytes = 0  # of their results
+        self._since = 0  # ms since the epoch when the first of them began
+        self._busy = False
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, flight: Flight, waiting: Waiting, *, hurry: bool) -> None:
@@ -58,8 +62,18 @@ class Landings:
         if timing is not self._timing:
             self.flush()
             self._timing = timing
-        self._landed.setdefault(self._runner.way(flight), []).append((flight, waiting))
+        try:
+            way = self._runner.way(flight)
+        except Exception:  # noqa: BLE001 - supervisor: events outlive a fault in our own code
+            _log.exception("a run of %s could not be written down", flight.bound.action.name)
+            self.flush()
+            records = self._runner.failed(flight.messages)
+            self.write(records, None, len(flight.messages), [waiting], urgent=True)
+            return
+        self._landed.setdefault(way, []).append((flight, waiting))
         waited = self._waited > 0
+        if not self._count:
+            self._since = flight.begun
         self._count += len(flight.messages)
         self._waited += len(waiting.messages)
         self._bytes += flight.size
@@ -70,6 +84,8 @@ class Landings:
         elif self._waited and not waited:  # a broker may send nothing more before it is told
             self._timer.cancel()
             self._plan()
+        elif self._waited >= COMPANY and flight.begun - self._since >= self._window * 1000:
+            self.flush()
 
     def flush(self) -> None:
         """Write down what has landed."""
@@ -77,7 +93,7 @@ class Landings:
             self._timer.cancel()
             self._timer = None
         landed, self._landed = self._landed, {}
-        small = self._bytes < LARGE
+        small, self._busy = self._bytes < LARGE, self._waited >= BUSY
         self._count = self._waited = self._bytes = 0
         left = len(landed)
         for way, group in landed.items():
@@ -99,8 +115,10 @@ class Landings:
             return self._runner.failed([one for flight in flights for one in flight.messages]), None
 
     def _plan(self) -> None:
-        """Look again when those that wait have waited long enough."""
-        self._timer = self._loop.call_later(self._window * (1 if self._waited else LONELY), self.flush)
+        """Look again when those that wait have waited long enough; since they began, for their source."""
+        times = LONELY if not self._waited else 2 if self._busy else 1
+        passed = (self._clock.now() - self._since) / 1000 if self._waited else 0.0
+        self._timer = self._loop.call_later(max(0.0, self._window * times - passed), self.flush)
 
     def write(
         self,

@@ -13,7 +13,8 @@ from typing import Final
 from edgewhisk.entity.names import FullyQualifiedName
 
 BUDGET: Final = 0.005  # seconds that a batch should take
-BRIEF: Final = 0.0004  # seconds
+BRIEF: Final = 0.0004  # seconds that it takes to hand a run to another thread
+QUICK: Final = 0.002  # seconds that the event loop has for a run when it has nothing better to do
 LARGEST: Final = 64  # runs in a batch
 _REMEMBERED: Final = 1024  # actions
 _WEIGHT: Final = 0.2  # of the newest batch in the running mean
@@ -44,6 +45,11 @@ class Pace:
         mean = self._means.get(action)
         return mean is not None and mean <= BRIEF
 
+    def quick(self, action: FullyQualifiedName) -> bool:
+        """Whether a run of `action` is one that may be run on the event loop at leisure."""
+        mean = self._means.get(action)
+        return mean is not None and mean <= QUICK
+
     def ran(self, action: FullyQualifiedName, count: int, seconds: float) -> None:
         """Learn that `count` runs took `seconds`. Slow ones count at once, quick ones by and by.
 
@@ -51,7 +57,7 @@ class Pace:
         """
         took = seconds / count
         mean = self._means.get(action, took)
-        if BUDGET > took > BRIEF >= mean and action not in self._doubted:
+        if BUDGET > took > QUICK >= mean and action not in self._doubted:
             self._doubted.add(action)
             return
         self._doubted.discard(action)

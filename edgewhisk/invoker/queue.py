@@ -13,7 +13,7 @@ calls that hang must leave room for the others. So must all of a namespace, and 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from edgewhisk.entity.delivery import Priority
@@ -325,8 +325,10 @@ class Queue(Generic[Waiter]):
         return None
 
 
-def by_lane(messages: Sequence[ActivationMessage]) -> dict[LaneKey, list[ActivationMessage]]:
+def by_lane(messages: Sequence[ActivationMessage]) -> Mapping[LaneKey, Sequence[ActivationMessage]]:
     """Messages by their lanes; those of one trigger come in a row and share the objects that tell."""
+    if len(messages) == 1:
+        return {lane_of(messages[0]): messages}
     lanes: dict[LaneKey, list[ActivationMessage]] = {}
     last: ActivationMessage | None = None
     for message in messages:

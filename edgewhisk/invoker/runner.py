@@ -24,7 +24,8 @@ from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.composition import Composition, Finished, Machine, Step
 from edgewhisk.invoker.flight import Flight, Leg, inside_messages
-from edgewhisk.invoker.pace import Pace
+from edgewhisk.invoker.leisure import Leisure
+from edgewhisk.invoker.pace import BRIEF, Pace
 from edgewhisk.invoker.tally import Tally
 from edgewhisk.invoker.way import Way, Ways
 from edgewhisk.spi import ActivationStore, Clock, Sandbox
@@ -61,6 +62,7 @@ class Runner:
         self.api_host = ""  # what actions get as __OW_API_HOST
         self.tally = Tally()
         self.pace = Pace()
+        self._leisure = Leisure()
         self._sandbox = sandbox
         self._store = store
         self._clock = clock
@@ -73,7 +75,7 @@ class Runner:
         self._quick: dict[tuple[str, str, int], Action] = {}
         self._loaded: dict[FullyQualifiedName, tuple[str, str, int]] = {}  # revision a worker last ran
         self._parts: dict[tuple[FullyQualifiedName, str, str], tuple[Bound, tuple[Bound, ...] | None]] = {}
-        self._ways = Ways(self._template)
+        self.way = Ways(self._template).of  # what flights like one that has ended have in common
         self._contexts: dict[tuple[tuple[str, str, int], str], dict[str, str]] = {}
         self._compiled = threading.Condition()
 
@@ -115,7 +117,7 @@ class Runner:
         return parts
 
     def brief(self, bound: Bound) -> bool:
-        """Whether a run takes no longer than to hand it over, and may be begun twice.
+        """Whether the event loop runs it sooner than it could hand it over, and it may be begun twice.
 
         Only what a worker has run before: code that is new may take long to load.
         """
@@ -124,9 +126,12 @@ class Runner:
             bound.pure
             and not bound.composed
             and self._loaded.get(action.name) == action.revision
-            and self.pace.brief(action.name)
+            and (self.pace.brief(action.name) or self._has_leisure_for(action))
             and self.ready(bound)
         )
+
+    def _has_leisure_for(self, action: Action) -> bool:
+        return self.pace.quick(action.name) and self._leisure.has(self._clock.monotonic())
 
     def flight(self, bound: Bound, parts: Sequence[Bound], messages: Sequence[ActivationMessage]) -> Flight:
         """Begin an action (its only part) or a sequence."""
@@ -140,8 +145,11 @@ class Runner:
         hurried = self._hurried(leg.bound.action, milliseconds)
         started = self._clock.monotonic()
         ran = self._sandbox.run(hurried, self._calls(leg, namespace), hasty=True)
-        count = len(leg.ids) if isinstance(ran, Smooth) else len(ran)
-        self.pace.ran(leg.bound.action.name, count, self._clock.monotonic() - started)
+        ended = self._clock.monotonic()
+        count, took = len(leg.ids) if isinstance(ran, Smooth) else len(ran), ended - started
+        self.pace.ran(leg.bound.action.name, count, took)
+        if took > BRIEF * count:
+            self._leisure.spend(ended, took)
         if isinstance(ran, Smooth) or hurried is leg.bound.action or not ran[-1].timed_out:
             return ran
         return ran[:-1]
@@ -168,10 +176,6 @@ class Runner:
         return [
             unrunnable_record(message, Status.APPLICATION_ERROR, GONE, now, timing) for message in messages
         ]
-
-    def way(self, flight: Flight) -> Way:
-        """What flights like this one, which has ended, have in common."""
-        return self._ways.of(flight)
 
     def sheaf(self, way: Way, flights: Sequence[Flight], timing: Timing) -> Sheaf | None:
         """The records of smooth flights that took a way; None if they have to be written one by one.
