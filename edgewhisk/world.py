@@ -100,12 +100,8 @@ class Deliveries:
     ) -> bool:
         """See `DeliverAlike`."""
         body = like.body
-
-        def settled(failed: Mapping[int, Exception]) -> None:
-            told({at: of_error(error) for at, error in failed.items()})
-
         what = Publication(body["topic"], body["qos"], body["retain"], body["expiry"])
-        return self._mqtt.publish_alike(body["broker"], what, payloads, settled)
+        return self._mqtt.publish_alike(body["broker"], what, payloads, told)
 
     async def _write(self, command: Command) -> None:
         body = command.body

@@ -28,7 +28,7 @@ LONGEST_PAUSE: Final = 30.0
 PATIENCE: Final = 20.0  # seconds for a target to answer
 Found = dict[str, Any] | EdgeWhiskError  # what became of a command
 Deliver = Callable[[Sequence[Command]], Awaitable[Sequence[Found]]]
-Failed = Mapping[int, EdgeWhiskError]  # by position
+Failed = Mapping[int, Exception]  # by position; see `of_error`
 Told = Callable[[Mapping[int, Found]], None]  # what became of those that were not just delivered, by position
 DeliverAlike = Callable[[Command, Sequence[bytes], Callable[[Failed], None]], bool]
 DELIVERED: Final[dict[str, Any]] = {"delivered": True}
@@ -121,7 +121,7 @@ class Outbox:
             return
         kept: list[asyncio.Future[None]] = []
         found = {
-            at: self._became(like._replace(data=payloads[at]), error, kept)
+            at: self._became(like._replace(data=payloads[at]), of_error(error), kept)
             for at, error in sorted(failed.items())
         }
 

@@ -98,6 +98,8 @@ class Controller:
         self._invocations = RateThrottle(limits.invocations_per_minute)
         self._fires = RateThrottle(limits.fires_per_minute)
         self._flying = ConcurrencyThrottle(limits.concurrent_invocations)
+        self.full = invoker.full  # whether feeds must hold back
+        self.on_room = invoker.on_room  # calls back once when feeds may go on
 
     # -- feeds -----------------------------------------------------------------------------------
 
@@ -112,14 +114,6 @@ class Controller:
                 ids = self._clock.activation_ids(len(fired) * len(plan.starts))
                 batch += messages(plan, fired, ids)
         return self._invoker.submit(batch, urgent=False)
-
-    def full(self) -> bool:
-        """Whether feeds must hold back."""
-        return self._invoker.full()
-
-    def on_room(self, resume: Callable[[], None]) -> None:
-        """Call `resume` once when feeds may go on."""
-        self._invoker.on_room(resume)
 
     # -- the API ---------------------------------------------------------------------------------
 

@@ -56,8 +56,10 @@ class Resolver:
 
     def bound(self, where: FullyQualifiedName, binding: str) -> Bound | None:
         """The action at `where` with everything bound to it, or None if it is gone."""
-        known = self._current().bounds
-        key = (where, binding)
+        memory = self._memory
+        if memory.generation != self._entities.generation:
+            memory = self._renewed()
+        known, key = memory.bounds, (where, binding)
         if key not in known:
             known[key] = self._bind(where, binding)
         return known[key]
@@ -80,7 +82,10 @@ class Resolver:
 
     def plan(self, trigger: FullyQualifiedName) -> Plan | None:
         """What firing `trigger` starts; None if there is no such trigger."""
-        known = self._current().plans
+        memory = self._memory
+        if memory.generation != self._entities.generation:
+            memory = self._renewed()
+        known = memory.plans
         if trigger not in known:
             found = self._entities.triggers.find(trigger)
             targets = (
@@ -143,6 +148,8 @@ class Resolver:
         more, never into the new one.
         """
         memory = self._memory
-        if memory.generation != self._entities.generation:
-            memory = self._memory = _Memory(self._entities.generation, {}, {}, {}, {}, {})
+        return memory if memory.generation == self._entities.generation else self._renewed()
+
+    def _renewed(self) -> _Memory:
+        memory = self._memory = _Memory(self._entities.generation, {}, {}, {}, {}, {})
         return memory

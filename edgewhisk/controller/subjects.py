@@ -166,7 +166,8 @@ class Subjects:
 
     def find(self, namespace: str) -> Identity | None:
         """The same, or None."""
-        self._look()
+        if self._clock.monotonic() - self._looked >= _FRESH:
+            self._look()
         return self._by_name.get(namespace)
 
     def _look(self) -> None:

@@ -5,7 +5,9 @@ No task, no callback and no timer per message: packets are encoded before a run 
 
 from __future__ import annotations
 
+import os
 import socket
+import time
 from typing import NamedTuple
 
 from edgewhisk.feed import mqtt_packets
@@ -28,6 +30,23 @@ def encoded(topic: str, payload: bytes, qos: int, number: int) -> bytes:
     return mqtt_packets.write(Message(topic, payload, qos), number % 65535 + 1, 4)
 
 
+def dropped(port: int) -> float:
+    """Messages that mosquitto, with `sys_interval 1`, dropped since its start; asked when it has told the latest."""
+    time.sleep(2)
+    client = Client(port, f"dropped-{os.getpid()}")
+    try:
+        client.send(_subscribe("$SYS/broker/publish/messages/dropped", 0))
+        client.socket.settimeout(10)
+        return float(payload(client._wait(PUBLISH)))  # it is retained
+    finally:
+        client.close()
+
+
+def _subscribe(topic: str, qos: int) -> bytes:
+    body = b"\0\1" + len(topic).to_bytes(2, "big") + topic.encode() + bytes([qos])
+    return bytes([0x82, len(body)]) + body
+
+
 class Client:
     """One connection with a clean session. Sending never blocks; what the socket does not take waits in `unsent`."""
 
@@ -47,8 +66,7 @@ class Client:
 
     def subscribe(self, topic: str, qos: int) -> None:
         """Returns when the broker has granted it."""
-        body = b"\0\1" + len(topic).to_bytes(2, "big") + topic.encode() + bytes([qos])
-        self.socket.sendall(bytes([0x82, len(body)]) + body)
+        self.socket.sendall(_subscribe(topic, qos))
         assert self._wait(SUBACK).body[2:] == bytes([qos]), "the broker refuses the subscription"
 
     def send(self, data: bytes) -> None:

@@ -14,6 +14,8 @@ on the other, in turns who is first. Ratios are of the same stage of the same ro
 
 Closed loop: 500 readings under way, at full speed. Open loop: readings leave by the clock; latency counts from
 when a reading was due to its result at a subscriber. Answers are checked. "bar" is what EdgeWhisk is held to.
+Where readings were lost the broker is asked whether it dropped them: on a machine that stands still for a second
+its queue runs over, whoever reads from it.
 """
 
 from __future__ import annotations
@@ -30,12 +32,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench.load import Load, first_answer, generate
+from tests.bench.mqtt import dropped
 from tests.bench.node_red import C2F, INSTALL, NodeRed, broker, function, mqtt_in, mqtt_out
 from tests.bench.process import usage
 from tests.bench.rounds import Figures, report, told
 from tests.path.gateway import Gateway, mosquitto, until
 
-BROKER = "allow_anonymous true\npersistence false\nset_tcp_nodelay true"
+BROKER = "allow_anonymous true\npersistence false\nset_tcp_nodelay true\nsys_interval 1"
 DEFAULT_QUEUE = 1000  # mosquitto's own
 CODE = """function main(d) {
   const f = Math.round((d.c * 9 / 5 + 32) * 100) / 100;
@@ -55,7 +58,9 @@ BARS = {  # what EdgeWhisk's figure may be at most, or (above 1) must be at leas
     },
     "PSS MB after the load": 0.35,
 }
-FAULTS = ("lost", "doubled", "wrong", "disordered", "not recorded")
+DROPPED = "lost: dropped by the broker"  # whose queue of 1,000 was full: somebody stood still for that long
+FAULTS = ("lost", "doubled", "wrong", "disordered", DROPPED, "not recorded")
+TOLD = FAULTS[:4]  # by the load
 
 
 class System(NamedTuple):
@@ -133,7 +138,8 @@ def stage(system: System, label: str, load: Load) -> Figures:
     if not load.rate:
         written = (after.written - before.written) / found.sent
         figures = {"readings/s": found.rate, **figures, "disk bytes/reading": written}
-    faults = {name: float(getattr(found, name)) for name in FAULTS[:-1]}
+    faults = {name: float(getattr(found, name)) for name in TOLD}
+    faults[DROPPED] = dropped(load.port) if found.lost else 0.0
     return {**{f"{label}: {name}": value for name, value in figures.items()}, **faults}
 
 
@@ -159,13 +165,16 @@ def measure(
     found = {one.name: {"start to first answer, s": one.started, **idle(one.pid)} for one in systems}
     base = {one.name: one.recorded() for one in systems if one.recorded}
     totals = {one.name: dict.fromkeys(FAULTS, 0.0) for one in systems}
-    sent = 0
+    sent, before = 0, 0.0
     for label, load in stages(port, count, seconds):
         turn, sent = turn + 1, sent + load.count
         for one in systems if turn % 2 else systems[::-1]:
             figures = stage(one, label, load)
-            for name in FAULTS[:-1]:
+            for name in TOLD:
                 totals[one.name][name] += figures.pop(name)
+            if total := figures.pop(DROPPED):  # since the broker started
+                totals[one.name][DROPPED] += total - before
+                before = total
             if label != "warm":
                 found[one.name] |= figures
             elif load.qos == QOS[0]:
