@@ -52,7 +52,7 @@ class Landings:
         self._timing = Timing()  # how the clock stood when they landed
         self._count = self._waited = 0  # events that landed, and those whose source waits
         self._bytes = 0  # of their results
-        self._since = 0  # ms since the epoch when the first of them began
+        self._since = 0  # ms since the epoch when the first whose source waits began
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -72,7 +72,7 @@ class Landings:
             return
         self._landed.setdefault(way, []).append((flight, waiting))
         waited = self._waited > 0
-        if not self._count:
+        if not waited:
             self._since = flight.begun
         self._count += len(flight.messages)
         self._waited += len(waiting.messages)
