@@ -123,8 +123,16 @@ class Gateway:
         )
 
     def feed(self, trigger: str, feed: str, **parameters: Any) -> None:
+        self.trigger(trigger, feed)
+        self.connect(trigger, feed, **parameters)
+
+    def trigger(self, trigger: str, feed: str) -> None:
+        """One that is not fed yet."""
         annotation = {"key": "feed", "value": f"/whisk.system/{feed}"}
         self.ok("PUT", f"_/triggers/{trigger}", {"annotations": [annotation]})
+
+    def connect(self, trigger: str, feed: str, **parameters: Any) -> None:
+        """Feed it from now on."""
         asked = {"lifecycleEvent": "CREATE", "triggerName": f"/_/{trigger}", "authKey": self.auth}
         self.ok("POST", f"whisk.system/actions/{feed}?blocking=true", {**asked, **parameters})
 
