@@ -56,10 +56,8 @@ class Resolver:
 
     def bound(self, where: FullyQualifiedName, binding: str) -> Bound | None:
         """The action at `where` with everything bound to it, or None if it is gone."""
-        memory = self._memory
-        if memory.generation != self._entities.generation:
-            memory = self._renewed()
-        known, key = memory.bounds, (where, binding)
+        known = self._current().bounds
+        key = (where, binding)
         if key not in known:
             known[key] = self._bind(where, binding)
         return known[key]
@@ -82,10 +80,7 @@ class Resolver:
 
     def plan(self, trigger: FullyQualifiedName) -> Plan | None:
         """What firing `trigger` starts; None if there is no such trigger."""
-        memory = self._memory
-        if memory.generation != self._entities.generation:
-            memory = self._renewed()
-        known = memory.plans
+        known = self._current().plans
         if trigger not in known:
             found = self._entities.triggers.find(trigger)
             targets = (
@@ -148,8 +143,6 @@ class Resolver:
         more, never into the new one.
         """
         memory = self._memory
-        return memory if memory.generation == self._entities.generation else self._renewed()
-
-    def _renewed(self) -> _Memory:
-        memory = self._memory = _Memory(self._entities.generation, {}, {}, {}, {}, {})
+        if memory.generation != self._entities.generation:
+            memory = self._memory = _Memory(self._entities.generation, {}, {}, {}, {}, {})
         return memory

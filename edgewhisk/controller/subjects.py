@@ -166,8 +166,7 @@ class Subjects:
 
     def find(self, namespace: str) -> Identity | None:
         """The same, or None."""
-        if self._clock.monotonic() - self._looked >= _FRESH:
-            self._look()
+        self._look()
         return self._by_name.get(namespace)
 
     def _look(self) -> None:

@@ -15,7 +15,7 @@ PUBACK: Final = 0x40
 _PUBLISH: Final = range(0x30, 0x40)
 _AGAIN: Final = 0x08
 _QOS: Final = 0x06
-RETAINED: Final = 0x01
+_RETAINED: Final = 0x01
 _EXPIRY: Final = 0x02
 _NAMES: Final = {0x01: "payload_format", _EXPIRY: "expiry", 0x03: "content_type", 0x08: "response_topic",
                  0x09: "correlation", 0x0B: "subscription", 0x23: "alias", 0x26: "user"}  # fmt: skip
@@ -39,7 +39,7 @@ class Delivery(NamedTuple):
     @property
     def retained(self) -> bool:
         """Whether the broker kept it for those who subscribe later."""
-        return bool(self.first & RETAINED)
+        return bool(self.first & _RETAINED)
 
 
 _delivery: Final = partial(tuple.__new__, Delivery)  # a third of the time that its own constructor takes

@@ -27,7 +27,7 @@ from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.mqtt_accepted import Accepted, Fresh, checksum
 from edgewhisk.feed.mqtt_connection import Connection, MqttLink
 from edgewhisk.feed.mqtt_outgoing import Failed, Told
-from edgewhisk.feed.mqtt_packets import RETAINED, Delivery, Message, Publication
+from edgewhisk.feed.mqtt_packets import Delivery, Message, Publication
 from edgewhisk.feed.mqtt_subscription import Route, Routes, Subscription
 from edgewhisk.feed.payload import FORMATS, LARGEST, MalformedPayload, check_size, members
 from edgewhisk.rest import rest
@@ -256,7 +256,7 @@ class Session:
     def _plain_event(self, delivery: Delivery, origin: str, now: int) -> TriggerEvent | None:
         """The event of a message as nearly all are; None if it is no such, or cannot become one."""
         plain, text = self._routes.plain.get(delivery.topic), delivery.payload
-        if plain is None or delivery.first & RETAINED or len(text) > LARGEST:
+        if plain is None or delivery.retained or len(text) > LARGEST:
             return None
         if plain.properties and delivery.properties:
             return None

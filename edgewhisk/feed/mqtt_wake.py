@@ -35,8 +35,6 @@ class Wake:
         One that comes alone waits for the next message: nobody waits for it as urgently.
         """
         if not count:
-            if self._timer is None and self._least > 1:
-                self._wake_for(1)
             return
         timer, self._timer = self._timer, None
         if timer is not None:

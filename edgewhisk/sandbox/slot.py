@@ -146,7 +146,7 @@ class Slot:
         engine.begin(patient=serving.patient)
         calls.enter(serving)
         try:
-            self._deadline.set(engine.epochs(serving.until))
+            self._set_deadline(serving)
             self._batch.wide(len(given.arguments), table, out, _OUTPUT, largest, self._image.pages + _SLACK)
         finally:
             calls.leave()

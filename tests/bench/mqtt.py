@@ -36,7 +36,6 @@ def dropped(port: int) -> float:
     client = Client(port, f"dropped-{os.getpid()}")
     try:
         client.send(_subscribe("$SYS/broker/publish/messages/dropped", 0))
-        client.socket.settimeout(10)
         return float(payload(client._wait(PUBLISH)))  # it is retained
     finally:
         client.close()

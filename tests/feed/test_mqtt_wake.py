@@ -77,9 +77,7 @@ def test_each_segment_wakes_at_first(pair: Pair) -> None:
 def test_an_acknowledgement_alone_waits_but_not_for_ever(pair: Pair) -> None:
     def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
         wake.came(1, len(MESSAGE), flying=True)
-        theirs.sendall(PUBACK)
-        come(ours, len(PUBACK))
-        assert not wakes(ours)
+        put_off(theirs, ours, PUBACK)
 
     on_loop(pair, course)
 
@@ -94,6 +92,13 @@ def test_an_acknowledgement_comes_along_with_a_message(pair: Pair) -> None:
     on_loop(pair, course)
 
 
+def put_off(theirs: socket.socket, ours: socket.socket, data: bytes) -> None:
+    """Send what does not wake us yet."""
+    theirs.sendall(data)
+    come(ours, len(data))
+    assert not wakes(ours)
+
+
 def gathers(wake: Wake) -> None:
     """Until messages wait for others."""
     for _ in range(1000):
@@ -103,9 +108,7 @@ def gathers(wake: Wake) -> None:
 def test_messages_that_come_quickly_wait_for_others(pair: Pair) -> None:
     def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
         gathers(wake)
-        theirs.sendall(MESSAGE)
-        come(ours, len(MESSAGE))
-        assert not wakes(ours)
+        put_off(theirs, ours, MESSAGE)
         theirs.sendall(MESSAGE * 7)
         come(ours, 8 * len(MESSAGE))
         assert wakes(ours)
@@ -116,9 +119,7 @@ def test_messages_that_come_quickly_wait_for_others(pair: Pair) -> None:
 def test_a_message_without_company_waits_a_moment(pair: Pair) -> None:
     def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
         gathers(wake)
-        theirs.sendall(MESSAGE)
-        come(ours, len(MESSAGE))
-        assert not wakes(ours)
+        put_off(theirs, ours, MESSAGE)
 
     on_loop(pair, course)
 
