@@ -308,9 +308,8 @@ class Brief:
             flight.land(running.result())
         except Exception:  # noqa: BLE001 - supervisor: events outlive a fault in our own code
             _log.exception("%s failed", flight.bound.action.name)
-            records = self._runner.failed(flight.messages)
             self._aloft -= len(waiting.messages)
-            self.landings.write(records, None, len(flight.messages), [waiting], urgent=True)
+            self.landings.fail(flight, waiting)
         else:
             self._record(flight, waiting)
 

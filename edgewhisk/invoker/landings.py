@@ -66,9 +66,7 @@ class Landings:
             way = self._runner.way(flight)
         except Exception:  # noqa: BLE001 - supervisor: events outlive a fault in our own code
             _log.exception("a run of %s could not be written down", flight.bound.action.name)
-            self.flush()
-            records = self._runner.failed(flight.messages)
-            self.write(records, None, len(flight.messages), [waiting], urgent=True)
+            self.fail(flight, waiting)
             return
         self._landed.setdefault(way, []).append((flight, waiting))
         waited = self._waited > 0
@@ -86,6 +84,12 @@ class Landings:
             self._plan()
         elif self._waited >= COMPANY and flight.begun - self._since >= self._window * 1000:
             self.flush()
+
+    def fail(self, flight: Flight, waiting: Waiting) -> None:
+        """Write down that the gateway itself broke a flight, behind what came before."""
+        self.flush()
+        records = self._runner.failed(flight.messages)
+        self.write(records, None, len(flight.messages), [waiting], urgent=True)
 
     def flush(self) -> None:
         """Write down what has landed."""
