@@ -17,7 +17,7 @@ import gmqtt
 import pytest
 from gmqtt.mqtt.constants import MQTTv311
 
-from tests.path.gateway import MOSQUITTO, free_port, gateway, mosquitto, until
+from tests.path.gateway import MOSQUITTO, gateway, mosquitto, until
 from tests.path.publisher import publish
 
 needs_mosquitto = pytest.mark.skipif(
@@ -27,9 +27,12 @@ DOUBLE = "function main(p) { return {seq: p.seq, twice: 2 * p.seq} }"
 
 
 async def listening(port: int, topic: str, wanted: int, play: Any) -> list[bytes]:
-    """What is published to a topic while `play` runs and until there are `wanted`."""
+    """What is published to a topic while `play` runs and until there are `wanted`.
+
+    The broker keeps for it what it misses: a broker that comes back may have the gateway before it.
+    """
     found: list[bytes] = []
-    client = gmqtt.Client("listener")
+    client = gmqtt.Client("listener", clean_session=False)
 
     def take(_client: Any, _topic: str, payload: bytes, _qos: int, _properties: Any) -> int:
         found.append(payload)
@@ -79,7 +82,13 @@ def test_results_are_published_in_order_as_the_last_step_of_a_sequence(tmp_path:
 
 @needs_mosquitto
 def test_commands_are_kept_while_the_broker_is_away_and_over_kill_9(tmp_path: Path) -> None:
-    port = free_port()
+    kept = f"allow_anonymous true\npersistence true\npersistence_location {tmp_path}/"
+
+    async def play() -> None:
+        """The gateway connects by itself."""
+
+    with mosquitto(tmp_path, kept) as port:
+        assert asyncio.run(listening(port, "relay/set", 0, play)) == []
     with gateway(tmp_path / "e", f'[mqtt]\nurl = "mqtt://127.0.0.1:{port}"\n') as made:
         path = "whisk.system/actions/mqtt/publish?blocking=true&result=true"
         for n in range(3):
@@ -97,10 +106,7 @@ def test_commands_are_kept_while_the_broker_is_away_and_over_kill_9(tmp_path: Pa
         assert "commands  4 wait for mqtt (mqtt.publish: there is no connection" in told_by(made, "status")
         assert "publish to relay/set" in told_by(made, "queue", "show")
 
-        async def play() -> None:
-            """The gateway connects by itself."""
-
-        with mosquitto(tmp_path, "allow_anonymous true", port):
+        with mosquitto(tmp_path, kept, port):
             found = asyncio.run(listening(port, "relay/set", 3, play))
             assert [json.loads(payload)["n"] for payload in found] == [0, 1, 2]
             until(lambda: made.status()["outbox"]["waiting"] == {})
