@@ -232,6 +232,8 @@ class Connection:
         out, self._out = self._out, []
         if out and self._client._connection is not None and not self._lost.is_set():
             self._client._connection.send_package(b"".join(out))
+            if self._wake is not None:
+                self._wake.sent(self._outgoing.flying)
 
     def _granted(self, _client: Any, mid: int, codes: Sequence[int], _properties: Any) -> None:
         pattern = self._asked.pop(mid, None)
@@ -248,7 +250,7 @@ class Connection:
             count, wake = self._hear(data), self._waker()
             if not self._out:
                 wake.acknowledge()
-            wake.came(count, len(data), flying=self._outgoing.flying)
+            wake.came(count, len(data), self._outgoing.flying)
         except Exception as error:  # noqa: BLE001 - a fault of ours must reach the supervisor
             self.give_up(error)
         self._hearing = False

@@ -25,7 +25,7 @@ class Gathering:
     def __init__(self) -> None:
         """Nothing has come."""
         self._interval = 1.0  # seconds between two messages, the running mean
-        self._size = 0.0  # bytes of one
+        self.size = 0.0  # bytes of one message, the running mean
         self._last = 0.0  # seconds; when messages came last
         self._trust = _TRUST
         self._pause = _PAUSE
@@ -38,7 +38,7 @@ class Gathering:
         """
         interval = min(1.0, now - self._last) / count
         self._interval += _WEIGHT * (interval - self._interval)
-        self._size += _WEIGHT * (size / count - self._size) if self._size else size / count
+        self.size += _WEIGHT * (size / count - self.size) if self.size else size / count
         self._last = now
         if self._left:
             self._left -= 1
@@ -46,7 +46,7 @@ class Gathering:
         expected = min(COMPANY, int(PATIENCE / max(self._interval, 1e-6) + _NEARLY))
         if expected < 2 or count >= COMPANY:
             return 0
-        return int((expected - 0.5) * self._size)  # sizes vary: the last may be smaller
+        return int((expected - 0.5) * self.size)  # sizes vary: the last may be smaller
 
     def waited(self, *, well: bool) -> None:
         """A wait ended: `well` if as many bytes came."""

@@ -71,9 +71,9 @@ class Outgoing:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def flying(self) -> bool:
-        """Whether the broker has still to acknowledge something."""
-        return bool(self._flying)
+    def flying(self) -> int:
+        """How many messages the broker has still to acknowledge."""
+        return len(self._flying)
 
     def publish(self, what: Publication, payloads: Sequence[bytes], told: Told) -> None:
         """Send messages in one write, behind those that wait.

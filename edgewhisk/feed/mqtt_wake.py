@@ -15,6 +15,7 @@ from edgewhisk.feed.mqtt_gathering import PATIENCE, Gathering
 
 _ACKNOWLEDGEMENT: Final = 4  # bytes of a PUBACK; nothing else that is waited for is as small
 _COURTESY: Final = 0.02  # seconds that one may wait for a message to come along with
+_MANY: Final = 16  # that are waited for: messages come so quickly then that a wake should bring several
 
 
 class Wake:
@@ -29,12 +30,11 @@ class Wake:
         self._gathers = False  # whether messages wait for company
         self._timer: asyncio.TimerHandle | None = None
 
-    def came(self, count: int, size: int, *, flying: bool) -> None:
-        """A chunk of `size` bytes came, with `count` messages; `flying`: acknowledgements are waited for.
-
-        One that comes alone waits for the next message: nobody waits for it as urgently.
-        """
+    def came(self, count: int, size: int, flying: int) -> None:
+        """A chunk of `size` bytes came, with `count` messages; so many acknowledgements are waited for."""
         if not count:
+            if not self._gathers:
+                self._wait_for_acknowledgements(flying)
             return
         timer, self._timer = self._timer, None
         if timer is not None:
@@ -45,10 +45,24 @@ class Wake:
         self._gathers = least > 0
         if self._gathers:
             self._timer = self._loop.call_later(PATIENCE, self._end)
-        elif flying:
-            least = _ACKNOWLEDGEMENT + 1
+            self._wake_for(least)
+        elif flying == 1:  # nobody waits for the answer as urgently as somebody does for the next message
             self._timer = self._loop.call_later(_COURTESY, self._end)
-        self._wake_for(max(1, least))
+            self._wake_for(_ACKNOWLEDGEMENT + 1)
+        else:
+            self._wait_for_acknowledgements(flying)
+
+    def sent(self, flying: int) -> None:
+        """Something was written; so many acknowledgements are waited for now."""
+        if flying >= _MANY and not self._gathers:
+            self._wait_for_acknowledgements(flying)
+
+    def _wait_for_acknowledgements(self, flying: int) -> None:
+        """Wake for the last of them or for a message; where they are many, for as many bytes of both."""
+        if flying and self._timer is None:
+            self._timer = self._loop.call_later(PATIENCE, self._end)
+        least, message = flying * _ACKNOWLEDGEMENT, int(self._gathering.size / 2)
+        self._wake_for(max(1, least if flying >= _MANY else min(least, message)))
 
     def acknowledge(self) -> None:
         """Let the kernel acknowledge the segment now.

@@ -21,6 +21,7 @@ from edgewhisk.errors import StorageError
 from edgewhisk.invoker.acceptance import Acceptance, Waiting
 from edgewhisk.invoker.flight import Flight, Leg
 from edgewhisk.invoker.landings import Landings
+from edgewhisk.invoker.pace import LARGEST
 from edgewhisk.invoker.queue import LaneKey
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.spi import ActivationStore, Clock, Committed
@@ -30,8 +31,8 @@ _log = logging.getLogger(__name__)
 HURRY: Final = 10  # ms that runs on the event loop may take together
 PROMPT: Final = 0.05  # seconds after which events are journalled whose last part is still under way
 # Events whose results may leave before they are on disk. A source that sends the next reading for each
-# result would else fill its broker's queue, which drops what is over 1,000 messages: seen with 5,000.
-EARLY: Final = 64
+# result would else fill its broker's queue, which drops what is over 1,000 messages: seen with 256 of 500.
+EARLY: Final = 192
 
 Waiter = asyncio.Future[Record]
 
@@ -90,7 +91,7 @@ class Brief:
         self._finishing: set[asyncio.Future[Ran]] = set()
         self._prompt: set[asyncio.Future[Ran]] = set()  # of those, what is under way for less than `PROMPT`
         self._leaving: LaneKey | None = None  # what the workers get as soon as there is nothing in that
-        self._unsettled = 0  # events that have begun and are not on disk
+        self._unsettled = 0  # events that have begun, or may have, and are not on disk
         self._aloft = 0  # of those, the ones whose flight has not landed
         self._landing = asyncio.Event()  # set whenever something landed
         self.landings = Landings(runner, store, clock, window, self._recorded)
@@ -161,6 +162,16 @@ class Brief:
         self.flying += len(events.messages)
         if len(self._offered) == 1:
             self._go_on(steps)
+
+    def journal(self, messages: Sequence[ActivationMessage], accepted: Acceptance, *, urgent: bool) -> None:
+        """Write down what workers are to run; at once where the results of many might leave before that."""
+        durable = [message for message in messages if message.durable]
+        if durable:
+            accepted.pending += 1
+            self._unsettled += len(durable)
+            urgent = urgent or self._unsettled >= EARLY
+            told = self._told(self._journalled, Waiting(durable, [accepted]))
+            self._store.accept(durable, told, urgent=urgent)
 
     async def drain(self, seconds: float) -> bool:
         """Wait until nothing waits here or is under way; false if it took longer than `seconds`."""
@@ -243,9 +254,9 @@ class Brief:
         bound = first.bound
         messages: list[ActivationMessage] = []
         for events in self._offered:
-            if events.lane != first.lane or events.bound is not bound or len(messages) >= EARLY:
+            if events.lane != first.lane or events.bound is not bound or len(messages) >= LARGEST:
                 break
-            messages += events.messages[: EARLY - len(messages)]
+            messages += events.messages[: LARGEST - len(messages)]
         steps = steps or self._steps(bound, messages[0].namespace)
         if steps is None:
             return None
@@ -256,7 +267,7 @@ class Brief:
     def _most(self, steps: Sequence[Bound]) -> int:
         """How many events may be run together."""
         ours = _ours(steps)
-        return min([EARLY, *(self._runner.pace.within(step.action.name) for step in ours)])
+        return min([LARGEST, *(self._runner.pace.within(step.action.name) for step in ours)])
 
     def _steps(self, bound: Bound, namespace: str) -> Sequence[Bound] | None:
         """The single actions that a run takes; None if they cannot all be run here.
@@ -325,16 +336,15 @@ class Brief:
             self._go_on()
 
     def _journalled(self, waiting: Waiting, error: StorageError | None) -> None:
-        self._settle(waiting, error)
-        self._go_on()
+        self._settle([waiting], error)
 
     def _record(self, flight: Flight, waiting: Waiting) -> None:
         """Write down what came of a flight; in a hurry if more may begin then.
 
-        Not while what is still aloft keeps them from that: it comes down soon, and shares the commit.
+        What is still aloft comes down soon, and shares the commit.
         """
         self._aloft -= len(waiting.messages)
-        hurry = self._aloft < EARLY <= self._unsettled
+        hurry = not self._aloft and self._unsettled >= EARLY
         if flight.smooth:
             self.landings.add(flight, waiting, hurry=hurry)
             return
@@ -345,19 +355,23 @@ class Brief:
         self._lands(count)
         if error is not None:
             self._hands.refused(count, error)
-        for one in waiting:
-            self._settle(one, error)
-        self._go_on()
+        self._settle(waiting, error)
 
     def _lands(self, count: int) -> None:
         self.flying -= count
         self._landing.set()
         self._hands.landed()
 
-    def _settle(self, waiting: Waiting, error: StorageError | None) -> None:
-        self._unsettled -= len(waiting.messages)
-        for accepted in waiting.accepted:
-            accepted.settle(error)
+    def _settle(self, waiting: Sequence[Waiting], error: StorageError | None) -> None:
+        """Tell those who wait, before anything else is begun: the queues of brokers are short."""
+        for one in waiting:
+            for accepted in one.accepted:
+                accepted.settle(error)
+        self._loop.call_soon(self._settled, sum(len(one.messages) for one in waiting))
+
+    def _settled(self, count: int) -> None:
+        self._unsettled -= count
+        self._go_on()
 
     def _told(self, callback: Callable[..., None], *arguments: object) -> Committed:
         """What the commit thread calls to have `callback` called on the loop."""

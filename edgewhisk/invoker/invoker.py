@@ -118,10 +118,7 @@ class Invoker:
 
     def _accept(self, messages: Sequence[ActivationMessage], accepted: Acceptance, *, urgent: bool) -> None:
         """Journal messages and queue them."""
-        durable = [message for message in messages if message.durable]
-        if durable:
-            accepted.pending += 1
-            self._store.accept(durable, lambda error: self._on_loop(accepted.settle, error), urgent=urgent)
+        self._brief.journal(messages, accepted, urgent=urgent)
         if messages:
             self._put(messages, None)
 

@@ -66,7 +66,7 @@ def on_loop(pair: Pair, course: Callable[[socket.socket, socket.socket, Wake], N
 
 def test_each_segment_wakes_at_first(pair: Pair) -> None:
     def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
-        wake.came(1, len(MESSAGE), flying=False)
+        wake.came(1, len(MESSAGE), 0)
         theirs.sendall(b"\xd0\0")  # a PINGRESP
         come(ours, 2)
         assert wakes(ours)
@@ -76,7 +76,7 @@ def test_each_segment_wakes_at_first(pair: Pair) -> None:
 
 def test_an_acknowledgement_alone_waits_but_not_for_ever(pair: Pair) -> None:
     def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
-        wake.came(1, len(MESSAGE), flying=True)
+        wake.came(1, len(MESSAGE), 1)
         put_off(theirs, ours, PUBACK)
 
     on_loop(pair, course)
@@ -84,10 +84,67 @@ def test_an_acknowledgement_alone_waits_but_not_for_ever(pair: Pair) -> None:
 
 def test_an_acknowledgement_comes_along_with_a_message(pair: Pair) -> None:
     def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
-        wake.came(1, len(MESSAGE), flying=True)
+        wake.came(1, len(MESSAGE), 1)
         theirs.sendall(PUBACK + b"\x30\3\0\1t")  # the smallest message
         come(ours, 9)
         assert wakes(ours)
+
+    on_loop(pair, course)
+
+
+def test_the_last_of_some_acknowledgements_wakes(pair: Pair) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+        wake.came(1, len(MESSAGE), 3)
+        put_off(theirs, ours, PUBACK * 2)
+        theirs.sendall(PUBACK)
+        come(ours, 3 * len(PUBACK))
+        assert wakes(ours)
+
+    on_loop(pair, course)
+
+
+def test_the_last_of_those_that_are_left_wakes(pair: Pair) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+        wake.came(1, len(MESSAGE), 3)
+        wake.came(0, 2 * len(PUBACK), 1)
+        theirs.sendall(PUBACK)
+        come(ours, len(PUBACK))
+        assert wakes(ours)
+
+    on_loop(pair, course)
+
+
+def test_a_message_does_not_wait_for_some_acknowledgements(pair: Pair) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+        wake.came(1, len(MESSAGE), 15)
+        theirs.sendall(MESSAGE)
+        come(ours, len(MESSAGE))
+        assert wakes(ours)
+
+    on_loop(pair, course)
+
+
+def test_many_acknowledgements_come_together(pair: Pair) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+        wake.came(1, len(MESSAGE), 0)
+        wake.sent(100)
+        put_off(theirs, ours, PUBACK * 60 + MESSAGE)
+        theirs.sendall(PUBACK * 40)
+        come(ours, 100 * len(PUBACK))
+        assert wakes(ours)
+        wake.came(1, 60 * len(PUBACK) + len(MESSAGE), 0)  # the last ones came with it
+        ours.recv(1000)
+        theirs.sendall(b"\xd0\0")
+        come(ours, 2)
+        assert wakes(ours)
+
+    on_loop(pair, course)
+
+
+def test_many_acknowledgements_that_do_not_come_are_not_waited_for(pair: Pair) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+        wake.sent(100)
+        put_off(theirs, ours, MESSAGE)
 
     on_loop(pair, course)
 
@@ -102,7 +159,7 @@ def put_off(theirs: socket.socket, ours: socket.socket, data: bytes) -> None:
 def gathers(wake: Wake) -> None:
     """Until messages wait for others."""
     for _ in range(1000):
-        wake.came(1, len(MESSAGE), flying=False)  # in much less than a millisecond
+        wake.came(1, len(MESSAGE), 0)  # in much less than a millisecond
 
 
 def test_messages_that_come_quickly_wait_for_others(pair: Pair) -> None:

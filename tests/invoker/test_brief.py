@@ -10,7 +10,11 @@ from typing import Any
 
 from edgewhisk.buffer.activations import Activations
 from edgewhisk.clock import SystemClock
+from edgewhisk.entity.message import ActivationMessage, Ran
 from edgewhisk.entity.names import parse_name
+from edgewhisk.invoker.brief import EARLY
+from edgewhisk.invoker.flight import Leg
+from edgewhisk.invoker.pace import LARGEST
 from edgewhisk.settings import Buffer
 from edgewhisk.spi import Committed
 from tests.stages import Native, Stages, event, stages, until
@@ -280,5 +284,56 @@ def test_what_goes_to_workers_at_once_is_written_behind_what_has_landed(tmp_path
         made.runner.pace.ran(parse_name("/guest/a", "_"), 1, 1.0)  # it is not brief any more
         made.controller([event(61, durable=False)])
         await until(lambda: made.numbers() == list(range(62)))
+
+    play(tmp_path, course)
+
+
+def test_no_more_than_some_results_leave_before_their_source_is_told(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        await made.make()
+        await warm(made, 300)  # to be run in batches
+        run = told = ahead = 0
+        attempt = made.runner.attempt
+
+        def watched(leg: Leg, *more: Any) -> Ran:
+            nonlocal run, ahead
+            run += len(leg.ids)
+            ahead = max(ahead, run - told)
+            return attempt(leg, *more)
+
+        def tell(_: object) -> None:
+            nonlocal told
+            told += 1
+
+        made.runner.attempt = watched  # type: ignore[method-assign,assignment]
+        accepted = [made.controller([event(number)]) for number in range(300, 2300)]
+        for one in accepted:
+            one.add_done_callback(tell)
+        await asyncio.gather(*accepted)
+        assert run == told == 2000
+        assert EARLY <= ahead < EARLY + LARGEST
+        await until(lambda: made.numbers() == list(range(2300)))
+
+    play(tmp_path, course)
+
+
+def test_where_many_events_wait_for_the_disk_it_is_asked_at_once(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        await made.make(
+            "function main(p) { const begun = Date.now(); while (Date.now() - begun < 4); return p }"
+        )
+        asked: list[bool] = []
+        accept = made.store.accept
+
+        def watched(messages: Sequence[ActivationMessage], done: Committed, *, urgent: bool) -> None:
+            asked.append(urgent)
+            accept(messages, done, urgent=urgent)
+
+        made.store.accept = watched  # type: ignore[method-assign]
+        await asyncio.gather(*(made.controller([event(number)]) for number in range(EARLY + 5)))
+        assert asked == [False] * (EARLY - 1) + [True] * 6
+        await made.controller([event(EARLY + 5)])
+        assert not asked[-1]
+        await until(lambda: made.numbers() == list(range(EARLY + 6)))
 
     play(tmp_path, course)
