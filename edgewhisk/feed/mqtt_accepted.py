@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from zlib import crc32
 
-from edgewhisk.feed.mqtt_packets import Delivery
+from edgewhisk.feed.mqtt_packets import numbers
 
 _TAIL: Final = re.compile("[0-9a-f]{12}")  # of an origin: packet identifier and checksum
 Fresh = Mapping[bytes, int]  # packet identifier -> checksum
 
 
-def checksum(delivery: Delivery) -> int:
-    """Of topic and payload; never 0.
+def checksum(topic: bytes, payload: bytes) -> int:
+    """Of a message; never 0.
 
     It tells a redelivery from another message under the same packet identifier, where only a broker's
     chance or a lost connection can bring them together: 32 bits are plenty, and blake2b takes thrice as long.
     """
-    return crc32(delivery.payload, crc32(delivery.topic)) or 1
+    return crc32(payload, crc32(topic)) or 1
 
 
 class Accepted:
@@ -47,8 +47,9 @@ class Accepted:
 
     def add(self, fresh: Fresh, stored: asyncio.Future[None]) -> None:
         """Remember messages; `stored` is done when their events are on disk."""
-        for packet_id, check in fresh.items():
-            self._known[int.from_bytes(packet_id, "big")] = check
+        known = self._known
+        for number, check in zip(numbers(fresh), fresh.values(), strict=True):
+            known[number] = check
         self._pending[stored] = fresh
 
     def pending(self, packet_id: bytes, check: int) -> asyncio.Future[None] | None:

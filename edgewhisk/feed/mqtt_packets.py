@@ -133,7 +133,7 @@ def acknowledgements(packet_ids: Collection[bytes]) -> bytes:
     return b"\x40\x02" + b"\x40\x02".join(packet_ids) if packet_ids else b""
 
 
-def numbers(packet_ids: Sequence[bytes]) -> tuple[int, ...]:
+def numbers(packet_ids: Collection[bytes]) -> tuple[int, ...]:
     """Packet identifiers as numbers."""
     return struct.unpack(f">{len(packet_ids)}H", b"".join(packet_ids))
 

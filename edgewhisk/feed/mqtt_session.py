@@ -212,9 +212,10 @@ class Session:
         letters: list[Letter] = []
         fresh: dict[bytes, int] = {}  # to be acknowledged when the events are on disk
         for delivery in deliveries:
+            topic, payload, packet_id, _, _ = delivery
             origin = ""
-            if delivery.packet_id:
-                packet_id, check = delivery.packet_id, checksum(delivery)
+            if packet_id:
+                check = checksum(topic, payload)
                 if delivery.again and self._accepted.knows(packet_id, check):
                     self._acknowledge_again(connection, packet_id, check)
                     continue

@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 HURRY: Final = 10  # ms that runs on the event loop may take together
 PROMPT: Final = 0.05  # seconds after which events are journalled whose last part is still under way
 # Events whose results may leave before they are on disk. A source that sends the next reading for each
-# result would else fill its broker's queue, which drops what is over 1,000 messages: seen with 256 of 500.
-EARLY: Final = 192
+# result would else fill its broker's queue, which drops what is over 1,000 messages: seen with 5,000.
+EARLY: Final = 256
 
 Waiter = asyncio.Future[Record]
 
@@ -87,9 +87,10 @@ class Brief:
         self._asked: list[Asked] = []
         self._writing = 0  # turns of calls whose records are on their way to the disk
         self._offered: deque[Offered] = deque()
-        self._lanes: Counter[LaneKey] = Counter()  # of what is offered
+        self._lanes: Counter[LaneKey] = Counter()  # of what is offered, and of `_prompt`
         self._finishing: set[asyncio.Future[Ran]] = set()
-        self._prompt: set[asyncio.Future[Ran]] = set()  # of those, what is under way for less than `PROMPT`
+        # Of those, what is under way for less than `PROMPT`.
+        self._prompt: dict[asyncio.Future[Ran], LaneKey] = {}
         self._leaving: LaneKey | None = None  # what the workers get as soon as there is nothing in that
         self._unsettled = 0  # events that have begun, or may have, and are not on disk
         self._aloft = 0  # of those, the ones whose flight has not landed
@@ -149,7 +150,7 @@ class Brief:
         return None if steps is None else Course(bound, steps)
 
     def holds(self, lane: LaneKey) -> bool:
-        """Whether events of a lane wait here: then those that come next must be offered, too."""
+        """Whether events of a lane wait here or are under way: those that come next go behind them."""
         return lane in self._lanes
 
     def offer(self, events: Offered, steps: Sequence[Bound] | None) -> None:
@@ -198,11 +199,12 @@ class Brief:
             if self._clock.monotonic() > end:
                 self._loop.call_soon(self._go_on)
                 return
-            flight, steps = self._prepare(self._offered[0], steps), None
+            first = self._offered[0]
+            flight, steps = self._prepare(first, steps), None
             if flight is None or not self._hurry(flight):
-                self._leaving = self._offered[0].lane
+                self._leaving = first.lane
             else:
-                self._land(flight, self._leave(len(flight.messages)))
+                self._land(flight, self._leave(len(flight.messages)), first.lane)
 
     def _give_back(self, lane: LaneKey) -> None:
         """Leave the events of a lane to the workers."""
@@ -232,12 +234,16 @@ class Brief:
             if rest:
                 self._offered.appendleft(events._replace(messages=rest))
             else:
-                self._lanes[events.lane] -= 1
-                if not self._lanes[events.lane]:
-                    del self._lanes[events.lane]
+                self._let_go(events.lane)
         self._unsettled += len(waiting.messages)
         self._aloft += len(waiting.messages)
         return waiting
+
+    def _let_go(self, lane: LaneKey) -> None:
+        """One less of a lane is here."""
+        self._lanes[lane] -= 1
+        if not self._lanes[lane]:
+            del self._lanes[lane]
 
     def _hurry(self, flight: Flight) -> bool:
         """Take a flight to its end, or to its last leg if that is the gateway's own; false if it failed."""
@@ -281,7 +287,7 @@ class Brief:
             return None
         return steps
 
-    def _land(self, flight: Flight, waiting: Waiting) -> None:
+    def _land(self, flight: Flight, waiting: Waiting, lane: LaneKey) -> None:
         """Bring a flight that has hurried to the disk; its last leg may still be to come."""
         if flight.leg is None:
             self._record(flight, waiting)
@@ -292,17 +298,24 @@ class Brief:
             return
         early = self._loop.call_later(PROMPT, self._late, running, waiting)
         self._finishing.add(running)
-        self._prompt.add(running)
+        self._prompt[running] = lane
+        self._lanes[lane] += 1
 
         def finish(running: asyncio.Future[Ran]) -> None:
             self._finishing.discard(running)
-            self._prompt.discard(running)
             early.cancel()
             self._finish(flight, waiting, running)
+            self._come_down(running)
             if self._leaving is not None:
                 self._go_on()
 
         running.add_done_callback(finish)
+
+    def _come_down(self, running: asyncio.Future[Ran]) -> None:
+        """Others of the lane need not wait for that any longer."""
+        lane = self._prompt.pop(running, None)
+        if lane is not None:
+            self._let_go(lane)
 
     def _native(self, flight: Flight, leg: Leg) -> asyncio.Future[Ran]:
         """Run a leg that is the gateway's own."""
@@ -326,7 +339,7 @@ class Brief:
 
     def _late(self, running: asyncio.Future[Ran], waiting: Waiting) -> None:
         """A last leg takes its time: the events are journalled meanwhile."""
-        self._prompt.discard(running)
+        self._come_down(running)
         if waiting.messages:
             self._aloft -= len(waiting.messages)
             self._store.accept(

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edgewhisk.buffer.activations import Activations
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.message import ActivationMessage, Ran
@@ -273,6 +275,32 @@ def test_what_workers_take_over_is_written_behind_what_has_landed(tmp_path: Path
         await until(lambda: made.numbers() == list(range(62)))
 
     play(tmp_path, course)
+
+
+def test_workers_get_nothing_past_what_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgewhisk.invoker.brief.PROMPT", 60)
+    reached, go = asyncio.Event(), asyncio.Event()
+
+    async def act(given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        if given[0]["n"] == 60:
+            reached.set()
+            await go.wait()
+        return [{"n": one["n"]} for one in given]
+
+    async def course(made: Stages) -> None:
+        await made.make("function main(p) { return p }", "/_/a", "/whisk.system/test/act")
+        await warm(made)
+        first = made.controller([event(60)])
+        await reached.wait()
+        made.runner.pace.ran(parse_name("/guest/a", "_"), 1, 1.0)  # it is not brief any more
+        second = made.controller([event(61)])
+        assert made.invoker._brief.flying == 2
+        go.set()
+        await asyncio.gather(first, second)
+        await until(lambda: len(made.recorded("s")) == 62)
+        assert made.numbers("s") == made.numbers("test/act") == made.numbers("a") == list(range(62))
+
+    play(tmp_path, course, act)
 
 
 def test_what_goes_to_workers_at_once_is_written_behind_what_has_landed(tmp_path: Path) -> None:
