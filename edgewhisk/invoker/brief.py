@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from edgewhisk.entity.activation import Record
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage, Ran
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.acceptance import Acceptance, Waiting
+from edgewhisk.invoker.calls import HURRY, Calls, Waiter
 from edgewhisk.invoker.flight import Flight, Leg
 from edgewhisk.invoker.landings import Landings
 from edgewhisk.invoker.pace import LARGEST
@@ -28,21 +28,10 @@ from edgewhisk.spi import ActivationStore, Clock, Committed
 
 _log = logging.getLogger(__name__)
 
-HURRY: Final = 10  # ms that runs on the event loop may take together
 PROMPT: Final = 0.05  # seconds after which events are journalled whose last part is still under way
 # Events whose results may leave before they are on disk. A source that sends the next reading for each
 # result would else fill its broker's queue, which drops what is over 1,000 messages: seen with 5,000.
 EARLY: Final = 256
-
-Waiter = asyncio.Future[Record]
-
-
-class Asked(NamedTuple):
-    """A call that somebody waits for."""
-
-    bound: Bound
-    message: ActivationMessage
-    waiter: Waiter
 
 
 class Offered(NamedTuple):
@@ -51,7 +40,7 @@ class Offered(NamedTuple):
     lane: LaneKey
     bound: Bound
     messages: Sequence[ActivationMessage]
-    accepted: Acceptance | None  # pending once for these; None: they are on disk already
+    accepted: Acceptance | None  # pending once for these; None: they were journalled, or are about to be
 
 
 class Course(NamedTuple):
@@ -84,8 +73,6 @@ class Brief:
         self._clock = clock
         self._hands = hands
         self._loop = asyncio.get_running_loop()
-        self._asked: list[Asked] = []
-        self._writing = 0  # turns of calls whose records are on their way to the disk
         self._offered: deque[Offered] = deque()
         self._lanes: Counter[LaneKey] = Counter()  # of what is offered, and of `_prompt`
         self._finishing: set[asyncio.Future[Ran]] = set()
@@ -95,54 +82,9 @@ class Brief:
         self._unsettled = 0  # events that have begun, or may have, and are not on disk
         self._aloft = 0  # of those, the ones whose flight has not landed
         self._landing = asyncio.Event()  # set whenever something landed
+        self.calls = Calls(runner, store, hands.take_call, hands.busy, hands.refused)
         self.landings = Landings(runner, store, clock, window, self._recorded)
         self.flying = 0  # events that wait here, or whose last part is under way
-
-    # -- calls that somebody waits for -----------------------------------------------------------
-
-    def call(self, asked: Asked) -> None:
-        """Run a call in the next turn of the loop, together with others that come in this one."""
-        if not self._asked and not self._writing:
-            self._loop.call_soon(self._answer)
-        self._asked.append(asked)
-
-    def _answer(self) -> None:
-        """Run what was asked for, if no worker is at it: the sandboxes are free then.
-
-        While the records of the last turn are being written, what arrives waits: it could not be on
-        disk before the next write anyway, and goes along with it in one.
-        """
-        if self._writing:
-            return
-        asked, self._asked = self._asked, []
-        groups: dict[tuple[object, ...], list[Asked]] = {}
-        for one in asked:
-            message = one.message
-            key = (message.action, message.binding, message.namespace, message.subject)
-            groups.setdefault(key, []).append(one)
-        for group in groups.values():
-            bound = group[0].bound
-            records: Sequence[Record] = ()
-            if not self._hands.busy() and self._runner.brief(bound):
-                flight = self._runner.flight(bound, (bound,), [one.message for one in group])
-                records = self._runner.records(flight) if self._hurry(flight) else ()
-            waited = [(one.waiter, record) for one, record in zip(group, records, strict=False)]
-            if waited:
-                self._writing += 1
-                self._store.record(records, self._told(self._written, waited), urgent=True)
-            for one in group[len(records) :]:
-                self._hands.take_call(one.message, one.waiter)
-
-    def _written(self, waited: Sequence[tuple[Waiter, Record]], error: StorageError | None) -> None:
-        """The records of a turn are on disk, or refused."""
-        self._writing -= 1
-        if error is not None:
-            self._hands.refused(len(waited), error)
-        deliver(waited, error)
-        if self._asked and not self._writing:
-            self._loop.call_soon(self._answer)
-
-    # -- events of triggers ----------------------------------------------------------------------
 
     def course(self, bound: Bound, namespace: str) -> Course | None:
         """How events are run here; None if they are not. Called from any thread."""
@@ -201,7 +143,7 @@ class Brief:
                 return
             first = self._offered[0]
             flight, steps = self._prepare(first, steps), None
-            if flight is None or not self._hurry(flight):
+            if flight is None or not self._runner.hurry(flight, HURRY):
                 self._leaving = first.lane
             else:
                 self._land(flight, self._leave(len(flight.messages)), first.lane)
@@ -244,16 +186,6 @@ class Brief:
         self._lanes[lane] -= 1
         if not self._lanes[lane]:
             del self._lanes[lane]
-
-    def _hurry(self, flight: Flight) -> bool:
-        """Take a flight to its end, or to its last leg if that is the gateway's own; false if it failed."""
-        try:
-            while (leg := flight.leg) is not None and not leg.bound.native:
-                if not flight.land(self._runner.attempt(leg, flight.messages[0].namespace, HURRY)):
-                    return False
-        except Exception:  # noqa: BLE001 - supervisor: the worker that takes it over tells what is wrong
-            return False
-        return True
 
     def _prepare(self, first: Offered, steps: Sequence[Bound] | None) -> Flight | None:
         """The flight of as many events of a lane as may be run together; None if there are none."""
@@ -399,14 +331,3 @@ class Brief:
 def _ours(steps: Sequence[Bound]) -> Sequence[Bound]:
     """Those that a sandbox runs."""
     return steps[:-1] if steps[-1].native else steps
-
-
-def deliver(waited: Sequence[tuple[Waiter, Record]], error: StorageError | None) -> None:
-    """Give records to those who wait."""
-    for waiter, record in waited:
-        if waiter.done():
-            continue
-        if error is None:
-            waiter.set_result(record)
-        else:
-            waiter.set_exception(error)

@@ -20,7 +20,8 @@ from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.acceptance import Acceptance
-from edgewhisk.invoker.brief import Asked, Brief, Course, Hands, Offered, Waiter, deliver
+from edgewhisk.invoker.brief import Brief, Course, Hands, Offered
+from edgewhisk.invoker.calls import Asked, Waiter, deliver
 from edgewhisk.invoker.guard import Guard
 from edgewhisk.invoker.held import Held
 from edgewhisk.invoker.queue import MOST, Job, LaneKey, Queue, Taken, Workers, by_lane
@@ -149,7 +150,7 @@ class Invoker:
         waiter: Waiter = self._loop.create_future()
         bound = self._lookup(*_address(message))
         if bound is not None and self._runner.brief(bound):
-            self._brief.call(Asked(bound, message, waiter))
+            self._brief.calls.run(Asked(bound, message, waiter))
         else:
             self._put([message], waiter)
         return waiter
