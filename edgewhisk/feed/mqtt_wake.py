@@ -44,11 +44,9 @@ class Wake:
         least = self._gathering.came(count, size, self._loop.time())
         self._gathers = least > 0
         if self._gathers:
-            self._timer = self._loop.call_later(PATIENCE, self._end)
-            self._wake_for(least)
+            self._wait_for(least, PATIENCE)
         elif flying == 1:  # nobody waits for the answer as urgently as somebody does for the next message
-            self._timer = self._loop.call_later(_COURTESY, self._end)
-            self._wake_for(_ACKNOWLEDGEMENT + 1)
+            self._wait_for(_ACKNOWLEDGEMENT + 1, _COURTESY)
         else:
             self._wait_for_acknowledgements(flying)
 
@@ -59,10 +57,8 @@ class Wake:
 
     def _wait_for_acknowledgements(self, flying: int) -> None:
         """Wake for the last of them or for a message; where they are many, for as many bytes of both."""
-        if flying and self._timer is None:
-            self._timer = self._loop.call_later(PATIENCE, self._end)
         least, message = flying * _ACKNOWLEDGEMENT, int(self._gathering.size / 2)
-        self._wake_for(max(1, least if flying >= _MANY else min(least, message)))
+        self._wait_for(max(1, least if flying >= _MANY else min(least, message)), PATIENCE)
 
     def acknowledge(self) -> None:
         """Let the kernel acknowledge the segment now.
@@ -84,6 +80,15 @@ class Wake:
         """Nothing waits any longer."""
         self._timer = None
         self._wake_for(1)
+
+    def _wait_for(self, least: int, seconds: float) -> None:
+        """Wake for so many bytes; for any after so many seconds, or when an earlier wait would have ended."""
+        due = self._loop.time() + seconds
+        if least > 1 and (self._timer is None or self._timer.when() > due):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(due, self._end)
+        self._wake_for(least)
 
     def _wake_for(self, least: int) -> None:
         if least != self._least:

@@ -149,6 +149,19 @@ def test_many_acknowledgements_that_do_not_come_are_not_waited_for(pair: Pair) -
     on_loop(pair, course)
 
 
+def test_many_acknowledgements_are_not_waited_for_as_long_as_one(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgewhisk.feed.mqtt_wake._COURTESY", 60)
+
+    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+        wake.came(1, len(MESSAGE), 1)
+        wake.sent(100)
+        put_off(theirs, ours, MESSAGE)
+
+    on_loop(pair, course)
+
+
 def put_off(theirs: socket.socket, ours: socket.socket, data: bytes) -> None:
     """Send what does not wake us yet."""
     theirs.sendall(data)
