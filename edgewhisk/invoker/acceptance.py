@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.errors import StorageError
+from edgewhisk.spi import Committed
 
 
 class Acceptance:
@@ -42,3 +45,13 @@ class Waiting(NamedTuple):
         self.messages.clear()
         self.accepted.clear()
         return given
+
+
+def on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> Committed:
+    """What the commit thread calls to have `callback` called on the loop, with `arguments` and the error."""
+
+    def done(error: StorageError | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(partial(callback, *arguments, error))
+
+    return done

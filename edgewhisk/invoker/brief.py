@@ -11,20 +11,19 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final, NamedTuple
 
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage, Ran
 from edgewhisk.errors import StorageError
-from edgewhisk.invoker.acceptance import Acceptance, Waiting
-from edgewhisk.invoker.calls import HURRY, Calls, Waiter
+from edgewhisk.invoker.acceptance import Acceptance, Waiting, on_loop
+from edgewhisk.invoker.calls import Calls, Waiter
 from edgewhisk.invoker.flight import Flight, Leg
 from edgewhisk.invoker.landings import Landings
-from edgewhisk.invoker.pace import LARGEST
+from edgewhisk.invoker.pace import HURRY, LARGEST
 from edgewhisk.invoker.queue import LaneKey
 from edgewhisk.invoker.runner import Runner
-from edgewhisk.spi import ActivationStore, Clock, Committed
+from edgewhisk.spi import ActivationStore, Clock
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +112,7 @@ class Brief:
             accepted.pending += 1
             self._unsettled += len(durable)
             urgent = urgent or self._unsettled >= EARLY
-            told = self._told(self._journalled, Waiting(durable, [accepted]))
+            told = on_loop(self._loop, self._settle, [Waiting(durable, [accepted])])
             self._store.accept(durable, told, urgent=urgent)
 
     async def drain(self, seconds: float) -> bool:
@@ -143,7 +142,7 @@ class Brief:
                 return
             first = self._offered[0]
             flight, steps = self._prepare(first, steps), None
-            if flight is None or not self._runner.hurry(flight, HURRY):
+            if flight is None or not self._runner.hurry(flight):
                 self._leaving = first.lane
             else:
                 self._land(flight, self._leave(len(flight.messages)), first.lane)
@@ -275,13 +274,10 @@ class Brief:
         if waiting.messages:
             self._aloft -= len(waiting.messages)
             self._store.accept(
-                list(waiting.messages), self._told(self._journalled, waiting.give_up()), urgent=False
+                list(waiting.messages), on_loop(self._loop, self._settle, [waiting.give_up()]), urgent=False
             )
         if self._leaving is not None:
             self._go_on()
-
-    def _journalled(self, waiting: Waiting, error: StorageError | None) -> None:
-        self._settle([waiting], error)
 
     def _record(self, flight: Flight, waiting: Waiting) -> None:
         """Write down what came of a flight; in a hurry if more may begin then.
@@ -317,15 +313,6 @@ class Brief:
     def _settled(self, count: int) -> None:
         self._unsettled -= count
         self._go_on()
-
-    def _told(self, callback: Callable[..., None], *arguments: object) -> Committed:
-        """What the commit thread calls to have `callback` called on the loop."""
-
-        def done(error: StorageError | None) -> None:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(partial(callback, *arguments, error))
-
-        return done
 
 
 def _ours(steps: Sequence[Bound]) -> Sequence[Bound]:

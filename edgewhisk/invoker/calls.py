@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.errors import StorageError
+from edgewhisk.invoker.acceptance import on_loop
 from edgewhisk.invoker.runner import Runner
-from edgewhisk.spi import ActivationStore, Committed
-
-HURRY: Final = 10  # ms that runs on the event loop may take together
+from edgewhisk.spi import ActivationStore
 
 Waiter = asyncio.Future[Record]
 
@@ -72,11 +71,11 @@ class Calls:
             records: Sequence[Record] = ()
             if not self._busy() and self._runner.brief(bound):
                 flight = self._runner.flight(bound, (bound,), [one.message for one in group])
-                records = self._runner.records(flight) if self._runner.hurry(flight, HURRY) else ()
+                records = self._runner.records(flight) if self._runner.hurry(flight) else ()
             waited = [(one.waiter, record) for one, record in zip(group, records, strict=False)]
             if waited:
                 self._writing += 1
-                self._store.record(records, self._told(waited), urgent=True)
+                self._store.record(records, on_loop(self._loop, self._written, waited), urgent=True)
             for one in group[len(records) :]:
                 self._take_call(one.message, one.waiter)
 
@@ -88,15 +87,6 @@ class Calls:
         deliver(waited, error)
         if self._asked and not self._writing:
             self._loop.call_soon(self._answer)
-
-    def _told(self, waited: Sequence[tuple[Waiter, Record]]) -> Committed:
-        """What the commit thread calls to have `_written` called on the loop."""
-
-        def done(error: StorageError | None) -> None:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._written, waited, error)
-
-        return done
 
 
 def deliver(waited: Sequence[tuple[Waiter, Record]], error: StorageError | None) -> None:

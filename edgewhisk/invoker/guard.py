@@ -19,6 +19,7 @@ from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage, Ran, Smooth, Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
+from edgewhisk.invoker.acceptance import on_loop
 from edgewhisk.invoker.breaker import FAILURES, Breaker, Go
 from edgewhisk.invoker.resumption import NOT_AGAIN, POISON, Verdict, verdict
 from edgewhisk.spi import ActivationStore, Clock, Lookup, Starts
@@ -167,11 +168,7 @@ class Guard:
         records = [unrunnable_record(one, Status.WHISK_ERROR, reason, now, timing) for one in messages]
         loop = asyncio.get_running_loop()
         stored: asyncio.Future[None] = loop.create_future()
-
-        def done(error: StorageError | None) -> None:
-            loop.call_soon_threadsafe(self._recorded, stored, len(messages), error)
-
-        self._store.record(records, done, urgent=True)
+        self._store.record(records, on_loop(loop, self._recorded, stored, len(messages)), urgent=True)
         await stored
 
     def _recorded(self, stored: asyncio.Future[None], count: int, error: StorageError | None) -> None:

@@ -17,7 +17,7 @@ from edgewhisk.entity.activation import Record
 from edgewhisk.entity.sheaf import Sheaf
 from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
-from edgewhisk.invoker.acceptance import Waiting
+from edgewhisk.invoker.acceptance import Waiting, on_loop
 from edgewhisk.invoker.flight import Flight
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.invoker.way import Way
@@ -136,11 +136,7 @@ class Landings:
         """Write records of `count` events; not `urgent`: more follow."""
         given = [one.give_up() for one in waiting]
         messages = chain.from_iterable(one.messages for one in given)
-
-        def done(error: StorageError | None) -> None:  # on the commit thread
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._wrote, count, given, error)
-
+        done = on_loop(self._loop, self._wrote, count, given)
         self._store.record(
             records, done, urgent=urgent, origins=[one.origin for one in messages if one.origin], sheaf=sheaf
         )

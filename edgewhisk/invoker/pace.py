@@ -15,6 +15,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 BUDGET: Final = 0.005  # seconds that a batch should take
 BRIEF: Final = 0.0004  # seconds that it takes to hand a run to another thread
 QUICK: Final = 0.002  # seconds that the event loop has for a run when it has nothing better to do
+HURRY: Final = 10  # ms that runs on the event loop may take together
 LARGEST: Final = 64  # runs in a batch
 _REMEMBERED: Final = 1024  # actions
 _WEIGHT: Final = 0.2  # of the newest batch in the running mean

@@ -25,7 +25,7 @@ from edgewhisk.errors import StorageError
 from edgewhisk.invoker.composition import Composition, Finished, Machine, Step
 from edgewhisk.invoker.flight import Flight, Leg, inside_messages
 from edgewhisk.invoker.leisure import Leisure
-from edgewhisk.invoker.pace import BRIEF, Pace
+from edgewhisk.invoker.pace import BRIEF, HURRY, Pace
 from edgewhisk.invoker.tally import Tally
 from edgewhisk.invoker.way import Way, Ways
 from edgewhisk.spi import ActivationStore, Clock, Sandbox
@@ -137,12 +137,12 @@ class Runner:
         """Begin an action (its only part) or a sequence."""
         return Flight(bound, parts, messages, self._clock.activation_ids, self._clock.now)
 
-    def attempt(self, leg: Leg, namespace: str, milliseconds: int) -> Ran:
-        """Run a `brief` action, giving up at the first message that takes longer than that.
+    def attempt(self, leg: Leg, namespace: str) -> Ran:
+        """Run a `brief` action, giving up at the first message that takes longer than `HURRY`.
 
         What came of the messages before that one; the others are as if they had not begun.
         """
-        hurried = self._hurried(leg.bound.action, milliseconds)
+        hurried = self._hurried(leg.bound.action)
         started = self._clock.monotonic()
         ran = self._sandbox.run(hurried, self._calls(leg, namespace), hasty=True)
         ended = self._clock.monotonic()
@@ -154,14 +154,14 @@ class Runner:
             return ran
         return ran[:-1]
 
-    def hurry(self, flight: Flight, milliseconds: int) -> bool:
+    def hurry(self, flight: Flight) -> bool:
         """Take a flight of `brief` actions to its end, or to its last leg if that is the gateway's own.
 
-        False if it failed or took longer.
+        False if it failed, or a leg took longer than `HURRY`.
         """
         try:
             while (leg := flight.leg) is not None and not leg.bound.native:
-                if not flight.land(self.attempt(leg, flight.messages[0].namespace, milliseconds)):
+                if not flight.land(self.attempt(leg, flight.messages[0].namespace)):
                     return False
         except Exception:  # noqa: BLE001 - supervisor: the worker that takes it over tells what is wrong
             return False
@@ -235,13 +235,13 @@ class Runner:
     async def _waited(self, leg: Leg, namespace: str) -> Ran:
         return await self.native(leg, namespace)
 
-    def _hurried(self, action: Action, milliseconds: int) -> Action:
+    def _hurried(self, action: Action) -> Action:
         """`action` with less time; itself if it has no more anyway."""
         found = self._quick.get(action.revision)
         if found is None:
             if len(self._quick) >= _TEMPLATES:
                 self._quick.clear()
-            limits = replace(action.limits, timeout=min(milliseconds, action.limits.timeout))
+            limits = replace(action.limits, timeout=min(HURRY, action.limits.timeout))
             found = action if limits == action.limits else replace(action, limits=limits)
             self._quick[action.revision] = found
         return found
