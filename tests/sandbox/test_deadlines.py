@@ -8,6 +8,7 @@ import pytest
 
 from edgewhisk.sandbox.pool import Sandboxes
 from tests.path.gateway import until
+from tests.sandbox import wat
 from tests.sandbox.test_pool import action, run
 
 TIMEOUT = 200  # ms
@@ -24,6 +25,7 @@ CASES = {
     "big numbers": ("nodejs:20", "function main() { const n = 3n ** 100000n; while (true) n * n }"),
     "sorting": ("nodejs:20", "function main() { while (1) Array(1e5).fill(0).map(Math.random).sort() }"),
     "a timer": ("nodejs:20", "function main() { return new Promise(d => setTimeout(d, 60000)) }"),
+    "a module's loop": ("wasm:default", wat.module(wat.LOOP)),
     "a Python loop": ("python:3", "def main(a):\n    while True: pass"),
     "a Python sort": ("python:3", "def main(a):\n    while True: sorted(range(100000), key=lambda x: -x)"),
     "a Python sleep": ("python:3", "import time\ndef main(a): time.sleep(60)"),
