@@ -156,8 +156,10 @@ class Site:
 class Doors:
     """One odd value through one door at a time."""
 
-    def __init__(self, site: Site, values: Values) -> None:
+    def __init__(self, site: Site, values: Values, token: str) -> None:
+        """`token` is that of a device that POSTs."""
         self.site, self.values = site, values
+        self._bearer = f"Bearer {token}"
         self.counts = Counter[str]()
         self.last: list[str] = []
         self._ways: list[Callable[[], None]] = [
@@ -268,13 +270,11 @@ class Doors:
 
     def _post(self) -> None:
         self._ask(
-            "post", "POST", "/api/v1/devices/guest/posts", self.values.json(), Authorization=self.bearer
+            "post", "POST", "/api/v1/devices/guest/posts", self.values.json(), Authorization=self._bearer
         )
 
-    bearer: str = ""
 
-
-def questions(site: Site, doors: Doors, *, restart: str = "") -> None:
+def questions(site: Site, restart: str) -> None:
     """The five; raises `Fault`."""
     edge = site.edge
     for gateway in (edge, site.cloud):
@@ -298,7 +298,6 @@ def questions(site: Site, doors: Doors, *, restart: str = "") -> None:
         if (after := _total(site)) < before:
             raise Fault(f"{before} activations before {restart}, {after} after it")
         _settled("feeds run again", edge.feeds_run)
-    del doors
 
 
 def _listed(site: Site, path: str) -> None:
@@ -364,32 +363,45 @@ def site() -> Iterator[Site]:
     os.close(slave)
 
 
+def play(site: Site, values: Values, rounds: Iterator[str]) -> tuple[Counter[str], str]:
+    """Rounds of values and questions, each with the way to restart at its end ("": none).
+
+    What was answered how often, and the first fault ("": none), with which it ends.
+    """
+    doors = Doors(site, values, _token(site.edge))
+    try:
+        for restart in rounds:
+            for _ in range(ROUND):
+                doors.send()
+            questions(site, restart)
+            doors.counts["rounds of questions"] += 1
+            doors.counts["restarts"] += bool(restart)
+    except (Fault, AssertionError) as error:
+        log = (site.edge.folder / "log").read_text(errors="replace")
+        return doors.counts, "\n".join([f"FAULT {error}", *(f"    {one}" for one in doors.last), log[-3000:]])
+    return doors.counts, ""
+
+
 def fuzz(seed: int, seconds: float) -> tuple[Counter[str], list[str]]:
     """Counts of what was answered, and faults; goes on after a fault with a new site."""
     values, counts, faults = Values(seed), Counter[str](), list[str]()
-    left, rounds = seconds, 0
+    left = seconds
+
+    def rounds(end: float) -> Iterator[str]:
+        number = 0
+        while time.monotonic() < end:
+            number += 1
+            yield values.chance.choice(("kill", "stop")) if number % STARTS == 0 else ""
+
     while left > 0 and len(faults) < MOST_FAULTS:
         with site() as made:
-            doors = Doors(made, values)
-            doors.bearer = "Bearer " + _token(made.edge)
             begun = time.monotonic()
-            try:
-                while time.monotonic() < begun + left:
-                    for _ in range(ROUND):
-                        doors.send()
-                    rounds += 1
-                    restart = values.chance.choice(("kill", "stop")) if rounds % STARTS == 0 else ""
-                    questions(made, doors, restart=restart)
-                    counts["rounds of questions"] += 1
-                    counts["restarts"] += bool(restart)
-            except (Fault, AssertionError) as error:
-                log = (made.edge.folder / "log").read_text(errors="replace")
-                faults.append(
-                    "\n".join([f"FAULT {error}", *(f"    {one}" for one in doors.last), log[-3000:]])
-                )
-                print(faults[-1], file=sys.stderr, flush=True)
-            counts.update(doors.counts)
+            told, fault = play(made, values, rounds(begun + left))
             left -= time.monotonic() - begun
+        counts.update(told)
+        if fault:
+            faults.append(fault)
+            print(fault, file=sys.stderr, flush=True)
     return counts, faults
 
 
