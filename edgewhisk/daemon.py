@@ -199,7 +199,10 @@ class Daemon:
             "url": self.url,
             "state_dir": str(self._config.state_dir),
             "uptime": round(self._clock.monotonic() - self._started, 1),
-            "buffer": {name: getattr(stats, name) for name in stats.__slots__},
+            "buffer": {
+                **{name: getattr(stats, name) for name in stats.__slots__},
+                "refusal": self._log.refusal,
+            },
             "wear": wear(stats, self._config.buffer),
             "invoker": self._invoker.describe(),
             "sandboxes": {**self._sandboxes.describe(), "refused": self._doors.refused},
@@ -222,7 +225,9 @@ class Daemon:
     def _told(self) -> list[str]:
         problem = self._certificate.problem if self._certificate else ""
         tls = f"TLS: {problem}" if problem else ""
-        return [line for line in (*self.incidents, tls, self._timekeeper.problem()) if line]
+        disk = self._log.refusal
+        full = f"the disk takes nothing new: {disk}" if disk else ""
+        return [line for line in (*self.incidents, full, tls, self._timekeeper.problem()) if line]
 
     def _measure(self) -> Measures:
         """The counters that only /metrics shows."""

@@ -216,6 +216,11 @@ class ActivationStore(Protocol):
 
     device: str  # 32 hex characters, made with the store
 
+    @property
+    def refusal(self) -> str:
+        """Why the disk takes nothing new, or "". Cheap; a disk that refused is tried again."""
+        ...
+
     def accept(self, messages: Sequence[ActivationMessage], done: Committed, *, urgent: bool) -> None:
         """Journal `messages`; each stays unfinished until `record` gets its activation id.
 

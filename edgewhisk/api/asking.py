@@ -18,6 +18,7 @@ from edgewhisk.entity.names import DEFAULT_NAMESPACE, FullyQualifiedName, entity
 from edgewhisk.errors import (
     EdgeWhiskError,
     MalformedContent,
+    StorageError,
     Throttled,
     TooLarge,
     Unauthorized,
@@ -141,4 +142,7 @@ def failure(error: EdgeWhiskError, request_id: str) -> Reply:
         headers["WWW-Authenticate"] = _CHALLENGE
     if isinstance(error, Throttled):
         headers["Retry-After"] = "60"
-    return problem(error.message, error.status, request_id, headers)
+    text = error.message
+    if isinstance(error, StorageError) and error.hint:
+        text = f"{text}; {error.hint}"
+    return problem(text, error.status, request_id, headers)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from heapq import merge
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -25,7 +25,8 @@ from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.lane import Lane
 from edgewhisk.buffer.ledger import ABSORBED, event_frame, message_of, origins_frame, started_frame
 from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED
-from edgewhisk.buffer.records import MARKS, RECORDS, SHEAVES, Records
+from edgewhisk.buffer.records import Records
+from edgewhisk.buffer.routes import MARKS, RECORDS, SHEAVES
 from edgewhisk.entity.activation import Record, activation_id, filed_under
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL
@@ -36,6 +37,7 @@ from edgewhisk.settings import Buffer
 from edgewhisk.settings import Lane as Policy
 from edgewhisk.spi import Batch, BufferStats, Clock, Committed, Query, Starts
 
+LOOK: Final = 2.0  # seconds between two tries of a disk that refused
 _OP: dict[tuple[str, bool], str] = {
     (lane, succeeded): RECORDS[lane if succeeded else ERRORS] for lane in LANES for succeeded in (True, False)
 }
@@ -55,6 +57,7 @@ class Activations:
         self._ledger = records.normal.ledger
         self._begun = self._ledger.begun(clock.timing.boot)  # before what this life begins
         self._absorbing = threading.Lock()
+        self._looked = 0.0  # monotonic, when a disk that refused was last tried
         self._committer = Committer(self._write, commit_window, "commit-activations")
 
     @classmethod
@@ -82,6 +85,15 @@ class Activations:
     def incidents(self) -> list[str]:
         """What was odd at start."""
         return [line for lane in self._lanes.values() for line in lane.incidents]
+
+    @property
+    def refusal(self) -> str:
+        """See `spi.ActivationStore`."""
+        found = self._records.refusal
+        if found and self._clock.monotonic() >= self._looked + LOOK:
+            self._looked = self._clock.monotonic()
+            self._committer.submit([], lambda _: None, urgent=True)
+        return found
 
     def close(self) -> None:
         """Write what waits."""

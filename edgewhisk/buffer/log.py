@@ -40,7 +40,8 @@ _HINTS: Final = {
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """`error` as ours, with what to do."""
-    return StorageError(f"{path}: {error.strerror or error}", hint=_HINTS.get(error.errno or 0, ""))
+    hint = _HINTS.get(error.errno or 0, "")
+    return StorageError(error.strerror or str(error), hint=hint, where=str(path))
 
 
 class Segment:

@@ -105,6 +105,10 @@ class Controller:
 
     def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
         """Fire triggers for a feed; see `spi.Fire`."""
+        if (why := self._store.refusal) and any(event.durable for event in events):
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(StorageError(why))
+            return failed
         batch: list[ActivationMessage] = []
         for trigger, run in groupby(events, key=_TRIGGER):  # in most calls one
             plan, fired = self._resolver.plan(trigger), list(run)
@@ -214,6 +218,9 @@ class Controller:
         return Answer(message.activation_id, record, composed)
 
     def _check_room(self, namespace: str) -> None:
+        """Nothing is begun whose record could not be kept; raises `Unavailable` or `StorageError`."""
+        if why := self._store.refusal:
+            raise StorageError(why)
         if self._invoker.crowded(namespace):
             raise Unavailable(
                 "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"

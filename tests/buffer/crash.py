@@ -23,7 +23,8 @@ from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.ledger import ABSORBED, event_frame
 from edgewhisk.buffer.loss import EVICTED
-from edgewhisk.buffer.records import MARKS, RECORDS, SHEAVES, Records
+from edgewhisk.buffer.records import Records
+from edgewhisk.buffer.routes import MARKS, RECORDS, SHEAVES
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL, TELEMETRY
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
