@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import orjson
 
-from edgewhisk.capability.capabilities import Perform, Request
+from edgewhisk.capability.capabilities import Perform, Request, ungranted
 from edgewhisk.entity.action import Action
-from edgewhisk.errors import CapabilityError, NotGranted, StorageError
+from edgewhisk.errors import CapabilityError, StorageError
 from edgewhisk.spi import ArtifactStore, Change
 
 LONGEST_KEY: Final = 256  # characters
@@ -115,7 +115,7 @@ class State:
         used = sum(len(k) + len(v) for k, v in values.items() if k != key)
         if value is not None and used + len(key) + len(value) > request.grants.quota:
             raise CapabilityError(
-                f"state: {key!r} would make {used + len(key) + len(value)} bytes; "
+                f"{request.op}: {key!r} would make {used + len(key) + len(value)} bytes; "
                 f"the quota is {request.grants.quota}"
             )
         if value is None:
@@ -127,21 +127,20 @@ class State:
 
 def _granted(request: Request) -> None:
     if not request.grants.quota:
-        raise NotGranted("this action has no state", hint='{"state": true}')
+        raise ungranted("this action has no state", state=True)
 
 
 def _key(request: Request) -> str:
     _granted(request)
     key = request.text("key")
     if not 0 < len(key) <= LONGEST_KEY:
-        raise CapabilityError(f"state: a key has 1 to {LONGEST_KEY} characters, not {len(key)}")
+        raise CapabilityError(f"{request.op}: 'key' must have 1 to {LONGEST_KEY} characters, not {len(key)}")
     return key
 
 
 def _value(request: Request) -> bytes | None:
     """JSON of the new value; null deletes."""
-    value = request.fields.get("value")
-    return None if value is None else orjson.dumps(value)
+    return None if request.fields.get("value") is None else request.json("value")
 
 
 def _fragment(value: bytes | None) -> Any:

@@ -25,11 +25,11 @@ from edgewhisk.entity.exec import CodeExec
 from edgewhisk.entity.message import LogLine, Outcome, Status
 from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox import archive, outcome
-from edgewhisk.sandbox.component import ComponentParts, Live, TextFunction, Trap, answer
+from edgewhisk.sandbox.component import ComponentParts, Live, TextFunction, answer
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving
 from edgewhisk.sandbox.linear import PAGE, Creator, Pristine, Undo, bridged, faults, memory_file
-from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, with_refusals
+from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, Trap, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
 from edgewhisk.spi import Answer, Asker, Capabilities, Clock
 
@@ -159,6 +159,9 @@ class Components:
         except Trap as trap:
             slot.broken = True
             return [self._load_failed(trap, action, started)]
+        except BaseException:
+            slot.broken = True  # what passes through stopped the guest half-way
+            raise
         finally:
             self._put_back(slot)
         if logs:
@@ -343,16 +346,14 @@ class Components:
             self.engine.end()
 
     def _stopped(self, trap: Trap, action: Action, serving: Serving, start: int, init: int) -> Outcome:
-        text = outcome.TIMED_OUT.format(action.limits.timeout) if trap.interrupted else outcome.EXITED
+        text = outcome.stopped(trap, action.limits.timeout)
         end = self._clock.now()
         found = outcome.developer_error(text, b"", start, end, init=init, timed_out=trap.interrupted)
         return with_refusals([found], serving.refusals)[0]
 
     def _load_failed(self, failure: LoadFailure | Trap, action: Action, start: int) -> Outcome:
         interrupted = isinstance(failure, Trap) and failure.interrupted
-        text = outcome.load_failed(
-            str(failure), isinstance(failure, Trap), interrupted, action.limits.timeout
-        )
+        text = outcome.load_failed(failure, action.limits.timeout)
         return outcome.developer_error(text, b"", start, self._clock.now(), timed_out=interrupted)
 
 

@@ -22,9 +22,9 @@ from edgewhisk.sandbox.abi import MOST_CALLS, SEED, Given
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving
 from edgewhisk.sandbox.image import Image, Images
-from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, with_refusals
+from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, Trap, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
-from edgewhisk.sandbox.slot import Parts, Slot, Trap
+from edgewhisk.sandbox.slot import Parts, Slot
 from edgewhisk.spi import Answer, Asker, Capabilities, Clock
 
 _MEGABYTE: Final = 1 << 20
@@ -122,7 +122,7 @@ class Guests:
 
     def _stopped(self, trap: Trap, slot: Slot, action: Action, start: int, init: int) -> Outcome:
         """The outcome of the call that was stopped."""
-        text = outcome.TIMED_OUT.format(action.limits.timeout) if trap.interrupted else outcome.EXITED
+        text = outcome.stopped(trap, action.limits.timeout)
         log, end = slot.log(), self._clock.now()
         return outcome.developer_error(text, log, start, end, init=init, timed_out=trap.interrupted)
 
@@ -157,9 +157,7 @@ class Guests:
 
     def _load_failed(self, failure: LoadFailure | Trap, log: bytes, action: Action, start: int) -> Outcome:
         interrupted = isinstance(failure, Trap) and failure.interrupted
-        text = outcome.load_failed(
-            str(failure), isinstance(failure, Trap), interrupted, action.limits.timeout
-        )
+        text = outcome.load_failed(failure, action.limits.timeout)
         return outcome.developer_error(text, log, start, self._clock.now(), timed_out=interrupted)
 
     def _take(self, revision: object) -> Slot:

@@ -32,11 +32,28 @@ class LoadFailure(Exception):
     """The action's own code could not be loaded; the text is for its author."""
 
 
-def load_failed(text: str, trapped: bool, interrupted: bool, timeout: int) -> str:
+class Trap(Exception):
+    """A guest was stopped. `interrupted`: by its deadline; `fault`: by a host function that failed."""
+
+    def __init__(self, message: str, fault: str = "") -> None:
+        """Keep wasmtime's text."""
+        super().__init__(message)
+        self.interrupted = "wasm trap: interrupt" in message
+        self.fault = fault
+
+
+def load_failed(failure: LoadFailure | Trap, timeout: int) -> str:
     """What the caller of an action that could not be loaded is told."""
-    if interrupted:
+    if isinstance(failure, LoadFailure):
+        return str(failure)
+    if failure.interrupted:
         return TIMED_OUT.format(timeout).replace(".", " during initialization.")
-    return "The action did not initialize and exited unexpectedly." if trapped else text
+    return failure.fault or "The action did not initialize and exited unexpectedly."
+
+
+def stopped(trap: Trap, timeout: int) -> str:
+    """What the caller of an action whose call was stopped is told."""
+    return TIMED_OUT.format(timeout) if trap.interrupted else trap.fault or EXITED
 
 
 def with_refusals(outcomes: list[Outcome], refusals: Sequence[tuple[int, str]]) -> list[Outcome]:
@@ -75,6 +92,8 @@ def developer_error(
 
 def of_printed(text: bytes, exit_code: int) -> tuple[Status, bytes]:
     """Status and result of a command whose last line was `text`."""
+    if len(text) > LARGEST_RESULT:  # whatever it is: it is not worth parsing
+        return Status.APPLICATION_ERROR, too_long(text, len(text), LARGEST_RESULT)
     try:
         value = orjson.loads(text) if text else None
     except orjson.JSONDecodeError:
@@ -87,8 +106,6 @@ def of_printed(text: bytes, exit_code: int) -> tuple[Status, bytes]:
         return Status.DEVELOPER_ERROR, error_result(problem)
     if isinstance(value, dict) and "error" in value:
         return Status.APPLICATION_ERROR, orjson.dumps({"error": value["error"]})
-    if len(text) > LARGEST_RESULT:
-        return Status.APPLICATION_ERROR, too_long(text, len(text), LARGEST_RESULT)
     return Status.SUCCESS, text if b"\n" not in text else orjson.dumps(value)
 
 

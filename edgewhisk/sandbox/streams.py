@@ -7,6 +7,7 @@ from typing import Final
 
 from edgewhisk.entity.message import LogLine
 
+OVERHEAD: Final = 16  # bytes that a line counts beyond its text, as with guests: empty ones take room, too
 LONGEST_LINE: Final = 2 << 20  # bytes; a longer one is cut
 
 
@@ -60,7 +61,7 @@ class Streams:
         self._add(line)
 
     def _add(self, line: LogLine) -> None:
-        self._room -= len(line.text) + 1
+        self._room -= len(line.text) + OVERHEAD
         if self._room < 0:
             self.cut = True
         else:
