@@ -143,7 +143,7 @@ class Controller:
         self._check_room(identity.namespace)
         now = self._clock.now()
         trigger_id, *ids = self._clock.activation_ids(1 + len(plan.starts))
-        argued = over(orjson.dumps({"__ow_headers": dict(headers)}), payload)
+        argued = over(payload, orjson.dumps({"__ow_headers": dict(headers)}))
         event = TriggerEvent(name, argued, now, durable=True)
         entries: list[dict[str, Any]] = []
         admitted: list[ActivationMessage] = []

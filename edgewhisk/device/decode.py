@@ -17,6 +17,7 @@ import orjson
 from edgewhisk.device.discovery import Discovery, NotDiscovery
 from edgewhisk.device.profile import RESERVED, Point, Profile
 from edgewhisk.device.sparkplug import NotSparkplug, Sparkplug
+from edgewhisk.entity.facts import REQUEST, beside
 from edgewhisk.entity.reading import Quality, Reading
 
 Parts = Mapping[str, str]  # named levels of the topic
@@ -31,6 +32,7 @@ _SWITCHES: Final = {"on": True, "off": False, "true": True, "false": False, "1":
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DIGITS: Final = 20  # of a text that is a number; a longer one is an identity, and would lose digits
 _LEAST, _MOST = -(1 << 63), (1 << 64) - 1  # whole numbers that JSON readers agree on
+_TAKEN: Final = REQUEST.union(RESERVED)  # keys that neither a device nor a level of a topic may have
 _OTHERS: Final = 256  # values of one frame without a point that are passed on
 
 
@@ -339,10 +341,9 @@ def payload(
     the event says itself gets `_` behind its name.
     """
     origin = "topic" if profile.transport == "mqtt" else "port"
-    document: dict[str, Any] = {**parts, "device": profile.name, origin: port, "taken_at": at}
-    for reading in readings:
-        taken = reading.point in RESERVED or reading.point in parts
-        document[f"{reading.point}_" if taken else reading.point] = reading.value
+    facts = beside({"device": profile.name, origin: port, "taken_at": at}, parts, _TAKEN)
+    values = {reading.point: reading.value for reading in readings}
+    document = beside(facts, values, _TAKEN)
     if suspect := [reading.point for reading in readings if reading.quality is Quality.OUT_OF_RANGE]:
         document["suspect"] = suspect
     if failed := {reading.point: reading.reason for reading in readings if reading.quality is Quality.FAILED}:

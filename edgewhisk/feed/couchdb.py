@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
+from edgewhisk.entity.facts import beside
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
@@ -277,7 +278,7 @@ class CouchFeed:
                 self._refuse(database, "not a change", line)
                 continue
             if "seq" in change:
-                event = {"database": database.parameters["db"], **change}
+                event = beside({"database": database.parameters["db"]}, change)
                 events.append(TriggerEvent(database.trigger, orjson.dumps(event), now, durable=True))
         if events:
             await self._fire(events)

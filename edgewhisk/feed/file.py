@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import orjson
 
+from edgewhisk.entity.facts import beside
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
@@ -218,7 +219,7 @@ class FileFeed:
         head = {"file": source.name, "table": source.table}
         await self._fire(
             [
-                TriggerEvent(source.trigger, orjson.dumps({**head, **row}, default=_plain), now, durable=True)
+                TriggerEvent(source.trigger, orjson.dumps(beside(head, row), default=_plain), now, durable=True)
                 for row in rows
             ]
         )
@@ -261,9 +262,10 @@ def _selected(connection: sqlite3.Connection, table: str, last: int | None) -> t
         return [], newest
     query = f"SELECT rowid, * FROM {name} WHERE rowid > ? ORDER BY rowid LIMIT {_ROWS}"  # noqa: S608
     cursor = connection.execute(query, (last,))
-    columns = ["_row", *(column[0] for column in cursor.description[1:])]
+    columns = [column[0] for column in cursor.description[1:]]
     found = cursor.fetchall()
-    return [dict(zip(columns, row, strict=True)) for row in found], found[-1][0] if found else last
+    rows = [beside({"_row": number}, dict(zip(columns, row, strict=True))) for number, *row in found]
+    return rows, found[-1][0] if found else last
 
 
 def _tinydb(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
@@ -278,7 +280,7 @@ def _tinydb(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
     if last is None or newest < last:
         return [], newest
     numbers = sorted(number for number in rows if number > last)[:_ROWS]
-    found = [{"_row": number, **_members(rows[number])} for number in numbers]
+    found = [beside({"_row": number}, _members(rows[number])) for number in numbers]
     return found, numbers[-1] if numbers else last
 
 

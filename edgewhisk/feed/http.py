@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
+from edgewhisk.entity.facts import beside
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import BadRequest, FeedError, NotFound, Throttled
@@ -81,7 +82,7 @@ class HttpFeed:
             raise
         now = self._clock.now()
         # A device may say when it measured, but not that it is another one.
-        told = [orjson.dumps({"taken_at": now, **one, "device": device}) for one in readings]
+        told = [orjson.dumps(beside({"device": device}, {"taken_at": now, **one})) for one in readings]
         events = [TriggerEvent(trigger, text, now, durable=True) for text in told]
         await self._fire(events)
         self._taken[trigger] += len(events)
