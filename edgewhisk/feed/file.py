@@ -54,6 +54,7 @@ class Source:
     delivered: int = 0
     rewound: int = 0  # how often there were fewer rows than before
     looks: int = 0
+    rooted: bool = False  # its folder was there at the last look
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -147,7 +148,7 @@ class FileFeed:
 
     async def run(self) -> None:
         """See `spi.Feed`."""
-        watch, loop = Watch(), asyncio.get_running_loop()
+        watch, loop = Watch(writes=True), asyncio.get_running_loop()
         loop.add_reader(watch.fileno(), self._tell, watch)
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -175,7 +176,7 @@ class FileFeed:
             name = source.path.name
             # SQLite makes and removes -wal and -shm when we read; into -wal only others write.
             # Of a folder that comes, the name says nothing.
-            if source.state == "waiting" or any(
+            if not source.rooted or any(
                 one.name == name or (one.name == f"{name}-wal" and one.written) for one in seen
             ):
                 source.changed.set()
@@ -183,6 +184,7 @@ class FileFeed:
     async def _follow(self, source: Source) -> None:
         while True:
             source.changed.clear()
+            source.rooted = source.path.parent.is_dir()
             if self._watch is not None:
                 self._watch.follow(str(one.path) for one in self._sources.values())
             await self._look(source)
