@@ -137,6 +137,14 @@ class SerialFeed:
             )
         return known[command]
 
+    def check_write(self, name: str, command: str | None, kind: str) -> None:
+        """Raise `FeedError` or `CapabilityError` for what can never be written."""
+        self._path(name)
+        if command is None:
+            self._written(name, kind)
+        else:
+            self.command(name, command, kind)
+
     def _written(self, name: str, kind: str) -> Profile | None:
         """The profile of a port that is written to: as asked, as it is read, or as its section says."""
         section = self._sections.get(name)
