@@ -22,6 +22,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import Garbage
+from edgewhisk.feed.heard import Moment, heard
 from edgewhisk.rest import rest
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
 from edgewhisk.trust import reason
@@ -59,6 +60,8 @@ class Database:
     connects: int = 0
     anew: int = 0  # how often it was another database of the same name
     garbage: Garbage = field(default_factory=Garbage)
+    begun: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first followed
+    last: Moment | None = None  # when it last gave an event
     task: asyncio.Task[None] | None = None
 
 
@@ -117,7 +120,8 @@ class CouchFeed:
         same = kept is not None and kept["of"] == _same(parameters)
         asked = kept.get("asked", parameters["since"]) == parameters["since"] if kept is not None else False
         since = kept["since"] if kept is not None and same and asked else parameters["since"]
-        self._databases[trigger] = Database(trigger, parameters, since)
+        begun = Moment(self._clock.now(), self._clock.monotonic())
+        self._databases[trigger] = Database(trigger, parameters, since, begun=begun)
         if self._tasks is not None:
             self._start(self._tasks, self._databases[trigger])
 
@@ -137,6 +141,8 @@ class CouchFeed:
             "database": f"{found.parameters['url']}/{found.parameters['db']}",
             "since": found.since,
             "delivered": found.delivered,
+            "bad": found.garbage.count,
+            **heard(found.last, found.begun, self._clock.monotonic()),
             "connects": found.connects,
             "made_anew": found.anew,
             "last_error": found.last_error,
@@ -283,6 +289,7 @@ class CouchFeed:
         if events:
             await self._fire(events)
             database.delivered += len(events)
+            database.last = Moment(now, self._clock.monotonic())
         if since:
             await self._keep(database, since)
         if self._fire.full():

@@ -21,6 +21,7 @@ import orjson
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
+from edgewhisk.feed.heard import Moment, heard
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import File
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
@@ -55,6 +56,8 @@ class Source:
     rewound: int = 0  # how often there were fewer rows than before
     looks: int = 0
     rooted: bool = False  # its folder was there at the last look
+    since: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first followed
+    latest: Moment | None = None  # when it last gave an event
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -120,9 +123,10 @@ class FileFeed:
         if last is None and parameters["since"] == "0":
             last = 0
         self._stop(trigger)
-        self._sources[trigger] = Source(
+        self._sources[trigger] = source = Source(
             trigger, parameters["file"], section.path, parameters["table"], parameters, last
         )
+        source.since = Moment(self._clock.now(), self._clock.monotonic())
         if self._tasks is not None:
             self._start(self._tasks, self._sources[trigger])
 
@@ -142,6 +146,8 @@ class FileFeed:
             "file": str(found.path),
             "last": found.last,
             "delivered": found.delivered,
+            "bad": 0,  # a row is never refused
+            **heard(found.latest, found.since, self._clock.monotonic()),
             "rewound": found.rewound,
             "last_error": found.last_error,
         }
@@ -225,6 +231,7 @@ class FileFeed:
             ]
         )
         source.delivered += len(rows)
+        source.latest = Moment(now, self._clock.monotonic())
 
     async def _keep(self, source: Source, last: int) -> None:
         document = {"last": last, "of": dict(source.asked)}

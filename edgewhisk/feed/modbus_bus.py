@@ -26,6 +26,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.reading import Quality, Reading
 from edgewhisk.feed import ports
 from edgewhisk.feed.backoff import Backoff
+from edgewhisk.feed.heard import Moment
 from edgewhisk.spi import Clock
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)  # `describe` and the events tell
@@ -82,6 +83,8 @@ class Device:
     polls: int = 0
     errors: int = 0
     last_error: str = ""
+    since: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first polled
+    last: Moment | None = None  # when it last gave a value
 
     def __post_init__(self) -> None:
         """The questions follow from the profile."""

@@ -7,7 +7,7 @@ import contextlib
 import math
 import os
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import serial
 
@@ -19,6 +19,7 @@ from edgewhisk.errors import CapabilityError, Undelivered
 from edgewhisk.feed import ports
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import Garbage
+from edgewhisk.feed.heard import Moment, heard
 
 SLOWEST: Final = 15.0  # seconds for one write
 LOOK_AGAIN: Final = 1.0  # seconds between looks for a port that is away
@@ -69,6 +70,34 @@ class Port:
     due: float = -math.inf  # monotonic, when it is tried again
     holds: set[str] = field(default_factory=set)  # why it is not read: "full", "flood"
     listening: asyncio.TimerHandle | None = None  # for the silence behind an unfinished frame
+    since: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first read
+    last: Moment | None = None  # when it last gave an event
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """State and counters of a port that is read, for `status`; `now`: monotonic seconds."""
+        profile, framer = self.settings.profile, self.framer
+        if profile is None or framer is None:
+            return {}
+        quiet = profile.line.quiet
+        silent = quiet and self.device is not None and now - self.heard > quiet
+        return {
+            "state": "silent" if silent else self.state,
+            "port": self.settings.path,
+            "profile": profile.name,
+            "readings": self.readings,
+            "bad": self.garbage.count + framer.corrupt + framer.overlong + self.torn,
+            **heard(self.last, self.since, now),
+            "opened": self.opened,
+            "received": self.received,
+            "sample": self.sample.hex(" "),
+            "overlong": framer.overlong,
+            "corrupt": framer.corrupt,
+            "torn": self.torn,
+            "pauses": self.pauses,
+            "floods": self.floods,
+            "last_error": self.last_error,
+            **self.garbage.describe(),
+        }
 
     def failed(self, now: float, random: float, error: Exception | None = None) -> None:
         """Plan the next try: soon for a port that is not there, ever later for one that fails.

@@ -27,6 +27,7 @@ from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed import ports
+from edgewhisk.feed.heard import Moment
 from edgewhisk.feed.port import LOOK_AGAIN, SOONEST, Port, PortSettings, send
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import Serial
@@ -94,6 +95,7 @@ class SerialFeed:
             port = None
         if port is None:
             port = Port(settings, framer(profile.framing), decoder(profile))
+            port.since = Moment(self._clock.now(), self._clock.monotonic())
             self._ports[settings.path] = port
         elif port.settings.profile is not None and port.settings.profile.name != profile.name:
             raise FeedError(f"{settings.path} is read as {port.settings.profile.name} already")
@@ -160,24 +162,7 @@ class SerialFeed:
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""
         port = next((port for port in self._ports.values() if trigger in port.triggers), None)
-        if port is None or port.settings.profile is None or port.framer is None:
-            return {}
-        return {
-            "state": self._state(port, port.settings.profile.line.quiet),
-            "port": port.settings.path,
-            "profile": port.settings.profile.name,
-            "readings": port.readings,
-            "opened": port.opened,
-            "received": port.received,
-            "sample": port.sample.hex(" "),
-            "overlong": port.framer.overlong,
-            "corrupt": port.framer.corrupt,
-            "torn": port.torn,
-            "pauses": port.pauses,
-            "floods": port.floods,
-            "last_error": port.last_error,
-            **port.garbage.describe(),
-        }
+        return {} if port is None else port.describe(self._clock.monotonic())
 
     async def run(self) -> None:
         """See `spi.Feed`."""
@@ -219,10 +204,6 @@ class SerialFeed:
                 await self._wake.wait()
         except TimeoutError:
             return
-
-    def _state(self, port: Port, quiet: float) -> str:
-        silent = quiet and port.device is not None and self._clock.monotonic() - port.heard > quiet
-        return "silent" if silent else port.state
 
     def _path(self, name: str) -> str:
         section = self._sections.get(name)
@@ -371,6 +352,7 @@ class SerialFeed:
         if not events:
             return
         self._fire(events)
+        port.last = Moment(now, self._clock.monotonic())
         if self._fire.full() and port.device is not None:
             port.pauses += 1
             if "full" not in port.holds:
