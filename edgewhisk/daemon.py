@@ -316,7 +316,8 @@ class Daemon:
         stack.push_async_callback(http.close)
         deliveries = Deliveries(mqtt, serial, modbus, http)
         moment = self._timekeeper.boots.moment
-        self._outbox = Outbox(self._shelf, self._clock, deliveries.by_kind, moment, deliveries.alike_by_kind)
+        ways, alike = deliveries.by_kind, deliveries.alike_by_kind
+        self._outbox = Outbox(self._shelf, self._clock, ways, moment, alike, deliveries.check)
         self._timekeeper.was_set += [mqtt.hurry, _one(sources, CouchFeed).hurry, self._outbox.hurry]
         for name, session in mqtt.sessions.items():
             session.connected = partial(self._outbox.wake, f"mqtt:{name}")

@@ -103,6 +103,16 @@ class Deliveries:
         what = Publication(body["topic"], body["qos"], body["retain"], body["expiry"])
         return self._mqtt.publish_alike(body["broker"], what, payloads, told)
 
+    def check(self, command: Command) -> None:
+        """Raise an `EdgeWhiskError` for a command to what is not configured, or that its profile has not."""
+        body = command.body
+        if command.kind == "mqtt" and body["broker"] not in self._mqtt.sessions:
+            raise CapabilityError(f"mqtt.publish: there is no [brokers.{body['broker']}]")
+        if command.kind == "serial":
+            self._serial.check_write(body["port"], body.get("command"), body["profile"])
+        if command.kind == "modbus":
+            self._modbus.address(body["where"])
+
     async def _write(self, command: Command) -> None:
         body = command.body
         if "command" in body:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -229,6 +230,8 @@ def _words(kind: str, value: Any) -> list[int]:
             raise BadRequest(f"values must be whole numbers from {least} to {most} ({kind}), not {value!r}")
         value = int(value)
     try:
+        if not math.isfinite(value):
+            raise OverflowError
         data = struct.pack(f">{form}", value)
     except (struct.error, OverflowError):
         raise BadRequest(f"values must be numbers that 32 bits hold (f32), not {value!r}") from None
@@ -296,7 +299,11 @@ def _base64(key: str, value: Any) -> bytes:
 
 def read(kind: Kind, given: Mapping[str, Any]) -> Command:
     """The command; raises `BadRequest` naming what is wrong."""
-    command = kind.read(given)
+    try:
+        command = kind.read(given)
+    except UnicodeEncodeError as error:
+        text = f"{error.object[error.start : error.end]!r} is half a character"
+        raise BadRequest(f"a text cannot be sent as UTF-8: {text}") from None
     size = command.size
     if size > _LARGEST:
         raise BadRequest(f"the command has {size} bytes; at most {_LARGEST} can be kept")

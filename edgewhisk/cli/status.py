@@ -68,11 +68,7 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
     ]
     sandboxes = {kind: found for kind, found in document["sandboxes"].items() if isinstance(found, dict)}
     lines.append("sandboxes " + ", ".join(f"{kind} {found['state']}" for kind, found in sandboxes.items()))
-    for feed in document["feeds"]:
-        more = f", {feed['garbage']} refused" if feed.get("garbage") else ""
-        lines.append(
-            f"feed      {feed['trigger']} from {feed['feed']}: {feed.get('state')}{_because(feed)}{more}"
-        )
+    lines += map(_feed, document["feeds"])
     lines += _outbox(document["outbox"])
     lines += [
         f"trouble   {kind} gets a new instance for each call, which is slow: {found['problem']}"
@@ -94,6 +90,16 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         lines.append(f"trouble   {invoker['unrecorded']} runs not recorded: {invoker['last_refusal']}")
     lines += [f"trouble   {line}" for line in document["incidents"]]
     return lines
+
+
+def _feed(feed: Mapping[str, Any]) -> str:
+    """One feed: a line without an event for long may hang on a wrong topic or a dead device."""
+    bad = feed.get("bad") or feed.get("garbage")
+    more = f", {bad} refused" if bad else ""
+    if "silent_seconds" in feed:
+        quiet = f"{feed['silent_seconds']:.0f} s"
+        more += f", last event {quiet} ago" if feed.get("last_event") else f", no event for {quiet}"
+    return f"feed      {feed['trigger']} from {feed['feed']}: {feed.get('state')}{_because(feed)}{more}"
 
 
 def _outbox(outbox: Mapping[str, Any]) -> list[str]:

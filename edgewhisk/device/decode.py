@@ -1,7 +1,8 @@
 """From a frame to readings, as the profile says. Pure.
 
-A decoder raises `Undecodable` for a frame that is not what the profile describes; no readings and no
-error means that the frame is fine but none of the points is in it.
+A point that is missing or bad does not cost the others: it is a reading that failed, with the reason. A
+decoder raises `Undecodable` for a frame of which nothing is good; no readings and no error means that the
+frame is fine but none of the points is in it.
 """
 
 from __future__ import annotations
@@ -119,18 +120,29 @@ def _finite(value: Any) -> int | float | None:
 
 def _readings(profile: Profile, frame: bytes, raw: Callable[[Point], Any]) -> tuple[Reading, ...]:
     readings = []
+    first = None  # of what is wrong
     for point in profile.points:
         if point.when is not None and not point.when.search(frame.decode("latin-1")):
             continue
-        value = raw(point)
-        if value is _ABSENT or (value is None and point.optional):
-            if not point.optional:
+        try:
+            value = raw(point)
+            if (value is _ABSENT or value is None) and point.optional:
+                continue
+            if value is _ABSENT:
                 raise Undecodable(f"{point.name} is missing")
-            continue
-        readings.append(reading(point, value))
+            readings.append(reading(point, value))
+        except Undecodable as error:
+            first = first or error
+            readings.append(_failed(point, error))
     if profile.others:
         readings += _others(profile, raw(_EVERYTHING))
+    if first is not None and all(one.quality is Quality.FAILED for one in readings):
+        raise first
     return tuple(readings)
+
+
+def _failed(point: Point, error: Undecodable) -> Reading:
+    return Reading(point.name, None, point.unit, Quality.FAILED, str(error))
 
 
 _EVERYTHING: Final = Point("", "")
@@ -227,7 +239,10 @@ def _regex(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], A
 
     def raw(point: Point) -> Any:
         match = point.pattern.search(text) if point.pattern else None
-        found = match and (match.group(1) if match.groups() else match.group())
+        if match is None:
+            return _ABSENT
+        named = "value" in match.re.groupindex
+        found = match.group("value" if named else 1 if match.re.groups else 0)
         return _ABSENT if found is None else found
 
     return raw
@@ -289,10 +304,18 @@ def _metrics(profile: Profile, births: Sparkplug, frame: bytes, parts: Parts) ->
             label, unit = (point.name, point.unit) if point else (name, "")
             found.append(Reading(label, None, unit, Quality.FAILED, missing))
         elif point:
-            found.append(reading(point, value))
+            found.append(_one(point, value))
         elif not isinstance(value, float) or math.isfinite(value):
             found.append(Reading(name, value, ""))
     return tuple(found)
+
+
+def _one(point: Point, value: Any) -> Reading:
+    """A value among others: one that is bad does not cost them."""
+    try:
+        return reading(point, value)
+    except Undecodable as error:
+        return _failed(point, error)
 
 
 def _discovered(known: Discovery, topic: str, frame: bytes) -> tuple[Reading, ...]:

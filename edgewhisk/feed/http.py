@@ -12,6 +12,7 @@ from edgewhisk.entity.facts import beside
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import BadRequest, FeedError, NotFound, Throttled
+from edgewhisk.feed.heard import Moment, heard
 from edgewhisk.spi import Clock, FeedAction, Fire, Reach
 
 MOST: Final = 1000  # readings in one request
@@ -30,6 +31,8 @@ class HttpFeed:
         self._clock = clock
         self._taken: dict[FullyQualifiedName, int] = {}
         self._refused: dict[FullyQualifiedName, int] = {}
+        self._since: dict[FullyQualifiedName, Moment] = {}
+        self._last: dict[FullyQualifiedName, Moment] = {}
 
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -47,12 +50,15 @@ class HttpFeed:
         """See `spi.Feed`."""
         del action, parameters
         self._taken.setdefault(trigger, 0)
+        self._since.setdefault(trigger, self._now())
 
     async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
         """See `spi.Feed`. It is never anywhere."""
         del keep
         self._taken.pop(trigger, None)
         self._refused.pop(trigger, None)
+        self._since.pop(trigger, None)
+        self._last.pop(trigger, None)
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -60,7 +66,15 @@ class HttpFeed:
             return {}
         path = f"/api/v1/devices/{trigger.namespace}/{trigger.local}"
         refused = self._refused.get(trigger, 0)
-        return {"state": "running", "path": path, "delivered": self._taken[trigger], "garbage": refused}
+        now = self._clock.monotonic()
+        return {
+            "state": "running",
+            "path": path,
+            "delivered": self._taken[trigger],
+            "garbage": refused,
+            "bad": refused,
+            **heard(self._last.get(trigger), self._since[trigger], now),
+        }
 
     async def run(self) -> None:
         """See `spi.Feed`."""
@@ -86,7 +100,11 @@ class HttpFeed:
         events = [TriggerEvent(trigger, text, now, durable=True) for text in told]
         await self._fire(events)
         self._taken[trigger] += len(events)
+        self._last[trigger] = self._now()
         return len(events)
+
+    def _now(self) -> Moment:
+        return Moment(self._clock.now(), self._clock.monotonic())
 
 
 def _readings(body: bytes) -> list[dict[str, Any]]:
