@@ -30,7 +30,7 @@ from edgewhisk.entity.message import (
     TriggerEvent,
     outcomes_of,
 )
-from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import BadRequest, EdgeWhiskError, NotFound, StorageError, Throttled, Unavailable
 from edgewhisk.spi import ActivationStore, Clock
 
@@ -138,7 +138,7 @@ class Controller:
         if plan is None:
             self._entities.get(self._entities.triggers, name)
             raise NotFound
-        if not plan.starts:
+        if not plan.active:
             return None
         self._check_room(identity.namespace)
         now = self._clock.now()
@@ -150,7 +150,8 @@ class Controller:
         for start, message in zip(plan.starts, messages(plan, [event], ids), strict=True):
             try:
                 self._invocations.check(identity.namespace, now)
-            except Throttled as error:
+                self._check_start(message)
+            except (Throttled, BadRequest) as error:
                 entries.append(refused(start, error.message))
             else:
                 admitted.append(message)
@@ -172,8 +173,7 @@ class Controller:
         bound: Bound = self._actions.find(identity, name)
         for component in bound.sequence or ():
             self._resolver.entitled(component, identity.namespace)
-        if bound.final:
-            check_final(bound, orjson.loads(payload))
+        check_final(bound, payload)
         message = ActivationMessage(
             self._clock.activation_ids(1)[0],
             bound.action.name,
@@ -197,10 +197,16 @@ class Controller:
         finally:
             self._flying.end(identity.namespace)
 
+    def _check_start(self, message: ActivationMessage) -> None:
+        """Raise `BadRequest` where an invocation with these arguments would be refused."""
+        bound = self._resolver.bound(message.action, message.binding)
+        if bound is not None:
+            check_final(bound, message.payload)
+
     async def retry(self, message: ActivationMessage) -> str:
         """Run an event of the list of dead letters after all; on disk on return. Its activation id."""
-        if self._resolver.bound(message.action, message.binding) is None:
-            name = f"/{message.binding}/{message.action.name}" if message.binding else str(message.action)
+        name = f"/{message.binding}/{message.action.name}" if message.binding else str(message.action)
+        if self._resolver.entitled(parse_name(name, message.namespace), message.namespace) is None:
             raise NotFound(f"its action {name} does not exist any more", hint="create it again, or drop this")
         self._check_room(message.namespace)
         await self._invoker.submit([message._replace(at=self._clock.now())], urgent=True)

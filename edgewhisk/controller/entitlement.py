@@ -39,7 +39,7 @@ def check_readable(namespace: str, name: FullyQualifiedName, package: Package | 
     if namespace == name.namespace:
         return
     if package is None or not package.publish or package.binding is not None:
-        raise Forbidden(name.key)
+        raise Forbidden(name.key if name.package is None else name.path)
 
 
 def is_granted(grants: Mapping[str, Grants], subject: str, kind: str, name: str) -> bool:

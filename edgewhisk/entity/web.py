@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -62,7 +63,7 @@ class WebAccess:
     exported: bool
     raw: bool
     own_options: bool
-    secret: Any  # of `require-whisk-auth`; None: open
+    secret: Any  # of `require-whisk-auth`; false: open
 
     @classmethod
     def of(cls, annotations: Parameters) -> WebAccess:
@@ -71,16 +72,20 @@ class WebAccess:
             annotations.get("web-export") is True,
             annotations.get("raw-http") is True,
             annotations.get("web-custom-options") is True,
-            annotations.get("require-whisk-auth"),
+            annotations.get("require-whisk-auth", False),
         )
 
     def admits(self, given: str, *, known: bool) -> bool:
-        """Whether a request may pass: `given` is its X-Require-Whisk-Auth, `known` its user."""
-        if self.secret is None or self.secret is False:
-            return True
-        if self.secret is True:
-            return known
-        return isinstance(self.secret, str | int | float) and str(self.secret) == given
+        """Whether a request may pass: `given` is its X-Require-Whisk-Auth, `known` its user.
+
+        Only a plain false, or no annotation, lets everybody in. What can be no secret (null, "", an
+        object) lets nobody in.
+        """
+        if isinstance(self.secret, bool):
+            return known or not self.secret
+        if not isinstance(self.secret, str | int | float) or not given:
+            return False
+        return hmac.compare_digest(str(self.secret).encode(), given.encode())
 
 
 def split_extension(name: str) -> tuple[str, str]:
