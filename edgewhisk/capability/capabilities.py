@@ -7,8 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.grants import ANNOTATION, Grants
 from edgewhisk.errors import CapabilityError, EdgeWhiskError, MalformedContent, NotGranted
@@ -53,20 +52,20 @@ class Doors:
         try:
             found = self._read(asker, request)
             value = self.operations[found.op](found)
-            return Answer(orjson.dumps({"ok": value}))
+            return Answer(jsontext.dumps({"ok": value}))
         except NotGranted as error:
             self.refused += 1
             text = f"{error}; grant it with the annotation '{ANNOTATION}' ({error.hint})"
-            return Answer(orjson.dumps({"error": text}), text)
+            return Answer(jsontext.dumps({"error": text}), text)
         except EdgeWhiskError as error:
-            return Answer(orjson.dumps({"error": error.message}))
+            return Answer(jsontext.dumps({"error": error.message}))
 
     def _read(self, asker: Asker, request: bytes) -> Request:
         if len(request) > LARGEST_REQUEST:
             raise CapabilityError(f"the request has {len(request)} bytes; at most {LARGEST_REQUEST} go")
         try:
-            fields = orjson.loads(request)
-        except orjson.JSONDecodeError as error:
+            fields = jsontext.parse(request).value
+        except jsontext.NotJson as error:
             raise CapabilityError(f"the request is not JSON: {error}") from error
         if not isinstance(fields, dict) or fields.get("op") not in self.operations:
             known = ", ".join(sorted(self.operations))

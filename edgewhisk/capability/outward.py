@@ -15,8 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.capability.capabilities import Perform, Request
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.topics import matches
@@ -148,4 +147,4 @@ def _arguments(request: Request) -> bytes:
     arguments = request.fields.get("arguments") or {}
     if not isinstance(arguments, dict):
         raise CapabilityError(f"{request.op}: 'arguments' must be an object")
-    return orjson.dumps(arguments)
+    return jsontext.dumps(arguments)

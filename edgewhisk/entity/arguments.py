@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.delivery import Priority, at_most_once, priority
 from edgewhisk.entity.exec import NATIVE, SequenceExec
@@ -61,7 +60,7 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
     return Bound(
         action,
         merged,
-        orjson.dumps(arguments),
+        jsontext.dumps(arguments),
         frozenset(protected),
         key,
         keyed,

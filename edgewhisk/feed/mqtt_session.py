@@ -320,7 +320,7 @@ class Session:
                 head += b"," + members({"mqtt": packets.properties(delivery.properties)})
             except ValueError as error:
                 raise MalformedPayload(f"MQTT 5 properties: {error}") from None
-        return FORMATS[found.format](head, delivery.payload)
+        return FORMATS[found.format](head, delivery.payload, mend=found.garbage.mend)
 
     def _learn(self, found: Subscription) -> None:
         """Subscribe to topics that the devices of a profile announced."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import cbor2
 import orjson
 import pytest
 from apscheduler.triggers.cron import CronTrigger
@@ -16,7 +17,9 @@ from edgewhisk.errors import FeedError
 from edgewhisk.feed import schedule
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import QUIET, Garbage
-from edgewhisk.feed.payload import FORMATS, MalformedPayload, members, of_json
+from edgewhisk.feed.payload import FORMATS, MalformedPayload, members, of_cbor, of_json, of_text
+from edgewhisk.jsontext import parse
+from tests import odd
 
 LEVEL = st.sampled_from(["a", "b", "", "$x"])
 TOPIC = st.lists(LEVEL, min_size=1, max_size=4).map("/".join)
@@ -118,9 +121,34 @@ def test_json_payloads() -> None:
     assert orjson.loads(of_json(topic, b'{"topic":"mine"}'))["topic"] == "mine"
     assert orjson.loads(of_json(topic, b"[1]")) == {"topic": 'x"y', "payload": [1]}
     assert orjson.loads(of_json(topic, b"{}")) == {"topic": 'x"y'}
-    for wrong in (b"", b"{", b"NaN", b'{"a":Infinity}', b"[" * 5000, b"\xff"):
+    for wrong in (b"", b"{", b"[" * 5000, b"\xff"):
         with pytest.raises(MalformedPayload):
             of_json(topic, wrong)
+
+
+@pytest.mark.parametrize("text", [*odd.TEXTS.values(), *odd.TOO_DEEP.values()])
+@pytest.mark.parametrize("around", ["%s", "[%s]"])
+def test_odd_payloads_become_events_that_every_action_can_give_back(text: str, around: str) -> None:
+    event = of_json(members({"topic": "a/b"}), (around % text).encode())
+    assert parse(event).value["topic"] == "a/b"
+
+
+def test_what_is_odd_in_a_payload_is_told() -> None:
+    told: list[int] = []
+    event = of_json(b'"topic":"t"', b'\xef\xbb\xbf{"t":nan,"h":41.5}\0', mend=told.append)
+    assert orjson.loads(event) == {"topic": "t", "t": None, "h": 41.5}
+    of_text(b'"topic":"t"', b"a\xffb", mend=told.append)
+    of_json(b'"topic":"t"', b'{"h":41.5}', mend=told.append)
+    assert told == [2, 1]
+
+
+def test_cbor_that_would_grow_without_bound_when_it_is_written_out() -> None:
+    bomb: list[Any] = []
+    for _ in range(40):
+        bomb = [bomb, bomb]
+    for data in (cbor2.dumps(bomb, value_sharing=True), b"\xd8\x1c\x81\xd8\x1d\x00"):
+        with pytest.raises(MalformedPayload, match="shared"):
+            of_cbor(b'"topic":"t"', data)
 
 
 def days_of(field: str) -> set[int]:
