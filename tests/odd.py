@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -141,12 +138,22 @@ def depth(value: Any) -> int:
 
 def tidy(value: Any) -> Any:
     """What is read of a value once it has come through a door."""
-    if isinstance(value, dict):
-        return {_tidy_text(key): tidy(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [tidy(item) for item in value]
-    if isinstance(value, str):
-        return _tidy_text(value)
+    whole: list[Any] = [None]
+    todo: list[tuple[Any, Any, Any]] = [(whole, 0, value)]
+    while todo:
+        where, key, one = todo.pop()
+        if isinstance(one, dict):
+            where[key] = made = {_tidy_text(name): item for name, item in one.items()}
+            todo += [(made, name, item) for name, item in made.items()]
+        elif isinstance(one, list):
+            where[key] = filled = list(one)
+            todo += [(filled, at, item) for at, item in enumerate(one)]
+        else:
+            where[key] = _tidy_text(one) if isinstance(one, str) else _tidy_number(one)
+    return whole[0]
+
+
+def _tidy_number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     if isinstance(value, int) and -(2**63) <= value < 2**64:
@@ -178,17 +185,6 @@ def text_of(value: Any) -> str:
         else:
             parts.append(json.dumps(one))
     return "".join(parts)
-
-
-@contextmanager
-def deep_comparisons() -> Iterator[None]:
-    """`==` and `repr` of values that nest 1,000 levels work within this."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(20_000)
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(before)
 
 
 class _Text(str):

@@ -13,8 +13,7 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.errors import BadRequest
 
 DAY: Final = 86_400.0  # seconds for which a command is tried by default
@@ -137,7 +136,7 @@ def _mqtt_alike(bound: bytes, payloads: Sequence[bytes]) -> Command | None:
 @lru_cache(maxsize=1024)
 def _bound_publication(bound: bytes) -> Command | None:
     """The command without its payload, if nothing that is bound is a part of that, or wrong."""
-    given = orjson.loads(bound)
+    given = jsontext.loads(bound)
     try:
         return _mqtt(given)._replace(data=b"") if given.keys() <= _MQTT_OPTIONS.keys() else None
     except BadRequest:
@@ -152,7 +151,7 @@ def _payload(given: Mapping[str, Any], options: Collection[str]) -> bytes:
         value = given["payload"]
     else:  # what the action before in a sequence returned
         value = {key: value for key, value in given.items() if key not in options}
-    return value.encode() if isinstance(value, str) else orjson.dumps(value)
+    return value.encode() if isinstance(value, str) else jsontext.dumps(value)
 
 
 def _serial(given: Mapping[str, Any]) -> Command:

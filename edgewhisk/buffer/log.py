@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.journal import Frame, Scan, encode, parse_name, read_line, scan, seed_of, segment_name
 from edgewhisk.errors import StorageError
@@ -118,7 +117,7 @@ class Log:
         before = self.segments[-1] if self.segments else None
         # What nobody has looked for is not told: behind what counts a torn round may stand.
         ended = [before.serial, before.size] if before and before.ended else [0, 0]
-        text = orjson.dumps({**header, "ended": ended})
+        text = jsontext.dumps({**header, "ended": ended})
         data, _ = encode([Frame(HEADER, first, text)], seed_of(path.name))
         file, draft = -1, self.directory / f"spare-{nonce}.ewj"
         try:
@@ -306,7 +305,7 @@ class Log:
             return 0
         if following is None:
             return 0
-        serial, end = orjson.loads(following.text).get("ended", (0, 0))
+        serial, end = jsontext.loads(following.text).get("ended", (0, 0))
         return int(end) if serial == segment.serial else 0
 
     def _draft(self, path: Path) -> tuple[int, Path, int]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from edgewhisk import jsontext
 from edgewhisk.cli import NOT_RUNNING
 from edgewhisk.cli.auth import guest_key
 from edgewhisk.cli.output import complain
@@ -38,7 +38,7 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     if document is None:
         complain(f"no gateway answers at {api_url(config)}", "start it with: edgewhisk run")
         return NOT_RUNNING
-    print(json.dumps(document, indent=2) if given.json else "\n".join(_lines(document)))
+    print(jsontext.dumps(document, indent=True).decode() if given.json else "\n".join(_lines(document)))
     return 0
 
 
@@ -50,7 +50,7 @@ def fetch(config: Config) -> dict[str, Any] | None:
     )
     try:
         with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:  # noqa: S310
-            document: dict[str, Any] = json.load(answer)
+            document: dict[str, Any] = jsontext.loads(answer.read())
             return document
     except (urllib.error.URLError, OSError, ValueError):
         return None

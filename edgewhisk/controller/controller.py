@@ -8,8 +8,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.entitlement import ConcurrencyThrottle, RateThrottle, check_owner
@@ -143,7 +142,7 @@ class Controller:
         self._check_room(identity.namespace)
         now = self._clock.now()
         trigger_id, *ids = self._clock.activation_ids(1 + len(plan.starts))
-        argued = over(payload, orjson.dumps({"__ow_headers": dict(headers)}))
+        argued = over(payload, jsontext.dumps({"__ow_headers": dict(headers)}))
         event = TriggerEvent(name, argued, now, durable=True)
         entries: list[dict[str, Any]] = []
         admitted: list[ActivationMessage] = []
@@ -259,10 +258,10 @@ class Controller:
 
     async def _one_by_one(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> Ran:
         start = self._clock.now()
-        given = orjson.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
+        given = jsontext.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
         results = await self._results(self.system[bound.action.name], namespace, given)
         end = self._clock.now()
-        good = [orjson.dumps(result) for result in results if isinstance(result, dict)]
+        good = [jsontext.dumps(result) for result in results if isinstance(result, dict)]
         if len(good) == len(results):
             return Smooth(good, start, end)
         return [_outcome(result, start, end) for result in results]
@@ -306,9 +305,9 @@ class Controller:
 def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> Outcome:
     if isinstance(result, EdgeWhiskError):
         hint = f" ({result.hint})" if result.hint else ""
-        text = orjson.dumps({"error": f"{result}{hint}"})
+        text = jsontext.dumps({"error": f"{result}{hint}"})
         return Outcome(Status.APPLICATION_ERROR, text, (), start, end)
-    return Outcome(Status.SUCCESS, orjson.dumps(result), (), start, end)
+    return Outcome(Status.SUCCESS, jsontext.dumps(result), (), start, end)
 
 
 def _with(found: Mapping[int, dict[str, Any] | EdgeWhiskError], smooth: Smooth) -> Sequence[Outcome]:

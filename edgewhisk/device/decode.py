@@ -13,8 +13,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.device.discovery import Discovery, NotDiscovery
 from edgewhisk.device.profile import RESERVED, Point, Profile
 from edgewhisk.device.sparkplug import NotSparkplug, Sparkplug
@@ -167,8 +166,8 @@ def _others(profile: Profile, document: Any) -> Iterator[Reading]:
 
 def _json(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
     try:
-        document = orjson.loads(frame)
-    except orjson.JSONDecodeError:
+        document = jsontext.parse_odd(frame).value
+    except jsontext.NotJson:
         raise Undecodable("not JSON") from None
     return _document(document, "JSON")
 
@@ -371,4 +370,4 @@ def payload(
         document["suspect"] = suspect
     if failed := {reading.point: reading.reason for reading in readings if reading.quality is Quality.FAILED}:
         document["errors"] = failed
-    return orjson.dumps(document, default=_text)
+    return jsontext.dumps(document, default=_text)

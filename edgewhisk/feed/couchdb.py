@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.facts import beside
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
@@ -219,8 +218,8 @@ class CouchFeed:
     async def _begin(self, database: Database, info: bytes) -> None:
         """Where to begin, by what the server tells of the database."""
         try:
-            newest = _token(orjson.loads(info)["update_seq"])
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+            newest = _token(jsontext.loads(info)["update_seq"])
+        except (jsontext.NotJson, KeyError, TypeError):
             raise Broken("what answers there is no CouchDB: it tells no update_seq") from None
         if database.since == "now":
             await self._keep(database, newest)
@@ -279,14 +278,15 @@ class CouchFeed:
         now = self._clock.now()
         for line in lines:
             try:
-                change = orjson.loads(line)
+                change, _, mended = jsontext.parse_odd(line)
                 since = _token(change["seq"] if "seq" in change else change["last_seq"])
-            except (orjson.JSONDecodeError, KeyError, TypeError):
+            except (jsontext.NotJson, KeyError, TypeError):
                 self._refuse(database, "not a change", line)
                 continue
+            database.garbage.mend(mended)
             if "seq" in change:
                 event = beside({"database": database.parameters["db"]}, change)
-                events.append(TriggerEvent(database.trigger, orjson.dumps(event), now, durable=True))
+                events.append(TriggerEvent(database.trigger, jsontext.dumps(event), now, durable=True))
         if events:
             await self._fire(events)
             database.delivered += len(events)
@@ -331,7 +331,7 @@ def _token(since: Any) -> str:
     """A sequence token as text; raises `TypeError` for none."""
     if since is None:
         raise TypeError
-    return since if isinstance(since, str) else orjson.dumps(since).decode()
+    return since if isinstance(since, str) else jsontext.dumps(since).decode()
 
 
 def _count(since: str) -> int:

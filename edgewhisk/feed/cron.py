@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
@@ -103,7 +102,7 @@ class AlarmsFeed:
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`. Counts go on when the same alarm is added again, at a start."""
         made = Alarm(
-            orjson.dumps(parameters["trigger_payload"]),
+            jsontext.dumps(parameters["trigger_payload"]),
             _next(action, parameters),
             float(parameters["seconds"]) if action == "alarms/interval" else 0.0,
             parameters.get("maxTriggers"),

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.facts import beside
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
@@ -227,7 +226,9 @@ class FileFeed:
         head = {"file": source.name, "table": source.table}
         await self._fire(
             [
-                TriggerEvent(source.trigger, orjson.dumps(beside(head, row), default=_plain), now, durable=True)
+                TriggerEvent(
+                    source.trigger, jsontext.dumps(beside(head, row), default=_plain), now, durable=True
+                )
                 for row in rows
             ]
         )
@@ -281,9 +282,9 @@ def _tinydb(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
     if path.stat().st_size > _LARGEST:
         raise ValueError(f"{path} is larger than {_LARGEST} bytes: use SQLite for that")
     try:
-        document = orjson.loads(path.read_bytes())
+        document = jsontext.parse_odd(path.read_bytes()).value
         rows = {int(key): row for key, row in document.get(table or "_default", {}).items()}
-    except (orjson.JSONDecodeError, AttributeError, ValueError) as error:
+    except (jsontext.NotJson, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is neither SQLite nor TinyDB: {error}") from error
     newest = max(rows, default=0)
     if last is None or newest < last:

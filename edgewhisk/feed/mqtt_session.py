@@ -318,7 +318,8 @@ class Session:
                 facts["mqtt"] = packets.properties(delivery.properties)
             except ValueError as error:
                 raise MalformedPayload(f"MQTT 5 properties: {error}") from None
-        return FORMATS[found.format](route.head.saying(facts), delivery.payload)
+        head = route.head.saying(facts)
+        return FORMATS[found.format](head, delivery.payload, mend=found.garbage.mend)
 
     def _learn(self, found: Subscription) -> None:
         """Subscribe to topics that the devices of a profile announced."""

@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record, RecordTemplate, unrunnable_record
 from edgewhisk.entity.arguments import EMPTY, NOT_ALLOWED, Bound, over, overrides
@@ -37,7 +36,7 @@ _ACTIONS: Final = 1000
 ENGINE: Final = "edgewhisk"  # what runs native actions
 GONE: Final = "The requested resource does not exist."
 WELL: Final = Smooth((b"{}",), 0, 0)  # a run that went well, for who watches that
-_NOT_ALLOWED: Final = orjson.dumps({"error": NOT_ALLOWED})
+_NOT_ALLOWED: Final = jsontext.dumps({"error": NOT_ALLOWED})
 BROKEN: Final = "The gateway failed to run the action; its log says why."
 
 # Runs an action of the gateway itself for a namespace; the future may be done on return.

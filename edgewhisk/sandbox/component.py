@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import orjson
 import wasmtime
 from wasmtime import _bindings, _ffi
 from wasmtime.component import Component, Linker
 
+from edgewhisk import jsontext
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving, pause
 from edgewhisk.sandbox.linear import Creator, Linear
@@ -139,7 +139,7 @@ def answer(serving: Serving, request: str) -> str:
 def _answer(serving: Serving, request: str) -> str:
     text = request.encode()
     if text.startswith(b'{"op": "sleep"'):
-        pause(serving, orjson.loads(text)["ms"] / 1000)
+        pause(serving, jsontext.loads(text)["ms"] / 1000)
         return "{}"
     found = serving.ask(text)
     if found.refusal:

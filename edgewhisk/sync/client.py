@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from edgewhisk import jsontext
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CloudError
@@ -106,6 +107,6 @@ class OpenWhiskCloud:
 
 def _json(response: Any) -> Any:
     try:
-        return response.json()
-    except ValueError:
+        return jsontext.parse(response.content).value
+    except jsontext.NotJson:
         return None
