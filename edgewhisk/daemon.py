@@ -256,6 +256,7 @@ class Daemon:
             disk=disk,
             others=partial(occupied, config.state_dir, "buffer"),
             boots=self._timekeeper.boots,
+            earliest=self._timekeeper.earliest,
         )
         stack.callback(log.close)
         self.incidents += [*artifacts.incidents, *self._shelf.incidents, *log.incidents]

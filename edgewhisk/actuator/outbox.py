@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from edgewhisk.actuator.lost import Lost
 from edgewhisk.actuator.request import Command
-from edgewhisk.entity.timing import KNOWN
+from edgewhisk.entity.timing import is_known
 from edgewhisk.errors import CapabilityError, EdgeWhiskError, NotFound, StorageError, Unavailable, Undelivered
 from edgewhisk.rest import rest
 from edgewhisk.spi import Change, Clock, Moment, Shelf
@@ -265,7 +265,7 @@ class Outbox:
         if boot == timing.boot:
             return int(due)
         until, now = self._moment(boot, due, document["until"]), self._clock.now()
-        if until is None or now < KNOWN:
+        if until is None or not is_known(now):
             return up + int(document["command"]["expires"] * 1000)
         return up + until - now
 

@@ -70,13 +70,16 @@ class Activations:
         disk: Disk | None = None,
         others: Callable[[], int] = lambda: 0,
         boots: Boots | None = None,
+        earliest: Callable[[], int] | None = None,
     ) -> Activations:
         """Recover what is there, or begin anew; raises `StorageError`. Blocks.
 
-        `others`: bytes of the state directory that are not this store's; `boots` tell times right.
+        `others`, `boots`, `earliest`: as `Records` takes them.
         """
         disk = disk or RealDisk()
-        records = Records(disk, directory, settings, clock, lanes=lanes, others=others, boots=boots)
+        records = Records(
+            disk, directory, settings, clock, lanes=lanes, others=others, boots=boots, earliest=earliest
+        )
         records.recover()
         return cls(records, clock, settings.commit_window)
 

@@ -42,6 +42,7 @@ from edgewhisk.buffer.retention import (
 from edgewhisk.buffer.routes import ids_of, is_new, routed
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
+from edgewhisk.entity.timing import LATEST
 from edgewhisk.errors import NoRoom, StorageError
 from edgewhisk.settings import EVICT_OLDEST, Buffer
 from edgewhisk.settings import Lane as Policy
@@ -65,16 +66,19 @@ class Records:
         lanes: Mapping[str, Policy] | None = None,
         others: Callable[[], int] = lambda: 0,
         boots: Boots | None = None,
+        earliest: Callable[[], int] | None = None,
     ) -> None:
         """Open or make `directory`; raises `StorageError`.
 
-        `others`: bytes of the state directory that are not this store's; `boots` tell times right.
+        `others`: bytes of the state directory that are not this store's; `boots` tell times right;
+        `earliest`: the time by which records are old enough to expire, if it is not the clock's.
         """
         self.lock = threading.RLock()
         self._disk = disk
         self._settings = settings
         self._clock = clock
         self._others = others
+        self._earliest = earliest or clock.now
         self.boots = boots or Boots({})
         self._directory = directory
         self._started = clock.monotonic()
@@ -341,7 +345,7 @@ class Records:
 
     def _expire(self, lane: Lane) -> None:
         """Drop what is older than the lane keeps it, if it was not synced."""
-        now = self._clock.now()
+        now = self._earliest()
         for _ in list(lane.log.segments):
             held = self._held(lane)
             if held.synced or not expired(held, now):
@@ -380,7 +384,11 @@ class Records:
 def _dated(catalog: Catalog, segments: Sequence[Segment]) -> int:
     """How new the oldest segment is, ms: as the first whose records are of a time when the clock was set.
 
-    What stands before that one is older, whatever the clock said.
+    What stands before that one is older, whatever the clock said; and before the newest one as well.
     """
+    if not segments:
+        return 0
     upto = (catalog.times(catalog.summary(segment))[1] for segment in segments)
-    return next((time for time in upto if time >= CLOCK_SET), 0)
+    found = next((time for time in upto if CLOCK_SET <= time < LATEST), 0)
+    newest = catalog.times(catalog.summary(segments[-1]))[1]
+    return min(found, newest) if newest >= CLOCK_SET else found

@@ -9,7 +9,7 @@ from typing import Any, Final
 from edgewhisk import jsontext
 from edgewhisk.errors import MalformedContent
 
-JsonValue = Any  # what orjson.loads can return
+JsonValue = Any  # what jsontext.loads can return
 MAX_PARAMETER_SIZE: Final = 1 << 20  # bytes of keys and values, for each entity
 
 

@@ -21,7 +21,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed import alarm as alarms
 from edgewhisk.feed import schedule
-from edgewhisk.feed.alarm import KNOWN, Alarm, Missed
+from edgewhisk.feed.alarm import Alarm, Missed, tells
 from edgewhisk.feed.heard import Moment, heard
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
 
@@ -137,7 +137,7 @@ class AlarmsFeed:
         if alarm is None:
             return {}
         wall = self._clock.now() / 1000
-        waiting = alarm.due == math.inf or (wall < KNOWN and not alarm.period)
+        waiting = alarm.due == math.inf or (not tells(wall) and not alarm.period)
         due = None if waiting else alarm.due
         if due is not None and alarm.period:
             due = wall + due - self._clock.monotonic()
