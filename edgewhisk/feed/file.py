@@ -219,7 +219,9 @@ class FileFeed:
         head = {"file": source.name, "table": source.table}
         await self._fire(
             [
-                TriggerEvent(source.trigger, orjson.dumps(beside(head, row), default=_plain), now, durable=True)
+                TriggerEvent(
+                    source.trigger, orjson.dumps(beside(head, row), default=_plain), now, durable=True
+                )
                 for row in rows
             ]
         )

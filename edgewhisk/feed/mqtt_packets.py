@@ -12,9 +12,11 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 PUBACK: Final = 0x40
+PUBREC: Final = 0x50
 _PUBLISH: Final = range(0x30, 0x40)
 _AGAIN: Final = 0x08
 _QOS: Final = 0x06
+EXACT: Final = 0x04  # of the first byte: QoS 2
 _RETAINED: Final = 0x01
 _EXPIRY: Final = 0x02
 _NAMES: Final = {0x01: "payload_format", _EXPIRY: "expiry", 0x03: "content_type", 0x08: "response_topic",
@@ -128,9 +130,10 @@ def _publish(first: int, data: bytes, start: int, stop: int, version: int) -> De
     return _delivery((topic, data[at:stop], packet_id, first, properties))
 
 
-def acknowledgements(packet_ids: Collection[bytes]) -> bytes:
-    """A PUBACK for each of the PUBLISHes (3.4)."""
-    return b"\x40\x02" + b"\x40\x02".join(packet_ids) if packet_ids else b""
+def acknowledgements(packet_ids: Collection[bytes], kind: int = PUBACK) -> bytes:
+    """A PUBACK (3.4), or a PUBREC (3.5), for each of the PUBLISHes."""
+    before = bytes((kind, 2))
+    return before + before.join(packet_ids) if packet_ids else b""
 
 
 def numbers(packet_ids: Collection[bytes]) -> tuple[int, ...]:

@@ -32,7 +32,9 @@ def test_rows_of_sqlite_and_tinydb(tmp_path: Path) -> None:
     database.execute("CREATE TABLE readings (celsius REAL, raw BLOB, _row TEXT, 'table' TEXT)")
 
     def insert(*values: float) -> None:
-        database.executemany("INSERT INTO readings VALUES (?, ?, 'x', 'y')", [(one, b"\x00") for one in values])
+        database.executemany(
+            "INSERT INTO readings VALUES (?, ?, 'x', 'y')", [(one, b"\x00") for one in values]
+        )
         database.commit()
 
     insert(1.0)
