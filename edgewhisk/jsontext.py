@@ -91,12 +91,12 @@ def parse(data: bytes, levels: int = LEVELS) -> Parsed:
     return parsed._replace(text=one_line(parsed.text))
 
 
-def parse_odd(data: bytes, levels: int = LEVELS, *, cut: bool = True) -> Parsed:
+def parse_odd(data: bytes, levels: int = LEVELS, *, cut: bool = True, endless: bytes = b"null") -> Parsed:
     """Reads what a device said, as far as it can be understood; raises `NotJson`.
 
     Replaces and counts, besides what `parse` does: a byte order mark and zero bytes behind the text (left
-    out), bytes that are no UTF-8 (U+FFFD), control characters in strings (escaped), NaN and Infinity (null),
-    and what is nested more deeply than `levels` (null; `TooDeep` without `cut`).
+    out), bytes that are no UTF-8 (U+FFFD), control characters in strings (escaped), NaN and Infinity
+    (`endless`), and what is nested more deeply than `levels` (null; `TooDeep` without `cut`).
     """
     try:
         value = orjson.loads(data)
@@ -108,7 +108,7 @@ def parse_odd(data: bytes, levels: int = LEVELS, *, cut: bool = True) -> Parsed:
     count = int(len(plain) != len(data.rstrip(_BLANK)))
     whole = decoded(plain).encode()
     count += whole != plain
-    parsed = _mended(whole, _Mending(levels, lenient=True, cut=cut))
+    parsed = _mended(whole, _Mending(levels, lenient=True, cut=cut, endless=endless))
     return parsed._replace(text=one_line(parsed.text), replaced=parsed.replaced + count)
 
 
@@ -183,8 +183,9 @@ def _is_deeper(text: bytes, levels: int) -> bool:
 class _Mending:
     """Puts something in place of what is odd in a text; counts it."""
 
-    def __init__(self, levels: int, *, lenient: bool, cut: bool) -> None:
+    def __init__(self, levels: int, *, lenient: bool, cut: bool, endless: bytes = b"null") -> None:
         """`lenient`: whatever `parse_odd` mends, else what `parse` does; raises `TooDeep` without `cut`."""
+        self._endless = endless
         self._levels = levels
         self._cut = cut
         self._lenient = lenient
@@ -217,8 +218,8 @@ class _Mending:
             token = _unpaired(token)
             return _CONTROL.sub(lambda one: b"\\u%04x" % ord(one[0]), token) if self._lenient else token
         if not token[-1:].isalpha():
-            return b"null" if _is_endless(token) else token
-        return b"null" if self._lenient else token
+            return self._endless if _is_endless(token) else token
+        return self._endless if self._lenient else token
 
 
 def _parsed_again(data: bytes, levels: int, error: ValueError) -> Parsed:

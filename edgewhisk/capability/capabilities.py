@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 import threading
 from collections import OrderedDict
@@ -75,7 +74,7 @@ class Request(NamedTuple):
 
 def ungranted(what: str, **wanted: Any) -> NotGranted:
     """Returns the error of an action whose annotation lacks what is `wanted`."""
-    return NotGranted(what, hint=f"the annotation '{ANNOTATION}' ({json.dumps(wanted, ensure_ascii=False)})")
+    return NotGranted(what, hint=f"the annotation '{ANNOTATION}' ({jsontext.dumps(wanted).decode()})")
 
 
 def kind_of(value: object) -> str:
