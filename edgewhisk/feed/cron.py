@@ -248,12 +248,16 @@ def _next(action: str, parameters: Mapping[str, Any]) -> alarms.Next:
             seconds=parameters["seconds"], start_date=begin, end_date=stop, timezone="UTC"
         )
         return partial(every.get_next_fire_time, None)
-    line = schedule.cron_line(parameters["cron"])._asdict()
+    lines = schedule.alternatives(schedule.cron_line(parameters["cron"]))
     try:
-        cron = CronTrigger(**line, year=_YEARS, timezone="UTC")
+        crons = [CronTrigger(**line._asdict(), year=_YEARS, timezone="UTC") for line in lines]
     except ValueError as error:
         raise FeedError(f"cron {parameters['cron']!r}: {error}") from error
-    local, daily = partial(cron.get_next_fire_time, None), _daily(parameters)
+    daily = _daily(parameters)
+
+    def local(at: datetime) -> datetime | None:
+        return min(filter(None, (cron.get_next_fire_time(None, at) for cron in crons)), default=None)
+
     zone = schedule.zone(parameters["timezone"])
 
     def following(after: datetime) -> datetime | None:
