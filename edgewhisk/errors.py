@@ -46,6 +46,11 @@ class EdgeWhiskError(Exception):
         self.hint = hint
         self.headers: tuple[tuple[str, str], ...] = ()  # that a web action's route sends all the same
 
+    @property
+    def told(self) -> str:
+        """What is wrong, for a caller of the API, who need not know where on this machine."""
+        return self.message
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -177,6 +182,11 @@ class StorageError(EdgeWhiskError):
 
     status = 507
     retryable = True
+
+    @property
+    def told(self) -> str:
+        """Without the paths of files; those are in the gateway's log."""
+        return "The disk of the gateway refused it; the gateway's log says why."
 
 
 class CloudError(EdgeWhiskError):

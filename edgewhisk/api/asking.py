@@ -141,4 +141,4 @@ def failure(error: EdgeWhiskError, request_id: str) -> Reply:
         headers["WWW-Authenticate"] = _CHALLENGE
     if isinstance(error, Throttled):
         headers["Retry-After"] = "60"
-    return problem(error.message, error.status, request_id, headers)
+    return problem(error.told, error.status, request_id, headers)

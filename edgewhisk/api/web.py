@@ -31,11 +31,15 @@ _NO_GATEWAY_API: Final = (
 async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
     """Answer a request below `PREFIX`; `path` is the rest, decoded."""
     namespace, package, named, *rest = [*path.split("/", 3), "", "", ""][: 4 if path.count("/") > 2 else 3]
+    if path.count("/") < 2:  # no path of an action: as any other that leads nowhere
+        verbs.subjects.authorize(ask.header(b"authorization"))
     if (namespace, package) == _GATEWAY_API:
         return problem(_NO_GATEWAY_API, 404, request_id)
     name, extension = split_extension(named)
     wanted = _action_name(namespace, package, name)
-    owner = verbs.subjects.of(wanted.namespace)
+    owner = verbs.subjects.find(wanted.namespace)
+    if owner is None:
+        raise NotFound
     bound = verbs.actions.find_web(wanted)
     access = WebAccess.of(bound.action.annotations)
     if not access.exported:
@@ -85,7 +89,7 @@ def _action_name(namespace: str, package: str, name: str) -> FullyQualifiedName:
         inside = None if package == _DEFAULT else entity_name(package)
         return FullyQualifiedName(namespace_name(namespace), inside, entity_name(name))
     except BadRequest:
-        raise NotFound("The requested resource could not be found.") from None
+        raise NotFound from None
 
 
 def _user(ask: Ask, verbs: Services) -> str | None:

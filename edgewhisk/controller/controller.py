@@ -299,7 +299,7 @@ class Controller:
 def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> Outcome:
     if isinstance(result, EdgeWhiskError):
         hint = f" ({result.hint})" if result.hint else ""
-        text = orjson.dumps({"error": f"{result}{hint}"})
+        text = orjson.dumps({"error": f"{result.told}{hint}"})
         return Outcome(Status.APPLICATION_ERROR, text, (), start, end)
     return Outcome(Status.SUCCESS, orjson.dumps(result), (), start, end)
 
