@@ -9,6 +9,7 @@ import orjson
 from edgewhisk.api.asking import ACTIVATION_ID, CORS, Ask, Reply, problem
 from edgewhisk.api.invoking import LONGEST_WAIT
 from edgewhisk.api.services import Services
+from edgewhisk.controller.controller import WEB
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.message import Status
 from edgewhisk.entity.names import FullyQualifiedName, entity_name, namespace_name
@@ -44,7 +45,7 @@ async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
     access = WebAccess.of(bound.action.annotations)
     if not access.exported:
         raise NotFound
-    verbs.controller.admit(owner)
+    verbs.controller.admit(owner, WEB)
     ask.check_length(verbs.limits.max_payload_size)
     cors = () if access.own_options else _cors(ask)
     if ask.method == "OPTIONS" and not access.own_options:
@@ -63,7 +64,7 @@ async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
             user,
         )
         payload = arguments(found, raw=access.raw, final=bound.final)
-        started = await verbs.controller.invoke(owner, wanted, payload, LONGEST_WAIT / 1000)
+        started = await verbs.controller.invoke(owner, wanted, payload, LONGEST_WAIT / 1000, WEB)
         cors += ((ACTIVATION_ID, started.activation_id),)
         if started.record is None:
             return problem("Response not yet ready.", 202, request_id, dict(cors))

@@ -35,6 +35,9 @@ from edgewhisk.errors import BadRequest, EdgeWhiskError, NotFound, StorageError,
 from edgewhisk.spi import ActivationStore, Clock
 
 _TRIGGER: Final = attrgetter("trigger")
+INVOKE: Final = "invoke"
+FIRE: Final = "fire"
+WEB: Final = "web"
 ENGINE: Final = "edgewhisk"  # what runs system actions
 
 
@@ -95,9 +98,11 @@ class Controller:
         self._subjects = subjects
         self._clock = clock
         self._limits = limits
+        # Web actions have budgets of their own: a page that polls must not lock its owner's tools out.
         self._invocations = RateThrottle(limits.invocations_per_minute)
-        self._fires = RateThrottle(limits.fires_per_minute)
-        self._flying = ConcurrencyThrottle(limits.concurrent_invocations)
+        fires, web = RateThrottle(limits.fires_per_minute), RateThrottle(limits.web_per_minute)
+        self._rates = {INVOKE: self._invocations, FIRE: fires, WEB: web}
+        self._flying = {kind: ConcurrencyThrottle(limits.concurrent_invocations) for kind in (INVOKE, WEB)}
         self.full = invoker.full  # whether feeds must hold back
         self.on_room = invoker.on_room  # calls back once when feeds may go on
 
@@ -117,13 +122,12 @@ class Controller:
 
     # -- the API ---------------------------------------------------------------------------------
 
-    def admit(self, identity: Identity, *, fire: bool = False) -> None:
-        """Count one request against the caller's rates; raises `Throttled`.
+    def admit(self, identity: Identity, kind: str = INVOKE) -> None:
+        """Count one request against the caller's rates (`INVOKE`, `FIRE`, `WEB`); raises `Throttled`.
 
         Called before anything else of the request is looked at, as OpenWhisk does.
         """
-        throttle = self._fires if fire else self._invocations
-        throttle.check(identity.namespace, self._clock.now())
+        self._rates[kind].check(identity.namespace, self._clock.now())
 
     async def fire(
         self, identity: Identity, name: FullyQualifiedName, payload: bytes, headers: Mapping[str, str]
@@ -160,7 +164,12 @@ class Controller:
         return trigger_id
 
     async def invoke(
-        self, identity: Identity, name: FullyQualifiedName, payload: bytes, wait: float | None
+        self,
+        identity: Identity,
+        name: FullyQualifiedName,
+        payload: bytes,
+        wait: float | None,
+        kind: str = INVOKE,
     ) -> Answer:
         """Invoke an action with a JSON object; wait at most `wait` seconds, or not at all.
 
@@ -181,7 +190,7 @@ class Controller:
             durable=wait is None,
         )
         system = self.system.get(bound.action.name)
-        self._flying.start(identity.namespace)
+        self._flying[kind].start(identity.namespace)
         try:
             if system is not None:
                 return await self._perform(system, bound, message)
@@ -191,7 +200,7 @@ class Controller:
                 return Answer(message.activation_id, None)
             return await self._wait(message, wait, composed=bound.composed)
         finally:
-            self._flying.end(identity.namespace)
+            self._flying[kind].end(identity.namespace)
 
     def _check_start(self, message: ActivationMessage) -> None:
         """Raise `BadRequest` where an invocation with these arguments would be refused."""
