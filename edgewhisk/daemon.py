@@ -63,6 +63,7 @@ from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.links import mqtt_links
 from edgewhisk.native import native_actions
+from edgewhisk.removal import Removal
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.server import Certificate, HttpServer, bind
 from edgewhisk.settings import Api, Config
@@ -147,6 +148,9 @@ class Daemon:
             threading.Thread(
                 target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
             ).start()
+            forget, stop = self._state.forget_all, self._feeds.stop
+            removal = Removal(config.state_dir, entities, self._subjects, self._log, forget, stop)
+            await removal.look()
             unfinished = await asyncio.to_thread(self._log.unfinished)
             await self._invoker.resume(unfinished, self._log.starts())
             stack.push_async_callback(self._invoker.drain, DRAIN)
@@ -156,6 +160,7 @@ class Daemon:
             tasks += [
                 ("Outbox", self._outbox.run),
                 ("Retention", self._tend),
+                ("Removal", removal.run),
                 ("Timekeeper", self._timekeeper.run),
             ]
             if self._sync is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,13 +12,19 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 
 from edgewhisk.api.services import Measures
+from edgewhisk.entity.message import Status
 from edgewhisk.histogram import Histogram
 
 
-def exposition(status: Mapping[str, Any], measures: Measures) -> tuple[str, bytes]:
-    """Content type and text, from the `status` document and the counters beside it."""
+def exposition(status: Mapping[str, Any], measures: Measures, *, named: bool) -> tuple[str, bytes]:
+    """Content type and text, from the `status` document and the counters beside it.
+
+    Not `named`: nothing that tells which namespaces, actions and triggers there are.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Given([*_of_status(status), *_of_measures(measures)]))
+    runs = _runs(measures.by_action) if named else _runs(_unnamed(measures.by_action))
+    names = (*_feeds(status["feeds"]), *_queue(status["invoker"])) if named else ()
+    registry.register(_Given([*_of_status(status), runs, *_of_measures(measures), *names]))
     return CONTENT_TYPE_LATEST, generate_latest(registry)
 
 
@@ -31,13 +38,24 @@ class _Given:
         return self._families
 
 
-def _of_measures(measures: Measures) -> Iterator[Metric]:
+def _runs(by_action: Mapping[tuple[str, Status], int]) -> Metric:
     activations = CounterMetricFamily(
         "edgewhisk_activations", "Finished runs of actions.", labels=["action", "status"]
     )
-    for (action, status), count in measures.by_action.items():
-        activations.add_metric([action, status.value], count)
-    yield activations
+    for (action, came_to), count in by_action.items():
+        activations.add_metric([action, came_to.value], count)
+    return activations
+
+
+def _unnamed(by_action: Mapping[tuple[str, Status], int]) -> Mapping[tuple[str, Status], int]:
+    """The runs of all actions together."""
+    found: Counter[tuple[str, Status]] = Counter()
+    for (_, came_to), count in by_action.items():
+        found["", came_to] += count
+    return found
+
+
+def _of_measures(measures: Measures) -> Iterator[Metric]:
     yield _histogram("edgewhisk_activation_duration_seconds", "How long actions ran.", measures.durations)
     requests = CounterMetricFamily(
         "edgewhisk_http_requests", "Answered requests.", labels=["method", "status"]
@@ -115,8 +133,6 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
     }
     for name, (meaning, value) in counters.items():
         yield CounterMetricFamily(name, meaning, float(value))
-    yield from _feeds(status["feeds"])
-    yield from _queue(invoker)
     ready = GaugeMetricFamily("edgewhisk_sandbox_ready", "1 once a runtime is compiled.", labels=["runtime"])
     for kind, found in status["sandboxes"].items():
         if isinstance(found, dict):
