@@ -61,6 +61,7 @@ from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.guard import Guard
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
+from edgewhisk.lag import LoopLag
 from edgewhisk.links import mqtt_links
 from edgewhisk.native import native_actions
 from edgewhisk.sandbox.pool import Sandboxes
@@ -93,6 +94,7 @@ class Daemon:
         self._progress = progress
         self._clock = clock or SystemClock()
         self._started = self._clock.monotonic()
+        self._lag = LoopLag()
         self.incidents: list[str] = []
         self.url = ""
 
@@ -156,6 +158,7 @@ class Daemon:
             tasks += [
                 ("Outbox", self._outbox.run),
                 ("Retention", self._tend),
+                ("LoopLag", self._lag.run),
                 ("Timekeeper", self._timekeeper.run),
             ]
             if self._sync is not None:
@@ -185,7 +188,7 @@ class Daemon:
             self._door = Door(services, access_log=config.api.access_log)
             self._server = HttpServer(self._door, self._certificate.context if self._certificate else None)
             await stack.enter_async_context(serving(self._server, listener))
-            self.url = self._runner.api_host = _url(listener, tls=self._certificate is not None)
+            self.url = self._runner.contexts.api_host = _url(listener, tls=self._certificate is not None)
             stack.enter_context(told(config.state_dir / "url", self.url))
             for line in self.incidents:
                 _log.warning("%s", line)
@@ -211,6 +214,7 @@ class Daemon:
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
             "incidents": self._told(),
             "process": process(),
+            "loop": self._lag.describe(),
             "http": {"connections": self._server.connections, "requests": self._door.answered},
         }
 
@@ -231,6 +235,7 @@ class Daemon:
             self._runner.tally.durations,
             self._door.statuses,
             self._door.latency,
+            self._lag.seconds,
         )
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> tuple[Artifacts, ActivationLog, Sandboxes]:

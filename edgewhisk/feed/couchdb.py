@@ -284,9 +284,9 @@ class CouchFeed:
             database.delivered += len(events)
         if since:
             await self._keep(database, since)
-        if self._fire.full():
+        if self._fire.full([database.trigger]):
             room = asyncio.Event()
-            self._fire.on_room(room.set)
+            self._fire.on_room(room.set, [database.trigger])
             await room.wait()
 
     async def _keep(self, database: Database, since: str) -> None:
