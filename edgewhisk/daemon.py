@@ -309,7 +309,7 @@ class Daemon:
         """Let actions reach what is granted to them beyond their state."""
         mqtt, serial, modbus = (_one(sources, MqttFeed), _one(sources, SerialFeed), _one(sources, ModbusFeed))
         world = GatewayWorld(mqtt, serial, self._controller, self._subjects.of)
-        outward = Outward(world, asyncio.get_running_loop())
+        outward = Outward(world, asyncio.get_running_loop(), self._invoker.lent)
         self._doors.operations.update({"http.fetch": Fetch(), **outward.operations})
         http = HttpRequests()
         stack.push_async_callback(http.close)

@@ -18,6 +18,8 @@ from edgewhisk.spi import Clock
 
 RELIEF: Final = 0.005  # seconds that a job may wait before another worker is woken
 
+THREADS: Final = 64  # at most: some of them wait for others
+
 
 class WorkerPool(Generic[Waiter]):
     """Methods are called on the event loop unless they say otherwise."""
@@ -114,7 +116,7 @@ class WorkerPool(Generic[Waiter]):
     def _wake(self) -> None:
         if self._idle:
             self._work_waits.notify()
-        elif self.awake < self._most and not self.closing:
+        elif self.awake < self._most and len(self._threads) < THREADS and not self.closing:
             thread = threading.Thread(target=self._serve, name=f"worker-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
