@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
@@ -51,16 +51,16 @@ class Running(Protocol):
         """Run one message whose record somebody waits for; done when the record is on disk."""
         ...
 
-    def full(self) -> bool:
-        """Whether the queue is at its bound."""
+    def full(self, triggers: Iterable[FullyQualifiedName]) -> bool:
+        """Whether any of these triggers has its part of the queue."""
         ...
 
     def crowded(self, namespace: str) -> bool:
         """Whether callers of a namespace must be refused."""
         ...
 
-    def on_room(self, resume: Callable[[], None]) -> None:
-        """Call `resume` once when there is room."""
+    def on_room(self, resume: Callable[[], None], triggers: Iterable[FullyQualifiedName]) -> None:
+        """Call `resume` once when all of these triggers have room."""
         ...
 
 

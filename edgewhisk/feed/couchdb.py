@@ -293,9 +293,9 @@ class CouchFeed:
             database.last = Moment(now, self._clock.monotonic())
         if since:
             await self._keep(database, since)
-        if self._fire.full():
+        if self._fire.full([database.trigger]):
             room = asyncio.Event()
-            self._fire.on_room(room.set)
+            self._fire.on_room(room.set, [database.trigger])
             await room.wait()
 
     async def _keep(self, database: Database, since: str) -> None:

@@ -218,9 +218,9 @@ class FileFeed:
             source.state, source.last_error = "waiting", str(error)
 
     async def _take(self, source: Source, rows: Sequence[Row]) -> None:
-        while self._fire.full():
+        while self._fire.full([source.trigger]):
             room = asyncio.Event()
-            self._fire.on_room(room.set)
+            self._fire.on_room(room.set, [source.trigger])
             await room.wait()
         now = self._clock.now()
         head = {"file": source.name, "table": source.table}

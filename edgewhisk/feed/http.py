@@ -90,7 +90,7 @@ class HttpFeed:
         """
         if trigger not in self._taken:
             raise NotFound(f"trigger {trigger} takes no readings over HTTP")
-        if self._fire.full():
+        if self._fire.full([trigger]):
             raise Throttled("The gateway's queue is full; send it again in a while.")
         try:
             readings, mended = _readings(body)

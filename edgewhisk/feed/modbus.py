@@ -187,9 +187,9 @@ class ModbusFeed:
             device.last = Moment(now, self._clock.monotonic())
         text = payload(device.profile, str(bus.address), now, readings, {"unit": str(device.unit)})
         self._fire([TriggerEvent(device.trigger, text, now)])
-        if self._fire.full():
+        if self._fire.full([device.trigger]):
             bus.held.clear()
-            self._fire.on_room(bus.held.set)
+            self._fire.on_room(bus.held.set, [device.trigger])
 
 
 def _told(line: Line) -> str:

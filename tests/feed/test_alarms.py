@@ -545,6 +545,26 @@ def test_missed_has_two_choices(tmp_path: Path) -> None:
     play(scene)
 
 
+def test_a_trigger_that_is_full_holds_back_no_other_alarm(tmp_path: Path) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T12:00:00.5"))
+        other = parse_name("/guest/other", "_")
+        await life.add("alarm", cron="* * * * * *")
+        every_second = life.feed.check("alarms/alarm", {"cron": "* * * * * *"})
+        await life.feed.add(other, "alarms/alarm", every_second)
+        life.fire.fill(T)
+        await life.pass_(10)
+        fired = [one.trigger for one in life.fire.events]
+        assert set(fired) == {other}
+        assert len(fired) >= 9
+        life.fire.make_room()
+        await life.pass_(2)
+        assert T in [one.trigger for one in life.fire.events]
+        await life.shelf.close()
+
+    play(scene)
+
+
 @pytest.mark.parametrize(
     ("seconds", "fired", "missed"),
     [(30, 1, 0), (90, 0, 1)],  # late is better than never, up to a minute
