@@ -86,7 +86,7 @@ def parse(data: bytes, levels: int = LEVELS) -> Parsed:
         if str(error).startswith(_DEPTH_ERRORS):
             raise TooDeep(levels) from None
         parsed = _parsed_again(data, levels, error)
-    if _is_deeper(parsed.text, levels):
+    if is_deeper(parsed.text, levels):
         raise TooDeep(levels)
     return parsed._replace(text=one_line(parsed.text))
 
@@ -100,7 +100,7 @@ def parse_odd(data: bytes, levels: int = LEVELS, *, cut: bool = True) -> Parsed:
     """
     try:
         value = orjson.loads(data)
-        if not _is_deeper(data, levels):
+        if not is_deeper(data, levels):
             return Parsed(value, one_line(data))
     except orjson.JSONDecodeError:
         pass
@@ -136,7 +136,7 @@ def are_plain(texts: Iterable[bytes]) -> bool:
             value = orjson.loads(text)
         except orjson.JSONDecodeError:
             return False
-        if not isinstance(value, dict | list) or one_line(text) is not text or _is_deeper(text, LEVELS):
+        if not isinstance(value, dict | list) or one_line(text) is not text or is_deeper(text, LEVELS):
             return False
         last = text
     return True
@@ -169,7 +169,7 @@ def decoded(data: bytes) -> str:
         return data.decode(errors="replace")
 
 
-def _is_deeper(text: bytes, levels: int) -> bool:
+def is_deeper(text: bytes, levels: int) -> bool:
     """Whether a JSON text nests more deeply: orjson counts, its limit lowered by levels around the text."""
     if len(text) < 2 * levels or text.count(b"[") + text.count(b"{") <= levels:
         return False

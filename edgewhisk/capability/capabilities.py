@@ -64,7 +64,7 @@ class Doors:
         if len(request) > LARGEST_REQUEST:
             raise CapabilityError(f"the request has {len(request)} bytes; at most {LARGEST_REQUEST} go")
         try:
-            fields = jsontext.parse(request).value
+            fields = jsontext.parse_odd(request, cut=False).value
         except jsontext.NotJson as error:
             raise CapabilityError(f"the request is not JSON: {error}") from error
         if not isinstance(fields, dict) or fields.get("op") not in self.operations:
