@@ -130,7 +130,7 @@ class Doors:
             op = _op_of(request)
             raise CapabilityError(f"{op}: the request has {len(request)} bytes; at most {LARGEST_REQUEST} go")
         try:
-            fields = jsontext.parse(request).value
+            fields = jsontext.parse_odd(request, cut=False).value
         except jsontext.NotJson as error:
             raise CapabilityError(
                 f"{_op_of(request)}: the request cannot be read as JSON: {error}"
