@@ -80,7 +80,7 @@ def of_json(head: Head, data: bytes, *, mend: Mend = lambda _: None) -> bytes:
     return _spliced(head, value, text)
 
 
-def _spliced(head: bytes, value: Any, text: bytes) -> bytes:
+def _spliced(head: Head, value: Any, text: bytes) -> bytes:
     if not isinstance(value, dict):
         return b'{%b,"payload":%b}' % (head.text, text)
     if not value:
