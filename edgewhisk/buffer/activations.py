@@ -15,8 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.catalog import Match
 from edgewhisk.buffer.committer import Committer, Work
 from edgewhisk.buffer.disk import Disk, RealDisk
@@ -191,13 +190,13 @@ class Activations:
         """See `spi.ActivationStore`."""
         for lane in self._used():
             if (text := lane.catalog.find(activation_id)) is not None:
-                found: dict[str, Any] = orjson.loads(self._boots.straight(text))
+                found: dict[str, Any] = jsontext.loads(self._boots.straight(text))
                 return found
         return None
 
     def list(self, query: Query) -> list[dict[str, Any]]:
         """See `spi.ActivationStore`."""
-        return [orjson.loads(text) for text in islice(self._texts(query), query.limit)]
+        return [jsontext.loads(text) for text in islice(self._texts(query), query.limit)]
 
     def count(self, query: Query) -> int:
         """See `spi.ActivationStore`."""
@@ -326,10 +325,10 @@ def _oldest(lane: Lane) -> int | None:
 
 def _checked_id(text: bytes, number: int) -> str:
     try:
-        value = orjson.loads(text)
+        value = jsontext.loads(text)
         filed_under(value)
         if not isinstance(value["namespace"], str) or not isinstance(value["start"], int):
             raise TypeError("namespace or start")
         return activation_id(value["activationId"])
-    except (orjson.JSONDecodeError, EdgeWhiskError, KeyError, TypeError, AttributeError) as error:
+    except (jsontext.NotJson, EdgeWhiskError, KeyError, TypeError, AttributeError) as error:
         raise MalformedContent(f"record {number} is no activation: {error!r}") from None

@@ -1,7 +1,8 @@
 """From a frame to readings, as the profile says. Pure.
 
-A decoder raises `Undecodable` for a frame that is not what the profile describes; no readings and no
-error means that the frame is fine but none of the points is in it.
+A point that is missing or bad does not cost the others: it is a reading that failed, with the reason. A
+decoder raises `Undecodable` for a frame of which nothing is good; no readings and no error means that the
+frame is fine but none of the points is in it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.device.discovery import Discovery, NotDiscovery
 from edgewhisk.device.profile import RESERVED, Point, Profile
 from edgewhisk.device.sparkplug import NotSparkplug, Sparkplug
+from edgewhisk.entity.facts import REQUEST, beside
 from edgewhisk.entity.reading import Quality, Reading
 
 Parts = Mapping[str, str]  # named levels of the topic
@@ -31,6 +32,7 @@ _SWITCHES: Final = {"on": True, "off": False, "true": True, "false": False, "1":
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DIGITS: Final = 20  # of a text that is a number; a longer one is an identity, and would lose digits
 _LEAST, _MOST = -(1 << 63), (1 << 64) - 1  # whole numbers that JSON readers agree on
+_TAKEN: Final = REQUEST.union(RESERVED)  # keys that neither a device nor a level of a topic may have
 _OTHERS: Final = 256  # values of one frame without a point that are passed on
 
 
@@ -117,18 +119,29 @@ def _finite(value: Any) -> int | float | None:
 
 def _readings(profile: Profile, frame: bytes, raw: Callable[[Point], Any]) -> tuple[Reading, ...]:
     readings = []
+    first = None  # of what is wrong
     for point in profile.points:
         if point.when is not None and not point.when.search(frame.decode("latin-1")):
             continue
-        value = raw(point)
-        if value is _ABSENT or (value is None and point.optional):
-            if not point.optional:
+        try:
+            value = raw(point)
+            if (value is _ABSENT or value is None) and point.optional:
+                continue
+            if value is _ABSENT:
                 raise Undecodable(f"{point.name} is missing")
-            continue
-        readings.append(reading(point, value))
+            readings.append(reading(point, value))
+        except Undecodable as error:
+            first = first or error
+            readings.append(_failed(point, error))
     if profile.others:
         readings += _others(profile, raw(_EVERYTHING))
+    if first is not None and all(one.quality is Quality.FAILED for one in readings):
+        raise first
     return tuple(readings)
+
+
+def _failed(point: Point, error: Undecodable) -> Reading:
+    return Reading(point.name, None, point.unit, Quality.FAILED, str(error))
 
 
 _EVERYTHING: Final = Point("", "")
@@ -153,8 +166,8 @@ def _others(profile: Profile, document: Any) -> Iterator[Reading]:
 
 def _json(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
     try:
-        document = orjson.loads(frame)
-    except orjson.JSONDecodeError:
+        document = jsontext.parse_odd(frame).value
+    except jsontext.NotJson:
         raise Undecodable("not JSON") from None
     return _document(document, "JSON")
 
@@ -225,7 +238,10 @@ def _regex(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], A
 
     def raw(point: Point) -> Any:
         match = point.pattern.search(text) if point.pattern else None
-        found = match and (match.group(1) if match.groups() else match.group())
+        if match is None:
+            return _ABSENT
+        named = "value" in match.re.groupindex
+        found = match.group("value" if named else 1 if match.re.groups else 0)
         return _ABSENT if found is None else found
 
     return raw
@@ -287,10 +303,18 @@ def _metrics(profile: Profile, births: Sparkplug, frame: bytes, parts: Parts) ->
             label, unit = (point.name, point.unit) if point else (name, "")
             found.append(Reading(label, None, unit, Quality.FAILED, missing))
         elif point:
-            found.append(reading(point, value))
+            found.append(_one(point, value))
         elif not isinstance(value, float) or math.isfinite(value):
             found.append(Reading(name, value, ""))
     return tuple(found)
+
+
+def _one(point: Point, value: Any) -> Reading:
+    """A value among others: one that is bad does not cost them."""
+    try:
+        return reading(point, value)
+    except Undecodable as error:
+        return _failed(point, error)
 
 
 def _discovered(known: Discovery, topic: str, frame: bytes) -> tuple[Reading, ...]:
@@ -339,12 +363,11 @@ def payload(
     the event says itself gets `_` behind its name.
     """
     origin = "topic" if profile.transport == "mqtt" else "port"
-    document: dict[str, Any] = {**parts, "device": profile.name, origin: port, "taken_at": at}
-    for reading in readings:
-        taken = reading.point in RESERVED or reading.point in parts
-        document[f"{reading.point}_" if taken else reading.point] = reading.value
+    facts = beside({"device": profile.name, origin: port, "taken_at": at}, parts, _TAKEN)
+    values = {reading.point: reading.value for reading in readings}
+    document = beside(facts, values, _TAKEN)
     if suspect := [reading.point for reading in readings if reading.quality is Quality.OUT_OF_RANGE]:
         document["suspect"] = suspect
     if failed := {reading.point: reading.reason for reading in readings if reading.quality is Quality.FAILED}:
         document["errors"] = failed
-    return orjson.dumps(document, default=_text)
+    return jsontext.dumps(document, default=_text)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from edgewhisk.entity import timing
+from edgewhisk.feed.heard import Moment
 
 GRACE: Final = 60.0  # seconds that a run may be late before it counts as missed
 BACK: Final = 3 * 3600.0  # seconds that a clock may be set back without a daily run being repeated
@@ -43,6 +44,8 @@ class Alarm:
     fired: int = 0
     missed: int = 0
     last: float = 0.0  # wall, up to when every run was made or is none
+    since: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was added
+    latest: Moment | None = None  # when it last fired, in this life
     due: float | None = None  # wall; of an interval monotonic; inf: when the clock is set; None: never again
 
     @property
@@ -92,6 +95,7 @@ class Alarm:
             return False
         self.fired += 1
         self.last = wall
+        self.latest = Moment(int(wall * 1000), monotonic)
         if self.single or (self.most is not None and self.fired >= self.most):
             self.due = None
         return True

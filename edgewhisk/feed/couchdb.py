@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.body import BadBody, Body, Unpacking
+from edgewhisk.entity.facts import beside
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import Garbage
+from edgewhisk.feed.heard import Moment, heard
 from edgewhisk.rest import rest
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
 from edgewhisk.trust import reason
@@ -35,7 +36,7 @@ HEARTBEAT: Final = 10.0  # seconds between the empty lines of a server that has 
 LARGEST: Final = 16 << 20  # bytes of one change; CouchDB's documents have 8 MB at most
 _INFO: Final = 64 << 10  # bytes of what a server tells of a database
 _TOKEN: Final = 16 << 10  # characters of a sequence token: those of a database of many shards are long
-_DIGITS: Final = 40  # of the number that it begins with
+_DIGITS: Final = 40  # of a sequence number: Python refuses to read thousands of them
 _AHEAD: Final = 32  # chunks from the network that wait for the disk
 _CONNECT: Final = 10.0  # seconds
 _HEADERS: Final = {"Accept-Encoding": "identity"}  # servers hold lines back to compress them
@@ -63,6 +64,8 @@ class Database:
     connects: int = 0
     anew: int = 0  # how often it was another database of the same name
     garbage: Garbage = field(default_factory=Garbage)
+    begun: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first followed
+    last: Moment | None = None  # when it last gave an event
     task: asyncio.Task[None] | None = None
 
 
@@ -121,7 +124,8 @@ class CouchFeed:
         same = kept is not None and kept["of"] == _same(parameters)
         asked = kept.get("asked", parameters["since"]) == parameters["since"] if kept is not None else False
         since = kept["since"] if kept is not None and same and asked else parameters["since"]
-        self._databases[trigger] = Database(trigger, parameters, since)
+        begun = Moment(self._clock.now(), self._clock.monotonic())
+        self._databases[trigger] = Database(trigger, parameters, since, begun=begun)
         if self._tasks is not None:
             self._start(self._tasks, self._databases[trigger])
 
@@ -141,6 +145,8 @@ class CouchFeed:
             "database": f"{found.parameters['url']}/{found.parameters['db']}",
             "since": found.since,
             "delivered": found.delivered,
+            "bad": found.garbage.count,
+            **heard(found.last, found.begun, self._clock.monotonic()),
             "connects": found.connects,
             "made_anew": found.anew,
             "last_error": found.last_error,
@@ -219,8 +225,8 @@ class CouchFeed:
     async def _begin(self, database: Database, info: bytes) -> None:
         """Where to begin, by what the server tells of the database."""
         try:
-            newest = _token(orjson.loads(info)["update_seq"])
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+            newest = _token(jsontext.loads(info)["update_seq"])
+        except (jsontext.NotJson, KeyError, TypeError):
             raise Broken("what answers there is no CouchDB: it tells no update_seq") from None
         if database.since == "now":
             await self._keep(database, newest)
@@ -279,17 +285,19 @@ class CouchFeed:
         now = self._clock.now()
         for line in lines:
             try:
-                change = orjson.loads(line)
+                change, _, mended = jsontext.parse_odd(line)
                 since = _token(change["seq"] if "seq" in change else change["last_seq"])
-            except (orjson.JSONDecodeError, KeyError, TypeError):
+            except (jsontext.NotJson, KeyError, TypeError):
                 self._refuse(database, "not a change", line)
                 continue
+            database.garbage.mend(mended)
             if "seq" in change:
-                event = {"database": database.parameters["db"], **change}
-                events.append(TriggerEvent(database.trigger, orjson.dumps(event), now, durable=True))
+                event = beside({"database": database.parameters["db"]}, change)
+                events.append(TriggerEvent(database.trigger, jsontext.dumps(event), now, durable=True))
         if events:
             await self._fire(events)
             database.delivered += len(events)
+            database.last = Moment(now, self._clock.monotonic())
         if since:
             await self._keep(database, since)
         if self._fire.full():
@@ -356,7 +364,7 @@ def _token(since: Any) -> str:
     """A sequence token as text; raises `TypeError` for none."""
     if since is None:
         raise TypeError
-    found = since if isinstance(since, str) else orjson.dumps(since).decode()
+    found = since if isinstance(since, str) else jsontext.dumps(since).decode()
     if len(found) > _TOKEN:
         raise TypeError
     return found

@@ -29,7 +29,7 @@ from edgewhisk.feed.mqtt_connection import Connection, MqttLink
 from edgewhisk.feed.mqtt_outgoing import Failed, Told
 from edgewhisk.feed.mqtt_packets import Delivery, Message, Publication
 from edgewhisk.feed.mqtt_subscription import Route, Routes, Subscription
-from edgewhisk.feed.payload import FORMATS, LARGEST, MalformedPayload, check_size, members
+from edgewhisk.feed.payload import FORMATS, LARGEST, MalformedPayload, check_size
 from edgewhisk.rest import rest
 from edgewhisk.spi import Clock, Fire
 from edgewhisk.trust import reason
@@ -312,15 +312,14 @@ class Session:
             self._learn(found)
             shown = {key: value for key, value in parts.items() if key != "point"}
             return decoded(found.profile, route.topic, now, readings, shown) if readings else b""
-        head = route.head
-        if delivery.retained:
-            head += b',"retained":true'
+        facts: dict[str, Any] = {"retained": True} if delivery.retained else {}
         if found.properties and delivery.properties:
             try:
-                head += b"," + members({"mqtt": packets.properties(delivery.properties)})
+                facts["mqtt"] = packets.properties(delivery.properties)
             except ValueError as error:
                 raise MalformedPayload(f"MQTT 5 properties: {error}") from None
-        return FORMATS[found.format](head, delivery.payload)
+        head = route.head.saying(facts)
+        return FORMATS[found.format](head, delivery.payload, mend=found.garbage.mend)
 
     def _learn(self, found: Subscription) -> None:
         """Subscribe to topics that the devices of a profile announced."""

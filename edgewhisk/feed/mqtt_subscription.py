@@ -10,12 +10,14 @@ from typing import Final, NamedTuple
 from edgewhisk.device.decode import Decode, Learn
 from edgewhisk.device.profile import Profile
 from edgewhisk.device.topics import Pattern
+from edgewhisk.entity.facts import REQUEST, beside
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.topics import matches
 from edgewhisk.feed.garbage import Garbage
-from edgewhisk.feed.payload import FORMATS, members
+from edgewhisk.feed.payload import FORMATS, Head
 
 _TOPICS: Final = 4096  # remembered
+_OURS: Final = REQUEST | {"topic", "retained", "mqtt", "payload"}  # which no level of a topic may be called
 
 
 @dataclass(slots=True)
@@ -41,7 +43,9 @@ class Subscription:
         fitting = next((one for one in self.patterns if matches(one.plain, topic)), None)
         if fitting is None:
             return None
-        return Route(self, topic, members({"topic": topic, **fitting.parts(topic)}), fitting)
+        facts = beside({"topic": topic}, fitting.parts(topic), _OURS)
+        reserved = ("retained", "mqtt") if self.properties else ("retained",)
+        return Route(self, topic, Head.of(facts, reserved), fitting)
 
 
 class Route(NamedTuple):
@@ -49,7 +53,7 @@ class Route(NamedTuple):
 
     subscription: Subscription
     topic: str
-    head: bytes  # members that the event gets: the topic and its named levels
+    head: Head  # what the event says: the topic and its named levels
     pattern: Pattern
 
 
@@ -92,4 +96,5 @@ class Routes:
 
 def _plain(route: Route) -> Plain:
     found = route.subscription
-    return Plain(found, found.trigger, partial(FORMATS[found.format], route.head), found.properties)
+    read = partial(FORMATS[found.format], route.head, mend=found.garbage.mend)
+    return Plain(found, found.trigger, read, found.properties)

@@ -13,8 +13,7 @@ from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.body import BadBody, Body
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.entity.names import parse_name
@@ -62,8 +61,8 @@ class Said(NamedTuple):
     def value(self) -> Any:
         """The body as JSON; None if it is none."""
         try:
-            return orjson.loads(self.body)
-        except orjson.JSONDecodeError:
+            return jsontext.parse(self.body).value
+        except jsontext.NotJson:
             return None
 
     @property
