@@ -99,6 +99,7 @@ def test_each_library_has_one_door() -> None:
             "demo/client.py",
             "demo/story.py",
         },
+        "httpcore": {"capability/fetch.py", "capability/patience.py"},
         "uvicorn": {"server.py"},
         "prometheus_client": {"api/metrics.py"},
         "cryptography": {"cli/tls.py"},
