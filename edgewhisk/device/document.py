@@ -36,7 +36,7 @@ def of_json(frame: bytes) -> Any:
         pass
     text = frame.decode(errors="replace").removeprefix("\ufeff").rstrip("\0 \t\r\n")
     try:
-        return json.loads(_ODD.sub(_told, text))
+        return json.loads(_ODD.sub(_told, text), parse_int=_whole)
     except (ValueError, RecursionError):
         raise NoDocument("not JSON") from None
 
@@ -79,6 +79,12 @@ def numbered(document: Any, path: tuple[str, ...]) -> Any:
     matches = ((key, re.fullmatch(re.escape(path[-1]) + "([1-9][0-9]?)", str(key))) for key in parent)
     found = {int(match[1]): parent[key] for key, match in matches if match}
     return Channels(sorted(found.items())) if found else ABSENT
+
+
+def _whole(digits: str) -> int | float:
+    """As orjson reads whole numbers: those beyond 64 bits as the nearest double."""
+    small = len(digits) < 20 and -(1 << 63) <= int(digits) < 1 << 64
+    return int(digits) if small else float(digits)
 
 
 def _told(found: re.Match[str]) -> str:

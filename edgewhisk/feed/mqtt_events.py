@@ -105,8 +105,10 @@ class Events:
         check_size(delivery.payload)
         if found.profile is not None and found.decode is not None:
             parts = route.pattern.parts(route.topic)
-            readings = found.decode(delivery.payload, parts, route.topic)
-            self._learn(found)
+            try:
+                readings = found.decode(delivery.payload, parts, route.topic)
+            finally:
+                self._learn(found)
             shown = {key: value for key, value in parts.items() if key != "point"}
             return decoded(found.profile, route.topic, now, readings, shown) if readings else b""
         facts: dict[str, Any] = {"retained": True} if delivery.retained else {}

@@ -78,6 +78,7 @@ class Session:
 
     def add(self, wanted: Subscription) -> None:
         """Feed a trigger."""
+        wanted.own = frozenset(one.filter for one in wanted.patterns)
         wanted.since = Moment(self._clock.now(), self._clock.monotonic())
         self._subscriptions[wanted.trigger] = wanted
         self._routes.forget()
@@ -289,16 +290,21 @@ class Session:
             connection.give_up(error)
 
     def _learn(self, found: Subscription) -> None:
-        """Subscribe to topics that the devices of a profile announced."""
-        learned = found.learn()
-        fresh = learned - {one.filter for one in found.patterns} - found.ungranted
-        if not fresh:
+        """Subscribe to the topics that the devices of a profile announced, and no more to those of before."""
+        learned, before = found.learn(), found.learned
+        if learned is before:
             return
+        found.learned = learned
+        fresh = learned - before - found.own
         granted = {topic for topic in fresh if found.may_read(topic)}
         found.ungranted = (found.ungranted & learned) | (fresh - granted)
-        if new := tuple(Pattern(topic, ()) for topic in sorted(granted)):
-            found.patterns += new
+        gone = before - learned - found.own
+        dropped = [one for one in found.patterns if one.filter in gone]
+        new = tuple(Pattern(topic, ()) for topic in sorted(granted))
+        found.patterns = tuple(one for one in found.patterns if one.filter not in gone) + new
+        if dropped or new:
             self._routes.forget()
+            self._drop(dropped)
             for one in new:
                 self._ask(one)
 

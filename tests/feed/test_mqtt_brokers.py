@@ -267,6 +267,37 @@ def test_a_trigger_that_went_while_the_broker_was_away_is_unsubscribed(tmp_path:
     with_mosquitto(tmp_path, playing)
 
 
+@needs_mosquitto
+def test_what_is_announced_with_wildcards_is_served_until_it_is_taken_away(tmp_path: Path) -> None:
+    async def playing(port: int) -> None:
+        fire = RecordingFire()
+        async with gateway(tmp_path, fire, {"": MqttLink("127.0.0.1", port, "edge")}, main="unused") as made:
+            session = made.sessions[""]
+            wish = made.check("mqtt/message", {"profile": "homeassistant/discovery"})
+            await made.add(OTHER, "mqtt/message", wish)
+            await true(lambda: session.state == "running")
+            config = "homeassistant/sensor/lac/config"
+            await put(
+                port, config, b'{"stat_t": "+/rf/Lac/102", "val_tpl": "{{ value_json.t | is_defined }}"}', 1
+            )
+            await true(lambda: "+/rf/Lac/102" in made.describe(OTHER)["topic"])
+            await put(port, "home/rf/Lac/102", b'{"t": 7.4}', 1)
+            await fire.count(1)
+            assert orjson.loads(fire.payloads[0])["lac"] == 7.4
+            await put(port, "home/rf/Lac/102", b'{"model": "x"}', 1)
+            await true(lambda: made.describe(OTHER)["without_event"] == 2)  # the announcement is one, too
+            await put(port, config, b"", 1)
+            await fire.count(2)
+            assert orjson.loads(fire.payloads[1])["errors"] == {"lac": "its announcement was taken away"}
+            assert "+/rf/Lac/102" not in made.describe(OTHER)["topic"]
+            await put(port, "home/rf/Lac/102", b'{"t": 7.4}', 1)
+            await publish(port, config.replace("lac", "end"), 1, 0)  # is no announcement: told
+            await true(lambda: made.describe(OTHER)["without_event"] + made.describe(OTHER)["garbage"] == 3)
+            assert (len(fire.payloads), session.counts["unrouted"]) == (2, 0)
+
+    with_mosquitto(tmp_path, playing)
+
+
 # -- what a broker does not do ---------------------------------------------------------------------
 
 
