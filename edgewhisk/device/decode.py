@@ -180,6 +180,8 @@ def _others(profile: Profile, document: Any) -> Iterator[Reading]:
             yield Reading(key, number, "")
         elif isinstance(value, float):
             yield Reading(key, None, "", Quality.FAILED, f"{key} is no number")
+    if (more := len(document) - _OTHERS) > 0:
+        yield Reading("others", None, "", Quality.FAILED, f"{more} values beyond {_OTHERS} are left out")
 
 
 # -- how each kind finds the raw value of a point -----------------------------------------------

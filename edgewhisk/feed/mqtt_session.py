@@ -146,6 +146,7 @@ class Session:
             "topic": ", ".join(one.filter for one in found.patterns),
             "delivered": found.delivered,
             "without_event": found.without_event,
+            "bad": found.garbage.count,
             **heard(found.last, found.since, now),
             "last_error": next(filter(None, problems), "") or _ungranted(found),
             **found.garbage.describe(),

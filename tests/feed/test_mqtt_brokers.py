@@ -298,6 +298,30 @@ def test_what_is_announced_with_wildcards_is_served_until_it_is_taken_away(tmp_p
     with_mosquitto(tmp_path, playing)
 
 
+@needs_mosquitto
+def test_status_tells_of_each_message_what_became_of_it_and_of_silence(tmp_path: Path) -> None:
+    """A feed on a wrong topic, or whose messages are none, is not just running."""
+
+    async def playing(port: int) -> None:
+        await put(port, "tele/old/SENSOR", b"{}", 1)
+        fire = RecordingFire()
+        async with gateway(tmp_path, fire, {"": MqttLink("127.0.0.1", port, "edge")}, main="wrong") as made:
+            wish = {"profile": "tasmota/energy", "topic": "tele/{id}/SENSOR"}
+            await made.add(OTHER, "mqtt/message", made.check("mqtt/message", wish))
+            await true(lambda: made.sessions[""].state == "running")
+            for data in (b'{"Switch1":"ON"}', b"{", b'{"ENERGY":{"Power":5}}'):
+                await put(port, "tele/a/SENSOR", data, 1)
+            await fire.count(1)
+            wrong, found = made.describe(TRIGGER), made.describe(OTHER)
+            assert (found["delivered"], found["without_event"], found["bad"]) == (1, 1, 1)
+            assert found["last_event"] == fire.events[0].at
+            assert (wrong["state"], wrong["delivered"], wrong["last_event"]) == ("running", 0, None)
+            assert 0 < found["silent_seconds"] + 0.1 <= wrong["silent_seconds"] + 0.1
+            await true(lambda: made.describe(TRIGGER)["silent_seconds"] > wrong["silent_seconds"])
+
+    with_mosquitto(tmp_path, playing)
+
+
 # -- what a broker does not do ---------------------------------------------------------------------
 
 
