@@ -35,7 +35,7 @@ from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
 from edgewhisk.controller.controller import Controller
 from edgewhisk.controller.entities import Entities
-from edgewhisk.controller.entitlement import is_granted
+from edgewhisk.controller.entitlement import check_granted, is_granted
 from edgewhisk.controller.feeds import Feeds
 from edgewhisk.controller.packages import Packages
 from edgewhisk.controller.resolver import Resolver
@@ -142,7 +142,7 @@ class Daemon:
             )
             sources = await self._sources(stack)
             self._feeds = Feeds(entities, sources, self._shaped, config.grants)
-            self._open_doors(sources, stack)
+            self._open_doors(sources, stack, listener.getsockname()[1])
             self._provide(entities)
             threading.Thread(
                 target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
@@ -199,10 +199,13 @@ class Daemon:
             "url": self.url,
             "state_dir": str(self._config.state_dir),
             "uptime": round(self._clock.monotonic() - self._started, 1),
-            "buffer": {name: getattr(stats, name) for name in stats.__slots__},
+            "buffer": {
+                **{name: getattr(stats, name) for name in stats.__slots__},
+                "refusal": self._log.refusal,
+            },
             "wear": wear(stats, self._config.buffer),
             "invoker": self._invoker.describe(),
-            "sandboxes": {**self._sandboxes.describe(), "refused": self._doors.refused},
+            "sandboxes": {**self._sandboxes.describe(), **self._doors.describe()},
             "unruled": self._controller.unruled,
             "outbox": self._outbox.describe(),
             "clock": self._timekeeper.describe(),
@@ -222,7 +225,9 @@ class Daemon:
     def _told(self) -> list[str]:
         problem = self._certificate.problem if self._certificate else ""
         tls = f"TLS: {problem}" if problem else ""
-        return [line for line in (*self.incidents, tls, self._timekeeper.problem()) if line]
+        disk = self._log.refusal
+        full = f"the disk takes nothing new: {disk}" if disk else ""
+        return [line for line in (*self.incidents, full, tls, self._timekeeper.problem()) if line]
 
     def _measure(self) -> Measures:
         """The counters that only /metrics shows."""
@@ -251,6 +256,7 @@ class Daemon:
             disk=disk,
             others=partial(occupied, config.state_dir, "buffer"),
             boots=self._timekeeper.boots,
+            earliest=self._timekeeper.earliest,
         )
         stack.callback(log.close)
         self.incidents += [*artifacts.incidents, *self._shelf.incidents, *log.incidents]
@@ -258,7 +264,8 @@ class Daemon:
         stack.callback(kept.close)
         self.incidents += kept.incidents
         self._state = State(kept)
-        self._doors = Doors(dict(self._state.operations), self._state.settle)
+        entitled = partial(check_granted, config.grants)
+        self._doors = Doors(dict(self._state.operations), self._state.settle, entitled)
         sandboxes = Sandboxes(config.state_dir / "cache", self._clock, self._doors, slots=SLOTS)
         stack.callback(sandboxes.close)
         await asyncio.to_thread(sandboxes.prepare_first, self._progress)
@@ -300,17 +307,18 @@ class Daemon:
             FileFeed(config.files, fire, clock, self._shelf),
         ]
 
-    def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack) -> None:
+    def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack, api_port: int) -> None:
         """Let actions reach what is granted to them beyond their state."""
         mqtt, serial, modbus = (_one(sources, MqttFeed), _one(sources, SerialFeed), _one(sources, ModbusFeed))
         world = GatewayWorld(mqtt, serial, self._controller, self._subjects.of)
         outward = Outward(world, asyncio.get_running_loop())
-        self._doors.operations.update({"http.fetch": Fetch(), **outward.operations})
+        self._doors.operations.update({"http.fetch": Fetch(api_port), **outward.operations})
         http = HttpRequests()
         stack.push_async_callback(http.close)
         deliveries = Deliveries(mqtt, serial, modbus, http)
         moment = self._timekeeper.boots.moment
-        self._outbox = Outbox(self._shelf, self._clock, deliveries.by_kind, moment, deliveries.alike_by_kind)
+        ways, alike = deliveries.by_kind, deliveries.alike_by_kind
+        self._outbox = Outbox(self._shelf, self._clock, ways, moment, alike, deliveries.check)
         self._timekeeper.was_set += [mqtt.hurry, _one(sources, CouchFeed).hurry, self._outbox.hurry]
         for name, session in mqtt.sessions.items():
             session.connected = partial(self._outbox.wake, f"mqtt:{name}")

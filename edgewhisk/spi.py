@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record
@@ -216,6 +216,11 @@ class ActivationStore(Protocol):
 
     device: str  # 32 hex characters, made with the store
 
+    @property
+    def refusal(self) -> str:
+        """Why the disk takes nothing new, or "". Cheap; a disk that refused is tried again."""
+        ...
+
     def accept(self, messages: Sequence[ActivationMessage], done: Committed, *, urgent: bool) -> None:
         """Journal `messages`; each stays unfinished until `record` gets its activation id.
 
@@ -348,6 +353,9 @@ class Answer(NamedTuple):
 
     text: bytes  # JSON: {"ok": value} or {"error": text}
     refusal: str = ""  # a line for the activation's log: what was not granted
+
+
+LARGEST_REQUEST: Final = 2 << 20  # bytes of what an action may ask
 
 
 class Capabilities(Protocol):

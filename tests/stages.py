@@ -100,6 +100,11 @@ class Stages:
         document = {"annotations": [{"key": key, "value": value} for key, value in annotations.items()]}
         await self._actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
 
+    async def bind(self, **parameters: object) -> None:
+        """Give the action `a` other parameters; its code stays."""
+        document = {"parameters": [{"key": key, "value": value} for key, value in parameters.items()]}
+        await self._actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
+
     def recorded(self, name: str = "a") -> list[dict[str, Any]]:
         """The activations of an action, oldest first."""
         return self.store.list(Query("guest", name, limit=10_000))[::-1]

@@ -22,6 +22,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 PURE = [
     *PACKAGE.glob("entity/*.py"),
     PACKAGE / "errors.py",
+    PACKAGE / "jsontext.py",
     PACKAGE / "histogram.py",
     *(
         PACKAGE / "device" / f"{name}.py"

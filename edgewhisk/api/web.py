@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.api.asking import ACTIVATION_ID, CORS, Ask, Reply, problem
 from edgewhisk.api.invoking import LONGEST_WAIT
 from edgewhisk.api.services import Services
-from edgewhisk.controller.subjects import NO_CREDENTIALS
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.message import Status
 from edgewhisk.entity.names import FullyQualifiedName, entity_name, namespace_name
@@ -21,6 +19,7 @@ VERBS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _DEFAULT: Final = "default"  # stands for "no package"
 _METHODS: Final = "OPTIONS, GET, DELETE, POST, PUT, HEAD, PATCH"
 _GATEWAY_API: Final = ("whisk.system", "apimgmt")  # where `wsk api` looks for its actions
+_REFUSED: Final = "Authentication is possible but has failed or not yet been provided."
 _NO_GATEWAY_API: Final = (
     "API routes (wsk api) are not served by this gateway: every web action has its URL, "
     "/api/v1/web/NAMESPACE/PACKAGE/ACTION.EXTENSION (wsk action get NAME --url); put a reverse proxy "
@@ -49,7 +48,7 @@ async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
         user = _user(ask, verbs)
         free = ask.method == "OPTIONS"
         if not free and not access.admits(ask.header(b"x-require-whisk-auth"), known=user is not None):
-            raise Unauthorized(NO_CREDENTIALS)
+            raise Unauthorized(_REFUSED)
         found = WebRequest(
             ask.method,
             [(key.decode("latin-1"), value.decode("latin-1")) for key, value in ask.headers],
@@ -70,7 +69,7 @@ async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
 
 
 def _answer(record: Record, extension: str, accept: str, headers: tuple[tuple[str, str], ...]) -> Reply:
-    result = orjson.loads(record.result)
+    result = jsontext.loads(record.result)
     if record.status is Status.APPLICATION_ERROR:
         result = result["error"]
     elif record.status is not Status.SUCCESS:

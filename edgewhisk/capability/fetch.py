@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from edgewhisk.capability.capabilities import Request
+from edgewhisk.capability.capabilities import Request, ungranted
 from edgewhisk.errors import CapabilityError, NotGranted
 from edgewhisk.trust import reason
 
@@ -18,14 +20,16 @@ LARGEST_BODY: Final = 1 << 20  # bytes of a response
 PATIENCE: Final = 30.0  # seconds for one fetch, if the action has them
 _REDIRECTS: Final = 5
 _PORTS: Final = {"http": 80, "https": 443}
+_MOST_PORT: Final = 65_535
 _CHUNK: Final = 65_536
 
 
 class Fetch:
     """One connection pool for all actions. Keeps no cookies."""
 
-    def __init__(self) -> None:
-        """Nothing is connected until the first fetch."""
+    def __init__(self, api_port: int) -> None:
+        """Nothing is connected until the first fetch; `api_port` is where this gateway's own API is."""
+        self._api_port = api_port
         self._client: httpx.Client | None = None
 
     def __call__(self, request: Request) -> Any:
@@ -34,12 +38,12 @@ class Fetch:
         url, body = request.text("url"), _body(request)
         headers = _headers(request)
         for _ in range(_REDIRECTS + 1):
-            target = _allowed(request, url)
+            target = self._allowed(request, url)
             answer = self._send(request, method, target, headers, body)
             location = answer.headers.get("location")
             if answer.status_code not in (301, 302, 303, 307, 308) or not location:
                 break
-            url = str(target.join(location))
+            url = _joined(target, location)
             if answer.status_code in (301, 302, 303) and method != "HEAD":
                 method, body = "GET", b""
         else:
@@ -55,6 +59,21 @@ class Fetch:
         """Close the connections."""
         if self._client is not None:
             self._client.close()
+
+    def _allowed(self, request: Request, url: str) -> httpx.URL:
+        target, host, port = _read_url(url)
+        usual = _PORTS[target.scheme]
+        where = host if target.port is None else f"{host}:{port}"
+        if not request.grants.allows_host(host, port, usual):
+            raise ungranted(f"http.fetch to {where} is not granted", http=[where])
+        exact = f"{host}:{port}"
+        try:
+            request.check_owner("http", exact)
+        except NotGranted:
+            if port == self._api_port and _is_here(host):  # a host alone does not lend the gateway itself
+                raise
+            request.check_owner("http", host)
+        return target
 
     def _send(
         self, request: Request, method: str, url: httpx.URL, headers: list[tuple[str, str]], body: bytes
@@ -96,20 +115,43 @@ def _read(answer: httpx.Response, until: float) -> bytes:
     return b"".join(parts)
 
 
-def _allowed(request: Request, url: str) -> httpx.URL:
+def _read_url(url: str) -> tuple[httpx.URL, str, int]:
+    """Returns an absolute URL with its host and port; raises `CapabilityError`."""
     import httpx
 
     try:
         target = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise CapabilityError(f"http.fetch: {url!r} is no URL: {error}") from error
-    usual = _PORTS.get(target.scheme)
-    if usual is None or not target.host:
-        raise CapabilityError(f"http.fetch: {url!r} must begin with http:// or https://")
-    if not request.grants.allows_host(target.host, target.port or usual, usual):
-        where = target.host if target.port is None else f"{target.host}:{target.port}"
-        raise NotGranted(f"http.fetch to {where} is not granted", hint=f'{{"http": ["{where}"]}}')
-    return target
+        host, port = target.host, target.port or _PORTS.get(target.scheme, 0)  # reading the host decodes it
+    except (httpx.InvalidURL, ValueError) as error:
+        raise CapabilityError(f"http.fetch: 'url' {url[:200]!r} is no URL: {error}") from error
+    if target.scheme not in _PORTS or not host:
+        raise CapabilityError(f"http.fetch: 'url' {url[:200]!r} must begin with http:// or https://")
+    if not 0 < port <= _MOST_PORT:
+        raise CapabilityError(f"http.fetch: 'url' {url[:200]!r}: a port is 1 to {_MOST_PORT}")
+    return target, host, port
+
+
+def _joined(target: httpx.URL, location: str) -> str:
+    """Returns where a redirect leads to; raises `CapabilityError`."""
+    import httpx
+
+    try:
+        return str(target.join(location))
+    except (httpx.InvalidURL, ValueError) as error:
+        raise CapabilityError(f"http.fetch {target}: redirects to {location[:200]!r}: {error}") from error
+
+
+def _is_here(host: str) -> bool:
+    """Whether a name or an address leads to this machine: only to its own addresses can a socket be bound."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):
+        return False  # nothing will be reached
+    for family, kind, protocol, _, address in found:
+        with contextlib.suppress(OSError), socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
+            return True
+    return False
 
 
 def _headers(request: Request) -> list[tuple[str, str]]:

@@ -8,8 +8,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.entitlement import ConcurrencyThrottle, RateThrottle, check_owner
@@ -30,7 +29,7 @@ from edgewhisk.entity.message import (
     TriggerEvent,
     outcomes_of,
 )
-from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import BadRequest, EdgeWhiskError, NotFound, StorageError, Throttled, Unavailable
 from edgewhisk.spi import ActivationStore, Clock
 
@@ -105,6 +104,10 @@ class Controller:
 
     def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
         """Fire triggers for a feed; see `spi.Fire`."""
+        if (why := self._store.refusal) and any(event.durable for event in events):
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(StorageError(why))
+            return failed
         batch: list[ActivationMessage] = []
         for trigger, run in groupby(events, key=_TRIGGER):  # in most calls one
             plan, fired = self._resolver.plan(trigger), list(run)
@@ -134,19 +137,20 @@ class Controller:
         if plan is None:
             self._entities.get(self._entities.triggers, name)
             raise NotFound
-        if not plan.starts:
+        if not plan.active:
             return None
         self._check_room(identity.namespace)
         now = self._clock.now()
         trigger_id, *ids = self._clock.activation_ids(1 + len(plan.starts))
-        argued = over(payload, orjson.dumps({"__ow_headers": dict(headers)}))
+        argued = over(payload, jsontext.dumps({"__ow_headers": dict(headers)}))
         event = TriggerEvent(name, argued, now, durable=True)
         entries: list[dict[str, Any]] = []
         admitted: list[ActivationMessage] = []
         for start, message in zip(plan.starts, messages(plan, [event], ids), strict=True):
             try:
                 self._invocations.check(identity.namespace, now)
-            except Throttled as error:
+                self._check_start(message)
+            except (Throttled, BadRequest) as error:
                 entries.append(refused(start, error.message))
             else:
                 admitted.append(message)
@@ -168,8 +172,7 @@ class Controller:
         bound: Bound = self._actions.find(identity, name)
         for component in bound.sequence or ():
             self._resolver.entitled(component, identity.namespace)
-        if bound.final:
-            check_final(bound, orjson.loads(payload))
+        check_final(bound, payload)
         message = ActivationMessage(
             self._clock.activation_ids(1)[0],
             bound.action.name,
@@ -193,10 +196,16 @@ class Controller:
         finally:
             self._flying.end(identity.namespace)
 
+    def _check_start(self, message: ActivationMessage) -> None:
+        """Raise `BadRequest` where an invocation with these arguments would be refused."""
+        bound = self._resolver.bound(message.action, message.binding)
+        if bound is not None:
+            check_final(bound, message.payload)
+
     async def retry(self, message: ActivationMessage) -> str:
         """Run an event of the list of dead letters after all; on disk on return. Its activation id."""
-        if self._resolver.bound(message.action, message.binding) is None:
-            name = f"/{message.binding}/{message.action.name}" if message.binding else str(message.action)
+        name = f"/{message.binding}/{message.action.name}" if message.binding else str(message.action)
+        if self._resolver.entitled(parse_name(name, message.namespace), message.namespace) is None:
             raise NotFound(f"its action {name} does not exist any more", hint="create it again, or drop this")
         self._check_room(message.namespace)
         await self._invoker.submit([message._replace(at=self._clock.now())], urgent=True)
@@ -214,6 +223,9 @@ class Controller:
         return Answer(message.activation_id, record, composed)
 
     def _check_room(self, namespace: str) -> None:
+        """Nothing is begun whose record could not be kept; raises `Unavailable` or `StorageError`."""
+        if why := self._store.refusal:
+            raise StorageError(why)
         if self._invoker.crowded(namespace):
             raise Unavailable(
                 "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"
@@ -246,10 +258,10 @@ class Controller:
 
     async def _one_by_one(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> Ran:
         start = self._clock.now()
-        given = orjson.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
+        given = jsontext.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
         results = await self._results(self.system[bound.action.name], namespace, given)
         end = self._clock.now()
-        good = [orjson.dumps(result) for result in results if isinstance(result, dict)]
+        good = [jsontext.dumps(result) for result in results if isinstance(result, dict)]
         if len(good) == len(results):
             return Smooth(good, start, end)
         return [_outcome(result, start, end) for result in results]
@@ -293,9 +305,9 @@ class Controller:
 def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> Outcome:
     if isinstance(result, EdgeWhiskError):
         hint = f" ({result.hint})" if result.hint else ""
-        text = orjson.dumps({"error": f"{result}{hint}"})
+        text = jsontext.dumps({"error": f"{result}{hint}"})
         return Outcome(Status.APPLICATION_ERROR, text, (), start, end)
-    return Outcome(Status.SUCCESS, orjson.dumps(result), (), start, end)
+    return Outcome(Status.SUCCESS, jsontext.dumps(result), (), start, end)
 
 
 def _with(found: Mapping[int, dict[str, Any] | EdgeWhiskError], smooth: Smooth) -> Sequence[Outcome]:

@@ -45,7 +45,7 @@ class Collection(Generic[Entity]):
         """
         inside = path + "/"
         found = [entity for key, entity in self.by_key.items() if key.startswith(inside)]
-        return sorted(found, key=lambda entity: (entity.updated, entity.name), reverse=True)
+        return sorted(found, key=lambda entity: (entity.updated, entity.name.key), reverse=True)
 
 
 class Entities:

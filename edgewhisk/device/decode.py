@@ -1,7 +1,8 @@
 """From a frame to readings, as the profile says. Pure.
 
-A decoder raises `Undecodable` for a frame that is not what the profile describes; no readings and no
-error means that the frame is fine but none of the points is in it.
+A point that is missing or bad does not cost the others: it is a reading that failed, with the reason. A
+decoder raises `Undecodable` for a frame of which nothing is good; no readings and no error means that the
+frame is fine but none of the points is in it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.device import document as documents
 from edgewhisk.device.discovery import Discovery, NotDiscovery
 from edgewhisk.device.document import ABSENT, Channels, is_endless
@@ -125,15 +125,20 @@ def _readings(profile: Profile, frame: bytes, raw: Callable[[Point], Any]) -> tu
     for point in profile.points:
         if point.when is not None and not point.when.search(frame.decode("latin-1")):
             continue
-        value = raw(point)
-        if value is ABSENT or (value is None and point.optional):
-            if not point.optional:
+        try:
+            value = raw(point)
+            if (value is ABSENT or value is None) and point.optional:
+                continue
+            if value is ABSENT:
                 raise Undecodable(f"{point.name} is missing")
-            continue
-        readings += _each(point, value)
+            readings += _each(point, value)
+        except Undecodable as error:
+            readings.append(_failed(point, error))
     if profile.others:
         readings += _others(profile, raw(_EVERYTHING))
-    return _good(readings)
+    if readings and all(one.quality is Quality.FAILED for one in readings):
+        raise Undecodable(readings[0].reason)
+    return tuple(readings)
 
 
 def _each(point: Point, value: Any) -> Iterator[Reading]:
@@ -141,26 +146,23 @@ def _each(point: Point, value: Any) -> Iterator[Reading]:
     if isinstance(value, list) and point.kind != "text":
         value = Channels(enumerate(value, 1))
     if not isinstance(value, Channels):
-        yield _tried(point, value)
+        yield _one(point, value)
         return
     for number, one in list(value.items())[:_CHANNELS]:
         if one is not None:
-            yield _tried(replace(point, name=f"{point.name}_{number}"), one)
+            yield _one(replace(point, name=f"{point.name}_{number}"), one)
 
 
-def _tried(point: Point, value: Any) -> Reading:
-    """A raw value as the point describes it, or why it cannot be that."""
+def _one(point: Point, value: Any) -> Reading:
+    """A value among others: one that is bad does not cost them."""
     try:
         return reading(point, value)
     except Undecodable as error:
-        return Reading(point.name, None, point.unit, Quality.FAILED, str(error))
+        return _failed(point, error)
 
 
-def _good(readings: Sequence[Reading]) -> tuple[Reading, ...]:
-    """All of them, if one can be used: a bad value costs no other. Raises `Undecodable`."""
-    if readings and all(one.quality is Quality.FAILED for one in readings):
-        raise Undecodable(readings[0].reason)
-    return tuple(readings)
+def _failed(point: Point, error: Undecodable) -> Reading:
+    return Reading(point.name, None, point.unit, Quality.FAILED, str(error))
 
 
 _EVERYTHING: Final = Point("", "")
@@ -174,7 +176,9 @@ def _others(profile: Profile, document: Any) -> Iterator[Reading]:
     for key, value in list(document.items())[:_OTHERS]:
         if not isinstance(key, str) or key in known:
             continue
-        if isinstance(value, str | bool):
+        if isinstance(value, str) and is_endless(value):
+            yield Reading(key, None, "", Quality.FAILED, f"{key} is no number")
+        elif isinstance(value, str | bool):
             yield Reading(key, value, "")
         elif (number := _finite(value)) is not None:
             yield Reading(key, number, "")
@@ -242,7 +246,10 @@ def _regex(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], A
 
     def raw(point: Point) -> Any:
         match = point.pattern.search(text) if point.pattern else None
-        found = match and (match.group(1) if match.groups() else match.group())
+        if match is None:
+            return ABSENT
+        named = "value" in match.re.groupindex
+        found = match.group("value" if named else 1 if match.re.groups else 0)
         return ABSENT if found is None else found
 
     return raw
@@ -304,7 +311,7 @@ def _metrics(profile: Profile, births: Sparkplug, frame: bytes, parts: Parts) ->
             label, unit = (point.name, point.unit) if point else (name, "")
             found.append(Reading(label, None, unit, Quality.FAILED, missing))
         elif point:
-            found.append(_tried(point, value))
+            found.append(_one(point, value))
         elif not isinstance(value, float) or math.isfinite(value):
             found.append(Reading(name, value, ""))
         else:
@@ -365,4 +372,4 @@ def payload(
         document["suspect"] = suspect
     if failed := {reading.point: reading.reason for reading in readings if reading.quality is Quality.FAILED}:
         document["errors"] = failed
-    return orjson.dumps(document, default=_text)
+    return jsontext.dumps(document, default=_text)

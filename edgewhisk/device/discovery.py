@@ -7,14 +7,12 @@ Of templates the forms that devices really send are understood: see `template`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-import orjson
-
-from edgewhisk.device.document import ABSENT, NoDocument, of_json
+from edgewhisk import jsontext
+from edgewhisk.device.document import ABSENT, NoDocument, is_endless, of_json
 from edgewhisk.device.template import NoTemplate, Template, number, read
 from edgewhisk.entity.topics import check_filter, matches
 from edgewhisk.errors import FeedError
@@ -245,7 +243,7 @@ def _state(entity: Entity, payload: bytes) -> Value | None:
         if str(found) in (entity.on, entity.off):
             return Value(entity.name, str(found) == entity.on, entity.unit)
         return Value(entity.name, None, entity.unit, f"{str(found)[:40]!r} is neither on nor off")
-    if isinstance(found, float) and not math.isfinite(found):
+    if isinstance(found, str) and is_endless(found):
         return Value(entity.name, None, entity.unit, f"{entity.name} is no number")
     return Value(entity.name, _shown(found), entity.unit)
 
@@ -256,7 +254,4 @@ def _shown(found: Any) -> Any:
         return number(found)
     if isinstance(found, int | float | bool):
         return found
-    try:
-        return orjson.dumps(found).decode()
-    except orjson.JSONEncodeError as error:
-        raise NoTemplate(f"it cannot be told: {error}") from None
+    return jsontext.dumps(found).decode()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Final
 
-import orjson
+from edgewhisk import jsontext
 
 ABSENT: Final = object()
-_ENDLESS: Final = r"[+-]?\b(?:nan|inf(?:inity)?)\b"
-_ODD: Final = re.compile(rf'"(?:[^"\\]|\\.)*"|{_ENDLESS}', re.DOTALL | re.IGNORECASE)
-_LONE: Final = r"(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-_PAIR: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_ESCAPE: Final = re.compile(rf"{_PAIR}|{_LONE}|\\.", re.DOTALL)
-_endless: Final = re.compile(_ENDLESS, re.IGNORECASE)
+_ENDLESS: Final = rb"[+-]?\b(?:nan|inf(?:inity)?)\b"
+_ODD: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|' + _ENDLESS, re.DOTALL | re.IGNORECASE)
+_WORD: Final = re.compile(_ENDLESS.decode(), re.IGNORECASE)
 
 
 class NoDocument(ValueError):
@@ -26,18 +22,18 @@ class Channels(dict[int, Any]):
 
 
 def of_json(frame: bytes) -> Any:
-    """The value of JSON, also as C programs print it: with nan and inf, behind a BOM, before a NUL.
+    """The value of JSON, as far as it can be understood; raises `NoDocument`.
 
-    Raises `NoDocument`.
+    What C programs print for no number, `nan`, is text then: so it is told where it stands.
     """
     try:
-        return orjson.loads(frame)
-    except orjson.JSONDecodeError:
+        return jsontext.parse(frame).value
+    except jsontext.NotJson:
         pass
-    text = frame.decode(errors="replace").removeprefix("\ufeff").rstrip("\0 \t\r\n")
+    told = _ODD.sub(lambda one: one[0] if one[0].startswith(b'"') else b'"%b"' % one[0], frame)
     try:
-        return json.loads(_ODD.sub(_told, text), parse_int=_whole)
-    except (ValueError, RecursionError):
+        return jsontext.parse_odd(told).value
+    except jsontext.NotJson:
         raise NoDocument("not JSON") from None
 
 
@@ -53,7 +49,7 @@ def of_cbor(frame: bytes) -> Any:
 
 def is_endless(text: str) -> bool:
     """Whether it is what C programs print for no number, or for one without end."""
-    return _endless.fullmatch(text) is not None
+    return _WORD.fullmatch(text) is not None
 
 
 def at(found: Any, path: tuple[str, ...]) -> Any:
@@ -79,17 +75,3 @@ def numbered(document: Any, path: tuple[str, ...]) -> Any:
     matches = ((key, re.fullmatch(re.escape(path[-1]) + "([1-9][0-9]?)", str(key))) for key in parent)
     found = {int(match[1]): parent[key] for key, match in matches if match}
     return Channels(sorted(found.items())) if found else ABSENT
-
-
-def _whole(digits: str) -> int | float:
-    """As orjson reads whole numbers: those beyond 64 bits as the nearest double."""
-    small = len(digits) < 20 and -(1 << 63) <= int(digits) < 1 << 64
-    return int(digits) if small else float(digits)
-
-
-def _told(found: re.Match[str]) -> str:
-    """What stands for a string, and for what is no number in JSON."""
-    token = found[0]
-    if token.startswith('"'):
-        return _ESCAPE.sub(lambda one: "?" if one["lone"] else one[0], token)
-    return "NaN" if "a" in token.lower() else "-Infinity" if token.startswith("-") else "Infinity"

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.facts import beside
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import Garbage
+from edgewhisk.feed.heard import Moment, heard
 from edgewhisk.rest import rest
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
 from edgewhisk.trust import reason
@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 COLLECTION: Final = "couchdb"
 HEARTBEAT: Final = 10.0  # seconds between the empty lines of a server that has nothing to say
 LARGEST: Final = 16 << 20  # bytes of one change; CouchDB's documents have 8 MB at most
+_DIGITS: Final = 40  # of a sequence number: Python refuses to read thousands of them
 _AHEAD: Final = 32  # chunks from the network that wait for the disk
 _CONNECT: Final = 10.0  # seconds
 _HEADERS: Final = {"Accept-Encoding": "identity"}  # servers hold lines back to compress them
@@ -59,6 +60,8 @@ class Database:
     connects: int = 0
     anew: int = 0  # how often it was another database of the same name
     garbage: Garbage = field(default_factory=Garbage)
+    begun: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first followed
+    last: Moment | None = None  # when it last gave an event
     task: asyncio.Task[None] | None = None
 
 
@@ -117,7 +120,8 @@ class CouchFeed:
         same = kept is not None and kept["of"] == _same(parameters)
         asked = kept.get("asked", parameters["since"]) == parameters["since"] if kept is not None else False
         since = kept["since"] if kept is not None and same and asked else parameters["since"]
-        self._databases[trigger] = Database(trigger, parameters, since)
+        begun = Moment(self._clock.now(), self._clock.monotonic())
+        self._databases[trigger] = Database(trigger, parameters, since, begun=begun)
         if self._tasks is not None:
             self._start(self._tasks, self._databases[trigger])
 
@@ -137,6 +141,8 @@ class CouchFeed:
             "database": f"{found.parameters['url']}/{found.parameters['db']}",
             "since": found.since,
             "delivered": found.delivered,
+            "bad": found.garbage.count,
+            **heard(found.last, found.begun, self._clock.monotonic()),
             "connects": found.connects,
             "made_anew": found.anew,
             "last_error": found.last_error,
@@ -212,8 +218,8 @@ class CouchFeed:
     async def _begin(self, database: Database, info: bytes) -> None:
         """Where to begin, by what the server tells of the database."""
         try:
-            newest = _token(orjson.loads(info)["update_seq"])
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+            newest = _token(jsontext.loads(info)["update_seq"])
+        except (jsontext.NotJson, KeyError, TypeError):
             raise Broken("what answers there is no CouchDB: it tells no update_seq") from None
         if database.since == "now":
             await self._keep(database, newest)
@@ -272,17 +278,19 @@ class CouchFeed:
         now = self._clock.now()
         for line in lines:
             try:
-                change = orjson.loads(line)
+                change, _, mended = jsontext.parse_odd(line)
                 since = _token(change["seq"] if "seq" in change else change["last_seq"])
-            except (orjson.JSONDecodeError, KeyError, TypeError):
+            except (jsontext.NotJson, KeyError, TypeError):
                 self._refuse(database, "not a change", line)
                 continue
+            database.garbage.mend(mended)
             if "seq" in change:
                 event = beside({"database": database.parameters["db"]}, change)
-                events.append(TriggerEvent(database.trigger, orjson.dumps(event), now, durable=True))
+                events.append(TriggerEvent(database.trigger, jsontext.dumps(event), now, durable=True))
         if events:
             await self._fire(events)
             database.delivered += len(events)
+            database.last = Moment(now, self._clock.monotonic())
         if since:
             await self._keep(database, since)
         if self._fire.full():
@@ -323,13 +331,13 @@ def _token(since: Any) -> str:
     """A sequence token as text; raises `TypeError` for none."""
     if since is None:
         raise TypeError
-    return since if isinstance(since, str) else orjson.dumps(since).decode()
+    return since if isinstance(since, str) else jsontext.dumps(since).decode()
 
 
 def _count(since: str) -> int:
     """The number that a token begins with, as `12-g1AAAA...` and 12 do; 0 if there is none."""
     number = since.partition("-")[0]
-    return int(number) if number.isdecimal() else 0
+    return int(number) if number.isdecimal() and len(number) <= _DIGITS else 0
 
 
 def _same(parameters: Mapping[str, Any]) -> list[str]:

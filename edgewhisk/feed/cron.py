@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed import alarm as alarms
 from edgewhisk.feed import schedule
-from edgewhisk.feed.alarm import KNOWN, Alarm, Missed
+from edgewhisk.feed.alarm import Alarm, Missed, tells
+from edgewhisk.feed.heard import Moment, heard
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
 
 _log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class AlarmsFeed:
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`. Counts go on when the same alarm is added again, at a start."""
         made = Alarm(
-            orjson.dumps(parameters["trigger_payload"]),
+            jsontext.dumps(parameters["trigger_payload"]),
             _next(action, parameters),
             float(parameters["seconds"]) if action == "alarms/interval" else 0.0,
             parameters.get("maxTriggers"),
@@ -116,6 +116,7 @@ class AlarmsFeed:
         if known is not None and known["asked"] == asked:
             alarms.restore(made, known)
         self._alarms[trigger], self._asked[trigger] = made, asked
+        made.since = Moment(self._clock.now(), self._clock.monotonic())
         made.begin(self._clock.now() / 1000, self._clock.monotonic())
         if made.keeps:
             await self._shelf.write([self._kept(trigger)])
@@ -136,7 +137,7 @@ class AlarmsFeed:
         if alarm is None:
             return {}
         wall = self._clock.now() / 1000
-        waiting = alarm.due == math.inf or (wall < KNOWN and not alarm.period)
+        waiting = alarm.due == math.inf or (not tells(wall) and not alarm.period)
         due = None if waiting else alarm.due
         if due is not None and alarm.period:
             due = wall + due - self._clock.monotonic()
@@ -146,6 +147,8 @@ class AlarmsFeed:
             "next": datetime.fromtimestamp(due, UTC).isoformat() if due is not None else None,
             "fired": alarm.fired,
             "missed": alarm.missed,
+            "bad": 0,  # a clock tells nothing wrong
+            **heard(alarm.latest, alarm.since, self._clock.monotonic()),
             "clock_jumps": self.jumps,
             "queue_full": self.waits,
             "last_error": self.last_error,

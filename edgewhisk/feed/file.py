@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.facts import beside
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
+from edgewhisk.feed.heard import Moment, heard
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import File
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
@@ -55,6 +55,9 @@ class Source:
     delivered: int = 0
     rewound: int = 0  # how often there were fewer rows than before
     looks: int = 0
+    rooted: bool = False  # its folder was there at the last look
+    since: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first followed
+    latest: Moment | None = None  # when it last gave an event
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -120,9 +123,10 @@ class FileFeed:
         if last is None and parameters["since"] == "0":
             last = 0
         self._stop(trigger)
-        self._sources[trigger] = Source(
+        self._sources[trigger] = source = Source(
             trigger, parameters["file"], section.path, parameters["table"], parameters, last
         )
+        source.since = Moment(self._clock.now(), self._clock.monotonic())
         if self._tasks is not None:
             self._start(self._tasks, self._sources[trigger])
 
@@ -142,13 +146,15 @@ class FileFeed:
             "file": str(found.path),
             "last": found.last,
             "delivered": found.delivered,
+            "bad": 0,  # a row is never refused
+            **heard(found.latest, found.since, self._clock.monotonic()),
             "rewound": found.rewound,
             "last_error": found.last_error,
         }
 
     async def run(self) -> None:
         """See `spi.Feed`."""
-        watch, loop = Watch(), asyncio.get_running_loop()
+        watch, loop = Watch(writes=True), asyncio.get_running_loop()
         loop.add_reader(watch.fileno(), self._tell, watch)
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -176,7 +182,7 @@ class FileFeed:
             name = source.path.name
             # SQLite makes and removes -wal and -shm when we read; into -wal only others write.
             # Of a folder that comes, the name says nothing.
-            if source.state == "waiting" or any(
+            if not source.rooted or any(
                 one.name == name or (one.name == f"{name}-wal" and one.written) for one in seen
             ):
                 source.changed.set()
@@ -184,6 +190,7 @@ class FileFeed:
     async def _follow(self, source: Source) -> None:
         while True:
             source.changed.clear()
+            source.rooted = source.path.parent.is_dir()
             if self._watch is not None:
                 self._watch.follow(str(one.path) for one in self._sources.values())
             await self._look(source)
@@ -220,12 +227,13 @@ class FileFeed:
         await self._fire(
             [
                 TriggerEvent(
-                    source.trigger, orjson.dumps(beside(head, row), default=_plain), now, durable=True
+                    source.trigger, jsontext.dumps(beside(head, row), default=_plain), now, durable=True
                 )
                 for row in rows
             ]
         )
         source.delivered += len(rows)
+        source.latest = Moment(now, self._clock.monotonic())
 
     async def _keep(self, source: Source, last: int) -> None:
         document = {"last": last, "of": dict(source.asked)}
@@ -274,9 +282,9 @@ def _tinydb(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
     if path.stat().st_size > _LARGEST:
         raise ValueError(f"{path} is larger than {_LARGEST} bytes: use SQLite for that")
     try:
-        document = orjson.loads(path.read_bytes())
+        document = jsontext.parse_odd(path.read_bytes()).value
         rows = {int(key): row for key, row in document.get(table or "_default", {}).items()}
-    except (orjson.JSONDecodeError, AttributeError, ValueError) as error:
+    except (jsontext.NotJson, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is neither SQLite nor TinyDB: {error}") from error
     newest = max(rows, default=0)
     if last is None or newest < last:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import termios
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,11 +25,14 @@ from edgewhisk.device.registers import BITS, Request, failures, readings, reques
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.reading import Quality, Reading
 from edgewhisk.feed import ports
+from edgewhisk.feed.backoff import Backoff
+from edgewhisk.feed.heard import Moment
 from edgewhisk.spi import Clock
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)  # `describe` and the events tell
 _PATIENCE: Final = 1.0  # seconds
 LOOK_AGAIN: Final = 1.0  # seconds between tries to open a line that is away
+SELDOM: Final = 10.0  # seconds at most between tries of one that is there and cannot be opened
 SLOWEST: Final = 60.0  # seconds between questions to a device that is dead, or its own pace if that is slower
 TRIES: Final = 3  # of a question to a device that answered the last one
 CODES: Final = {1: "illegal function", 2: "illegal data address", 3: "illegal data value",
@@ -78,6 +83,8 @@ class Device:
     polls: int = 0
     errors: int = 0
     last_error: str = ""
+    since: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first polled
+    last: Moment | None = None  # when it last gave a value
 
     def __post_init__(self) -> None:
         """The questions follow from the profile."""
@@ -101,6 +108,7 @@ class Bus:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _client: Any = None
+    _backoff: Backoff = field(default_factory=lambda: Backoff(LOOK_AGAIN, SELDOM))
     _unheard: bool = False  # the last question over TCP got no answer
     _quiet: dict[int, float] = field(default_factory=dict)  # unit -> monotonic, until when it is left alone
 
@@ -164,7 +172,7 @@ class Bus:
 
     async def _turn(self, device: Device) -> None:
         """Ask one device everything, and set when it is asked again."""
-        begun = self.clock.monotonic()
+        begun, rest = self.clock.monotonic(), LOOK_AGAIN
         away = False
         try:
             async with self._asking:
@@ -173,8 +181,12 @@ class Bus:
         except Silence as error:  # the line itself is away: nobody is asked
             away, self.state, self.last_error = True, "waiting", str(error)
             found = [one for question in device.questions for one in failures(question, str(error))]
+            begun = self.clock.monotonic()  # finding that out may have taken long
+            # Found again within a second of being plugged in; one that fails is tried ever less often.
+            absent = error.__cause__ is not None and ports.is_absent(error.__cause__)
+            rest = LOOK_AGAIN if absent else self._backoff.pause(random.random())  # noqa: S311 - jitter
             for other in self.devices:
-                other.due = max(other.due, begun + LOOK_AGAIN)
+                other.due = max(other.due, begun + rest)
         device.polls += 1
         silent = all(reading.quality is Quality.FAILED for reading in found)
         device.failed = device.failed + 1 if silent else 0
@@ -183,7 +195,7 @@ class Bus:
             self._close()  # a gateway that was restarted may never say that it knows nothing of us
         away = away or (self._client is None and not self.address.host)
         if away:
-            pause = LOOK_AGAIN  # found again within a second of being plugged in
+            pause = rest
         device.due = begun + min(pause, max(SLOWEST, device.every))
         # A line that is away is told once, not every second.
         if not away or device.failed == 1:
@@ -272,9 +284,13 @@ class Bus:
             return
         self._close()
         client = await self._make()
-        if not await client.connect():
+        try:
+            connected = await client.connect()
+        except termios.error:  # the driver refuses the settings: pymodbus lets that through
+            connected = False
+        if not connected:
             client.close()
-            raise Silence(await self._why())
+            raise await self._why()
         if self.address.port:
             try:
                 ports.settle(client.ctx.transport.sync_serial, self.line)
@@ -284,6 +300,7 @@ class Bus:
         self._client = client
         self.connects += 1
         self.state, self.last_error = "running", ""
+        self._backoff.reset()
 
     async def _make(self) -> Any:
         patience = max(self.patience, _PATIENCE)
@@ -308,8 +325,9 @@ class Bus:
             reconnect_delay=0,
         )
 
-    async def _why(self) -> str:
+    async def _why(self) -> Silence:
         """pymodbus does not say why it could not connect; the system does."""
+        why, cause = "it cannot be opened", None
         try:
             if self.address.host:
                 async with asyncio.timeout(2):
@@ -319,8 +337,10 @@ class Bus:
                 device = await asyncio.to_thread(ports.connect, self.address.port, self.line)
                 device.close()
         except (OSError, serial.SerialException, TimeoutError) as error:
-            return ports.problem(error) or "no answer in time"
-        return "it cannot be opened"
+            why, cause = ports.problem(error) or "no answer in time", error
+        found = Silence(why)
+        found.__cause__ = cause
+        return found
 
     def _close(self) -> None:
         if self._client is not None:

@@ -117,7 +117,8 @@ class Events:
                 facts["mqtt"] = packets.properties(delivery.properties)
             except ValueError as error:
                 raise MalformedPayload(f"MQTT 5 properties: {error}") from None
-        return FORMATS[found.format](route.head.saying(facts), delivery.payload)
+        head = route.head.saying(facts)
+        return FORMATS[found.format](head, delivery.payload, mend=found.garbage.mend)
 
     def _stray(self, delivery: Delivery, origin: str, moment: Moment, letters: list[Letter]) -> None:
         """Count a message that nobody asked for; what the broker kept for us is kept."""

@@ -102,4 +102,5 @@ class Routes:
 
 def _plain(route: Route) -> Plain:
     found = route.subscription
-    return Plain(found, found.trigger, partial(FORMATS[found.format], route.head), found.properties)
+    read = partial(FORMATS[found.format], route.head, mend=found.garbage.mend)
+    return Plain(found, found.trigger, read, found.properties)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import termios
@@ -156,6 +157,11 @@ def settle(device: serial.Serial, line: Line) -> None:
             device.rs485_mode = rs485.RS485Settings()
     except (ValueError, OSError, termios.error) as error:
         raise OSError(22, f"the driver has no RS-485 mode ({error})") from error
+
+
+def is_absent(error: BaseException) -> bool:
+    """Whether there is no such port now: looking for it again costs next to nothing."""
+    return getattr(error, "errno", None) in (errno.ENOENT, errno.ENXIO, errno.ENODEV)
 
 
 def problem(error: Exception) -> str:

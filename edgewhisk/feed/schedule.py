@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.errors import FeedError
 
 _DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -195,8 +194,8 @@ def _payload(value: object) -> dict[str, Any]:
         return {}
     if isinstance(value, str):
         try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
+            value = jsontext.parse(value.encode()).value
+        except jsontext.NotJson:
             value = None
     if not isinstance(value, dict):
         raise FeedError("trigger_payload must be a JSON object")

@@ -209,12 +209,13 @@ class Brief:
     def _steps(self, bound: Bound, namespace: str) -> Sequence[Bound] | None:
         """The single actions that a run takes; None if they cannot all be run here.
 
-        All must be brief; the last one may be the gateway's own, which waits on the loop.
+        All must be brief; the last one may be the gateway's own, which waits on the loop. Events may not
+        set final parameters: a worker looks at those.
         """
         if not self._hands.may_hurry(bound):
             return None
         steps = self._runner.parts(bound, namespace)
-        if steps is None or not all(map(self._runner.brief, _ours(steps))):
+        if steps is None or not all(self._runner.brief(step) and not step.final for step in _ours(steps)):
             return None
         return steps
 

@@ -122,7 +122,8 @@ class Landings:
         """Look again when those that wait have waited long enough; since they began, for their source."""
         times = LONELY if not self._waited else 2 if self._busy else 1
         passed = (self._clock.now() - self._since) / 1000 if self._waited else 0.0
-        self._timer = self._loop.call_later(max(0.0, self._window * times - passed), self.flush)
+        rest = self._window * times - max(0.0, passed)  # the clock may have been set back in between
+        self._timer = self._loop.call_later(max(0.0, rest), self.flush)
 
     def write(
         self,

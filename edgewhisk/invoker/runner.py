@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record, RecordTemplate, unrunnable_record
-from edgewhisk.entity.arguments import EMPTY, Bound, over
+from edgewhisk.entity.arguments import EMPTY, NOT_ALLOWED, Bound, over, overrides
 from edgewhisk.entity.call import Calls
 from edgewhisk.entity.message import ActivationMessage, Outcome, Ran, Smooth, Status, outcomes_of
 from edgewhisk.entity.names import FullyQualifiedName
@@ -35,6 +36,7 @@ _ACTIONS: Final = 1000
 ENGINE: Final = "edgewhisk"  # what runs native actions
 GONE: Final = "The requested resource does not exist."
 WELL: Final = Smooth((b"{}",), 0, 0)  # a run that went well, for who watches that
+_NOT_ALLOWED: Final = jsontext.dumps({"error": NOT_ALLOWED})
 BROKEN: Final = "The gateway failed to run the action; its log says why."
 
 # Runs an action of the gateway itself for a namespace; the future may be done on return.
@@ -218,6 +220,9 @@ class Runner:
 
     def _run_leg(self, leg: Leg, namespace: str) -> Ran:
         """Run a part for some messages, on a worker."""
+        kept = [not overrides(leg.bound.final, payload) for payload in leg.payloads]
+        if not all(kept):
+            return self._without(leg, namespace, kept)
         action = leg.bound.action
         with self._compiled:
             self._compiled.wait_for(lambda: self.ready(leg.bound))
@@ -231,6 +236,17 @@ class Runner:
                 self._loaded.clear()
             self._loaded[action.name] = action.revision
         return ran
+
+    def _without(self, leg: Leg, namespace: str, kept: Sequence[bool]) -> list[Outcome]:
+        """Run a part for those messages that leave its final parameters alone; an error for the others.
+
+        Whoever waits for an answer is refused before; this is for events, and for results of other parts.
+        """
+        rest = leg.only(kept)
+        now = self._clock.now()
+        ran = iter(outcomes_of(self._run_leg(rest, namespace)) if rest.ids else ())
+        refused = Outcome(Status.APPLICATION_ERROR, _NOT_ALLOWED, (), now, now)
+        return [next(ran) if one else refused for one in kept]
 
     async def _waited(self, leg: Leg, namespace: str) -> Ran:
         return await self.native(leg, namespace)

@@ -8,16 +8,18 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import orjson
 import wasmtime
 from wasmtime import _bindings, _ffi
 from wasmtime.component import Component, Linker
 
+from edgewhisk import jsontext
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving, pause
 from edgewhisk.sandbox.linear import Creator, Linear
-from edgewhisk.sandbox.native import Deadline, Trap
+from edgewhisk.sandbox.native import Deadline
+from edgewhisk.sandbox.outcome import Trap
 from edgewhisk.sandbox.runtimes import Runtime
+from edgewhisk.unforeseen import UNFORESEEN
 
 _STRING: Final = 12  # wasmtime_component_valkind_t
 _dll: Final = ctypes.CDLL(_ffi.dll._name)
@@ -52,7 +54,7 @@ class TextFunction:
         )  # fmt: skip
         if error:
             pointer = ctypes.cast(error, ctypes.POINTER(_ffi.wasmtime_error_t))
-            raise Trap(str(wasmtime.WasmtimeError._from_ptr(pointer)))
+            raise Trap(str(wasmtime.WasmtimeError._from_ptr(pointer)), UNFORESEEN.take())
         found = self._result.of.string
         answer = ctypes.string_at(found.data, found.size)
         _delete(result)
@@ -123,10 +125,21 @@ class Live:
 
 
 def answer(serving: Serving, request: str) -> str:
-    """Serve what a component asks for: a pause here, all else through the one door."""
+    """Serve what a component asks for: a pause here, all else through the one door.
+
+    Raises `wasmtime.WasmtimeError` to stop it, and nothing else: the wrapper keeps any other exception for
+    whoever calls into wasmtime next.
+    """
+    try:
+        return _answer(serving, request)
+    except BaseException as error:
+        raise wasmtime.WasmtimeError(UNFORESEEN.stop("ask", error)) from error
+
+
+def _answer(serving: Serving, request: str) -> str:
     text = request.encode()
     if text.startswith(b'{"op": "sleep"'):
-        pause(serving, orjson.loads(text)["ms"] / 1000)
+        pause(serving, jsontext.loads(text)["ms"] / 1000)
         return "{}"
     found = serving.ask(text)
     if found.refusal:
@@ -134,4 +147,4 @@ def answer(serving: Serving, request: str) -> str:
     return found.text.decode()
 
 
-__all__ = ["ComponentParts", "Linear", "Live", "TextFunction", "Trap", "answer"]
+__all__ = ["ComponentParts", "Linear", "Live", "TextFunction", "answer"]

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.errors import CloudError, MalformedContent
 from edgewhisk.spi import Batch
 
@@ -50,20 +49,20 @@ def read(parameters: Mapping[str, Any]) -> tuple[str, str, Batch]:
         raise MalformedContent("after must be a whole number below first")
     if not isinstance(records, list) or len(records) > MOST:
         raise MalformedContent(f"records must be an array of at most {MOST}")
-    return str(device), str(epoch), Batch(first, tuple(orjson.dumps(record) for record in records), after)
+    return str(device), str(epoch), Batch(first, tuple(jsontext.dumps(record) for record in records), after)
 
 
 def owned(batch: Batch, namespace: str) -> Batch:
     """The batch with all records in `namespace`; what is no record is left for the store to refuse."""
-    mark = b'{"namespace":%b,' % orjson.dumps(namespace)
+    mark = b'{"namespace":%b,' % jsontext.dumps(namespace)
     records = (
-        text if text.startswith(mark) else _moved(orjson.loads(text), namespace) for text in batch.records
+        text if text.startswith(mark) else _moved(jsontext.loads(text), namespace) for text in batch.records
     )
     return batch._replace(records=tuple(records))
 
 
 def _moved(record: Any, namespace: str) -> bytes:
-    return orjson.dumps({**record, "namespace": namespace} if isinstance(record, dict) else record)
+    return jsontext.dumps({**record, "namespace": namespace} if isinstance(record, dict) else record)
 
 
 def have(answer: Any) -> int:

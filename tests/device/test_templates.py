@@ -123,10 +123,10 @@ def test_topics_with_wildcards_are_bounded() -> None:
     known.read("homeassistant/sensor/more/config", b'{"state_topic": "more/+"}')
 
 
-def test_a_state_that_nests_too_deeply_is_refused() -> None:
+@pytest.mark.parametrize("levels", [300, 1000, 5000])
+def test_a_state_that_nests_deeply_is_text(levels: int) -> None:
     known = Discovery()
-    known.read(
-        "homeassistant/sensor/deep/config", b'{"state_topic": "s", "value_template": "{{ value_json.a }}"}'
-    )
-    with pytest.raises(NotDiscovery):
-        known.read("s", b'{"a": ' + b"[" * 1000 + b"]" * 1000 + b"}")
+    config = b'{"state_topic": "s", "value_template": "{{ value_json.a }}"}'
+    known.read("homeassistant/sensor/deep/config", config)
+    (found,) = known.read("s", b'{"a": ' + b"[" * levels + b"]" * levels + b"}")
+    assert str(found.value).startswith("[[[")

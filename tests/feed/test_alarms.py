@@ -218,7 +218,7 @@ async def survive(folder: Path, jumps: list[tuple[float, float]], missed: str, c
         life.clock.wall = min(max(0.0, life.clock.wall + by), 4e9)
         # At most once a second, once for what was missed, and once on the edge.
         assert await life.pass_(passing, 1.0) <= passing + 3
-    life.clock.set("2120-05-01T02:59:00")
+    life.clock.set("2054-05-01T02:59:00")
     assert await life.pass_(450) >= 1
     await life.shelf.close()
 
@@ -317,6 +317,34 @@ def test_a_clock_that_was_years_ahead_does_not_silence_an_alarm_after_a_restart(
         life = Life(tmp_path, Hands("2026-05-01T12:00:30"))
         await life.add("alarm", cron="* * * * *", missed="once", maxTriggers=50)
         assert await life.pass_(120) == 2
+        await life.shelf.close()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("ahead", ["2082-05-01T12:00:00", "2031-05-01T12:00:00"])
+@pytest.mark.parametrize(
+    ("action", "parameters", "fired"),
+    [
+        ("alarm", {"cron": "0 * * * *", "stopDate": "2030-05-01T20:00:00Z"}, 5),
+        ("interval", {"minutes": 60, "stopDate": "2030-05-01T20:00:00Z"}, 5),
+        ("once", {"date": "2050-05-01T13:00:00Z"}, 0),
+    ],
+)
+def test_a_clock_that_is_decades_ahead_for_a_while_ends_no_alarm(
+    tmp_path: Path, ahead: str, action: str, parameters: dict[str, Any], fired: int
+) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T12:00:30"))
+        await life.add(action, **parameters)
+        life.clock.set(ahead)
+        assert await life.pass_(60) <= 1
+        life.clock.set("2026-05-01T12:02:00")
+        before = len(life.fire.events)
+        await life.pass_(5 * 3600, 10)
+        assert len(life.fire.events) - before == fired
+        assert life.told["state"] == "running"
+        assert life.told["next"] is not None
         await life.shelf.close()
 
     play(scene)

@@ -185,7 +185,9 @@ def test_a_usb_device_is_found_under_another_number(tmp_path: Path, monkeypatch:
                     await fire.count(1)
                     there.clear()
                 await state(made, "waiting")
-            assert "no such USB device" in (await state(made, "waiting"))["last_error"]
+            async with asyncio.timeout(5):
+                while "no such USB device" not in made.describe(T)["last_error"]:  # noqa: ASYNC110 - a real port
+                    await asyncio.sleep(0.01)
         there[:] = [listed(tmp_path / "a", "x"), listed(tmp_path / "b", "mine")]
         with pytest.raises(FileNotFoundError, match="several devices fit"):
             ports.locate("usb:1a86:7523")

@@ -365,3 +365,14 @@ def test_where_many_events_wait_for_the_disk_it_is_asked_at_once(tmp_path: Path)
         await until(lambda: made.numbers() == list(range(EARLY + 6)))
 
     play(tmp_path, course)
+
+
+def test_a_clock_that_is_set_back_while_a_flight_lands_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        landings = made.invoker._brief.landings
+        landings._waited, landings._since = 1, made.clock.now() + 10**12  # it began by the clock of before
+        landings._plan()
+        assert landings._timer is not None
+        assert landings._timer.when() - asyncio.get_running_loop().time() < 1
+
+    play(tmp_path, course)
