@@ -51,6 +51,10 @@ class Events:
         if len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
 
+    def regain(self, pattern: Pattern) -> None:
+        """A filter is wanted, perhaps again."""
+        self._gone.pop(pattern.filter, None)
+
     def plain(self, delivery: Delivery, origin: str, moment: Moment) -> TriggerEvent | None:
         """The event of a message as nearly all are; None if it is no such, or cannot become one."""
         plain, text = self._routes.plain.get(delivery.topic), delivery.payload

@@ -202,6 +202,7 @@ class Session:
 
     def _ask(self, pattern: Pattern) -> None:
         """Subscribe, if there is a connection that survives it."""
+        self._events.regain(pattern)
         if self._connection is None:
             return
         if problem := self._strife.avoid(pattern.filter):

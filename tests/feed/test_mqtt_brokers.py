@@ -29,7 +29,7 @@ from edgewhisk.feed.mqtt_strife import BLAMED, STEADY, Strife
 from edgewhisk.links import mqtt_links, own_id
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
-from tests.feed.scripted import PUBLISH, SUBSCRIBE, Answer, Scripted, Talk, text
+from tests.feed.scripted import PUBLISH, SUBSCRIBE, UNSUBSCRIBE, Answer, Scripted, Talk, text
 from tests.feed.test_mqtt import OTHER, TRIGGER, needs_mosquitto, with_mosquitto
 from tests.path.gateway import mosquitto
 from tests.path.publisher import publish
@@ -131,6 +131,28 @@ def test_sections_with_one_client_id_at_one_broker_are_refused(tmp_path: Path, o
     with pytest.raises(ConfigError, match=r"brokers.b.client_id.*'x' is the client id of \[mqtt\], too"):
         config(tmp_path, f'{mine}[brokers.b]\nurl = "{other}"\nclient_id = "x"\n')
     config(tmp_path, f'{mine}[brokers.b]\nurl = "mqtt://10.0.0.7"\nclient_id = "x"\n')  # at another broker
+
+
+def test_a_client_id_that_cannot_be_said_is_refused(tmp_path: Path) -> None:
+    for odd in ("a\\u0000b", "x" * 70_000):
+        with pytest.raises(ConfigError, match="client_id: must not hold NUL"):
+            config(tmp_path, f'[mqtt]\nclient_id = "{odd}"\n')
+
+
+def test_what_is_wanted_again_is_not_unsubscribed_when_the_connection_begins_anew(tmp_path: Path) -> None:
+    async def test(made: MqttFeed, broker: Scripted, _fire: RecordingFire) -> None:
+        await true(lambda: made.sessions[""].state == "running")
+        await made.remove(TRIGGER)
+        await made.add(TRIGGER, "mqtt/message", made.check("mqtt/message", {"topic": "t/a"}))
+        await true(lambda: any(first & 0xF0 == UNSUBSCRIBE for first, _ in broker.heard))
+        broker.heard.clear()
+        connection = made.sessions[""]._connection
+        assert connection is not None
+        connection.give_up(ConnectionResetError("by the test"))
+        await true(lambda: any(first & 0xF0 == SUBSCRIBE for first, _ in broker.heard))
+        assert not any(first & 0xF0 == UNSUBSCRIBE for first, _ in broker.heard)
+
+    play(tmp_path, nothing, test)
 
 
 def test_a_configured_client_id_that_is_the_gateways_own_is_refused(tmp_path: Path) -> None:
