@@ -348,6 +348,13 @@ def test_json_with_what_is_none_is_an_event_of_json_or_refused(
     assert [key for key in event.get("errors", {}) if event[key] is not None] == []
 
 
+def test_values_beyond_those_that_are_passed_on_are_told() -> None:
+    said = orjson.dumps({f"v{number}": number for number in range(300)})
+    found = decode(PROFILES["zigbee2mqtt/device"], said, {"id": "x"})
+    assert len(found) == 257
+    assert found[-1].reason == "44 values beyond 256 are left out"
+
+
 def test_a_compressed_payload_is_bounded() -> None:
     body = zlib.compress(bytes(5 << 20), 9)
     size = len(body)
