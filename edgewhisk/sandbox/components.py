@@ -379,10 +379,11 @@ def _text_of(action: Action, call: Call) -> bytes:
 
 
 def _outcome(reply: bytes, action: Action, serving: Serving, start: int, end: int, init: int) -> Outcome:
-    """What a reply means: a line of status, or of status, logs and whether they were cut; the result."""
+    """What a reply means: a line of status, or of status, logs, whether they were cut, size; the result."""
     head, _, result = reply.partition(b"\n")
     about = orjson.loads(head)
-    number, logs, cut = (about, (), False) if isinstance(about, int) else about
+    number, logs, cut, *true_size = (about, (), False) if isinstance(about, int) else about
+    size = true_size[0] if true_size else len(result)  # a guest cuts what is too long
     status, lines = _STATUS[number], _lines(logs)
     if cut:
         limit = action.limits.logs * _MEGABYTE
@@ -390,8 +391,8 @@ def _outcome(reply: bytes, action: Action, serving: Serving, start: int, end: in
     if status is Status.DEVELOPER_ERROR:
         lines = (*lines, LogLine(end, "stderr", outcome.LOST))
         result = outcome.error_result(result.decode(errors="replace"))
-    elif len(result) > LARGEST_RESULT:
-        status, result = Status.APPLICATION_ERROR, outcome.too_long(result, len(result), LARGEST_RESULT)
+    elif size > LARGEST_RESULT:
+        status, result = Status.APPLICATION_ERROR, outcome.too_long(result, size, LARGEST_RESULT)
     return with_refusals([Outcome(status, result, lines, start, end, init)], serving.refusals)[0]
 
 
