@@ -86,17 +86,24 @@ def reading(point: Point, value: Any) -> Reading:
             raise Undecodable(f"{point.name} has an unknown value")
         return Reading(point.name, value, point.unit)
     if point.kind == "text":
-        if value is None:
-            raise Undecodable(f"{point.name} is null")
+        if value is None or isinstance(value, dict | list):
+            raise Undecodable(f"{point.name} is {'null' if value is None else 'no text'}")
         return Reading(point.name, _text(value), point.unit)
     if point.kind == "boolean":
-        found = _SWITCHES.get(_text(value).lower())
+        plain = int(value) if isinstance(value, float) and value.is_integer() else value  # 1.0 is on
+        found = _SWITCHES.get(_text(plain).lower())
         if found is None:
             raise Undecodable(f"{point.name} is neither on nor off")
         return Reading(point.name, found, point.unit)
+    return _measured(point, value)
+
+
+def _measured(point: Point, value: Any) -> Reading:
     number = _number(value) if isinstance(value, str) else _finite(value)
     if number is None:
         raise Undecodable(f"{point.name} is no number")
+    if number in point.invalid:
+        raise Undecodable(f"{point.name} has no value: the device says {number}")
     if (point.scale, point.offset) != (1.0, 0.0):
         # 12 digits: 215 * 0.1 is 21.5, not 21.500000000000004
         number = float(f"{number * point.scale + point.offset:.12g}")
