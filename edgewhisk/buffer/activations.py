@@ -192,8 +192,12 @@ class Activations:
         return None
 
     def list(self, query: Query) -> list[dict[str, Any]]:
+        """The records that `query` finds, newest first, all of them in memory."""
+        return [jsontext.loads(text) for text in self.texts(query)]
+
+    def texts(self, query: Query) -> Iterator[bytes]:
         """See `spi.ActivationStore`."""
-        return [jsontext.loads(text) for text in islice(self._texts(query), query.limit)]
+        return islice(self._texts(query), query.limit)
 
     def count(self, query: Query) -> int:
         """See `spi.ActivationStore`."""
