@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from edgewhisk import instance
 from edgewhisk.cli import main
 from edgewhisk.errors import InstanceError, StorageError
 from edgewhisk.instance import state_directory, told
@@ -75,7 +74,8 @@ def test_a_gateway_on_a_full_or_read_only_disk(tmp_path: Path) -> None:
                 made.ok("POST", "_/actions/a?blocking=true", {"n": number})
             assert made.stop() == 0
             fill(disk / "filler")
-            made.start().serves()
+            made.start()
+            made.serves()
             (disk / "filler").unlink()
             until(lambda: made.call("POST", "_/actions/a?blocking=true", {}).status == 200)
             fill(disk / "filler")  # while it runs
@@ -120,7 +120,7 @@ def test_a_state_directory_that_cannot_be_written_has_one_owner(
             raise OSError(code, os.strerror(code), str(path))
         return real(path, flags, *more)
 
-    monkeypatch.setattr(instance.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with (
         state_directory(tmp_path),
         pytest.raises(InstanceError, match="another gateway"),
