@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 COLLECTION: Final = "couchdb"
 HEARTBEAT: Final = 10.0  # seconds between the empty lines of a server that has nothing to say
+_DIGITS: Final = 18  # of a sequence number
 LARGEST: Final = 16 << 20  # bytes of one change; CouchDB's documents have 8 MB at most
 _AHEAD: Final = 32  # chunks from the network that wait for the disk
 _CONNECT: Final = 10.0  # seconds
@@ -329,7 +330,7 @@ def _token(since: Any) -> str:
 def _count(since: str) -> int:
     """The number that a token begins with, as `12-g1AAAA...` and 12 do; 0 if there is none."""
     number = since.partition("-")[0]
-    return int(number) if number.isdecimal() else 0
+    return int(number) if number.isdecimal() and len(number) <= _DIGITS else 0
 
 
 def _same(parameters: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ _KNOWN: Final[Mapping[str, set[str]]] = {
     "alarms/interval": {*_COMMON, "minutes", "seconds"},
     "alarms/once": {"trigger_payload", "date", "deleteAfterFire"},
 }
+_DIGITS: Final = 18  # of a number that is given as text
 _LONGEST: Final = 10 * 365 * 86_400  # seconds of an interval
 
 
@@ -182,7 +183,7 @@ def _seconds(parameters: Mapping[str, Any]) -> int:
 
 
 def _whole(key: str, value: object) -> int:
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and value.isdecimal() and len(value) <= _DIGITS:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise FeedError(f"{key} must be a whole number from 1 on, not {value!r}")
