@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from edgewhisk.entity.activation import Record
+from edgewhisk.entity.activation import Record, rfc3339
 from edgewhisk.entity.delivery import Priority
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import ActivationMessage, Status
@@ -220,7 +220,7 @@ class Invoker:
     def refused(self, count: int, error: StorageError) -> None:
         """Count runs whose record the disk refused. Called from any thread."""
         self.unrecorded += count
-        self.last_refusal = str(error)
+        self.last_refusal = f"{error} (last at {rfc3339(self._clock.now())[:19]}Z)"
 
     def _most(self, lane: LaneKey) -> int:
         """How many batches of a lane may be run at once: fewer, if the action's limit says so."""
