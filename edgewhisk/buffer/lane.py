@@ -96,7 +96,11 @@ class Lane:
         serial = segment.serial
         places = [place for place in self.ledger.open.values() if place.serial == serial]
         frames = [self.log.frame(segment, place.start, place.size) for place in places]
-        return [Frame(EVENT, 0, frame.text) for frame in frames if frame is not None and frame.op == EVENT]
+        kept = [Frame(EVENT, 0, frame.text) for frame in frames if frame is not None and frame.op == EVENT]
+        if damaged := len(frames) - len(kept):
+            self.corrupt += damaged
+            self.incidents.append(f"{segment.path}: {damaged} accepted event(s) are damaged, and not kept")
+        return kept
 
     def drop(self, segment: Segment) -> None:
         """Drop the oldest segment; raises `StorageError`."""
