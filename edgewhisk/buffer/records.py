@@ -132,7 +132,9 @@ class Records:
     def close(self) -> None:
         """Write the marks that wait, and give the files up."""
         with contextlib.suppress(StorageError):
-            if self._finished or self.normal.log.writing:
+            if self._finished:
+                self._write_normal([])
+            if not self.normal.log.full:
                 self._write_normal([self._worn()])
         for lane in self.lanes.values():
             lane.log.close()
@@ -188,7 +190,8 @@ class Records:
         for lane in self.lanes.values():
             self._expire(lane)
         self._fit(0)
-        if self._clock.monotonic() - self._remembered >= REMEMBER:
+        grows = logs.SEGMENT if self.normal.log.full else 0  # nothing goes for the sake of a number
+        if self._clock.monotonic() - self._remembered >= REMEMBER and self.held + grows <= self._bound():
             with contextlib.suppress(StorageError):
                 self._write_normal([self._worn()])
         if self.refusal:
