@@ -24,6 +24,7 @@ libraries are translated at the module that talks to the library.
       FeedError              a feed refuses what it was asked; an application error of the feed action
       SandboxError           a runtime cannot be loaded or an action cannot be initialised
       StorageError           507, the disk refused; nothing unacknowledged was promised
+        NoRoom               507, others have filled the disk: what is here is kept, nothing new is taken
       CloudError             the cloud did not take a batch
 """
 
@@ -45,6 +46,11 @@ class EdgeWhiskError(Exception):
         self.message = message
         self.hint = hint
         self.headers: tuple[tuple[str, str], ...] = ()  # that a web action's route sends all the same
+
+    @property
+    def told(self) -> str:
+        """What is wrong, for a caller of the API, who need not know where on this machine."""
+        return self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +183,15 @@ class StorageError(EdgeWhiskError):
 
     status = 507
     retryable = True
+
+    def __init__(self, message: str, *, hint: str = "", where: str = "") -> None:
+        """`where`: the path, which is for the log and not for those who call."""
+        super().__init__(f"{where}: {message}" if where else message, hint=hint)
+        self.message = message
+
+
+class NoRoom(StorageError):
+    """The file system has less free space than the buffer leaves to others."""
 
 
 class CloudError(EdgeWhiskError):

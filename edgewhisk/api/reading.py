@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import orjson
 from quart import Response, current_app, request
 
+from edgewhisk import jsontext
 from edgewhisk.api import query
 from edgewhisk.api.asking import JSON, Ask, Reply, check_json, too_large
 from edgewhisk.api.services import Services
@@ -38,8 +38,8 @@ async def document(*, required: bool = True) -> Any:
             raise BadRequest("Request entity expected but not supplied")
         return None
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        return jsontext.parse(data).value
+    except jsontext.NotJson as error:
         raise MalformedContent(str(error)) from None
 
 
@@ -67,7 +67,7 @@ async def _read(allowed: int) -> bytes:
 
 def answer(value: Any, status: int = 200) -> Response:
     """A JSON response."""
-    return Response(orjson.dumps(value), status, content_type=JSON)
+    return Response(jsontext.dumps(value), status, content_type=JSON)
 
 
 def sent(reply: Reply) -> Response:

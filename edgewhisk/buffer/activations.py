@@ -13,10 +13,9 @@ from contextlib import suppress
 from heapq import merge
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.catalog import Match
 from edgewhisk.buffer.committer import Committer, Work
 from edgewhisk.buffer.disk import Disk, RealDisk
@@ -25,7 +24,8 @@ from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.lane import Lane
 from edgewhisk.buffer.ledger import ABSORBED, event_frame, message_of, origins_frame, started_frame
 from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED
-from edgewhisk.buffer.records import MARKS, RECORDS, SHEAVES, Records
+from edgewhisk.buffer.records import Records
+from edgewhisk.buffer.routes import MARKS, RECORDS, SHEAVES
 from edgewhisk.entity.activation import Record, activation_id, filed_under
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL
@@ -36,6 +36,7 @@ from edgewhisk.settings import Buffer
 from edgewhisk.settings import Lane as Policy
 from edgewhisk.spi import Batch, BufferStats, Clock, Committed, Query, Starts
 
+LOOK: Final = 2.0  # seconds between two tries of a disk that refused
 _OP: dict[tuple[str, bool], str] = {
     (lane, succeeded): RECORDS[lane if succeeded else ERRORS] for lane in LANES for succeeded in (True, False)
 }
@@ -55,6 +56,7 @@ class Activations:
         self._ledger = records.normal.ledger
         self._begun = self._ledger.begun(clock.timing.boot)  # before what this life begins
         self._absorbing = threading.Lock()
+        self._looked = 0.0  # monotonic, when a disk that refused was last tried
         self._committer = Committer(self._write, commit_window, "commit-activations")
 
     @classmethod
@@ -68,13 +70,16 @@ class Activations:
         disk: Disk | None = None,
         others: Callable[[], int] = lambda: 0,
         boots: Boots | None = None,
+        earliest: Callable[[], int] | None = None,
     ) -> Activations:
         """Recover what is there, or begin anew; raises `StorageError`. Blocks.
 
-        `others`: bytes of the state directory that are not this store's; `boots` tell times right.
+        `others`, `boots`, `earliest`: as `Records` takes them.
         """
         disk = disk or RealDisk()
-        records = Records(disk, directory, settings, clock, lanes=lanes, others=others, boots=boots)
+        records = Records(
+            disk, directory, settings, clock, lanes=lanes, others=others, boots=boots, earliest=earliest
+        )
         records.recover()
         return cls(records, clock, settings.commit_window)
 
@@ -82,6 +87,15 @@ class Activations:
     def incidents(self) -> list[str]:
         """What was odd at start."""
         return [line for lane in self._lanes.values() for line in lane.incidents]
+
+    @property
+    def refusal(self) -> str:
+        """See `spi.ActivationStore`."""
+        found = self._records.refusal
+        if found and self._clock.monotonic() >= self._looked + LOOK:
+            self._looked = self._clock.monotonic()
+            self._committer.submit([], lambda _: None, urgent=True)
+        return found
 
     def close(self) -> None:
         """Write what waits."""
@@ -176,13 +190,13 @@ class Activations:
         """See `spi.ActivationStore`."""
         for lane in self._used():
             if (text := lane.catalog.find(activation_id)) is not None:
-                found: dict[str, Any] = orjson.loads(self._boots.straight(text))
+                found: dict[str, Any] = jsontext.loads(self._boots.straight(text))
                 return found
         return None
 
     def list(self, query: Query) -> list[dict[str, Any]]:
         """See `spi.ActivationStore`."""
-        return [orjson.loads(text) for text in islice(self._texts(query), query.limit)]
+        return [jsontext.loads(text) for text in islice(self._texts(query), query.limit)]
 
     def count(self, query: Query) -> int:
         """See `spi.ActivationStore`."""
@@ -311,10 +325,10 @@ def _oldest(lane: Lane) -> int | None:
 
 def _checked_id(text: bytes, number: int) -> str:
     try:
-        value = orjson.loads(text)
+        value = jsontext.loads(text)
         filed_under(value)
         if not isinstance(value["namespace"], str) or not isinstance(value["start"], int):
             raise TypeError("namespace or start")
         return activation_id(value["activationId"])
-    except (orjson.JSONDecodeError, EdgeWhiskError, KeyError, TypeError, AttributeError) as error:
+    except (jsontext.NotJson, EdgeWhiskError, KeyError, TypeError, AttributeError) as error:
         raise MalformedContent(f"record {number} is no activation: {error!r}") from None

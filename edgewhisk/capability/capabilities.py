@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.grants import ANNOTATION, Grants
 from edgewhisk.errors import CapabilityError, EdgeWhiskError, MalformedContent, NotGranted
@@ -62,11 +60,8 @@ class Request(NamedTuple):
             raise CapabilityError(f"{self.op}: '{key}64' is not base64: {error}") from error
 
     def json(self, key: str) -> bytes:
-        """Returns the JSON of a field; raises `CapabilityError`."""
-        try:
-            return orjson.dumps(self.fields.get(key))
-        except orjson.JSONEncodeError as error:
-            raise CapabilityError(f"{self.op}: {key!r} is nested too deeply") from error
+        """Returns the JSON of a field."""
+        return jsontext.dumps(self.fields.get(key))
 
     def check_owner(self, kind: str, name: str) -> None:
         """Raises `NotGranted` unless the action's owner may reach what `spi.Reach` names.
@@ -79,7 +74,7 @@ class Request(NamedTuple):
 
 def ungranted(what: str, **wanted: Any) -> NotGranted:
     """Returns the error of an action whose annotation lacks what is `wanted`."""
-    return NotGranted(what, hint=f"the annotation '{ANNOTATION}' ({json.dumps(wanted, ensure_ascii=False)})")
+    return NotGranted(what, hint=f"the annotation '{ANNOTATION}' ({jsontext.dumps(wanted).decode()})")
 
 
 def kind_of(value: object) -> str:
@@ -120,7 +115,7 @@ class Doors:
         try:
             found = self._read(asker, request)
             op = found.op
-            return Answer(orjson.dumps({"ok": self.operations[op](found)}))
+            return Answer(jsontext.dumps({"ok": self.operations[op](found)}))
         except NotGranted as error:
             self.refused += 1
             text = f"{error}; grant it with {error.hint}"
@@ -136,8 +131,8 @@ class Doors:
             op = _op_of(request)
             raise CapabilityError(f"{op}: the request has {len(request)} bytes; at most {LARGEST_REQUEST} go")
         try:
-            fields = orjson.loads(request)
-        except orjson.JSONDecodeError as error:
+            fields = jsontext.parse_odd(request, cut=False).value
+        except jsontext.NotJson as error:
             raise CapabilityError(
                 f"{_op_of(request)}: the request cannot be read as JSON: {error}"
             ) from error
@@ -168,4 +163,4 @@ def _op_of(request: bytes) -> str:
 
 
 def _error(text: str) -> bytes:
-    return orjson.dumps({"error": text.encode(errors="replace").decode()})
+    return jsontext.dumps({"error": text})

@@ -10,8 +10,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.capability.capabilities import Perform, Request, ungranted
 from edgewhisk.entity.action import Action
 from edgewhisk.errors import CapabilityError, StorageError
@@ -67,12 +66,20 @@ class State:
             if keys:
                 self._store.write([Change(name, key, None) for key in keys])
 
+    def forget_all(self, namespace: str) -> None:
+        """The same for all actions of a namespace, also for those that are gone. Raises `StorageError`."""
+        with self._lock:
+            known = {*self._store.collections(), *self._values, *self._changed}
+        for name in known:
+            if name.startswith(namespace + "/"):
+                self.forget(name)
+
     def _of(self, name: str) -> dict[str, bytes]:
         """The values of one action. The lock is held."""
         found = self._values.get(name)
         if found is None:
             stored = self._store.read(name)
-            found = {key: orjson.dumps(document["value"]) for key, document in stored.items()}
+            found = {key: jsontext.dumps(document["value"]) for key, document in stored.items()}
             self._values[name] = found
         return found
 
@@ -98,7 +105,7 @@ class State:
         key, value = _key(request), _value(request)
         with self._lock:
             present = self._of(request.asker.action.name.key).get(key)
-            if (orjson.loads(present) if present else None) != request.fields.get("expected"):
+            if (jsontext.loads(present) if present else None) != request.fields.get("expected"):
                 return False
             self._put(request, key, value)
             return True
@@ -144,8 +151,8 @@ def _value(request: Request) -> bytes | None:
 
 
 def _fragment(value: bytes | None) -> Any:
-    return None if value is None else orjson.Fragment(value)
+    return None if value is None else jsontext.Fragment(value)
 
 
 def _document(value: bytes | None) -> dict[str, Any] | None:
-    return None if value is None else {"value": orjson.Fragment(value)}
+    return None if value is None else {"value": jsontext.Fragment(value)}

@@ -55,6 +55,7 @@ class Actions:
         check_readable(identity.namespace, FullyQualifiedName(namespace, None, package), found)
         if found is None:
             raise NotFound
+        self._resolver.check_binding(found)
         source = found.binding or name
         return [action.to_listing() for action in self._entities.actions.within(source.key)]
 

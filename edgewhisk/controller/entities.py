@@ -45,7 +45,7 @@ class Collection(Generic[Entity]):
         """
         inside = path + "/"
         found = [entity for key, entity in self.by_key.items() if key.startswith(inside)]
-        return sorted(found, key=lambda entity: (entity.updated, entity.name), reverse=True)
+        return sorted(found, key=lambda entity: (entity.updated, entity.name.key), reverse=True)
 
 
 class Entities:
@@ -109,6 +109,12 @@ class Entities:
         for other in self._collections():
             if other.name != collection.name and name.key in other.by_key:
                 raise Conflict("Resource by this name exists but is not in this collection.")
+
+    def stored(self) -> Iterator[tuple[str, list[str]]]:
+        """The keys of what is stored, by collection; feeds first."""
+        yield FEEDS, list(self.feeds)
+        for collection in self._collections():
+            yield collection.name, list(collection.by_key)
 
     def _collections(self) -> Iterator[Collection[Any]]:
         yield from (self.packages, self.actions, self.triggers, self.rules)

@@ -106,7 +106,7 @@ class Packages:
             return package
         provider = self._entities.packages.find(package.binding)
         if package.binding.namespace != identity.namespace and (provider is None or not provider.publish):
-            raise Forbidden(package.binding.key)
+            raise Forbidden(package.name.key)
         if provider is None:
             raise NotFound
         return provider

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-import orjson
+from edgewhisk import jsontext
 
 MOST: Final = 5000  # entities
 _LONGEST: Final = 65_535  # bytes of a topic: MQTT 3.1.1, section 1.5.3
@@ -105,8 +105,8 @@ class Discovery:
 def _announced(match: re.Match[str], payload: bytes) -> list[Entity]:
     """The entities of an announcement that have a state. Raises `NotDiscovery`."""
     try:
-        found = orjson.loads(payload)
-    except orjson.JSONDecodeError:
+        found = jsontext.parse_odd(payload).value
+    except jsontext.NotJson:
         raise NotDiscovery("the announcement is not JSON") from None
     if not isinstance(found, dict):
         raise NotDiscovery("the announcement is not a JSON object")
@@ -177,8 +177,8 @@ def _state(entity: Entity, payload: bytes) -> Value | None:
     found: Any = text
     if entity.path is not None:
         try:
-            found = orjson.loads(payload)
-        except orjson.JSONDecodeError:
+            found = jsontext.parse_odd(payload).value
+        except jsontext.NotJson:
             raise NotDiscovery("not JSON") from None
         for key in entity.path:
             if isinstance(found, Mapping) and key in found:
@@ -197,7 +197,7 @@ def _state(entity: Entity, payload: bytes) -> Value | None:
 
 def _number(found: Any) -> Any:
     if not isinstance(found, str):
-        return found if isinstance(found, int | float | bool) else orjson.dumps(found).decode()
+        return found if isinstance(found, int | float | bool) else jsontext.dumps(found).decode()
     if not _NUMBER.fullmatch(found):
         return found
     return int(found) if found.lstrip("+-").isdecimal() else float(found)

@@ -81,6 +81,7 @@ class Point:
     optional: bool = False
     kind: str = "number"  # number, text, boolean
     path: tuple[str, ...] = ()  # json, cbor: keys and list places; sparkplug: the metric
+    channels: bool = False  # json, cbor: also the keys of its path with a number behind: POWER1, POWER2
     column: int = 0  # csv
     hemisphere: int = 0  # csv: the column with N, S, E, W of a coordinate in degrees and minutes; 0: none
     pattern: re.Pattern[str] | None = None  # regex: its first group
@@ -294,6 +295,7 @@ def _point(name: str, table: Table, how: str, order: str) -> Point:
         table.flag("optional"),
         kind,
         tuple(table.text("path", name).split(".")) if how != "sparkplug" else (table.text("path", name),),
+        table.flag("channels"),
         table.whole("column", None if how == "csv" else 0, 0, 4096),
         table.whole("hemisphere", 0, 0, 4096),
         table.pattern("pattern"),

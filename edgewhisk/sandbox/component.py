@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import orjson
 import wasmtime
 from wasmtime import _bindings, _ffi
 from wasmtime.component import Component, Linker
 
+from edgewhisk import jsontext
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving, pause
 from edgewhisk.sandbox.linear import Creator, Linear
@@ -141,7 +141,7 @@ def answer(serving: Serving, request: str) -> str:
 
 def _answer(serving: Serving, request: str) -> str:
     if request.startswith(_OWN):
-        return orjson.dumps(_perform(serving, request)).decode()
+        return jsontext.dumps(_perform(serving, request)).decode()
     text = request[: LARGEST_REQUEST + 1].encode()  # one more is refused, and not copied whole
     found = serving.ask(text)
     if found.refusal:
@@ -152,8 +152,8 @@ def _answer(serving: Serving, request: str) -> str:
 def _perform(serving: Serving, request: str) -> dict[str, Any]:
     """Do what the guest's own library asks for."""
     try:
-        fields = orjson.loads(request)
-    except orjson.JSONDecodeError as error:
+        fields = jsontext.loads(request)
+    except jsontext.NotJson as error:
         return {"error": f"the request is not JSON: {error}"}
     if fields["op"] == "zone":
         data = zone(str(fields.get("name")))

@@ -13,9 +13,9 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
 import wasmtime
 
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.call import Call, Calls
 from edgewhisk.entity.exec import CodeExec
@@ -30,7 +30,7 @@ from edgewhisk.sandbox.streams import LONGEST_LINE, Streams
 from edgewhisk.spi import Asker, Capabilities, Clock
 
 LARGEST_MODULE: Final = 16 << 20  # bytes
-_AT_ONCE: Final = 20  # instances: one for each worker of the invoker, and some
+_AT_ONCE: Final = 68  # instances: one for each thread of the invoker, and some
 _KEPT: Final = 32  # modules that stay loaded
 _MEGABYTE: Final = 1 << 20
 _MAGIC: Final = b"\0asm"
@@ -212,13 +212,13 @@ class Modules:
             text = command.get(values[2] & 0xFFFFFFFF, min(values[4] & 0xFFFFFFFF, LONGEST_LINE))
         except Fault:
             return "log: the text is not in the guest's memory"
-        command.streams.log(_STREAMS.get(values[0], "stderr"), text.decode(errors="replace"))
+        command.streams.log(_STREAMS.get(values[0], "stderr"), jsontext.decoded(text))
         return None
 
     def _context(self, values: Any) -> None:
         command = self._calls.current
         pairs = (entry.decode().split("=", 1) for entry in command.environment)
-        command.answer = orjson.dumps(dict(pairs))
+        command.answer = jsontext.dumps(dict(pairs))
         values[0] = len(command.answer)
 
     def _abort(self, values: Any) -> str:
@@ -298,4 +298,4 @@ def _first_line(error: Exception) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else jsontext.dumps(value).decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from edgewhisk import jsontext
 from edgewhisk.entity.message import LogLine
 
 OVERHEAD: Final = 16  # bytes that a line counts beyond its text, as with guests: empty ones take room, too
@@ -53,7 +54,7 @@ class Streams:
         self._add(LogLine(self._now(), stream, text))
 
     def _line(self, stream: str, data: bytearray) -> None:
-        line = LogLine(self._now(), stream, data.decode(errors="replace").removesuffix("\r"))
+        line = LogLine(self._now(), stream, jsontext.decoded(bytes(data)).removesuffix("\r"))
         if stream == "stdout" and line.text.strip():
             line, self._candidate = self._candidate or line._replace(text=""), line
             if not line.text:

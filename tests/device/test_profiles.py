@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +317,43 @@ def test_mqtt_profiles_where_messages_are_lost_or_come_twice(name: str) -> None:
                 orjson.loads(payload(profile, one.topic, 5, decoding(one.data, parts, one.topic), parts))
             except Undecodable:
                 continue
+
+
+_ODD_LEAVES = st.none() | st.floats() | st.integers() | st.text(st.characters(codec=None), max_size=5)
+_ODD_KEYS = _KEYS | st.sampled_from(["POWER", "POWER1", "POWER33", "nan"])
+_ODD = st.recursive(
+    _ODD_LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_ODD_KEYS, inner, max_size=5),
+)
+
+
+@pytest.mark.parametrize("name", ["tasmota/sensor", "tasmota/energy", "tasmota/state", "zigbee2mqtt/device"])
+@settings(max_examples=150)
+@given(
+    st.dictionaries(_ODD_KEYS, _ODD, max_size=5), st.sampled_from([("", ""), ("\ufeff", "\0"), ("", "\0\n")])
+)
+def test_json_with_what_is_none_is_an_event_of_json_or_refused(
+    name: str, said: dict[str, Any], around: tuple[str, str]
+) -> None:
+    """C programs print nan, inf, halves of pairs and what is around the text."""
+    text = around[0] + json.dumps(said).replace("NaN", "nan") + around[1]
+    found: Sequence[Reading] = ()
+    refused = ""
+    try:
+        found = decode(PROFILES[name], text.encode(), {"id": "x"})
+    except Undecodable as error:
+        refused = str(error)
+    assert "not JSON" not in refused
+    event = orjson.loads(payload(PROFILES[name], "t", 5, found, {"id": "x"}))
+    assert [key for key in event.get("errors", {}) if event[key] is not None] == []
+
+
+def test_a_compressed_payload_is_bounded() -> None:
+    body = zlib.compress(bytes(5 << 20), 9)
+    size = len(body)
+    said = b"\x22\x12SPBV1.0_COMPRESSED\x2a" + bytes((size & 0x7F | 0x80, size >> 7)) + body
+    with pytest.raises(Undecodable, match="a compressed payload of more than 4194304 bytes"):
+        decode(PROFILES["eclipse/sparkplug-b"], said, {"kind": "DDATA", "group": "g", "node": "n"})
 
 
 def test_what_a_device_calls_like_the_events_own_keys_does_not_hide_them() -> None:
