@@ -21,14 +21,14 @@ from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.call import Call, Calls
 from edgewhisk.entity.exec import CodeExec
-from edgewhisk.entity.message import LogLine, Outcome, Status
+from edgewhisk.entity.message import LogLine, Outcome
 from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox import archive, outcome
 from edgewhisk.sandbox.component import ComponentParts, Live, TextFunction, answer
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving
 from edgewhisk.sandbox.linear import PAGE, Creator, Pristine, Undo, bridged, faults, memory_file
-from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, Trap, with_refusals
+from edgewhisk.sandbox.outcome import LoadFailure, Trap, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
 from edgewhisk.spi import Answer, Asker, Capabilities, Clock
 
@@ -39,8 +39,6 @@ _IMAGES: Final = 32  # loaded actions that are kept; each is about 1 MB
 _MEGABYTE: Final = 1 << 20
 _ZERO: Final = bytes(PAGE)
 _START: Final = 30.0  # seconds that making the base may take
-_STATUS: Final = (Status.SUCCESS, Status.APPLICATION_ERROR, Status.DEVELOPER_ERROR)
-_STREAMS: Final = {1: "stdout", 2: "stderr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +189,7 @@ class Components:
         end = self._clock.now()
         if not slot.spoilt:
             slot.undo.restore()
-        return _outcome(reply, action, serving, start, end, init)
+        return self._outcome(reply, action, serving, start, end, init)
 
     def _find(self, action: Action) -> Loaded | None:
         with self._lock:
@@ -314,7 +312,7 @@ class Components:
             reply = self._call(live, live.run, _text_of(action, call), serving)
         except Trap as trap:
             return self._stopped(trap, action, serving, start, init)
-        found = _outcome(reply, action, serving, start, self._clock.now(), init)
+        found = self._outcome(reply, action, serving, start, self._clock.now(), init)
         return found._replace(logs=(*logs, *found.logs))
 
     # -- both ----------------------------------------------------------------------------------
@@ -328,7 +326,13 @@ class Components:
         answered = jsontext.loads(self._call(live, live.load, bundle, serving))
         if answered["error"]:
             raise LoadFailure(answered["error"])
-        return _lines(answered["logs"])
+        return outcome.told_lines(answered["logs"])
+
+    def _outcome(
+        self, reply: bytes, action: Action, serving: Serving, start: int, end: int, init: int
+    ) -> Outcome:
+        found = outcome.of_text(reply, start, end, log_limit=action.limits.logs * _MEGABYTE, init=init)
+        return with_refusals([found], serving.refusals)[0]
 
     def _serving(self, action: Action, call: Call) -> Serving:
         until = time.monotonic() + action.limits.timeout / 1000
@@ -375,30 +379,3 @@ def _text_of(action: Action, call: Call) -> bytes:
         "log_limit": action.limits.logs * _MEGABYTE,
     }
     return jsontext.dumps(about) + b"\n" + call.arguments
-
-
-def _outcome(reply: bytes, action: Action, serving: Serving, start: int, end: int, init: int) -> Outcome:
-    """What a reply means: a line of status, or of status, logs, whether they were cut, size; the result."""
-    head, _, result = reply.partition(b"\n")
-    try:
-        about = jsontext.loads(head)
-        number, logs, cut, *true_size = (about, (), False) if isinstance(about, int) else about
-        status, lines = _STATUS[number], _lines(logs)
-        size = int(true_size[0]) if true_size else len(result)  # a guest cuts what is too long
-    except (jsontext.NotJson, TypeError, ValueError, LookupError):  # the action changed what runs it
-        return outcome.developer_error(outcome.EXITED, b"", start, end, init=init)
-    if cut:
-        limit = action.limits.logs * _MEGABYTE
-        lines = (*lines, LogLine(end, "stderr", outcome.CUT.format(limit)))
-    if status is Status.DEVELOPER_ERROR:
-        lines = (*lines, LogLine(end, "stderr", outcome.LOST))
-        result = outcome.error_result(jsontext.decoded(result))
-    elif size > LARGEST_RESULT:
-        status, result = Status.APPLICATION_ERROR, outcome.too_long(result, size, LARGEST_RESULT)
-    else:
-        status, result = outcome.checked(status, result)
-    return with_refusals([Outcome(status, result, lines, start, end, init)], serving.refusals)[0]
-
-
-def _lines(logs: Any) -> tuple[LogLine, ...]:
-    return tuple(LogLine(at, _STREAMS[stream], text) for at, stream, text in logs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from edgewhisk import jsontext
 from edgewhisk.entity.message import LogLine, Outcome, Status
@@ -26,6 +26,7 @@ INVALID: Final = "The action did not produce a valid JSON or JSON Array response
 _SHOWN: Final = 4096  # bytes of a result that is too long
 _UNWRITABLE: Final = b"The action's result can not be written as JSON: RangeError"  # it nests too deeply
 _OUT_OF_MEMORY: Final = b"InternalError: out of memory"
+_STREAMS: Final = {1: "stdout", 2: "stderr"}
 _STATUS: Final = (Status.SUCCESS, Status.APPLICATION_ERROR, Status.DEVELOPER_ERROR)
 
 
@@ -91,6 +92,37 @@ def of_reply(reply: Reply, start: int, end: int, *, largest: int, log_limit: int
     if reply.log_cut:
         logs += (LogLine(end, "stderr", CUT.format(log_limit)),)
     return Outcome(status, result, logs, start, end, init)
+
+
+def of_text(reply: bytes, start: int, end: int, *, log_limit: int, init: int) -> Outcome:
+    """The outcome of a component's call that came back.
+
+    Its reply is a line of status, or of status, logs, whether they were cut, and the size of a result that
+    the guest cut; then the result.
+    """
+    head, _, result = reply.partition(b"\n")
+    try:
+        about = jsontext.loads(head)
+        number, logs, cut, *true_size = (about, (), False) if isinstance(about, int) else about
+        size = true_size[0] if true_size else len(result)
+        status, found = _STATUS[number], told_lines(logs)
+    except (jsontext.NotJson, TypeError, ValueError, LookupError):  # the action changed what runs it
+        return developer_error(EXITED, b"", start, end, init=init)
+    if cut:
+        found = (*found, LogLine(end, "stderr", CUT.format(log_limit)))
+    if status is Status.DEVELOPER_ERROR:
+        found = (*found, LogLine(end, "stderr", LOST))
+        result = error_result(jsontext.decoded(result))
+    elif size > LARGEST_RESULT:
+        status, result = Status.APPLICATION_ERROR, too_long(result, size, LARGEST_RESULT)
+    else:
+        status, result = checked(status, result)
+    return Outcome(status, result, found, start, end, init)
+
+
+def told_lines(logs: Any) -> tuple[LogLine, ...]:
+    """The lines that a component tells: (ms since the epoch, stream, text)."""
+    return tuple(LogLine(at, _STREAMS[stream], text) for at, stream, text in logs)
 
 
 def developer_error(

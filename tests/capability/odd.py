@@ -62,7 +62,7 @@ exports.main = async (p) => {
     try { e.ask(op, fields); found.went++; } catch (error) {
       found.refused++;
       const told = error instanceof Error && error.message;
-      if (!told || (OPS[op] && !error.message.includes(op.split('.')[0]))) found.wrong.push(`${String(op)}: ${error}`);
+      if (!told || (OPS[op] && !error.message.includes(op.split('.')[0]))) found.wrong.push(`${typeof op === 'string' ? op : typeof op}: ${error}`);
     }
     if (!rnd(10)) console.log(pick(ODD)());
   }

@@ -2,7 +2,7 @@
 function ask(op, fields) {
   let request;
   try { request = JSON.stringify({ op, ...fields }); } catch (error) { // a BigInt, a circle, a broken toJSON
-    throw refused(`${String(op)}: the request cannot be written as JSON: ${error && error.message}`, error);
+    throw refused(`${typeof op === 'string' ? op : 'ask'}: the request cannot be written as JSON: ${error && error.message}`, error);
   }
   const answer = JSON.parse(host.ask(request));
   if (answer.error !== undefined) throw refused(answer.error);

@@ -242,7 +242,8 @@
     if (!frame) return;
     const [, file, line, column] = frame, lines = files[file].split('\n').slice(0, line);
     const head = Number(line) === 1 && heads.has(file) ? HEAD.length : 0;
-    const at = lines.join('\n').length - lines.at(-1).length + Number(column) - 1 - head;
+    let at = lines.join('\n').length - lines.at(-1).length + Number(column) - 1 - head;
+    while (files[file][at] === '.' || files[file][at] === '?') at += 1; // sometimes it is the dot before the name
     error.message = called(files[file], at) || `not a function, near "${files[file].slice(Math.max(0, at - 40), at + 40).split('\n').join(' ').trim()}"`;
   }
 

@@ -132,11 +132,12 @@ def run(call):
         status, result = DEVELOPER_ERROR, f"An error has occurred: {_shown(failure)}"
     logs = _logs()
     # The first line tells of the second: the result goes out as it is.
+    head = [status, logs, _log.cut]
     if len(result) > LONGEST:
         size = len(result) if result.isascii() else len(result.encode(errors="replace"))
-        said = f"{_dumps([status, logs, _log.cut, size])}\n{result[:SHOWN]}"
+        said = f"{_dumps([*head, size])}\n{result[:SHOWN]}"
     else:
-        said = f"{_dumps([status, logs, _log.cut])}\n{result}" if logs or _log.cut else f"{status}\n{result}"
+        said = f"{_dumps(head)}\n{result}" if logs or _log.cut else f"{status}\n{result}"
     return said if said.isascii() else _sayable(said)
 
 
