@@ -170,7 +170,7 @@ class Daemon:
                 self._subjects,
                 self._controller,
                 actions,
-                Packages(entities, config.limits, self._clock),
+                Packages(entities, config.limits, self._clock, self._state.forget),
                 Triggers(entities, config.limits, self._clock, self._feeds.stop),
                 Rules(entities, resolver, config.limits, self._clock),
                 Activations(self._log),

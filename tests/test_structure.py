@@ -23,6 +23,7 @@ PURE = [
     *PACKAGE.glob("entity/*.py"),
     PACKAGE / "errors.py",
     PACKAGE / "histogram.py",
+    PACKAGE / "room.py",
     *(
         PACKAGE / "device" / f"{name}.py"
         for name in (

@@ -24,6 +24,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.reading import Quality, Reading
 from edgewhisk.feed import ports
 from edgewhisk.spi import Clock
+from edgewhisk.threads import apart
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)  # `describe` and the events tell
 _PATIENCE: Final = 1.0  # seconds
@@ -293,7 +294,7 @@ class Bus:
                 self.address.host, port=self.address.tcp_port, timeout=patience, retries=0, reconnect_delay=0
             )
         try:
-            path = await asyncio.to_thread(ports.locate, self.address.port)
+            path = await apart("find serial port", ports.locate, self.address.port)
         except OSError as error:
             raise Silence(ports.problem(error)) from error
         return pymodbus.client.AsyncModbusSerialClient(
@@ -316,7 +317,7 @@ class Bus:
                     _, writer = await asyncio.open_connection(self.address.host, self.address.tcp_port)
                 writer.close()
             else:
-                device = await asyncio.to_thread(ports.connect, self.address.port, self.line)
+                device = await apart("open serial port", ports.connect, self.address.port, self.line)
                 device.close()
         except (OSError, serial.SerialException, TimeoutError) as error:
             return ports.problem(error) or "no answer in time"

@@ -12,7 +12,6 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -29,7 +28,7 @@ from edgewhisk.invoker.composition import Composition, Finished, Machine, Step
 from edgewhisk.invoker.contexts import Contexts
 from edgewhisk.invoker.flight import Flight, Leg, inside_messages
 from edgewhisk.invoker.leisure import Leisure
-from edgewhisk.invoker.pace import BRIEF, HURRY, Pace
+from edgewhisk.invoker.pace import BRIEF, Pace
 from edgewhisk.invoker.tally import Route, Tally
 from edgewhisk.invoker.way import Way, Ways
 from edgewhisk.spi import ActivationStore, Clock, Sandbox
@@ -83,7 +82,6 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._templates: OrderedDict[tuple[object, ...], RecordTemplate] = OrderedDict()
-        self._quick: dict[tuple[str, str, int], Action] = {}
         self._loaded: dict[FullyQualifiedName, tuple[str, str, int]] = {}  # revision a worker last ran
         self._parts: dict[tuple[FullyQualifiedName, str, str], tuple[Bound, tuple[Bound, ...] | None]] = {}
         self.way = Ways(self._template).of  # what flights like one that has ended have in common
@@ -163,17 +161,22 @@ class Runner:
 
         What came of the messages before that one; the others are as if they had not begun.
         """
-        hurried = self._hurried(leg.bound.action)
+        hurried = self.contexts.hurried(leg.bound.action)
         started = self._clock.monotonic()
         ran = self._sandbox.run(hurried, self.contexts.calls(leg, namespace), hasty=True)
         ended = self._clock.monotonic()
         count, took = len(leg.ids) if isinstance(ran, Smooth) else len(ran), ended - started
-        self.pace.ran(leg.bound.action.name, count, took)
+        self.ran(leg.bound.action.name, count, took)
         if took > BRIEF * count:
             self._leisure.spend(ended, took)
         if isinstance(ran, Smooth) or hurried is leg.bound.action or not ran[-1].timed_out:
             return ran
         return ran[:-1]
+
+    def ran(self, action: FullyQualifiedName, count: int, seconds: float) -> None:
+        """Remember how long runs of an action took."""
+        with self._lock:
+            self.pace.ran(action, count, seconds)
 
     def hurry(self, flight: Flight) -> bool:
         """Take a flight of `brief` actions to its end, or to its last leg if that is the gateway's own.
@@ -252,7 +255,7 @@ class Runner:
             return self._run_native(leg, namespace)
         started = self._clock.monotonic()
         ran = self._sandbox.run(action, self.contexts.calls(leg, namespace))
-        self.pace.ran(action.name, len(leg.ids), self._clock.monotonic() - started)
+        self.ran(action.name, len(leg.ids), self._clock.monotonic() - started)
         with self._lock:
             if len(self._loaded) >= _ACTIONS:
                 self._loaded.clear()
@@ -286,17 +289,6 @@ class Runner:
         limit, now = leg.bound.action.limits.timeout, self._clock.now()
         result = orjson.dumps({"error": TIMED_OUT.format(limit)})
         return [Outcome(Status.DEVELOPER_ERROR, result, (), now - limit, now, timed_out=True)] * len(leg.ids)
-
-    def _hurried(self, action: Action) -> Action:
-        """`action` with less time; itself if it has no more anyway."""
-        found = self._quick.get(action.revision)
-        if found is None:
-            if len(self._quick) >= _TEMPLATES:
-                self._quick.clear()
-            limits = replace(action.limits, timeout=min(HURRY, action.limits.timeout))
-            found = action if limits == action.limits else replace(action, limits=limits)
-            self._quick[action.revision] = found
-        return found
 
     def _compose(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Record]:
         machines = [self._composition.start(bound, message) for message in messages]
