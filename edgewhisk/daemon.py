@@ -55,7 +55,7 @@ from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.serial import SerialFeed
 from edgewhisk.feed.shaped import ShapedFire
-from edgewhisk.instance import notify, occupied, process, state_directory, told
+from edgewhisk.instance import notify, occupied, process, return_memory, state_directory, told
 from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.guard import Guard
@@ -222,6 +222,7 @@ class Daemon:
         while True:
             await asyncio.sleep(TEND)
             await asyncio.to_thread(self._log.tend)
+            await asyncio.to_thread(return_memory)
 
     def _told(self) -> list[str]:
         problem = self._certificate.problem if self._certificate else ""
