@@ -55,7 +55,7 @@ from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.serial import SerialFeed
 from edgewhisk.feed.shaped import ShapedFire
-from edgewhisk.instance import notify, occupied, process, state_directory, told
+from edgewhisk.instance import notify, occupied, process, return_memory, state_directory, told
 from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.guard import Guard
@@ -175,7 +175,7 @@ class Daemon:
                 self._subjects,
                 self._controller,
                 actions,
-                Packages(entities, config.limits, self._clock),
+                Packages(entities, config.limits, self._clock, self._state.forget),
                 Triggers(entities, config.limits, self._clock, self._feeds.stop),
                 Rules(entities, resolver, config.limits, self._clock),
                 Activations(self._log),
@@ -230,6 +230,7 @@ class Daemon:
         while True:
             await asyncio.sleep(TEND)
             await asyncio.to_thread(self._log.tend)
+            await asyncio.to_thread(return_memory)
 
     def _told(self) -> list[str]:
         problem = self._certificate.problem if self._certificate else ""

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import secrets
 import socket
 import ssl
@@ -37,6 +38,11 @@ _LEAST: Final = 1.0  # seconds between two looks at a client
 _LOOK: Final = 10.0  # seconds between looks at the certificate's files
 _BACKLOG = 256
 _GRACE = 5  # seconds that running requests get when the gateway stops
+
+
+def _most() -> int:
+    """How many connections there may be: half of the files that this process may have open are for others."""
+    return min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -72,7 +78,7 @@ class Connection(HttpToolsProtocol):
         self._stuck = 0  # bytes of answers that were not taken at the last look
         self._refused = False
         self._check = self.loop.call_later(PATIENCE, self._look)
-        if len(self.connections) > MOST:
+        if len(self.connections) > _most():
             idle = [one for one in self.connections if one is not self and cast("Connection", one).idle]
             if idle:
                 cast("Connection", min(idle, key=lambda one: cast("Connection", one).heard)).part()

@@ -36,7 +36,8 @@ class Artifacts:
         """Use `open`, which recovers."""
         self.incidents: list[str] = []
         self._log = Log(disk, directory)
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # of who writes; held over the disk's work
+        self._memory = threading.Lock()  # of what is in memory; the event loop may wait for it
         self._texts: dict[str, dict[int, bytes]] = {}  # table -> id -> document
         self._last = 0  # the highest document id
         self._live = 0  # bytes of all documents
@@ -59,8 +60,9 @@ class Artifacts:
 
     def read(self, collection: str) -> dict[str, dict[str, Any]]:
         """See `spi.ArtifactStore`."""
-        with self._lock:
-            return {entry["key"]: entry["document"] for entry in self.db.table(collection)}
+        with self._memory:
+            texts = [text for _, text in sorted(self._texts.get(collection, {}).items())]
+        return {entry["key"]: entry["document"] for entry in map(jsontext.loads, texts)}
 
     def collections(self) -> list[str]:
         """See `spi.ArtifactStore`."""
@@ -108,8 +110,9 @@ class Artifacts:
             self._append(frames)
         except StorageError:
             self._append(frames)  # the segment was given up; a full disk refuses the new one too
-        for frame in frames:
-            self._apply(frame)
+        with self._memory:
+            for frame in frames:
+                self._apply(frame)
 
     def _append(self, frames: Sequence[Frame]) -> None:
         if self._log.full:

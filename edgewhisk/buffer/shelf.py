@@ -14,6 +14,7 @@ from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Change
+from edgewhisk.threads import apart
 
 
 class Shelf:
@@ -55,7 +56,7 @@ class Shelf:
             taken, self._waiting = self._waiting, []
             error: StorageError | None = None
             try:
-                await asyncio.to_thread(self._store.write, [change for group, _ in taken for change in group])
+                await apart("shelf", self._store.write, [change for group, _ in taken for change in group])
             except StorageError as refusal:
                 error = refusal
             for _, done in taken:

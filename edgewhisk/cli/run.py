@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgewhisk.config import load
-from edgewhisk.instance import few_arenas, return_memory
+from edgewhisk.instance import frugal_heaps, many_files, return_memory
 
 
 def options(_parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,8 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     logging.basicConfig(
         level=config.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
-    few_arenas()
+    frugal_heaps()
+    many_files()
     from edgewhisk import daemon  # heavy: only now, so that a bad configuration is told at once
     from edgewhisk.buffer.log import storage_error
 

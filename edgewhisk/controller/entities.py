@@ -18,6 +18,7 @@ from edgewhisk.entity.rule import Rule
 from edgewhisk.entity.trigger import Trigger
 from edgewhisk.errors import Conflict, NotFound
 from edgewhisk.spi import ArtifactStore, Change
+from edgewhisk.threads import apart
 
 AnyEntity = Package | Action | Trigger | Rule
 Entity = TypeVar("Entity", bound=AnyEntity)
@@ -87,7 +88,7 @@ class Entities:
             Change(name, key, value.to_json() if isinstance(value, AnyEntity) else value)
             for name, key, value in changes
         ]
-        await asyncio.to_thread(self._store.write, documents)
+        await apart("entities", self._store.write, documents)
         for name, key, value in changes:
             held: dict[str, Any] = self.feeds if name == FEEDS else getattr(self, name).by_key
             if value is None:

@@ -26,6 +26,7 @@ from edgewhisk.feed.payload import LEVELS
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import File
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
+from edgewhisk.threads import apart
 
 if TYPE_CHECKING:
     import sqlite3
@@ -207,7 +208,7 @@ class FileFeed:
         source.looks += 1
         try:
             while True:
-                rows, end = await asyncio.to_thread(_rows, source.path, source.table, source.last)
+                rows, end = await apart("read rows", _rows, source.path, source.table, source.last)
                 if rows:
                     await self._take(source, rows)
                 if end == source.last:

@@ -29,6 +29,7 @@ from edgewhisk.feed import ports
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.modbus_device import Address, Device
 from edgewhisk.spi import Clock
+from edgewhisk.threads import apart
 
 _log = logging.getLogger(__name__)
 
@@ -330,7 +331,7 @@ class Bus:
         """A client on the port, opened beside the event loop; raises `Silence`."""
         rtu = await asyncio.to_thread(import_module, "edgewhisk.feed.modbus_rtu")
         try:
-            device = await asyncio.to_thread(ports.connect, self.address.port, self.line)
+            device = await apart("open serial port", ports.connect, self.address.port, self.line)
         except (OSError, serial.SerialException, ValueError) as error:
             raise Silence(ports.problem(error)) from error
         return rtu.client(device, max(self.patience, _PATIENCE), echoes=self.echoes)

@@ -32,6 +32,7 @@ from edgewhisk.feed.port import LOOK_AGAIN, SOONEST, Port, PortSettings, send
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import Serial
 from edgewhisk.spi import Clock, FeedAction, Fire, Reach
+from edgewhisk.threads import apart
 
 _log = logging.getLogger(__name__)
 
@@ -241,7 +242,7 @@ class SerialFeed:
     async def _connect(self, port: Port) -> None:
         port.tried = self._clock.monotonic()
         try:
-            device = await asyncio.to_thread(ports.connect, port.settings.path, port.settings.line)
+            device = await apart("open serial port", ports.connect, port.settings.path, port.settings.line)
         except (OSError, serial.SerialException, ValueError) as error:
             port.state, trouble = "waiting", ports.problem(error)
             port.failed(self._clock.monotonic(), random.random(), error)  # noqa: S311 - jitter

@@ -54,7 +54,7 @@ class Hands(NamedTuple):
     """What the workers offer; called on the event loop."""
 
     take_call: Callable[[ActivationMessage, Waiter], None]
-    take_events: Callable[[Offered], None]  # that turned out not to be brief
+    take_events: Callable[[Offered, int], None]  # that turned out not to be brief; so many were tried
     busy: Callable[[], bool]
     landed: Callable[[], None]  # events that waited or were under way do no more
     refused: Callable[[int, StorageError], None]  # so many records, by the disk
@@ -79,6 +79,7 @@ class Brief:
         # Of those, what is under way for less than `PROMPT`.
         self._prompt: dict[asyncio.Future[Ran], LaneKey] = {}
         self._leaving: LaneKey | None = None  # what the workers get as soon as there is nothing in that
+        self._tried = 0  # events at the front that could not be run here: a worker must
         self._unsettled = 0  # events that have begun, or may have, and are not on disk
         self._aloft = 0  # of those, the ones whose flight has not landed
         self._landing = asyncio.Event()  # set whenever something landed
@@ -151,10 +152,12 @@ class Brief:
     def _give_back(self, lane: LaneKey) -> None:
         """Leave the events of a lane to the workers."""
         given = [events for events in self._offered if events.lane == lane]
+        tried, self._tried = self._tried, 0
         self._offered = deque(events for events in self._offered if events.lane != lane)
         del self._lanes[lane]
         for events in given:
-            self._hands.take_events(events)
+            self._hands.take_events(events, tried)
+            tried = max(0, tried - len(events.messages))
             self._lands(lane.trigger, len(events.messages))
 
     def _run(self, first: Offered, steps: Sequence[Bound] | None) -> Flight | None:
@@ -163,8 +166,12 @@ class Brief:
             flight = self._prepare(first, steps)
         except Exception:  # noqa: BLE001 - supervisor: the worker that gets them records what is wrong
             _log.exception("%s cannot be run on the event loop", first.lane.action)
+            self._tried = LARGEST
             return None
-        return flight if flight is not None and self._runner.hurry(flight) else None
+        if flight is None or self._runner.hurry(flight):
+            return flight
+        self._tried = len(flight.messages)
+        return None
 
     def _leave(self, left: int) -> Waiting:
         """Take the first messages out of what is offered; who waits for them."""

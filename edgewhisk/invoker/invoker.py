@@ -66,12 +66,11 @@ class Invoker:
         self._clock = clock
         self._parallel = parallel
         self._loop = asyncio.get_running_loop()
-        self._pace = runner.pace
         self._bound = limits.max_queue
         self._guard = guard
         self._queue: Queue[Waiter] = Queue(
             self._bound,
-            self._pace.size,
+            runner.pace.size,
             self._most,
             lambda lane: priority(lane.action, lane.binding, lane.trigger),
             limit := Workers(workers, max(1, workers - 2), max(1, workers // 2)),
@@ -118,25 +117,20 @@ class Invoker:
         accepted.settle()
         return accepted.future
 
-    def _accept(
-        self,
-        messages: Sequence[ActivationMessage],
-        accepted: Acceptance,
-        *,
-        urgent: bool,
-        pinned: bool = False,
-    ) -> None:
+    def _accept(self, messages: Sequence[ActivationMessage], accepted: Acceptance, *, urgent: bool) -> None:
         """Journal messages and queue them."""
         self._brief.journal(messages, accepted, urgent=urgent)
         if messages:
-            self._put(messages, None, pinned=pinned)
+            self._put(messages, None)
 
-    def _take_back(self, events: Offered) -> None:
-        """Give events to the workers that turned out not to be brief."""
-        if events.accepted is None:
-            self._put(events.messages, None, pinned=True)
-        else:
-            self._accept(events.messages, events.accepted, urgent=False, pinned=True)
+    def _take_back(self, events: Offered, tried: int) -> None:
+        """Give events to the workers that turned out not to be brief; so many were tried, and stay there."""
+        if events.accepted is not None:
+            self._brief.journal(events.messages, events.accepted, urgent=False)
+        for messages, pinned in ((events.messages[:tried], True), (events.messages[tried:], False)):
+            if messages:
+                self._put(messages, None, pinned=pinned)
+        if events.accepted is not None:
             events.accepted.settle()
 
     def _take_over(self, taken: Taken[Waiter], course: Course) -> None:
@@ -338,7 +332,7 @@ class Invoker:
         started = self._clock.monotonic()
         records = self._runner.run(bound, messages)
         if bound.composed or bound.native:  # the runner knows the pace of others
-            self._pace.ran(taken.lane.action, len(records), self._clock.monotonic() - started)
+            self._runner.ran(taken.lane.action, len(records), self._clock.monotonic() - started)
         return records
 
     def _record(self, taken: Taken[Waiter], records: Sequence[Record]) -> None:

@@ -12,7 +12,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Final
 
 from edgewhisk import jsontext
@@ -28,7 +27,7 @@ from edgewhisk.invoker.composition import Composition, Finished, Machine, Step
 from edgewhisk.invoker.contexts import Contexts
 from edgewhisk.invoker.flight import Flight, Leg, inside_messages
 from edgewhisk.invoker.leisure import Leisure
-from edgewhisk.invoker.pace import BRIEF, HURRY, Pace
+from edgewhisk.invoker.pace import BRIEF, Pace
 from edgewhisk.invoker.tally import Route, Tally
 from edgewhisk.invoker.templates import Templates
 from edgewhisk.invoker.way import Way, Ways
@@ -36,7 +35,6 @@ from edgewhisk.spi import ActivationStore, Clock, Sandbox
 
 _log = logging.getLogger(__name__)
 
-_QUICK: Final = 1024  # actions with less time that are remembered
 _ACTIONS: Final = 1000
 GONE: Final = "The requested resource does not exist."
 WELL: Final = Smooth((b"{}",), 0, 0)  # a run that went well, for who watches that
@@ -83,7 +81,6 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._templates = Templates(sandbox)
-        self._quick: dict[tuple[str, str, int], Action] = {}
         self._loaded: dict[FullyQualifiedName, tuple[str, str, int]] = {}  # revision a worker last ran
         self._parts: dict[tuple[FullyQualifiedName, str, str], tuple[Bound, tuple[Bound, ...] | None]] = {}
         self.way = Ways(self._templates.of).of  # what flights like one that has ended have in common
@@ -163,17 +160,22 @@ class Runner:
 
         What came of the messages before that one; the others are as if they had not begun.
         """
-        hurried = self._hurried(leg.bound.action)
+        hurried = self.contexts.hurried(leg.bound.action)
         started = self._clock.monotonic()
         ran = self._sandbox.run(hurried, self.contexts.calls(leg, namespace), hasty=True)
         ended = self._clock.monotonic()
         count, took = len(leg.ids) if isinstance(ran, Smooth) else len(ran), ended - started
-        self.pace.ran(leg.bound.action.name, count, took)
+        self.ran(leg.bound.action.name, count, took)
         if took > BRIEF * count:
             self._leisure.spend(ended, took)
         if isinstance(ran, Smooth) or hurried is leg.bound.action or not ran[-1].timed_out:
             return ran
         return ran[:-1]
+
+    def ran(self, action: FullyQualifiedName, count: int, seconds: float) -> None:
+        """Remember how long runs of an action took."""
+        with self._lock:
+            self.pace.ran(action, count, seconds)
 
     def hurry(self, flight: Flight) -> bool:
         """Take a flight of `brief` actions to its end, or to its last leg if that is the gateway's own.
@@ -255,7 +257,7 @@ class Runner:
             return self._run_native(leg, namespace)
         started = self._clock.monotonic()
         ran = self._sandbox.run(action, self.contexts.calls(leg, namespace))
-        self.pace.ran(action.name, len(leg.ids), self._clock.monotonic() - started)
+        self.ran(action.name, len(leg.ids), self._clock.monotonic() - started)
         with self._lock:
             if len(self._loaded) >= _ACTIONS:
                 self._loaded.clear()
@@ -300,17 +302,6 @@ class Runner:
         limit, now = leg.bound.action.limits.timeout, self._clock.now()
         result = jsontext.dumps({"error": TIMED_OUT.format(limit)})
         return [Outcome(Status.DEVELOPER_ERROR, result, (), now - limit, now, timed_out=True)] * len(leg.ids)
-
-    def _hurried(self, action: Action) -> Action:
-        """`action` with less time; itself if it has no more anyway."""
-        found = self._quick.get(action.revision)
-        if found is None:
-            if len(self._quick) >= _QUICK:
-                self._quick.clear()
-            limits = replace(action.limits, timeout=min(HURRY, action.limits.timeout))
-            found = action if limits == action.limits else replace(action, limits=limits)
-            self._quick[action.revision] = found
-        return found
 
     def _compose(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Record]:
         machines = [self._composition.start(bound, message) for message in messages]

@@ -179,6 +179,7 @@ def test_what_waits_on_the_loop_is_run_before_the_gateway_stops(tmp_path: Path) 
         await warm(made)
         made.controller([event(number, durable=False) for number in range(60, 4000)])
         assert await made.invoker.drain(20)
+        await until(lambda: len(made.recorded()) == 4000)  # those of workers are on their way to the disk
         assert made.numbers() == list(range(4000))
 
     play(tmp_path, course)

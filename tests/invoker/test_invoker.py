@@ -6,18 +6,19 @@ import asyncio
 import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from edgewhisk.entity.activation import Record
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import NotFound
-from tests.stages import TRIGGER, Stages, event, stages, until
+from tests.stages import GUEST, TRIGGER, Stages, event, stages, until
 
 OTHER = parse_name("/guest/other", "_")
 Course = Callable[[Stages], Awaitable[None]]
@@ -30,6 +31,15 @@ def play(folder: Path, course: Course, limits: Limits | None = None) -> None:
             await course(made)
 
     asyncio.run(run())
+
+
+ECHO = "function main(p) { return p }"
+
+
+def run_once(made: Stages, name: str) -> asyncio.Future[Record]:
+    """A call that somebody waits for."""
+    own, action = made.clock.activation_ids(1)[0], parse_name(f"/guest/{name}", "_")
+    return made.invoker.run(ActivationMessage(own, action, "guest", "guest", b"{}", 1))
 
 
 async def warm(made: Stages, count: int = 60) -> None:
@@ -242,3 +252,85 @@ def test_every_flooding_trigger_keeps_its_part_and_all_is_run(tmp_path: Path) ->
         await until(lambda: len(made.recorded()) == sent.total(), 60)
 
     play(tmp_path, course, Limits(max_queue=40))
+
+
+def test_a_sequence_waits_in_the_queue_while_a_part_is_being_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = threading.Event()
+
+    async def course(made: Stages) -> None:
+        await made.make(ECHO, "/_/a", "/_/p")
+        ready = made._sandboxes.ready
+        monkeypatch.setattr(
+            made._sandboxes, "ready", lambda kind: ready(kind) and (compiled.is_set() or "python" not in kind)
+        )
+        waiting = [run_once(made, name) for name in ["s"] * 20]
+        await until(lambda: made.invoker.describe()["parked"] == 20)
+        assert made.invoker.describe()["workers"] < 16
+        await asyncio.wait_for(run_once(made, "a"), 20)  # JavaScript goes on
+        compiled.set()
+        made.invoker.runtime_ready()
+        done = await asyncio.wait_for(asyncio.gather(*waiting), 60)
+        assert {one.status.value for one in done} == {"success"}
+
+    async def run() -> None:
+        async with stages(tmp_path) as made:
+            python = {"exec": {"kind": "python:3", "code": "def main(p): return p"}}
+            await made._actions.put(GUEST, parse_name("/guest/p", "_"), python, overwrite=False)
+            made._sandboxes.prepare_rest(lambda _: None)
+            await course(made)
+
+    asyncio.run(run())
+
+
+def test_a_gateway_stops_although_a_conductor_waits_for_a_compile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead = "function main(p) { return p.done ? p : {action: 'p', params: {done: true}} }"
+
+    async def run() -> None:
+        async with stages(tmp_path) as made:
+            python = {"exec": {"kind": "python:3", "code": "def main(p): return p"}}
+            await made._actions.put(GUEST, parse_name("/guest/p", "_"), python, overwrite=False)
+            await made.make(lead)
+            await made.annotate(conductor=True)
+            ready = made._sandboxes.ready
+            monkeypatch.setattr(made._sandboxes, "ready", lambda kind: "python" not in kind and ready(kind))
+            waiting = [run_once(made, "a") for _ in range(12)]
+            await until(lambda: made.invoker.describe()["queued"] == 0 and made.invoker._pool.awake == 0)
+            assert made.invoker._pool._lent > 0
+            async with asyncio.timeout(20):
+                await made.invoker.close()
+            assert not any(one.done() for one in waiting)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_step_of_the_gateway_itself_ends_at_its_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inline: bool
+) -> None:
+    hang = False
+
+    async def act(given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        if hang:
+            await asyncio.Event().wait()
+        return [{"n": one["n"]} for one in given]
+
+    async def run() -> None:
+        nonlocal hang
+        async with stages(tmp_path, act, Limits(default_action_duration=300)) as made:
+            await made.make(ECHO, "/_/a", "/whisk.system/test/act")
+            for number in range(60 if inline else 0):
+                await made.controller([event(number)])
+            before = made.invoker.describe()
+            hang = True
+            async with asyncio.timeout(20):
+                await made.controller([event(99)])
+            await until(lambda: made.recorded("s")[-1:] != [] and "error" in str(made.recorded("s")[-1]))
+            found = made.recorded("s")[-1]["response"]
+            assert found["result"] == {"error": "The action exceeded its time limits of 300 milliseconds."}
+            assert made.invoker.describe()["inline"] - before["inline"] == int(inline)
+
+    asyncio.run(run())
