@@ -14,6 +14,7 @@ from pathlib import Path
 from edgewhisk.errors import InstanceError, StorageError
 
 _ARENA_MAX = -8  # malloc.h
+_PRIVATE = 0o600
 
 
 def few_arenas() -> None:
@@ -59,7 +60,7 @@ def state_directory(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def told(path: Path, text: str) -> Iterator[None]:
     """Tell the command line where this gateway listens, as long as it does."""
-    path.write_text(text + "\n", encoding="ascii")
+    _private(path, text + "\n")
     try:
         yield
     finally:
@@ -97,15 +98,23 @@ def notify(state: str) -> None:
         channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
+def _private(path: Path, text: str) -> None:
+    """Write a file that only the service reads."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "w") as file:
+        os.fchmod(file.fileno(), _PRIVATE)
+        file.write(text)
+
+
 def lasting_name(path: Path) -> str:
     """A client id made once: the broker keeps the session, and what waits in it, under this name."""
     if not path.exists():
         draft = path.with_suffix(".new")
-        draft.write_text(f"edgewhisk-{secrets.token_hex(4)}", encoding="ascii")
+        _private(draft, f"edgewhisk-{secrets.token_hex(4)}")
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.rename(path)
     try:
+        path.chmod(_PRIVATE)  # it was readable for others once
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(f"{path} cannot be read: {error}", hint="delete it for a new name") from error

@@ -203,7 +203,7 @@ def _cloud(cloud: Cloud) -> Iterator[Rule]:
 
 def _limits(limits: Limits) -> Iterator[Rule]:
     for entry in fields(Limits):
-        least = 0 if "logs" in entry.name else 1
+        least = 0 if "logs" in entry.name or entry.default == 0 else 1
         problem = f"must be at least {least}"
         example = f"{entry.name} = {entry.default}"
         yield Rule(getattr(limits, entry.name) < least, f"limits.{entry.name}", problem, example)

@@ -127,18 +127,18 @@ def _readings(profile: Profile, frame: bytes, raw: Callable[[Point], Any]) -> tu
             continue
         try:
             value = raw(point)
-            if (value is ABSENT or value is None) and point.optional:
-                continue
-            if value is ABSENT:
-                raise Undecodable(f"{point.name} is missing")
-            readings += _each(point, value)
         except Undecodable as error:
-            readings.append(_failed(point, error))
+            readings.append(_failed(point, str(error)))
+            continue
+        if (value is ABSENT or value is None) and point.optional:
+            continue
+        if value is ABSENT:
+            readings.append(_failed(point, f"{point.name} is missing"))
+        else:
+            readings += _each(point, value)
     if profile.others:
         readings += _others(profile, raw(_EVERYTHING))
-    if readings and all(one.quality is Quality.FAILED for one in readings):
-        raise Undecodable(readings[0].reason)
-    return tuple(readings)
+    return _good(readings)
 
 
 def _each(point: Point, value: Any) -> Iterator[Reading]:
@@ -146,23 +146,30 @@ def _each(point: Point, value: Any) -> Iterator[Reading]:
     if isinstance(value, list) and point.kind != "text":
         value = Channels(enumerate(value, 1))
     if not isinstance(value, Channels):
-        yield _one(point, value)
+        yield _tried(point, value)
         return
     for number, one in list(value.items())[:_CHANNELS]:
         if one is not None:
-            yield _one(replace(point, name=f"{point.name}_{number}"), one)
+            yield _tried(replace(point, name=f"{point.name}_{number}"), one)
 
 
-def _one(point: Point, value: Any) -> Reading:
-    """A value among others: one that is bad does not cost them."""
+def _tried(point: Point, value: Any) -> Reading:
+    """A raw value as the point describes it, or why it cannot be that."""
     try:
         return reading(point, value)
     except Undecodable as error:
-        return _failed(point, error)
+        return _failed(point, str(error))
 
 
-def _failed(point: Point, error: Undecodable) -> Reading:
-    return Reading(point.name, None, point.unit, Quality.FAILED, str(error))
+def _failed(point: Point, reason: str) -> Reading:
+    return Reading(point.name, None, point.unit, Quality.FAILED, reason)
+
+
+def _good(readings: Sequence[Reading]) -> tuple[Reading, ...]:
+    """All of them, if one can be used: a bad value costs no other. Raises `Undecodable`."""
+    if readings and all(one.quality is Quality.FAILED for one in readings):
+        raise Undecodable(readings[0].reason)
+    return tuple(readings)
 
 
 _EVERYTHING: Final = Point("", "")
@@ -184,8 +191,6 @@ def _others(profile: Profile, document: Any) -> Iterator[Reading]:
             yield Reading(key, number, "")
         elif isinstance(value, float):
             yield Reading(key, None, "", Quality.FAILED, f"{key} is no number")
-    if (more := len(document) - _OTHERS) > 0:
-        yield Reading("others", None, "", Quality.FAILED, f"{more} values beyond {_OTHERS} are left out")
 
 
 # -- how each kind finds the raw value of a point -----------------------------------------------
@@ -311,7 +316,7 @@ def _metrics(profile: Profile, births: Sparkplug, frame: bytes, parts: Parts) ->
             label, unit = (point.name, point.unit) if point else (name, "")
             found.append(Reading(label, None, unit, Quality.FAILED, missing))
         elif point:
-            found.append(_one(point, value))
+            found.append(_tried(point, value))
         elif not isinstance(value, float) or math.isfinite(value):
             found.append(Reading(name, value, ""))
         else:

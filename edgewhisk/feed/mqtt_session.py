@@ -231,14 +231,18 @@ class Session:
 
     def _take(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
         """All that one chunk brought, in order; so many at a time as are acknowledged together."""
+        full: set[FullyQualifiedName] = set()
         for first in range(0, len(deliveries), TOGETHER):
-            self._take_some(connection, deliveries[first : first + TOGETHER])
-        if self._fire.full():
+            events = self._take_some(connection, deliveries[first : first + TOGETHER])
+            if self._fire.full(event.trigger for event in events):
+                full.update(event.trigger for event in events)
+        if full:
             self.counts["pauses"] += 1
             connection.pause()
-            self._fire.on_room(connection.resume)
+            self._fire.on_room(connection.resume, full)
 
-    def _take_some(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
+    def _take_some(self, connection: Connection, deliveries: Sequence[Delivery]) -> list[TriggerEvent]:
+        """Fire what so many messages bring; the events."""
         self.counts["received"] += len(deliveries)
         moment = Moment(self._clock.now(), self._clock.monotonic())
         events: list[TriggerEvent] = []
@@ -269,6 +273,7 @@ class Session:
         if fresh:
             self._accepted.add(fresh, accepted)
             accepted.add_done_callback(partial(self._settled, connection, fresh))
+        return events
 
     def _acknowledge_again(self, connection: Connection, packet_id: bytes, check: int) -> None:
         """What is delivered again is acknowledged when its event is on disk."""

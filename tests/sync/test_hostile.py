@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import random
 import resource
 import tempfile
 import time
@@ -125,7 +126,7 @@ def _quick() -> Iterator[None]:
         patch.setattr(module, "PAUSE", (0.01, 0.01))
         patch.setattr(module, "PAUSE_LONG", 0.01)
         patch.setattr(module, "_MINUTE", 20)
-        patch.setattr(module.random, "uniform", lambda *_: 0.0)
+        patch.setattr(random, "uniform", lambda *_: 0.0)
         patch.setattr(client_module, "_ANSWER", 0.5)
         patch.setattr(client_module, "_LONGEST", 0.02)
         yield
