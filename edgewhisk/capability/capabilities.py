@@ -121,7 +121,8 @@ class Doors:
             text = f"{error}; grant it with {error.hint}"
             return Answer(_error(text), text)
         except EdgeWhiskError as error:
-            return Answer(_error(error.message))
+            named = error.message.startswith(op)
+            return Answer(_error(error.message if named else f"{op}: {error.message}"))
         except Exception as error:  # noqa: BLE001 - a fault of ours is an error inside the action, not the end
             return Answer(_error(UNFORESEEN.tell(op, error)))
 

@@ -15,10 +15,12 @@ import sys
 import time
 import traceback
 
-from edgewhisk import _library, _loop, _packages
+from edgewhisk import _library, _loop, _packages, _zones
 
 SUCCESS, APPLICATION_ERROR, DEVELOPER_ERROR = 0, 1, 2
 STDOUT, STDERR = 1, 2
+LONGEST, SHOWN = 1 << 20, 1 << 13  # characters of a result; of a longer one the host gets so many
+OVERHEAD = 16  # bytes that a line of log counts beyond its text: empty ones take room, too
 NO_DICTIONARY = "The action did not return a dictionary or array."
 TOO_DEEP = "The action did not produce a valid JSON or JSON Array response: it is nested too deeply."
 
@@ -42,7 +44,7 @@ class Log:
 
     def add(self, stream, text):
         """Keep one line, if there is room."""
-        self.room -= len(text) + 1
+        self.room -= len(text) + OVERHEAD
         if self.room < 0:
             self.cut = True
         else:
@@ -130,7 +132,11 @@ def run(call):
         status, result = DEVELOPER_ERROR, f"An error has occurred: {_shown(failure)}"
     logs = _logs()
     # The first line tells of the second: the result goes out as it is.
-    said = f"{_dumps([status, logs, _log.cut])}\n{result}" if logs or _log.cut else f"{status}\n{result}"
+    if len(result) > LONGEST:
+        size = len(result) if result.isascii() else len(result.encode(errors="replace"))
+        said = f"{_dumps([status, logs, _log.cut, size])}\n{result[:SHOWN]}"
+    else:
+        said = f"{_dumps([status, logs, _log.cut])}\n{result}" if logs or _log.cut else f"{status}\n{result}"
     return said if said.isascii() else _sayable(said)
 
 
@@ -239,4 +245,5 @@ class WitWorld:
 
 _logging()
 _library.pack()
+_zones.install()
 warm()
