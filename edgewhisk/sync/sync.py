@@ -143,6 +143,7 @@ class Sync:
         self._news.clear()
         pending = await asyncio.to_thread(self._store.pending, batches.MOST, self._size)
         if not pending.records:
+            self._pause = 0.0
             return Event.EMPTY
         if not self._ready:
             await self._settled()
@@ -153,6 +154,7 @@ class Sync:
             raise CloudError(f"the cloud has records up to {have}, but was sent from {pending.first} on")
         believed = min(await self._believed(have, pending), pending.last)
         await asyncio.to_thread(self._store.confirm, pending.epoch, believed)
+        self._pause = 0.0  # only now: a cloud may answer questions and take nothing
         self.batches += 1
         self.records += len(pending.records)
         return Event.ANSWERED
@@ -163,7 +165,6 @@ class Sync:
             await asyncio.sleep(wait)
         self._sent = self._clock.monotonic()
         have = await self._cloud.send(self._store.device, batch.epoch, batch)
-        self._pause = 0.0
         self.last_success = self._clock.now()
         self.last_error = ""
         return have
@@ -179,7 +180,7 @@ class Sync:
         """Growing, with jitter, unless the cloud said how long."""
         told, self._next = self._next, None
         if told is not None:
-            return told
+            return max(told, PAUSE[0])
         first = PAUSE[0]
         grown = max(first, min(self._longest_pause, self._pause * 3))
         self._pause = first + (grown - first) * random.random() if self._pause else first  # noqa: S311

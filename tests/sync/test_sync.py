@@ -20,7 +20,7 @@ from edgewhisk.errors import CloudError, MalformedContent
 from edgewhisk.spi import Batch, Query
 from edgewhisk.sync import batch
 from edgewhisk.sync import sync as module
-from edgewhisk.sync.client import CloudRefusal, TooMuch
+from edgewhisk.sync.client import Busy, CloudRefusal, TooMuch
 from edgewhisk.sync.ingest import Ingest
 from edgewhisk.sync.sync import Sync
 from edgewhisk.sync.uplink import _TABLE, Effect, Event, IllegalTransition, State, step
@@ -144,3 +144,48 @@ def test_wrong_batches_name_what_is_wrong(change: dict[str, Any], text: str) -> 
 def test_an_answer_must_say_what_the_cloud_has(answer: Any) -> None:
     with pytest.raises(CloudError, match="answered"):
         batch.have(answer)
+
+
+class Deaf:
+    """A cloud that answers questions and takes nothing."""
+
+    def __init__(self, after: float | None) -> None:
+        self.after = after
+
+    async def send(self, _device: str, _epoch: str, sent: Batch) -> int:
+        if sent.records:
+            raise CloudError("no") if self.after is None else Busy("later", self.after)
+        return 0
+
+
+@pytest.mark.parametrize("after", [None, 0.0])
+def test_a_cloud_that_answers_and_takes_nothing_is_asked_ever_less_often(
+    after: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    enough = asyncio.Event()
+
+    async def rest(seconds: float, _told: asyncio.Event) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 5:
+            enough.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(module, "rest", rest)
+    monkeypatch.setattr("random.random", lambda: 0.9)
+
+    async def play(store: Activations) -> None:
+        task = asyncio.create_task(Sync(store, Deaf(after), SystemClock(), interval=0).run())
+        async with asyncio.timeout(20):
+            await enough.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    store = open_store(tmp_path)
+    commit(store, record(1))
+    asyncio.run(play(store))
+    store.close()
+    assert min(pauses) >= 1
+    if after is None:
+        assert pauses == sorted(pauses)
+        assert pauses[-1] > 50
