@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -20,10 +20,18 @@ from edgewhisk.spi import ArtifactStore, Change
 LONGEST_KEY: Final = 256  # characters
 
 
+class Store(ArtifactStore, Protocol):
+    """What keeps the state."""
+
+    def collections(self) -> list[str]:
+        """The names of all collections that hold something."""
+        ...
+
+
 class State:
     """The state of all actions."""
 
-    def __init__(self, store: ArtifactStore) -> None:
+    def __init__(self, store: Store) -> None:
         """Keep it in `store`: a collection for each action, a document for each key."""
         self._store = store
         self._lock = threading.Lock()
