@@ -35,7 +35,7 @@ from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
 from edgewhisk.controller.controller import Controller
 from edgewhisk.controller.entities import Entities
-from edgewhisk.controller.entitlement import is_granted
+from edgewhisk.controller.entitlement import check_granted, is_granted
 from edgewhisk.controller.feeds import Feeds
 from edgewhisk.controller.packages import Packages
 from edgewhisk.controller.resolver import Resolver
@@ -61,6 +61,7 @@ from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.guard import Guard
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
+from edgewhisk.lag import LoopLag
 from edgewhisk.links import mqtt_links
 from edgewhisk.native import native_actions
 from edgewhisk.removal import Removal
@@ -94,6 +95,7 @@ class Daemon:
         self._progress = progress
         self._clock = clock or SystemClock()
         self._started = self._clock.monotonic()
+        self._lag = LoopLag()
         self.incidents: list[str] = []
         self.url = ""
 
@@ -143,7 +145,7 @@ class Daemon:
             )
             sources = await self._sources(stack)
             self._feeds = Feeds(entities, sources, self._shaped, config.grants)
-            self._open_doors(sources, stack)
+            self._open_doors(sources, stack, listener.getsockname()[1])
             self._provide(entities)
             threading.Thread(
                 target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
@@ -161,6 +163,7 @@ class Daemon:
                 ("Outbox", self._outbox.run),
                 ("Retention", self._tend),
                 ("Removal", removal.run),
+                ("LoopLag", self._lag.run),
                 ("Timekeeper", self._timekeeper.run),
             ]
             if self._sync is not None:
@@ -190,8 +193,8 @@ class Daemon:
             self._door = Door(services, access_log=config.api.access_log)
             self._server = HttpServer(self._door, self._certificate.context if self._certificate else None)
             await stack.enter_async_context(serving(self._server, listener))
-            self.url = self._runner.api_host = _url(listener, tls=self._certificate is not None)
-            stack.enter_context(told(config.state_dir / "url", self.url))
+            self.url = self._runner.contexts.api_host = _url(listener, tls=self._certificate is not None)
+            self.incidents += filter(None, [stack.enter_context(told(config.state_dir / "url", self.url))])
             for line in self.incidents:
                 _log.warning("%s", line)
             yield
@@ -204,10 +207,13 @@ class Daemon:
             "url": self.url,
             "state_dir": str(self._config.state_dir),
             "uptime": round(self._clock.monotonic() - self._started, 1),
-            "buffer": {name: getattr(stats, name) for name in stats.__slots__},
+            "buffer": {
+                **{name: getattr(stats, name) for name in stats.__slots__},
+                "refusal": self._log.refusal,
+            },
             "wear": wear(stats, self._config.buffer),
             "invoker": self._invoker.describe(),
-            "sandboxes": {**self._sandboxes.describe(), "refused": self._doors.refused},
+            "sandboxes": {**self._sandboxes.describe(), **self._doors.describe()},
             "unruled": self._controller.unruled,
             "outbox": self._outbox.describe(),
             "clock": self._timekeeper.describe(),
@@ -216,6 +222,7 @@ class Daemon:
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
             "incidents": self._told(),
             "process": process(),
+            "loop": self._lag.describe(),
             "http": {"connections": self._server.connections, "requests": self._door.answered},
         }
 
@@ -227,7 +234,9 @@ class Daemon:
     def _told(self) -> list[str]:
         problem = self._certificate.problem if self._certificate else ""
         tls = f"TLS: {problem}" if problem else ""
-        return [line for line in (*self.incidents, tls, self._timekeeper.problem()) if line]
+        disk = self._log.refusal
+        full = f"the disk takes nothing new: {disk}" if disk else ""
+        return [line for line in (*self.incidents, full, tls, self._timekeeper.problem()) if line]
 
     def _measure(self) -> Measures:
         """The counters that only /metrics shows."""
@@ -236,6 +245,7 @@ class Daemon:
             self._runner.tally.durations,
             self._door.statuses,
             self._door.latency,
+            self._lag.seconds,
         )
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> tuple[Artifacts, ActivationLog, Sandboxes]:
@@ -256,6 +266,7 @@ class Daemon:
             disk=disk,
             others=partial(occupied, config.state_dir, "buffer"),
             boots=self._timekeeper.boots,
+            earliest=self._timekeeper.earliest,
         )
         stack.callback(log.close)
         self.incidents += [*artifacts.incidents, *self._shelf.incidents, *log.incidents]
@@ -263,7 +274,8 @@ class Daemon:
         stack.callback(kept.close)
         self.incidents += kept.incidents
         self._state = State(kept)
-        self._doors = Doors(dict(self._state.operations), self._state.settle)
+        entitled = partial(check_granted, config.grants)
+        self._doors = Doors(dict(self._state.operations), self._state.settle, entitled)
         sandboxes = Sandboxes(config.state_dir / "cache", self._clock, self._doors, slots=SLOTS)
         stack.callback(sandboxes.close)
         await asyncio.to_thread(sandboxes.prepare_first, self._progress)
@@ -305,17 +317,18 @@ class Daemon:
             FileFeed(config.files, fire, clock, self._shelf),
         ]
 
-    def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack) -> None:
+    def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack, api_port: int) -> None:
         """Let actions reach what is granted to them beyond their state."""
         mqtt, serial, modbus = (_one(sources, MqttFeed), _one(sources, SerialFeed), _one(sources, ModbusFeed))
         world = GatewayWorld(mqtt, serial, self._controller, self._subjects.of)
-        outward = Outward(world, asyncio.get_running_loop())
-        self._doors.operations.update({"http.fetch": Fetch(), **outward.operations})
+        outward = Outward(world, asyncio.get_running_loop(), self._invoker.lent)
+        self._doors.operations.update({"http.fetch": Fetch(api_port), **outward.operations})
         http = HttpRequests()
         stack.push_async_callback(http.close)
         deliveries = Deliveries(mqtt, serial, modbus, http)
         moment = self._timekeeper.boots.moment
-        self._outbox = Outbox(self._shelf, self._clock, deliveries.by_kind, moment, deliveries.alike_by_kind)
+        ways, alike = deliveries.by_kind, deliveries.alike_by_kind
+        self._outbox = Outbox(self._shelf, self._clock, ways, moment, alike, deliveries.check)
         self._timekeeper.was_set += [mqtt.hurry, _one(sources, CouchFeed).hurry, self._outbox.hurry]
         for name, session in mqtt.sessions.items():
             session.connected = partial(self._outbox.wake, f"mqtt:{name}")

@@ -24,6 +24,7 @@ libraries are translated at the module that talks to the library.
       FeedError              a feed refuses what it was asked; an application error of the feed action
       SandboxError           a runtime cannot be loaded or an action cannot be initialised
       StorageError           507, the disk refused; nothing unacknowledged was promised
+        NoRoom               507, others have filled the disk: what is here is kept, nothing new is taken
       CloudError             the cloud did not take a batch
 """
 
@@ -183,10 +184,14 @@ class StorageError(EdgeWhiskError):
     status = 507
     retryable = True
 
-    @property
-    def told(self) -> str:
-        """Without the paths of files; those are in the gateway's log."""
-        return "The disk of the gateway refused it; the gateway's log says why."
+    def __init__(self, message: str, *, hint: str = "", where: str = "") -> None:
+        """`where`: the path, which is for the log and not for those who call."""
+        super().__init__(f"{where}: {message}" if where else message, hint=hint)
+        self.message = message
+
+
+class NoRoom(StorageError):
+    """The file system has less free space than the buffer leaves to others."""
 
 
 class CloudError(EdgeWhiskError):

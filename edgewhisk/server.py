@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
-import orjson
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from edgewhisk import jsontext
 from edgewhisk.errors import InstanceError, StorageError
 
 _log = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ class Connection(HttpToolsProtocol):
         line = b"HTTP/1.1 431 Request Header Fields Too Large" if large else b"HTTP/1.1 400 Bad Request"
         error = f"The headers are larger than {LARGEST_HEAD} bytes." if large else msg
         code = secrets.token_hex(16)
-        body = orjson.dumps({"error": error, "code": code})
+        body = jsontext.dumps({"error": error, "code": code})
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nx-request-id: {code}\r\n"
         self.transport.write(line + b"\r\n" + head.encode() + b"connection: close\r\n\r\n" + body)
         # A client that is cut off while it still sends never sees the answer: hear it out for a moment.

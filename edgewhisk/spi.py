@@ -8,9 +8,9 @@ what.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record
@@ -52,8 +52,8 @@ Moment = Callable[[str, int, int], int | None]  # see `entity.boots.Boots.moment
 class Fire(Protocol):
     """What a feed hands everything to that one wake-up of its source brought.
 
-    Called on the event loop. Never refuses: a feed asks `full` after each call and stops reading
-    its source until `on_room` calls back, so at most one wake-up's worth is over the bound.
+    Called on the event loop. Never refuses: a feed asks `full` after each call and stops reading that source
+    until `on_room` calls back, so at most one wake-up's worth is over a trigger's part of the room.
     """
 
     def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
@@ -64,12 +64,12 @@ class Fire(Protocol):
         """
         ...
 
-    def full(self) -> bool:
-        """Whether the queue is at its bound."""
+    def full(self, triggers: Iterable[FullyQualifiedName]) -> bool:
+        """Whether any of these triggers has its part of the queue. Cheap while there is much room."""
         ...
 
-    def on_room(self, resume: Callable[[], None]) -> None:
-        """Call `resume` once, on the event loop, when there is room again."""
+    def on_room(self, resume: Callable[[], None], triggers: Iterable[FullyQualifiedName]) -> None:
+        """Call `resume` once, on the event loop, when all of these triggers have room again."""
         ...
 
 
@@ -130,7 +130,7 @@ class Feed(Protocol):
         ...
 
 
-class Shaping(Protocol):
+class Shaping(Fire, Protocol):
     """Filters, windows and batches before a trigger fires."""
 
     def check(self, shape: object) -> None:
@@ -216,6 +216,11 @@ class ActivationStore(Protocol):
 
     device: str  # 32 hex characters, made with the store
 
+    @property
+    def refusal(self) -> str:
+        """Why the disk takes nothing new, or "". Cheap; a disk that refused is tried again."""
+        ...
+
     def accept(self, messages: Sequence[ActivationMessage], done: Committed, *, urgent: bool) -> None:
         """Journal `messages`; each stays unfinished until `record` gets its activation id.
 
@@ -258,8 +263,8 @@ class ActivationStore(Protocol):
         """The stored record."""
         ...
 
-    def list(self, query: Query) -> list[dict[str, Any]]:
-        """Stored records, newest first."""
+    def texts(self, query: Query) -> Iterator[bytes]:
+        """Yields the records that `query` finds as they are stored, newest first; each step blocks."""
         ...
 
     def count(self, query: Query) -> int:
@@ -348,6 +353,9 @@ class Answer(NamedTuple):
 
     text: bytes  # JSON: {"ok": value} or {"error": text}
     refusal: str = ""  # a line for the activation's log: what was not granted
+
+
+LARGEST_REQUEST: Final = 2 << 20  # bytes of what an action may ask
 
 
 class Capabilities(Protocol):

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from edgewhisk.actuator.lost import Lost
 from edgewhisk.actuator.request import Command
-from edgewhisk.entity.timing import KNOWN
+from edgewhisk.entity.timing import is_known
 from edgewhisk.errors import CapabilityError, EdgeWhiskError, NotFound, StorageError, Unavailable, Undelivered
 from edgewhisk.rest import rest
 from edgewhisk.spi import Change, Clock, Moment, Shelf
@@ -53,8 +53,12 @@ class Outbox:
         deliver: Mapping[str, Deliver],
         moment: Moment,
         alike: Mapping[str, DeliverAlike] | None = None,
+        check: Callable[[Command], None] = lambda _command: None,
     ) -> None:
         """`moment` knows when earlier boots were.
+
+        `check` raises an `EdgeWhiskError` for a command that can never be delivered, without trying: such a
+        one is refused at once, not kept behind others or until its target is back.
 
         `deliver` by kind delivers in order, and tells within `PATIENCE` what became of each:
         `DELIVERED` with what the device answered, `Undelivered` for what may work later, another
@@ -66,6 +70,7 @@ class Outbox:
         self._moment = moment
         self._deliver = deliver
         self._alike = alike or {}
+        self._check = check
         self._waiting: dict[str, deque[Kept]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -214,6 +219,11 @@ class Outbox:
         return found
 
     def _keep(self, command: Command, reason: EdgeWhiskError, kept: list[asyncio.Future[None]]) -> Found:
+        try:
+            self._check(command)
+        except EdgeWhiskError as error:
+            self.counts["refused"] += 1
+            return error
         if command.target not in self._waiting:
             self.last_error = str(reason)
         if command.expires == 0:
@@ -255,7 +265,7 @@ class Outbox:
         if boot == timing.boot:
             return int(due)
         until, now = self._moment(boot, due, document["until"]), self._clock.now()
-        if until is None or now < KNOWN:
+        if until is None or not is_known(now):
             return up + int(document["command"]["expires"] * 1000)
         return up + until - now
 

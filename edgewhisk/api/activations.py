@@ -28,7 +28,8 @@ async def list_activations(ask: Ask, verbs: Services, namespace: str) -> Reply:
     )
     if wanted.counted:
         return Reply.of({"activations": await verbs.activations.count(identity, query)})
-    return Reply.of(await verbs.activations.list(identity, query, docs=docs))
+    found = await verbs.activations.list(identity, query, docs=docs)
+    return Reply(200, found.begin, more=found.more)
 
 
 async def get_activation(ask: Ask, verbs: Services, namespace: str, activation_id: str, part: str) -> Reply:

@@ -6,8 +6,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.api.asking import ACTIVATION_ID, Ask, Reply, full_name
 from edgewhisk.api.query import flag, whole
 from edgewhisk.api.services import Services
@@ -53,7 +52,7 @@ async def invoke(ask: Ask, verbs: Services, namespace: str, package: str | None,
     status = HTTP_STATUS[started.record.status]
     if query.only_result or started.record.result.startswith(b"["):
         return Reply(status, started.record.result, headers)
-    record = document_of(orjson.loads(started.record.text))
+    record = document_of(jsontext.loads(started.record.text))
     if not started.composed:
         record["logs"] = []  # a plain action's are in the stored record only
     return Reply.of(record, status, headers)

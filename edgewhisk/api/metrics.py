@@ -64,6 +64,7 @@ def _of_measures(measures: Measures) -> Iterator[Metric]:
         requests.add_metric([method, str(code)], count)
     yield requests
     yield _histogram("edgewhisk_http_request_seconds", "Time to answer requests.", measures.latency)
+    yield _histogram("edgewhisk_loop_lag_seconds", "How late the event loop is.", measures.loop_lag)
 
 
 def _histogram(name: str, meaning: str, found: Histogram) -> Metric:
@@ -79,6 +80,11 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
             "Of those, waiting for an action that fails always.",
             invoker["held"],
         ),
+        "edgewhisk_queue_parked_messages": (
+            "Of those, waiting for an engine to be compiled.",
+            invoker["parked"],
+        ),
+        "edgewhisk_sources_held_back": ("Sources that wait for room.", invoker["held_back"]),
         "edgewhisk_dead_letters": ("Messages and events on the list.", status["dead_letters"]["kept"]),
         "edgewhisk_workers": ("Threads that run actions.", invoker["workers"]),
         "edgewhisk_buffer_activations": ("Activations on disk.", buffer["records"]),
@@ -110,6 +116,16 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         "edgewhisk_buffer_repaired_records": ("Records with a flipped bit put right.", buffer["repaired"]),
         "edgewhisk_buffer_corrupt_records": ("Damaged records that were skipped.", buffer["corrupt"]),
         "edgewhisk_unrecorded_activations": ("Runs whose record the disk refused.", invoker["unrecorded"]),
+        "edgewhisk_inline_runs": ("Messages that were run on the event loop.", invoker["inline"]),
+        "edgewhisk_worker_runs": ("Messages that were run by workers.", invoker["workers_ran"]),
+        "edgewhisk_inline_slow": (
+            "Messages that were too slow for the event loop.",
+            invoker["fell_back_slow"],
+        ),
+        "edgewhisk_inline_failed": (
+            "Messages that failed on the event loop.",
+            invoker["fell_back_failed"],
+        ),
         "edgewhisk_breakers_opened": ("Times that an action was left alone.", invoker["breakers_opened"]),
         "edgewhisk_poison_events": ("Put aside: the gateway died in their run.", invoker["poison"]),
         "edgewhisk_interrupted_events": ("At most once, so not run again.", invoker["not_again"]),
@@ -158,11 +174,15 @@ def _feeds(feeds: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
     running = GaugeMetricFamily(
         "edgewhisk_feed_running", "1 while a source serves.", labels=["trigger", "feed"]
     )
+    full = GaugeMetricFamily(
+        "edgewhisk_feed_full", "1 while a source is held back.", labels=["trigger", "feed"]
+    )
     garbage = CounterMetricFamily(
         "edgewhisk_feed_refused_messages", "Malformed messages of a source.", labels=["trigger", "feed"]
     )
     for feed in feeds:
         labels = [feed["trigger"], feed["feed"]]
-        running.add_metric(labels, float(feed.get("state") == "running"))
+        running.add_metric(labels, float(feed.get("state") in ("running", "full")))
+        full.add_metric(labels, float(feed.get("state") == "full"))
         garbage.add_metric(labels, float(feed.get("garbage") or 0))
-    yield from (running, garbage)
+    yield from (running, full, garbage)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.api.asking import ACTIVATION_ID, CORS, Ask, Reply, problem
 from edgewhisk.api.invoking import LONGEST_WAIT
 from edgewhisk.api.services import Services
@@ -75,7 +74,7 @@ async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
 
 
 def _answer(record: Record, extension: str, accept: str, headers: tuple[tuple[str, str], ...]) -> Reply:
-    result = orjson.loads(record.result)
+    result = jsontext.loads(record.result)
     if record.status is Status.APPLICATION_ERROR:
         result = result["error"]
     elif record.status is not Status.SUCCESS:

@@ -13,10 +13,9 @@ from contextlib import suppress
 from heapq import merge
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.catalog import Match
 from edgewhisk.buffer.committer import Committer, Work
 from edgewhisk.buffer.disk import Disk, RealDisk
@@ -25,17 +24,20 @@ from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.lane import Lane
 from edgewhisk.buffer.ledger import ABSORBED, event_frame, message_of, origins_frame, started_frame
 from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED
-from edgewhisk.buffer.records import MARKS, RECORDS, SHEAVES, Records
-from edgewhisk.entity.activation import Record, activation_id, filed_under
+from edgewhisk.buffer.records import Records
+from edgewhisk.buffer.routes import MARKS, RECORDS, SHEAVES
+from edgewhisk.entity.activation import Record
 from edgewhisk.entity.boots import Boots
+from edgewhisk.entity.foreign import taken
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL
 from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.entity.sheaf import Sheaf, with_origins
-from edgewhisk.errors import EdgeWhiskError, MalformedContent, StorageError
+from edgewhisk.errors import MalformedContent, StorageError
 from edgewhisk.settings import Buffer
 from edgewhisk.settings import Lane as Policy
 from edgewhisk.spi import Batch, BufferStats, Clock, Committed, Query, Starts
 
+LOOK: Final = 2.0  # seconds between two tries of a disk that refused
 _OP: dict[tuple[str, bool], str] = {
     (lane, succeeded): RECORDS[lane if succeeded else ERRORS] for lane in LANES for succeeded in (True, False)
 }
@@ -55,6 +57,7 @@ class Activations:
         self._ledger = records.normal.ledger
         self._begun = self._ledger.begun(clock.timing.boot)  # before what this life begins
         self._absorbing = threading.Lock()
+        self._looked = 0.0  # monotonic, when a disk that refused was last tried
         self._committer = Committer(self._write, commit_window, "commit-activations")
 
     @classmethod
@@ -68,13 +71,16 @@ class Activations:
         disk: Disk | None = None,
         others: Callable[[], int] = lambda: 0,
         boots: Boots | None = None,
+        earliest: Callable[[], int] | None = None,
     ) -> Activations:
         """Recover what is there, or begin anew; raises `StorageError`. Blocks.
 
-        `others`: bytes of the state directory that are not this store's; `boots` tell times right.
+        `others`, `boots`, `earliest`: as `Records` takes them.
         """
         disk = disk or RealDisk()
-        records = Records(disk, directory, settings, clock, lanes=lanes, others=others, boots=boots)
+        records = Records(
+            disk, directory, settings, clock, lanes=lanes, others=others, boots=boots, earliest=earliest
+        )
         records.recover()
         return cls(records, clock, settings.commit_window)
 
@@ -82,6 +88,15 @@ class Activations:
     def incidents(self) -> list[str]:
         """What was odd at start."""
         return [line for lane in self._lanes.values() for line in lane.incidents]
+
+    @property
+    def refusal(self) -> str:
+        """See `spi.ActivationStore`."""
+        found = self._records.refusal
+        if found and self._clock.monotonic() >= self._looked + LOOK:
+            self._looked = self._clock.monotonic()
+            self._committer.submit([], lambda _: None, urgent=True)
+        return found
 
     def close(self) -> None:
         """Write what waits."""
@@ -136,17 +151,13 @@ class Activations:
             have = self._ledger.absorbed.get(sender, batch.first - 1)
             if batch.first > have + 1 and not batch.declares_gap(have):
                 return have
-            fresh = batch.records[max(0, have + 1 - batch.first) :]
-            if not fresh:
+            count = len(batch.records) - max(0, have + 1 - batch.first)
+            if count <= 0:
                 return have
-            ids = [_checked_id(text, batch.first + at) for at, text in enumerate(batch.records)]
-            wanted = ids[len(ids) - len(fresh) :]
-            known = self._known(wanted)
-            frames = [
-                Frame(RECORDS[NORMAL], 0, text)
-                for found, text in zip(wanted, fresh, strict=True)
-                if found not in known
-            ]
+            records = [_taken(text, batch.first + at) for at, text in enumerate(batch.records)]
+            fresh = records[-count:]
+            known = self._known([found for found, _ in fresh])
+            frames = [Frame(RECORDS[NORMAL], 0, text) for found, text in fresh if found not in known]
             self._commit([*frames, Frame(ABSORBED, batch.last, sender.encode())])
             return batch.last
 
@@ -176,13 +187,17 @@ class Activations:
         """See `spi.ActivationStore`."""
         for lane in self._used():
             if (text := lane.catalog.find(activation_id)) is not None:
-                found: dict[str, Any] = orjson.loads(self._boots.straight(text))
+                found: dict[str, Any] = jsontext.loads(self._boots.straight(text))
                 return found
         return None
 
     def list(self, query: Query) -> list[dict[str, Any]]:
+        """The records that `query` finds, newest first, all of them in memory."""
+        return [jsontext.loads(text) for text in self.texts(query)]
+
+    def texts(self, query: Query) -> Iterator[bytes]:
         """See `spi.ActivationStore`."""
-        return [orjson.loads(text) for text in islice(self._texts(query), query.limit)]
+        return islice(self._texts(query), query.limit)
 
     def count(self, query: Query) -> int:
         """See `spi.ActivationStore`."""
@@ -309,12 +324,8 @@ def _oldest(lane: Lane) -> int | None:
     return lane.catalog.times(lane.catalog.summary(segment))[0] or None if segment is not None else None
 
 
-def _checked_id(text: bytes, number: int) -> str:
+def _taken(text: bytes, number: int) -> tuple[str, bytes]:
     try:
-        value = orjson.loads(text)
-        filed_under(value)
-        if not isinstance(value["namespace"], str) or not isinstance(value["start"], int):
-            raise TypeError("namespace or start")
-        return activation_id(value["activationId"])
-    except (orjson.JSONDecodeError, EdgeWhiskError, KeyError, TypeError, AttributeError) as error:
-        raise MalformedContent(f"record {number} is no activation: {error!r}") from None
+        return taken(jsontext.loads(text))
+    except (jsontext.NotJson, MalformedContent) as error:
+        raise MalformedContent(f"record {number} is no activation: {error}") from None

@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.disk import Disk, RealDisk
 from edgewhisk.buffer.journal import FORMAT, Frame, Scan
 from edgewhisk.buffer.log import HEADER, Log, Segment
@@ -84,7 +83,7 @@ class Artifacts:
                 if doc_id is None:
                     doc_id = ids[place] = self._take_id(change.collection)
                 entry = {"key": change.key, "document": change.document}
-                frames.append(_written(change.collection, doc_id, orjson.dumps(entry)))
+                frames.append(_written(change.collection, doc_id, jsontext.dumps(entry)))
             self._commit(frames)
             for collection in {change.collection for change in changes}:
                 self.db.table(collection).clear_cache()
@@ -132,7 +131,7 @@ class Artifacts:
             for name, texts in self._texts.items()
             for doc_id, text in texts.items()
         ]
-        moved += [Frame(_KEPT, 0, orjson.dumps(name)) for name in self._kept]
+        moved += [Frame(_KEPT, 0, jsontext.dumps(name)) for name in self._kept]
         if moved:
             self._log.append(moved)
         for segment in old:  # oldest first: a removal must never be dropped before what it removes
@@ -165,7 +164,7 @@ class Artifacts:
         if frame.op != HEADER:
             self._apply(frame)
             return
-        header: Mapping[str, Any] = orjson.loads(frame.text)
+        header: Mapping[str, Any] = jsontext.loads(frame.text)
         if header["format"] > FORMAT:
             raise StorageError(
                 f"{self._log.directory} has format {header['format']}, this version reads up to {FORMAT}",
@@ -175,11 +174,11 @@ class Artifacts:
 
     def _apply(self, frame: Frame) -> None:
         self._last = max(self._last, frame.number)
-        value = orjson.loads(frame.text)
+        value = jsontext.loads(frame.text)
         if frame.op == REMOVED:
             self._forget(value, frame.number)
         elif frame.op == WRITTEN:
-            table, text = value["t"], orjson.dumps(value["d"])
+            table, text = value["t"], jsontext.dumps(value["d"])
             self._forget(table, frame.number)
             self._texts.setdefault(table, {})[frame.number] = text
             self._ids[table, _key(text)] = frame.number
@@ -224,7 +223,7 @@ class _Table:
     def keep(self, *, empty: bool) -> None:
         with self._store._lock:
             if empty != (self._name in self._store._kept):
-                self._store._commit([Frame(_KEPT if empty else _DROPPED, 0, orjson.dumps(self._name))])
+                self._store._commit([Frame(_KEPT if empty else _DROPPED, 0, jsontext.dumps(self._name))])
 
     def apply(self, changes: Mapping[int, bytes | None]) -> None:
         with self._store._lock:
@@ -237,13 +236,13 @@ class _Table:
 
 
 def _written(table: str, doc_id: int, text: bytes) -> Frame:
-    return Frame(WRITTEN, doc_id, b'{"t":%b,"d":%b}' % (orjson.dumps(table), text))
+    return Frame(WRITTEN, doc_id, b'{"t":%b,"d":%b}' % (jsontext.dumps(table), text))
 
 
 def _removed(table: str, doc_id: int) -> Frame:
-    return Frame(REMOVED, doc_id, orjson.dumps(table))
+    return Frame(REMOVED, doc_id, jsontext.dumps(table))
 
 
 def _key(text: bytes) -> str:
-    value = orjson.loads(text)
+    value = jsontext.loads(text)
     return str(value.get("key", "")) if isinstance(value, dict) else ""

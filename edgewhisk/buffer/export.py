@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.artifacts import REMOVED, WRITTEN
 from edgewhisk.buffer.journal import Frame, Scan, parse_name, scan, seed_of
 from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, event_id
@@ -128,7 +127,7 @@ def _ended(path: Path, following: Path | None) -> int:
             head = scan(file.readline(), seed_of(following.name)).frames
     except FileNotFoundError:
         return 0
-    serial, end = orjson.loads(head[0].text).get("ended", (0, 0)) if head else (0, 0)
+    serial, end = jsontext.loads(head[0].text).get("ended", (0, 0)) if head else (0, 0)
     return int(end) if serial == _serial(path) else 0
 
 
@@ -137,7 +136,7 @@ def _boots(shelf: Path) -> Boots:
     found: dict[int, tuple[str, dict[str, Any]]] = {}
     for path in _segments(shelf):
         for frame in _read(path, None)[0].frames:
-            value = orjson.loads(frame.text)
+            value = jsontext.loads(frame.text)
             if frame.op == WRITTEN and value["t"] == COLLECTION:
                 found[frame.number] = value["d"]["key"], value["d"]["document"]
             elif frame.op == REMOVED and value == COLLECTION:
@@ -152,7 +151,7 @@ def _confirmed(directory: Path) -> int:
         marks = [frame.number for frame in found.frames if frame.op == CONFIRMED]
         heads = [frame for frame in found.frames if frame.op == HEADER]
         if heads:
-            marks.append(orjson.loads(heads[0].text)["confirmed"])
+            marks.append(jsontext.loads(heads[0].text)["confirmed"])
         if marks:
             return int(max(marks))
     return 0

@@ -7,8 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.disk import Disk
 
 _MOST: Final = 4096  # bytes
@@ -32,11 +31,11 @@ def store_identity(disk: Disk, directory: Path, *, fresh: bool) -> StoreIdentity
     incidents: tuple[str, ...] = ()
     device = epoch = ""
     try:
-        known = orjson.loads(disk.read(path, 0, _MOST))
+        known = jsontext.loads(disk.read(path, 0, _MOST))
         device, epoch = str(known.get("device", "")), str(known.get("epoch", ""))
     except FileNotFoundError:
         pass
-    except (OSError, orjson.JSONDecodeError, AttributeError):
+    except (OSError, jsontext.NotJson, AttributeError):
         incidents = (f"{path} was unreadable; the cloud sees a new device",)
     wanted = StoreIdentity(
         device or secrets.token_hex(16), secrets.token_hex(16) if fresh or not epoch else epoch, incidents
@@ -44,7 +43,7 @@ def store_identity(disk: Disk, directory: Path, *, fresh: bool) -> StoreIdentity
     if (device, epoch) == wanted[:2]:
         return wanted
     try:
-        _replace(disk, path, orjson.dumps({"device": wanted.device, "epoch": wanted.epoch}))
+        _replace(disk, path, jsontext.dumps({"device": wanted.device, "epoch": wanted.epoch}))
     except OSError as error:
         return wanted._replace(incidents=(*incidents, f"{path} cannot be written: {error.strerror}"))
     return wanted

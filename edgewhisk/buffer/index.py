@@ -20,8 +20,7 @@ from operator import sub
 from sys import intern
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.journal import ACTIVATION, SHEAF, About, Frame
 from edgewhisk.entity.activation import filed_under
 from edgewhisk.entity.boots import stamp_of
@@ -192,14 +191,14 @@ class Index:
             and text.startswith(_START, at + 32)
             and text.startswith(_PATH, annotations)
         ):
-            record = orjson.loads(text)
+            record = jsontext.loads(text)
             return self._name(record), record["start"], record["activationId"][:8].encode()
         key = text[:at] + text[annotations : text.find(b"}", annotations)]
         if (bound := text.find(_BINDING, annotations)) >= 0:
             key += text[bound : text.find(b"}", bound)]
         name = self._keys.get(key)
         if name is None:
-            name = self._keys[key] = self._name(orjson.loads(text))
+            name = self._keys[key] = self._name(jsontext.loads(text))
         start = at + 32 + len(_START)
         return name, int(text[start : text.find(b",", start)]), text[at : at + 8]
 
@@ -244,7 +243,7 @@ def footer(index: Index, start: int) -> list[Frame]:
         parts.append(array("q", _steps(index.places)).tobytes())
         rows = {"rows": short.rows}
     packed = base64.b64encode(zlib.compress(b"".join(parts), 1))
-    summary = orjson.dumps(
+    summary = jsontext.dumps(
         {
             "records": short.count,
             **rows,
@@ -261,7 +260,7 @@ def footer(index: Index, start: int) -> list[Frame]:
 
 def summary_of(frame: Frame) -> tuple[Summary, tuple[int, int]]:
     """The summary in its frame, and where the columns' line stands."""
-    found = orjson.loads(frame.text)
+    found = jsontext.loads(frame.text)
     names = {(intern(namespace), intern(name)): count for namespace, name, count in found["names"]}
     (first, last), (since, upto) = found["numbers"], found["times"]
     stretches = [Stretch(*one) for one in found.get("clocks", [(0, "", 0, since, upto)])]

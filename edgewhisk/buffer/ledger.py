@@ -10,8 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.journal import ACTIVATION, FORMAT, SHEAF, Frame
 from edgewhisk.buffer.loss import EVICTED, Loss
 from edgewhisk.entity.message import ActivationMessage
@@ -47,7 +46,7 @@ class Place(NamedTuple):
 
 def event_frame(message: ActivationMessage, timing: Timing) -> Frame:
     """The frame of an accepted message; `timing` is how the clock stands now."""
-    head = orjson.dumps(
+    head = jsontext.dumps(
         {
             "id": message.activation_id,
             "action": str(message.action),
@@ -65,12 +64,12 @@ def event_frame(message: ActivationMessage, timing: Timing) -> Frame:
 
 def started_frame(activation_ids: Sequence[str], boot: str) -> Frame:
     """The frame that says which accepted messages are begun to be run, in which boot."""
-    return Frame(STARTED, 0, orjson.dumps({"boot": boot, "ids": list(activation_ids)}))
+    return Frame(STARTED, 0, jsontext.dumps({"boot": boot, "ids": list(activation_ids)}))
 
 
 def origins_frame(origins: Sequence[str]) -> Frame:
     """The frame that remembers where messages came from that were never journalled."""
-    return Frame(ORIGINS, 0, orjson.dumps(origins))
+    return Frame(ORIGINS, 0, jsontext.dumps(origins))
 
 
 def origins_of(frame: Frame) -> Sequence[str]:
@@ -78,16 +77,16 @@ def origins_of(frame: Frame) -> Sequence[str]:
     if frame.op == SHEAF:
         return origins_in(frame.text)
     if frame.op == ORIGINS:
-        found: list[str] = orjson.loads(frame.text)
+        found: list[str] = jsontext.loads(frame.text)
         return found
-    if frame.op == EVENT and (origin := orjson.loads(frame.text)["origin"]):
+    if frame.op == EVENT and (origin := jsontext.loads(frame.text)["origin"]):
         return (origin,)
     return ()
 
 
 def message_of(frame: Frame, moment: Moment, now: int) -> ActivationMessage:
     """The message in an event's frame; `moment` as `Boots.moment`. Accepted `now` if that is not known."""
-    value = orjson.loads(frame.text)
+    value = jsontext.loads(frame.text)
     at = _moment(value, moment)
     start = frame.text.index(b',"payload":') + len(b',"payload":')
     return ActivationMessage(
@@ -106,7 +105,7 @@ def message_of(frame: Frame, moment: Moment, now: int) -> ActivationMessage:
 
 def accepted_at(frame: Frame, moment: Moment) -> int:
     """When an event was accepted at the earliest, ms; 0 if nobody knows."""
-    value = orjson.loads(frame.text)
+    value = jsontext.loads(frame.text)
     at = _moment(value, moment)
     return 0 if at is None else min(at, value["at"])
 
@@ -126,12 +125,12 @@ def event_id(text: bytes) -> str:
 
 def lost_frame(loss: Loss, segment: str = "") -> Frame:
     """The frame of a loss; `segment`: name of what will be dropped after this is on disk."""
-    return Frame(LOST, 0, orjson.dumps([*loss, segment]))
+    return Frame(LOST, 0, jsontext.dumps([*loss, segment]))
 
 
 def told_frame(loss: Loss) -> Frame:
     """The frame that says that a loss stands in an activation."""
-    return Frame(TOLD, loss.records, orjson.dumps([loss.lane, loss.reason]))
+    return Frame(TOLD, loss.records, jsontext.dumps([loss.lane, loss.reason]))
 
 
 class Ledger:
@@ -176,7 +175,7 @@ class Ledger:
         Returns the first number of the segment from which on all must be replayed (format 1; else 0)
         and the places of the unfinished events. Raises `StorageError` for a format of a later version.
         """
-        snapshot: Mapping[str, Any] = orjson.loads(header.text)
+        snapshot: Mapping[str, Any] = jsontext.loads(header.text)
         if snapshot["format"] > FORMAT:
             raise StorageError(
                 f"the log has format {snapshot['format']}, this version reads up to {FORMAT}",
@@ -207,7 +206,7 @@ class Ledger:
         elif op == FINISHED:
             self.finish(text.decode())
         elif op == STARTED:
-            self._start(orjson.loads(text))
+            self._start(jsontext.loads(text))
         elif op == CONFIRMED:
             self.confirmed = max(self.confirmed, number)
             self.last = max(self.last, number)  # a damaged record's number is not given again
@@ -262,7 +261,7 @@ class Ledger:
 
     def _account(self, op: str, number: int, text: bytes) -> None:
         if op == LOST:
-            *told, segment = orjson.loads(text)
+            *told, segment = jsontext.loads(text)
             loss = Loss(*told)
             key = loss.lane, loss.reason
             self.lost[key] = self.lost.get(key, 0) + loss.records
@@ -270,7 +269,7 @@ class Ledger:
             if segment:
                 self.gone[loss.lane] = segment
         elif op == TOLD:
-            lane, reason = orjson.loads(text)
+            lane, reason = jsontext.loads(text)
             if (left := self.untold.pop((lane, reason), None)) is not None and left.records > number:
                 self.untold[lane, reason] = left._replace(records=left.records - number)
         elif op == DROPPED:

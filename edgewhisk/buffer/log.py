@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.journal import Frame, Scan, encode, parse_name, read_line, scan, seed_of, segment_name
 from edgewhisk.errors import StorageError
@@ -40,7 +39,8 @@ _HINTS: Final = {
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """`error` as ours, with what to do."""
-    return StorageError(f"{path}: {error.strerror or error}", hint=_HINTS.get(error.errno or 0, ""))
+    hint = _HINTS.get(error.errno or 0, "")
+    return StorageError(error.strerror or str(error), hint=hint, where=str(path))
 
 
 class Segment:
@@ -115,8 +115,9 @@ class Log:
         nonce = secrets.token_hex(8)
         path = self.directory / segment_name(self._serial, first, nonce)
         before = self.segments[-1] if self.segments else None
-        ended = [before.serial, before.size] if before else [0, 0]
-        text = orjson.dumps({**header, "ended": ended})
+        # What nobody has looked for is not told: behind what counts a torn round may stand.
+        ended = [before.serial, before.size] if before and before.ended else [0, 0]
+        text = jsontext.dumps({**header, "ended": ended})
         data, _ = encode([Frame(HEADER, first, text)], seed_of(path.name))
         file, draft = -1, self.directory / f"spare-{nonce}.ewj"
         try:
@@ -257,8 +258,14 @@ class Log:
         return read_line(self.read(segment, start, size), segment.seed, start)
 
     def frames(self, segment: Segment, ops: str) -> list[Frame]:
-        """The frames of some kinds that can be read in a segment, quickly; raises `StorageError`."""
-        data = self.read(segment, 0, segment.held)
+        """The frames of some kinds in the whole rounds of a segment; raises `StorageError`.
+
+        Quick where it is known where the segment ended: all before that was acknowledged. Else its
+        rounds tell, for what a power cut tore behind them never happened.
+        """
+        if not (ended := self._ended(segment)):
+            return [frame for frame in self.scan(segment).frames if frame.op in ops]
+        data = self.read(segment, 0, ended)
         # Behind a line break, as the header is: to look for that is fast.
         lines = re.finditer(rb"\n([0-9a-f]{8} [%b]\d* \d+ .*)" % (ops + ops.lower()).encode(), data)
         found = (read_line(line[1], segment.seed, line.start(1)) for line in lines)
@@ -298,7 +305,7 @@ class Log:
             return 0
         if following is None:
             return 0
-        serial, end = orjson.loads(following.text).get("ended", (0, 0))
+        serial, end = jsontext.loads(following.text).get("ended", (0, 0))
         return int(end) if serial == segment.serial else 0
 
     def _draft(self, path: Path) -> tuple[int, Path, int]:

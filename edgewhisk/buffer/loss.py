@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.activation import Record, rfc3339, stamp
 from edgewhisk.entity.exec import NATIVE
 from edgewhisk.entity.message import Status
@@ -74,4 +73,4 @@ def loss_record(loss: Loss, epoch: str, told: int, now: int, timing: Timing) -> 
         ],
         "publish": False,
     }
-    return Record(digest, orjson.dumps(document), status, orjson.dumps(result))
+    return Record(digest, jsontext.dumps(document), status, jsontext.dumps(result))

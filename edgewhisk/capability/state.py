@@ -10,11 +10,10 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-import orjson
-
-from edgewhisk.capability.capabilities import Perform, Request
+from edgewhisk import jsontext
+from edgewhisk.capability.capabilities import Perform, Request, ungranted
 from edgewhisk.entity.action import Action
-from edgewhisk.errors import CapabilityError, NotGranted, StorageError
+from edgewhisk.errors import CapabilityError, StorageError
 from edgewhisk.spi import ArtifactStore, Change
 
 LONGEST_KEY: Final = 256  # characters
@@ -88,7 +87,7 @@ class State:
         found = self._values.get(name)
         if found is None:
             stored = self._store.read(name)
-            found = {key: orjson.dumps(document["value"]) for key, document in stored.items()}
+            found = {key: jsontext.dumps(document["value"]) for key, document in stored.items()}
             self._values[name] = found
         return found
 
@@ -114,7 +113,7 @@ class State:
         key, value = _key(request), _value(request)
         with self._lock:
             present = self._of(request.asker.action.name.key).get(key)
-            if (orjson.loads(present) if present else None) != request.fields.get("expected"):
+            if (jsontext.loads(present) if present else None) != request.fields.get("expected"):
                 return False
             self._put(request, key, value)
             return True
@@ -131,7 +130,7 @@ class State:
         used = sum(len(k) + len(v) for k, v in values.items() if k != key)
         if value is not None and used + len(key) + len(value) > request.grants.quota:
             raise CapabilityError(
-                f"state: {key!r} would make {used + len(key) + len(value)} bytes; "
+                f"{request.op}: {key!r} would make {used + len(key) + len(value)} bytes; "
                 f"the quota is {request.grants.quota}"
             )
         if value is None:
@@ -143,26 +142,25 @@ class State:
 
 def _granted(request: Request) -> None:
     if not request.grants.quota:
-        raise NotGranted("this action has no state", hint='{"state": true}')
+        raise ungranted("this action has no state", state=True)
 
 
 def _key(request: Request) -> str:
     _granted(request)
     key = request.text("key")
     if not 0 < len(key) <= LONGEST_KEY:
-        raise CapabilityError(f"state: a key has 1 to {LONGEST_KEY} characters, not {len(key)}")
+        raise CapabilityError(f"{request.op}: 'key' must have 1 to {LONGEST_KEY} characters, not {len(key)}")
     return key
 
 
 def _value(request: Request) -> bytes | None:
     """JSON of the new value; null deletes."""
-    value = request.fields.get("value")
-    return None if value is None else orjson.dumps(value)
+    return None if request.fields.get("value") is None else request.json("value")
 
 
 def _fragment(value: bytes | None) -> Any:
-    return None if value is None else orjson.Fragment(value)
+    return None if value is None else jsontext.Fragment(value)
 
 
 def _document(value: bytes | None) -> dict[str, Any] | None:
-    return None if value is None else {"value": orjson.Fragment(value)}
+    return None if value is None else {"value": jsontext.Fragment(value)}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.entitlement import ConcurrencyThrottle, RateThrottle, check_owner
@@ -52,16 +51,20 @@ class Running(Protocol):
         """Run one message whose record somebody waits for; done when the record is on disk."""
         ...
 
-    def full(self) -> bool:
-        """Whether the queue is at its bound."""
+    def refused(self, count: int, error: StorageError) -> None:
+        """Count runs whose record the disk refused."""
+        ...
+
+    def full(self, triggers: Iterable[FullyQualifiedName]) -> bool:
+        """Whether any of these triggers has its part of the queue."""
         ...
 
     def crowded(self, namespace: str) -> bool:
         """Whether callers of a namespace must be refused."""
         ...
 
-    def on_room(self, resume: Callable[[], None]) -> None:
-        """Call `resume` once when there is room."""
+    def on_room(self, resume: Callable[[], None], triggers: Iterable[FullyQualifiedName]) -> None:
+        """Call `resume` once when all of these triggers have room."""
         ...
 
 
@@ -110,6 +113,10 @@ class Controller:
 
     def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
         """Fire triggers for a feed; see `spi.Fire`."""
+        if (why := self._store.refusal) and any(event.durable for event in events):
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(StorageError(why))
+            return failed
         batch: list[ActivationMessage] = []
         for trigger, run in groupby(events, key=_TRIGGER):  # in most calls one
             plan, fired = self._resolver.plan(trigger), list(run)
@@ -143,7 +150,7 @@ class Controller:
         self._check_room(identity.namespace)
         now = self._clock.now()
         trigger_id, *ids = self._clock.activation_ids(1 + len(plan.starts))
-        argued = over(orjson.dumps({"__ow_headers": dict(headers)}), payload)
+        argued = over(payload, jsontext.dumps({"__ow_headers": dict(headers)}))
         event = TriggerEvent(name, argued, now, durable=True)
         entries: list[dict[str, Any]] = []
         admitted: list[ActivationMessage] = []
@@ -229,6 +236,9 @@ class Controller:
         return Answer(message.activation_id, record, composed)
 
     def _check_room(self, namespace: str) -> None:
+        """Nothing is begun whose record could not be kept; raises `Unavailable` or `StorageError`."""
+        if why := self._store.refusal:
+            raise StorageError(why)
         if self._invoker.crowded(namespace):
             raise Unavailable(
                 "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"
@@ -261,10 +271,10 @@ class Controller:
 
     async def _one_by_one(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> Ran:
         start = self._clock.now()
-        given = orjson.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
+        given = jsontext.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
         results = await self._results(self.system[bound.action.name], namespace, given)
         end = self._clock.now()
-        good = [orjson.dumps(result) for result in results if isinstance(result, dict)]
+        good = [jsontext.dumps(result) for result in results if isinstance(result, dict)]
         if len(good) == len(results):
             return Smooth(good, start, end)
         return [_outcome(result, start, end) for result in results]
@@ -291,7 +301,10 @@ class Controller:
             message, outcome, self._clock.timing
         )
         if system.recorded or outcome.status is not Status.SUCCESS:
-            await self._record(record)
+            try:
+                await self._record(record)
+            except StorageError as error:  # what was done is done; `trigger get` works on a full disk
+                self._invoker.refused(1, error)
         return Answer(message.activation_id, record)
 
     async def _record(self, record: Record) -> None:
@@ -308,9 +321,9 @@ class Controller:
 def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> Outcome:
     if isinstance(result, EdgeWhiskError):
         hint = f" ({result.hint})" if result.hint else ""
-        text = orjson.dumps({"error": f"{result.told}{hint}"})
+        text = jsontext.dumps({"error": f"{result.told}{hint}"})
         return Outcome(Status.APPLICATION_ERROR, text, (), start, end)
-    return Outcome(Status.SUCCESS, orjson.dumps(result), (), start, end)
+    return Outcome(Status.SUCCESS, jsontext.dumps(result), (), start, end)
 
 
 def _with(found: Mapping[int, dict[str, Any] | EdgeWhiskError], smooth: Smooth) -> Sequence[Outcome]:

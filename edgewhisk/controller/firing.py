@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.arguments import over
 from edgewhisk.entity.message import ActivationMessage, TriggerEvent, activation_message
 from edgewhisk.entity.names import FullyQualifiedName
@@ -57,7 +56,7 @@ def plan(trigger: Trigger, targets: Mapping[FullyQualifiedName, Target]) -> Plan
         str(trigger.name),
         trigger.name.namespace,
         trigger.name.namespace,
-        orjson.dumps(trigger.parameters.arguments()),
+        jsontext.dumps(trigger.parameters.arguments()),
         tuple(starts),
         tuple(problems),
         any(link.active for link in trigger.rules.values()),

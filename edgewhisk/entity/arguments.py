@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.delivery import Priority, at_most_once, priority
 from edgewhisk.entity.exec import NATIVE, SequenceExec
@@ -60,7 +59,7 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
     return Bound(
         action,
         merged,
-        orjson.dumps(arguments),
+        jsontext.dumps(arguments),
         frozenset(protected),
         key,
         keyed,
@@ -88,8 +87,8 @@ def overrides(final: frozenset[str], payload: bytes) -> bool:
     if not final or payload == EMPTY:
         return False
     try:
-        given = orjson.loads(payload)
-    except orjson.JSONDecodeError:
+        given = jsontext.loads(payload)
+    except jsontext.NotJson:
         return True  # what cannot be looked at is not let through
     return not isinstance(given, dict) or not final.isdisjoint(given)
 

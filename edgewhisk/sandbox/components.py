@@ -17,19 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.call import Call, Calls
 from edgewhisk.entity.exec import CodeExec
 from edgewhisk.entity.message import LogLine, Outcome, Status
 from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox import archive, outcome
-from edgewhisk.sandbox.component import ComponentParts, Live, TextFunction, Trap, answer
+from edgewhisk.sandbox.component import ComponentParts, Live, TextFunction, answer
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving
 from edgewhisk.sandbox.linear import PAGE, Creator, Pristine, Undo, bridged, faults, memory_file
-from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, with_refusals
+from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, Trap, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
 from edgewhisk.spi import Answer, Asker, Capabilities, Clock
 
@@ -159,6 +158,9 @@ class Components:
         except Trap as trap:
             slot.broken = True
             return [self._load_failed(trap, action, started)]
+        except BaseException:
+            slot.broken = True  # what passes through stopped the guest half-way
+            raise
         finally:
             self._put_back(slot)
         if logs:
@@ -245,7 +247,7 @@ class Components:
         """An instance with room on its heap."""
         live = Live(self._parts)
         serving = Serving(time.monotonic() + _START, lambda: (0, 0), _ask_nothing)
-        self._call(live, live.load, orjson.dumps({"reserve": RESERVE}), serving)
+        self._call(live, live.load, jsontext.dumps({"reserve": RESERVE}), serving)
         return live
 
     def _answer(self, _store: object, request: str) -> str:
@@ -283,7 +285,7 @@ class Components:
         slot.live.linear.view()[0] ^= 255
         if faults() == before:
             return "a first write to a page does not count as a fault"
-        code = orjson.dumps({"files": {"m": _TEST}, "entry": "m", "main": "main", "env": {}})
+        code = jsontext.dumps({"files": {"m": _TEST}, "entry": "m", "main": "main", "env": {}})
         serving = Serving(time.monotonic() + _START, lambda: (0, 0), _ask_nothing)
         slot.undo.restore()
         self._call(slot.live, slot.live.load, code, serving)
@@ -323,7 +325,7 @@ class Components:
         if not isinstance(executable, CodeExec):
             raise SandboxError(f"{action.name} has no code to run")
         bundle = archive.bundle_of(executable, self.runtime.layout, self.runtime.main, action.parameters)
-        answered = orjson.loads(self._call(live, live.load, bundle, serving))
+        answered = jsontext.loads(self._call(live, live.load, bundle, serving))
         if answered["error"]:
             raise LoadFailure(answered["error"])
         return _lines(answered["logs"])
@@ -343,16 +345,14 @@ class Components:
             self.engine.end()
 
     def _stopped(self, trap: Trap, action: Action, serving: Serving, start: int, init: int) -> Outcome:
-        text = outcome.TIMED_OUT.format(action.limits.timeout) if trap.interrupted else outcome.EXITED
+        text = outcome.stopped(trap, action.limits.timeout)
         end = self._clock.now()
         found = outcome.developer_error(text, b"", start, end, init=init, timed_out=trap.interrupted)
         return with_refusals([found], serving.refusals)[0]
 
     def _load_failed(self, failure: LoadFailure | Trap, action: Action, start: int) -> Outcome:
         interrupted = isinstance(failure, Trap) and failure.interrupted
-        text = outcome.load_failed(
-            str(failure), isinstance(failure, Trap), interrupted, action.limits.timeout
-        )
+        text = outcome.load_failed(failure, action.limits.timeout)
         return outcome.developer_error(text, b"", start, self._clock.now(), timed_out=interrupted)
 
 
@@ -374,23 +374,29 @@ def _text_of(action: Action, call: Call) -> bytes:
         "seed": int.from_bytes(os.urandom(8), "little") >> 1,
         "log_limit": action.limits.logs * _MEGABYTE,
     }
-    return orjson.dumps(about) + b"\n" + call.arguments
+    return jsontext.dumps(about) + b"\n" + call.arguments
 
 
 def _outcome(reply: bytes, action: Action, serving: Serving, start: int, end: int, init: int) -> Outcome:
-    """What a reply means: a line of status, or of status, logs and whether they were cut; the result."""
+    """What a reply means: a line of status, or of status, logs, whether they were cut, size; the result."""
     head, _, result = reply.partition(b"\n")
-    about = orjson.loads(head)
-    number, logs, cut = (about, (), False) if isinstance(about, int) else about
-    status, lines = _STATUS[number], _lines(logs)
+    try:
+        about = jsontext.loads(head)
+        number, logs, cut, *true_size = (about, (), False) if isinstance(about, int) else about
+        status, lines = _STATUS[number], _lines(logs)
+        size = int(true_size[0]) if true_size else len(result)  # a guest cuts what is too long
+    except (jsontext.NotJson, TypeError, ValueError, LookupError):  # the action changed what runs it
+        return outcome.developer_error(outcome.EXITED, b"", start, end, init=init)
     if cut:
         limit = action.limits.logs * _MEGABYTE
         lines = (*lines, LogLine(end, "stderr", outcome.CUT.format(limit)))
     if status is Status.DEVELOPER_ERROR:
         lines = (*lines, LogLine(end, "stderr", outcome.LOST))
-        result = outcome.error_result(result.decode(errors="replace"))
-    elif len(result) > LARGEST_RESULT:
-        status, result = Status.APPLICATION_ERROR, outcome.too_long(result, len(result), LARGEST_RESULT)
+        result = outcome.error_result(jsontext.decoded(result))
+    elif size > LARGEST_RESULT:
+        status, result = Status.APPLICATION_ERROR, outcome.too_long(result, size, LARGEST_RESULT)
+    else:
+        status, result = outcome.checked(status, result)
     return with_refusals([Outcome(status, result, lines, start, end, init)], serving.refusals)[0]
 
 

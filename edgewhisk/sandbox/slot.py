@@ -18,7 +18,7 @@ from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import HostCalls, Serving
 from edgewhisk.sandbox.image import GRANULE, Image
 from edgewhisk.sandbox.linear import PAGE, memory_file, show
-from edgewhisk.sandbox.native import Deadline, Function, Trap, base_address, read, view, write
+from edgewhisk.sandbox.native import Deadline, Function, base_address, read, view, write
 from edgewhisk.sandbox.outcome import LoadFailure
 from edgewhisk.sandbox.runtimes import Runtime
 
@@ -261,6 +261,3 @@ class Slot:
         if at < 0 or at + size > self._memory.data_len(self._store):
             return b""
         return read(self._guest_at + at, size)
-
-
-__all__ = ["Parts", "Slot", "Trap"]

@@ -43,7 +43,7 @@ def test_who_asks_comes_before_what_is_there(made: Gateway, method: str, path: s
 
 
 def test_a_refusal_of_the_disk_names_no_file() -> None:
-    reply = failure(StorageError("/var/lib/edgewhisk/buffer/x: No space left on device"), "id")
+    reply = failure(StorageError("No space left on the disk", where="/var/lib/edgewhisk/buffer/x"), "id")
     assert (reply.status, b"/var" in reply.body, b"disk" in reply.body) == (507, False, True)
 
 

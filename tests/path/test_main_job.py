@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import tty
 from collections import Counter
 from collections.abc import Iterator
@@ -112,12 +111,12 @@ def test_a_serial_line_at_full_speed_with_garbage(tmp_path: Path) -> None:
         assert (feed["garbage"], feed["readings"]) == (50, 2000)
         assert made.activations("read")[0]["response"]["result"] == {"t": 21.5, "port": "meter"}
 
+        port.unlink()  # before its number is free: another test's port may get it
         os.close(master)  # unplugged
         os.close(slave)
         until(lambda: not made.feeds_run(), what="the feed notices")
         master, slave = os.openpty()
         tty.setraw(slave)
-        port.unlink()
         port.symlink_to(os.ttyname(slave))  # plugged in again, under another number
         until(made.feeds_run, what="the port is open again")
         os.write(master, good)
@@ -174,15 +173,14 @@ def test_a_schedule_fires(tmp_path: Path) -> None:
 
 def test_a_stuck_action_harms_nobody_else(tmp_path: Path) -> None:
     with gateway(tmp_path, '[mqtt]\nurl = "mqtt://127.0.0.1:1"\n') as made:
-        made.action("stuck", "function main() { while (true); }", limits={"timeout": 2000})
+        made.action("stuck", "function main() { while (true); }", limits={"timeout": 5000})
         made.action("echo", ECHO)
         for _ in range(4):
             made.ok("POST", "_/actions/stuck", {})
-        begun = time.monotonic()
         assert made.ok("POST", "_/actions/echo?blocking=true&result=true", {"seq": 5}) == {"seq": 5}
-        assert time.monotonic() - begun < 1.5
+        assert made.count("stuck") == 0  # it was answered while all of them were stuck
         until(lambda: made.count("stuck") == 4, what="all were stopped")
         (one, *_) = made.activations("stuck")
         assert one["response"]["result"] == {
-            "error": "The action exceeded its time limits of 2000 milliseconds."
+            "error": "The action exceeded its time limits of 5000 milliseconds."
         }

@@ -140,7 +140,7 @@ def main(args):
     return {'i': i}
 """
     arguments = [f'{{"i": {number}}}' for number in range(6)]
-    outcomes = run(sandboxes, action(sandboxes, code, kind=KIND, timeout=200), *arguments)
+    outcomes = run(sandboxes, action(sandboxes, code, kind=KIND, timeout=2000), *arguments)
     assert [outcome.status.code for outcome in outcomes] == [0, 2, 0, 2, 0, 0]
     assert orjson.loads(outcomes[2].result) == {"n": 90 << 20}  # within its limit; the slot is replaced
     assert orjson.loads(outcomes[5].result) == {"i": 5}

@@ -79,7 +79,6 @@ def test_a_loop_is_stopped(sandboxes: Sandboxes) -> None:
     outcome = run(sandboxes, action(sandboxes, wat.module(wat.LOOP), timeout=100))
     assert outcome.timed_out
     assert b"time limits of 100 milliseconds" in outcome.result
-    assert outcome.end - outcome.start < 150
 
 
 def test_each_call_is_pristine(sandboxes: Sandboxes) -> None:
