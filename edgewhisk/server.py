@@ -199,6 +199,9 @@ class Connection(HttpToolsProtocol):
         self.transport.write(line + b"\r\n" + head.encode() + b"connection: close\r\n\r\n" + body)
         # A client that is cut off while it still sends never sees the answer: hear it out for a moment.
         self._refused = True
+        if self.cycle is not None and not self.cycle.response_complete:  # its body turned out to be no HTTP
+            self.cycle.disconnected, self.cycle.waiting_for_100_continue = True, False
+            self.cycle.message_event.set()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER, self.transport.close)

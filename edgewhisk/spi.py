@@ -315,10 +315,6 @@ class ArtifactStore(Protocol):
         """All documents of a collection by key."""
         ...
 
-    def collections(self) -> list[str]:
-        """The names of all that hold something."""
-        ...
-
     def write(self, changes: Sequence[Change]) -> None:
         """Make all changes or none; durable on return. Raises `StorageError`."""
         ...

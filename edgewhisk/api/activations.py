@@ -6,7 +6,7 @@ from typing import Final
 
 from edgewhisk.api.asking import Ask, Reply
 from edgewhisk.api.query import Query as Given
-from edgewhisk.api.query import flag, page, parsed
+from edgewhisk.api.query import flag, page, parsed, whole
 from edgewhisk.api.services import Services
 from edgewhisk.controller.entitlement import resolve_namespace
 from edgewhisk.errors import BadRequest
@@ -56,6 +56,7 @@ def _time(given: Given, key: str) -> int | None:
     text = given.get(key)
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()):
+    number = whole(text, 63)
+    if number is None or number < 0:
         raise BadRequest(f"Parameter is not a valid value for epoch seconds: {text}")
-    return int(text.lstrip("0")[:_DIGITS] or 0)  # with more it is later than all there is either way
+    return number

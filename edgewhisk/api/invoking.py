@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from edgewhisk import jsontext
 from edgewhisk.api.asking import ACTIVATION_ID, Ask, Reply, full_name
-from edgewhisk.api.query import flag
+from edgewhisk.api.query import flag, whole
 from edgewhisk.api.services import Services
 from edgewhisk.controller.controller import FIRE
 from edgewhisk.entity.activation import document_of
@@ -85,10 +85,7 @@ def wanted_of(query: bytes) -> Wanted:
 
 
 def _wait(text: str | None) -> float:
-    try:
-        wait = LONGEST_WAIT if text is None else int(text)
-    except ValueError:
-        wait = 0
+    wait = LONGEST_WAIT if text is None else whole(text, 31) or 0
     if not 1 <= wait <= LONGEST_WAIT:
         raise BadRequest(
             "The query parameter 'timeout' was malformed:\n"

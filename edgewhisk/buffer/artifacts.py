@@ -65,7 +65,7 @@ class Artifacts:
         return {entry["key"]: entry["document"] for entry in map(jsontext.loads, texts)}
 
     def collections(self) -> list[str]:
-        """See `spi.ArtifactStore`."""
+        """The names of all collections that hold something."""
         with self._lock:
             return [name for name, texts in self._texts.items() if texts]
 

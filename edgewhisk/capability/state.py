@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from edgewhisk import jsontext
 from edgewhisk.capability.capabilities import Perform, Request, ungranted
@@ -32,10 +32,18 @@ class _Kept:
         self.gone = False
 
 
+class Store(ArtifactStore, Protocol):
+    """What keeps the state."""
+
+    def collections(self) -> list[str]:
+        """The names of all collections that hold something."""
+        ...
+
+
 class State:
     """The state of all actions."""
 
-    def __init__(self, store: ArtifactStore) -> None:
+    def __init__(self, store: Store) -> None:
         """Keep it in `store`: a collection for each action, a document for each key."""
         self._store = store
         self._lock = threading.Lock()  # guards the table; never held over the disk

@@ -208,10 +208,10 @@ class Subjects:
         try:
             uuid_text, _, key = base64.b64decode(credentials, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError, ValueError):
-            raise Unauthorized(_INVALID) from None
+            raise Unauthorized(_INVALID, challenge=True) from None
         identity = self._by_uuid.get(uuid_text)
         if identity is None or not hmac.compare_digest(identity.auth.key.encode(), key.encode()):
-            raise Unauthorized(_INVALID)
+            raise Unauthorized(_INVALID, challenge=True)
         if len(self._by_header) < _HEADERS:
             self._by_header[header] = identity
         return identity

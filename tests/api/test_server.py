@@ -55,6 +55,16 @@ def test_what_is_no_http_is_told(made: Gateway) -> None:
     assert (status, sorted(body)) == (400, ["code", "error"])
 
 
+def test_a_body_that_is_no_http_ends_the_request_it_belongs_to(made: Gateway) -> None:
+    key = base64.b64encode(made.auth.encode())
+    for path in (b"actions/a", b"packages/p"):  # by both doors
+        head = b"PUT /api/v1/namespaces/_/" + path + b" HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+        head += b"Expect: 100-continue\r\nAuthorization: Basic " + key + b"\r\n\r\n"
+        answer = exchange(made, head + b"5\r\nab\r\nzz").removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert (answer.count(b"HTTP/1.1 "), parsed(answer)[0]) == (1, 400)
+    assert b"Traceback" not in (made.folder / "log").read_bytes()
+
+
 def test_endless_headers_are_refused(made: Gateway) -> None:
     before = resident(made)
     line = b"X-Long: " + b"x" * 1000 + b"\r\n"
