@@ -61,8 +61,10 @@ from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.guard import Guard
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
+from edgewhisk.lag import LoopLag
 from edgewhisk.links import mqtt_links
 from edgewhisk.native import native_actions
+from edgewhisk.removal import Removal
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.server import Certificate, HttpServer, bind
 from edgewhisk.settings import Api, Config
@@ -93,6 +95,7 @@ class Daemon:
         self._progress = progress
         self._clock = clock or SystemClock()
         self._started = self._clock.monotonic()
+        self._lag = LoopLag()
         self.incidents: list[str] = []
         self.url = ""
 
@@ -147,6 +150,9 @@ class Daemon:
             threading.Thread(
                 target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
             ).start()
+            forget, stop = self._state.forget_all, self._feeds.stop
+            removal = Removal(config.state_dir, entities, self._subjects, self._log, forget, stop)
+            await removal.look()
             unfinished = await asyncio.to_thread(self._log.unfinished)
             await self._invoker.resume(unfinished, self._log.starts())
             stack.push_async_callback(self._invoker.drain, DRAIN)
@@ -156,6 +162,8 @@ class Daemon:
             tasks += [
                 ("Outbox", self._outbox.run),
                 ("Retention", self._tend),
+                ("Removal", removal.run),
+                ("LoopLag", self._lag.run),
                 ("Timekeeper", self._timekeeper.run),
             ]
             if self._sync is not None:
@@ -185,7 +193,7 @@ class Daemon:
             self._door = Door(services, access_log=config.api.access_log)
             self._server = HttpServer(self._door, self._certificate.context if self._certificate else None)
             await stack.enter_async_context(serving(self._server, listener))
-            self.url = self._runner.api_host = _url(listener, tls=self._certificate is not None)
+            self.url = self._runner.contexts.api_host = _url(listener, tls=self._certificate is not None)
             self.incidents += filter(None, [stack.enter_context(told(config.state_dir / "url", self.url))])
             for line in self.incidents:
                 _log.warning("%s", line)
@@ -214,6 +222,7 @@ class Daemon:
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
             "incidents": self._told(),
             "process": process(),
+            "loop": self._lag.describe(),
             "http": {"connections": self._server.connections, "requests": self._door.answered},
         }
 
@@ -236,6 +245,7 @@ class Daemon:
             self._runner.tally.durations,
             self._door.statuses,
             self._door.latency,
+            self._lag.seconds,
         )
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> tuple[Artifacts, ActivationLog, Sandboxes]:
@@ -311,7 +321,7 @@ class Daemon:
         """Let actions reach what is granted to them beyond their state."""
         mqtt, serial, modbus = (_one(sources, MqttFeed), _one(sources, SerialFeed), _one(sources, ModbusFeed))
         world = GatewayWorld(mqtt, serial, self._controller, self._subjects.of)
-        outward = Outward(world, asyncio.get_running_loop())
+        outward = Outward(world, asyncio.get_running_loop(), self._invoker.lent)
         self._doors.operations.update({"http.fetch": Fetch(api_port), **outward.operations})
         http = HttpRequests()
         stack.push_async_callback(http.close)

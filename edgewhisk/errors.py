@@ -47,6 +47,11 @@ class EdgeWhiskError(Exception):
         self.hint = hint
         self.headers: tuple[tuple[str, str], ...] = ()  # that a web action's route sends all the same
 
+    @property
+    def told(self) -> str:
+        """What is wrong, for a caller of the API, who need not know where on this machine."""
+        return self.message
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

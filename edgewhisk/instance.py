@@ -15,6 +15,7 @@ from pathlib import Path
 from edgewhisk.errors import InstanceError, StorageError
 
 _ARENA_MAX = -8  # malloc.h
+_PRIVATE = 0o600
 _HINTS = {  # of a disk that takes nothing
     errno.ENOSPC: "the disk is full: free some space",
     errno.EDQUOT: "the disk's quota is used up: free some space",
@@ -89,7 +90,7 @@ def told(path: Path, text: str) -> Iterator[str]:
     """
     trouble = ""
     try:
-        path.write_text(text + "\n", encoding="ascii")
+        _private(path, text + "\n")
     except OSError as error:
         trouble = f"{path} cannot be written ({error.strerror}): commands go by the configured port"
         with contextlib.suppress(OSError):  # what is half written, or of an earlier life
@@ -132,15 +133,23 @@ def notify(state: str) -> None:
         channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
+def _private(path: Path, text: str) -> None:
+    """Write a file that only the service reads."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "w") as file:
+        os.fchmod(file.fileno(), _PRIVATE)
+        file.write(text)
+
+
 def lasting_name(path: Path) -> str:
     """A client id made once: the broker keeps the session, and what waits in it, under this name."""
     if not path.exists():
         draft = path.with_suffix(".new")
-        draft.write_text(f"edgewhisk-{secrets.token_hex(4)}", encoding="ascii")
+        _private(draft, f"edgewhisk-{secrets.token_hex(4)}")
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.rename(path)
     try:
+        path.chmod(_PRIVATE)  # it was readable for others once
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(f"{path} cannot be read: {error}", hint="delete it for a new name") from error

@@ -8,7 +8,7 @@ what.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
@@ -52,8 +52,8 @@ Moment = Callable[[str, int, int], int | None]  # see `entity.boots.Boots.moment
 class Fire(Protocol):
     """What a feed hands everything to that one wake-up of its source brought.
 
-    Called on the event loop. Never refuses: a feed asks `full` after each call and stops reading
-    its source until `on_room` calls back, so at most one wake-up's worth is over the bound.
+    Called on the event loop. Never refuses: a feed asks `full` after each call and stops reading that source
+    until `on_room` calls back, so at most one wake-up's worth is over a trigger's part of the room.
     """
 
     def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
@@ -64,12 +64,12 @@ class Fire(Protocol):
         """
         ...
 
-    def full(self) -> bool:
-        """Whether the queue is at its bound."""
+    def full(self, triggers: Iterable[FullyQualifiedName]) -> bool:
+        """Whether any of these triggers has its part of the queue. Cheap while there is much room."""
         ...
 
-    def on_room(self, resume: Callable[[], None]) -> None:
-        """Call `resume` once, on the event loop, when there is room again."""
+    def on_room(self, resume: Callable[[], None], triggers: Iterable[FullyQualifiedName]) -> None:
+        """Call `resume` once, on the event loop, when all of these triggers have room again."""
         ...
 
 
@@ -130,7 +130,7 @@ class Feed(Protocol):
         ...
 
 
-class Shaping(Protocol):
+class Shaping(Fire, Protocol):
     """Filters, windows and batches before a trigger fires."""
 
     def check(self, shape: object) -> None:
@@ -313,6 +313,10 @@ class ArtifactStore(Protocol):
 
     def read(self, collection: str) -> dict[str, dict[str, Any]]:
         """All documents of a collection by key."""
+        ...
+
+    def collections(self) -> list[str]:
+        """The names of all that hold something."""
         ...
 
     def write(self, changes: Sequence[Change]) -> None:

@@ -133,4 +133,6 @@ def _message(command: Command) -> Message:
 
 def _error(result: Any) -> str:
     error = result.get("error") if isinstance(result, dict) else result
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        error = error["message"]  # what JavaScript threw; all of it would grow with each action between
     return error if isinstance(error, str) else jsontext.dumps(error).decode()

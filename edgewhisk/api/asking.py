@@ -141,7 +141,7 @@ def failure(error: EdgeWhiskError, request_id: str) -> Reply:
         headers["WWW-Authenticate"] = _CHALLENGE
     if isinstance(error, Throttled):
         headers["Retry-After"] = "60"
-    text = error.message
+    text = error.told
     if isinstance(error, StorageError) and error.hint:
         text = f"{text}; {error.hint}"
     return problem(text, error.status, request_id, headers)

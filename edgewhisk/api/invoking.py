@@ -10,6 +10,7 @@ from edgewhisk import jsontext
 from edgewhisk.api.asking import ACTIVATION_ID, Ask, Reply, full_name
 from edgewhisk.api.query import flag
 from edgewhisk.api.services import Services
+from edgewhisk.controller.controller import FIRE
 from edgewhisk.entity.activation import document_of
 from edgewhisk.entity.message import Status
 from edgewhisk.errors import BadRequest
@@ -61,7 +62,7 @@ async def fire(ask: Ask, verbs: Services, namespace: str, name: str) -> Reply:
     """Fire a trigger: 202, or 204 where no active rule is there to do anything."""
     identity = verbs.subjects.authorize(ask.header(b"authorization"))
     wanted = full_name(identity, namespace, name)
-    verbs.controller.admit(identity, fire=True)
+    verbs.controller.admit(identity, FIRE)
     verbs.triggers.check_rights(identity, wanted)
     ask.check_length(verbs.limits.max_payload_size)
     headers = {

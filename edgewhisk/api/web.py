@@ -8,6 +8,7 @@ from edgewhisk import jsontext
 from edgewhisk.api.asking import ACTIVATION_ID, CORS, Ask, Reply, problem
 from edgewhisk.api.invoking import LONGEST_WAIT
 from edgewhisk.api.services import Services
+from edgewhisk.controller.controller import WEB
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.message import Status
 from edgewhisk.entity.names import FullyQualifiedName, entity_name, namespace_name
@@ -30,16 +31,20 @@ _NO_GATEWAY_API: Final = (
 async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
     """Answer a request below `PREFIX`; `path` is the rest, decoded."""
     namespace, package, named, *rest = [*path.split("/", 3), "", "", ""][: 4 if path.count("/") > 2 else 3]
+    if path.count("/") < 2:  # no path of an action: as any other that leads nowhere
+        verbs.subjects.authorize(ask.header(b"authorization"))
     if (namespace, package) == _GATEWAY_API:
         return problem(_NO_GATEWAY_API, 404, request_id)
     name, extension = split_extension(named)
     wanted = _action_name(namespace, package, name)
-    owner = verbs.subjects.of(wanted.namespace)
+    owner = verbs.subjects.find(wanted.namespace)
+    if owner is None:
+        raise NotFound
     bound = verbs.actions.find_web(wanted)
     access = WebAccess.of(bound.action.annotations)
     if not access.exported:
         raise NotFound
-    verbs.controller.admit(owner)
+    verbs.controller.admit(owner, WEB)
     ask.check_length(verbs.limits.max_payload_size)
     cors = () if access.own_options else _cors(ask)
     if ask.method == "OPTIONS" and not access.own_options:
@@ -58,7 +63,7 @@ async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
             user,
         )
         payload = arguments(found, raw=access.raw, final=bound.final)
-        started = await verbs.controller.invoke(owner, wanted, payload, LONGEST_WAIT / 1000)
+        started = await verbs.controller.invoke(owner, wanted, payload, LONGEST_WAIT / 1000, WEB)
         cors += ((ACTIVATION_ID, started.activation_id),)
         if started.record is None:
             return problem("Response not yet ready.", 202, request_id, dict(cors))
@@ -84,7 +89,7 @@ def _action_name(namespace: str, package: str, name: str) -> FullyQualifiedName:
         inside = None if package == _DEFAULT else entity_name(package)
         return FullyQualifiedName(namespace_name(namespace), inside, entity_name(name))
     except BadRequest:
-        raise NotFound("The requested resource could not be found.") from None
+        raise NotFound from None
 
 
 def _user(ask: Ask, verbs: Services) -> str | None:

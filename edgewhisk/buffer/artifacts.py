@@ -62,6 +62,11 @@ class Artifacts:
         with self._lock:
             return {entry["key"]: entry["document"] for entry in self.db.table(collection)}
 
+    def collections(self) -> list[str]:
+        """See `spi.ArtifactStore`."""
+        with self._lock:
+            return [name for name, texts in self._texts.items() if texts]
+
     def write(self, changes: Sequence[Change]) -> None:
         """See `spi.ArtifactStore`."""
         with self._lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 import threading
 from collections import OrderedDict
@@ -75,7 +74,7 @@ class Request(NamedTuple):
 
 def ungranted(what: str, **wanted: Any) -> NotGranted:
     """Returns the error of an action whose annotation lacks what is `wanted`."""
-    return NotGranted(what, hint=f"the annotation '{ANNOTATION}' ({json.dumps(wanted, ensure_ascii=False)})")
+    return NotGranted(what, hint=f"the annotation '{ANNOTATION}' ({jsontext.dumps(wanted).decode()})")
 
 
 def kind_of(value: object) -> str:
@@ -122,7 +121,8 @@ class Doors:
             text = f"{error}; grant it with {error.hint}"
             return Answer(_error(text), text)
         except EdgeWhiskError as error:
-            return Answer(_error(error.message))
+            named = error.message.startswith(op)
+            return Answer(_error(error.message if named else f"{op}: {error.message}"))
         except Exception as error:  # noqa: BLE001 - a fault of ours is an error inside the action, not the end
             return Answer(_error(UNFORESEEN.tell(op, error)))
 
@@ -131,7 +131,7 @@ class Doors:
             op = _op_of(request)
             raise CapabilityError(f"{op}: the request has {len(request)} bytes; at most {LARGEST_REQUEST} go")
         try:
-            fields = jsontext.parse(request).value
+            fields = jsontext.parse_odd(request, cut=False).value
         except jsontext.NotJson as error:
             raise CapabilityError(
                 f"{_op_of(request)}: the request cannot be read as JSON: {error}"

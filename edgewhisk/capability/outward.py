@@ -10,15 +10,18 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Protocol
 
 from edgewhisk.capability.capabilities import Perform, Request, kind_of, ungranted
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.topics import LONGEST, matches
 from edgewhisk.errors import BadRequest, CapabilityError
+from edgewhisk.room import Room, full
 
-MOST_WAITING: Final = 8  # calls that may wait for other actions at once: they hold a worker each
+# Calls that may wait for other actions at once: they hold a thread each. A namespace may have as many as are
+# left for all, so that alone it gets half: an action that invokes itself is stopped at that depth.
+MOST_WAITING: Final = 32
 
 
 class World(Protocol):
@@ -44,11 +47,15 @@ class World(Protocol):
 class Outward:
     """Performs `mqtt.publish`, `serial.write`, `invoke` and `fire`."""
 
-    def __init__(self, world: World, loop: asyncio.AbstractEventLoop) -> None:
-        """`loop` is where `world` lives."""
+    def __init__(
+        self, world: World, loop: asyncio.AbstractEventLoop, lent: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        """`loop` is where `world` lives. `lent` gives the caller's worker to others while it waits."""
         self._world = world
         self._loop = loop
-        self._waiting = threading.BoundedSemaphore(MOST_WAITING)
+        self._lent = lent
+        self._lock = threading.Lock()  # guards the room
+        self._room = Room()  # of calls that wait for other actions, by namespace
 
     @property
     def operations(self) -> Mapping[str, Perform]:
@@ -88,7 +95,7 @@ class Outward:
         name = self._named(request)
         payload, namespace = _arguments(request), request.asker.namespace
         wait = request.asker.until - time.monotonic()
-        with self._held():
+        with self._held(namespace), self._lent():
             return self._wait(request, lambda: self._world.invoke(namespace, name, payload, wait))
 
     def _fire(self, request: Request) -> Any:
@@ -108,14 +115,21 @@ class Outward:
         return name
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
-        """One of few: an action that waits holds a worker that the other action may need."""
-        if not self._waiting.acquire(blocking=False):
-            raise CapabilityError(f"invoke: {MOST_WAITING} actions wait for other actions already")
+    def _held(self, namespace: str) -> Iterator[None]:
+        """One of few that wait."""
+        with self._lock:
+            own = self._room.of(namespace)
+            if full(own, self._room.taken, MOST_WAITING):
+                raise CapabilityError(
+                    f"invoke: {own} calls of {namespace} wait for other actions already, "
+                    f"{self._room.taken} of all: does an action invoke itself?"
+                )
+            self._room.add(namespace, 1)
         try:
             yield
         finally:
-            self._waiting.release()
+            with self._lock:
+                self._room.add(namespace, -1)
 
     def _wait(self, request: Request, start: Callable[[], Awaitable[Any]]) -> Any:
         left = request.asker.until - time.monotonic()

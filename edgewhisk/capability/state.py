@@ -66,6 +66,14 @@ class State:
             if keys:
                 self._store.write([Change(name, key, None) for key in keys])
 
+    def forget_all(self, namespace: str) -> None:
+        """The same for all actions of a namespace, also for those that are gone. Raises `StorageError`."""
+        with self._lock:
+            known = {*self._store.collections(), *self._values, *self._changed}
+        for name in known:
+            if name.startswith(namespace + "/"):
+                self.forget(name)
+
     def _of(self, name: str) -> dict[str, bytes]:
         """The values of one action. The lock is held."""
         found = self._values.get(name)

@@ -72,11 +72,11 @@ class Printing:
         if self.broken or 0 < self._most <= self.count:
             self.ended.set()
 
-    def full(self) -> bool:
+    def full(self, _triggers: Any) -> bool:
         """Never."""
         return False
 
-    def on_room(self, resume: Any) -> None:
+    def on_room(self, resume: Any, _triggers: Any) -> None:
         """There is always room."""
         resume()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
@@ -34,6 +34,9 @@ from edgewhisk.errors import BadRequest, EdgeWhiskError, NotFound, StorageError,
 from edgewhisk.spi import ActivationStore, Clock
 
 _TRIGGER: Final = attrgetter("trigger")
+INVOKE: Final = "invoke"
+FIRE: Final = "fire"
+WEB: Final = "web"
 ENGINE: Final = "edgewhisk"  # what runs system actions
 
 
@@ -52,16 +55,16 @@ class Running(Protocol):
         """Count runs whose record the disk refused."""
         ...
 
-    def full(self) -> bool:
-        """Whether the queue is at its bound."""
+    def full(self, triggers: Iterable[FullyQualifiedName]) -> bool:
+        """Whether any of these triggers has its part of the queue."""
         ...
 
     def crowded(self, namespace: str) -> bool:
         """Whether callers of a namespace must be refused."""
         ...
 
-    def on_room(self, resume: Callable[[], None]) -> None:
-        """Call `resume` once when there is room."""
+    def on_room(self, resume: Callable[[], None], triggers: Iterable[FullyQualifiedName]) -> None:
+        """Call `resume` once when all of these triggers have room."""
         ...
 
 
@@ -98,9 +101,11 @@ class Controller:
         self._subjects = subjects
         self._clock = clock
         self._limits = limits
+        # Web actions have budgets of their own: a page that polls must not lock its owner's tools out.
         self._invocations = RateThrottle(limits.invocations_per_minute)
-        self._fires = RateThrottle(limits.fires_per_minute)
-        self._flying = ConcurrencyThrottle(limits.concurrent_invocations)
+        fires, web = RateThrottle(limits.fires_per_minute), RateThrottle(limits.web_per_minute)
+        self._rates = {INVOKE: self._invocations, FIRE: fires, WEB: web}
+        self._flying = {kind: ConcurrencyThrottle(limits.concurrent_invocations) for kind in (INVOKE, WEB)}
         self.full = invoker.full  # whether feeds must hold back
         self.on_room = invoker.on_room  # calls back once when feeds may go on
 
@@ -124,13 +129,12 @@ class Controller:
 
     # -- the API ---------------------------------------------------------------------------------
 
-    def admit(self, identity: Identity, *, fire: bool = False) -> None:
-        """Count one request against the caller's rates; raises `Throttled`.
+    def admit(self, identity: Identity, kind: str = INVOKE) -> None:
+        """Count one request against the caller's rates (`INVOKE`, `FIRE`, `WEB`); raises `Throttled`.
 
         Called before anything else of the request is looked at, as OpenWhisk does.
         """
-        throttle = self._fires if fire else self._invocations
-        throttle.check(identity.namespace, self._clock.now())
+        self._rates[kind].check(identity.namespace, self._clock.now())
 
     async def fire(
         self, identity: Identity, name: FullyQualifiedName, payload: bytes, headers: Mapping[str, str]
@@ -167,7 +171,12 @@ class Controller:
         return trigger_id
 
     async def invoke(
-        self, identity: Identity, name: FullyQualifiedName, payload: bytes, wait: float | None
+        self,
+        identity: Identity,
+        name: FullyQualifiedName,
+        payload: bytes,
+        wait: float | None,
+        kind: str = INVOKE,
     ) -> Answer:
         """Invoke an action with a JSON object; wait at most `wait` seconds, or not at all.
 
@@ -188,7 +197,7 @@ class Controller:
             durable=wait is None,
         )
         system = self.system.get(bound.action.name)
-        self._flying.start(identity.namespace)
+        self._flying[kind].start(identity.namespace)
         try:
             if system is not None:
                 return await self._perform(system, bound, message)
@@ -198,7 +207,7 @@ class Controller:
                 return Answer(message.activation_id, None)
             return await self._wait(message, wait, composed=bound.composed)
         finally:
-            self._flying.end(identity.namespace)
+            self._flying[kind].end(identity.namespace)
 
     def _check_start(self, message: ActivationMessage) -> None:
         """Raise `BadRequest` where an invocation with these arguments would be refused."""
@@ -312,7 +321,7 @@ class Controller:
 def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> Outcome:
     if isinstance(result, EdgeWhiskError):
         hint = f" ({result.hint})" if result.hint else ""
-        text = jsontext.dumps({"error": f"{result}{hint}"})
+        text = jsontext.dumps({"error": f"{result.told}{hint}"})
         return Outcome(Status.APPLICATION_ERROR, text, (), start, end)
     return Outcome(Status.SUCCESS, jsontext.dumps(result), (), start, end)
 

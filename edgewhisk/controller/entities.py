@@ -110,5 +110,11 @@ class Entities:
             if other.name != collection.name and name.key in other.by_key:
                 raise Conflict("Resource by this name exists but is not in this collection.")
 
+    def stored(self) -> Iterator[tuple[str, list[str]]]:
+        """The keys of what is stored, by collection; feeds first."""
+        yield FEEDS, list(self.feeds)
+        for collection in self._collections():
+            yield collection.name, list(collection.by_key)
+
     def _collections(self) -> Iterator[Collection[Any]]:
         yield from (self.packages, self.actions, self.triggers, self.rules)

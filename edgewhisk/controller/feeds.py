@@ -22,6 +22,8 @@ SHAPE: Final = "shape"  # a parameter that every feed takes
 _SECRET: Final = frozenset({"password"})
 _ENVELOPE: Final = frozenset({"lifecycleEvent", "triggerName", "authKey"})
 
+FULL: Final = "it brings more than its actions keep up with, so it is held back"
+
 
 class Feeds:
     """The feed actions of all sources."""
@@ -194,7 +196,10 @@ class Feeds:
         if stored.get("paused"):
             return {"state": "paused"}
         shaped = self._shaping.describe(trigger)
-        return {**self._of(stored["feed"]).describe(trigger), **({SHAPE: shaped} if shaped else {})}
+        found = {**self._of(stored["feed"]).describe(trigger), **({SHAPE: shaped} if shaped else {})}
+        if found.get("state") == "running" and self._shaping.full([trigger]):
+            return {**found, "state": "full", "last_error": FULL}
+        return found
 
     def _check(self, feed: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         given = dict(parameters)

@@ -76,6 +76,9 @@ def add_subject(state_dir: Path, subject: str, key: AuthKey | None = None) -> Au
     check_subject(subject)
     if key_file(state_dir, subject).exists():
         raise Conflict(f"subject {subject} exists already", hint=f"edgewhisk subject get {subject}")
+    if (removed_folder(state_dir) / subject).exists():
+        problem = f"there was a subject {subject}, and records of its runs are still here"
+        raise Conflict(problem, hint="take another name; this one is free when the last of them is gone")
     if key is not None:
         for known in subjects_of(state_dir):
             if read_key(key_file(state_dir, known)).uuid == key.uuid:
@@ -88,12 +91,50 @@ def remove_subject(state_dir: Path, subject: str) -> None:
     check_subject(subject)
     if subject == GUEST:
         raise BadRequest(f"{GUEST} is the default subject; it would be made again at the next start")
-    path = key_file(state_dir, subject)
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        raise NotFound(f"there is no subject {subject}") from None
+    path, gone = key_file(state_dir, subject), removed_folder(state_dir)
+    if not path.exists():
+        raise NotFound(f"there is no subject {subject}")
+    path.rename(gone / subject)
+    _sync(gone)
     _sync(path.parent)
+
+
+def removed_folder(state_dir: Path) -> Path:
+    """Where the files of removed subjects stay while something of theirs is there; made if need be."""
+    folder = state_dir / "removed"
+    if not folder.exists():
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if os.geteuid() == 0:  # root may remove one of a service that runs as another user
+            owner = state_dir.stat()
+            os.chown(folder, owner.st_uid, owner.st_gid)
+    return folder
+
+
+def removed_subjects(state_dir: Path) -> list[str]:
+    """Names of the removed subjects of which something may still be there."""
+    return sorted(entry.name for entry in removed_folder(state_dir).iterdir())
+
+
+def settled(state_dir: Path, subject: str) -> bool:
+    """Whether all that a removed subject had is gone, less the records of its runs."""
+    try:
+        return (removed_folder(state_dir) / subject).stat().st_size == 0
+    except FileNotFoundError:
+        return True
+
+
+def settle_removal(state_dir: Path, subject: str) -> None:
+    """Note that all that a removed subject had is gone; its key goes, too."""
+    folder = removed_folder(state_dir)
+    os.truncate(folder / subject, 0)
+    _sync(folder / subject)
+
+
+def release(state_dir: Path, subject: str) -> None:
+    """Nothing at all is left of a removed subject: its name may be used again."""
+    folder = removed_folder(state_dir)
+    (folder / subject).unlink(missing_ok=True)
+    _sync(folder)
 
 
 def check_subject(subject: str) -> None:
@@ -116,8 +157,8 @@ def _belong_to_the_service(file: int, folder: Path) -> None:
         os.fchown(file, owner.st_uid, owner.st_gid)
 
 
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
     finally:
@@ -133,13 +174,31 @@ class Subjects:
         self._clock = clock
         self._looked = -_FRESH
         self._seen: tuple[object, ...] = ()
+        self._changed = 0  # when the folder of the files last changed, ns
         self._by_uuid: dict[str, Identity] = {}
         self._by_name: dict[str, Identity] = {}
         self._by_header: dict[str, Identity] = {}  # only headers that were right
 
     def authorize(self, header: str) -> Identity:
-        """Who an Authorization header belongs to; raises `Unauthorized`."""
+        """Who an Authorization header belongs to; raises `Unauthorized`.
+
+        A key that is not known yet may be that of a subject that was added a moment ago.
+        """
         self._look()
+        try:
+            return self._find(header)
+        except Unauthorized:
+            if self._folder_changed() == self._changed:
+                raise
+        self.refresh()
+        return self._find(header)
+
+    def refresh(self) -> None:
+        """Know the files as they are now."""
+        self._looked = -_FRESH
+        self._look()
+
+    def _find(self, header: str) -> Identity:
         known = self._by_header.get(header)
         if known is not None:
             return known
@@ -175,6 +234,7 @@ class Subjects:
         if now - self._looked < _FRESH:
             return
         self._looked = now
+        self._changed = self._folder_changed()
         names = subjects_of(self._state_dir)
         states = [(name, _state_of(key_file(self._state_dir, name))) for name in names]
         if tuple(states) == self._seen:
@@ -184,6 +244,12 @@ class Subjects:
         self._by_name = {identity.namespace: identity for identity in found}
         self._by_header = {}
         self._seen = tuple(states)
+
+    def _folder_changed(self) -> int:
+        try:
+            return key_file(self._state_dir).parent.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def _read(self, name: str) -> Identity | None:
         """One damaged file locks out its own subject only, and is told."""

@@ -69,10 +69,18 @@ def tokens_of(state_dir: Path) -> dict[str, DeviceToken]:
             continue  # being written
         try:
             document: Any = jsontext.loads(path.read_bytes())
-            found[path.name] = DeviceToken(path.name[:_SHOWN], document["trigger"], document["device"])
-        except (OSError, ValueError, KeyError, TypeError):
+            parse_name(document["trigger"], "_")
+            found[path.name] = DeviceToken(path.name[:_SHOWN], document["trigger"], str(document["device"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadRequest):
             continue
     return found
+
+
+def remove_tokens(state_dir: Path, namespace: str) -> None:
+    """Make all tokens for triggers of a namespace worthless."""
+    for name, token in tokens_of(state_dir).items():
+        if token.trigger.startswith(f"/{namespace}/"):
+            (folder(state_dir) / name).unlink(missing_ok=True)
 
 
 def remove_token(state_dir: Path, shown: str) -> None:

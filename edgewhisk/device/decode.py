@@ -11,10 +11,13 @@ import math
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from edgewhisk import jsontext
+from edgewhisk.device import document as documents
 from edgewhisk.device.discovery import Discovery, NotDiscovery
+from edgewhisk.device.document import ABSENT, Channels, is_endless
 from edgewhisk.device.profile import RESERVED, Point, Profile
 from edgewhisk.device.sparkplug import NotSparkplug, Sparkplug
 from edgewhisk.entity.facts import REQUEST, beside
@@ -24,7 +27,6 @@ Parts = Mapping[str, str]  # named levels of the topic
 Decode = Callable[[bytes, Parts, str], tuple[Reading, ...]]  # frame, parts, topic
 Learn = Callable[[], frozenset[str]]  # topics that a decoder wants besides those of the profile
 _NOTHING: Final[Parts] = {}
-_ABSENT: Final = object()
 _FORMATS: Final = {"u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q",
                    "i64": "q", "f32": "f", "f64": "d"}  # fmt: skip
 _SWITCHES: Final = {"on": True, "off": False, "true": True, "false": False, "1": True, "0": False,
@@ -33,6 +35,7 @@ _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]
 _DIGITS: Final = 20  # of a text that is a number; a longer one is an identity, and would lose digits
 _LEAST, _MOST = -(1 << 63), (1 << 64) - 1  # whole numbers that JSON readers agree on
 _TAKEN: Final = REQUEST.union(RESERVED)  # keys that neither a device nor a level of a topic may have
+_CHANNELS: Final = 64  # of one point
 _OTHERS: Final = 256  # values of one frame without a point that are passed on
 
 
@@ -78,22 +81,29 @@ def read_struct(point: Point, data: bytes, at: int) -> Any:
 def reading(point: Point, value: Any) -> Reading:
     """A raw value as the point describes it; raises `Undecodable`."""
     if point.values:
-        value = point.values.get(_text(value), _ABSENT)
-        if value is _ABSENT:
+        value = point.values.get(_text(value), ABSENT)
+        if value is ABSENT:
             raise Undecodable(f"{point.name} has an unknown value")
         return Reading(point.name, value, point.unit)
     if point.kind == "text":
-        if value is None:
-            raise Undecodable(f"{point.name} is null")
+        if value is None or isinstance(value, dict | list):
+            raise Undecodable(f"{point.name} is {'null' if value is None else 'no text'}")
         return Reading(point.name, _text(value), point.unit)
     if point.kind == "boolean":
-        found = _SWITCHES.get(_text(value).lower())
+        plain = int(value) if isinstance(value, float) and value.is_integer() else value  # 1.0 is on
+        found = _SWITCHES.get(_text(plain).lower())
         if found is None:
             raise Undecodable(f"{point.name} is neither on nor off")
         return Reading(point.name, found, point.unit)
+    return _measured(point, value)
+
+
+def _measured(point: Point, value: Any) -> Reading:
     number = _number(value) if isinstance(value, str) else _finite(value)
     if number is None:
         raise Undecodable(f"{point.name} is no number")
+    if number in point.invalid:
+        raise Undecodable(f"{point.name} has no value: the device says {number}")
     if (point.scale, point.offset) != (1.0, 0.0):
         # 12 digits: 215 * 0.1 is 21.5, not 21.500000000000004
         number = float(f"{number * point.scale + point.offset:.12g}")
@@ -118,26 +128,44 @@ def _finite(value: Any) -> int | float | None:
 
 
 def _readings(profile: Profile, frame: bytes, raw: Callable[[Point], Any]) -> tuple[Reading, ...]:
-    readings = []
-    first = None  # of what is wrong
+    readings: list[Reading] = []
     for point in profile.points:
         if point.when is not None and not point.when.search(frame.decode("latin-1")):
             continue
         try:
             value = raw(point)
-            if (value is _ABSENT or value is None) and point.optional:
+            if (value is ABSENT or value is None) and point.optional:
                 continue
-            if value is _ABSENT:
+            if value is ABSENT:
                 raise Undecodable(f"{point.name} is missing")
-            readings.append(reading(point, value))
+            readings += _each(point, value)
         except Undecodable as error:
-            first = first or error
             readings.append(_failed(point, error))
     if profile.others:
         readings += _others(profile, raw(_EVERYTHING))
-    if first is not None and all(one.quality is Quality.FAILED for one in readings):
-        raise first
+    if readings and all(one.quality is Quality.FAILED for one in readings):
+        raise Undecodable(readings[0].reason)
     return tuple(readings)
+
+
+def _each(point: Point, value: Any) -> Iterator[Reading]:
+    """The reading of a point; of several channels one for each, with its number: `power_1`."""
+    if isinstance(value, list) and point.kind != "text":
+        value = Channels(enumerate(value, 1))
+    if not isinstance(value, Channels):
+        yield _one(point, value)
+        return
+    for number, one in list(value.items())[:_CHANNELS]:
+        if one is not None:
+            yield _one(replace(point, name=f"{point.name}_{number}"), one)
+
+
+def _one(point: Point, value: Any) -> Reading:
+    """A value among others: one that is bad does not cost them."""
+    try:
+        return reading(point, value)
+    except Undecodable as error:
+        return _failed(point, error)
 
 
 def _failed(point: Point, error: Undecodable) -> Reading:
@@ -155,55 +183,42 @@ def _others(profile: Profile, document: Any) -> Iterator[Reading]:
     for key, value in list(document.items())[:_OTHERS]:
         if not isinstance(key, str) or key in known:
             continue
-        if isinstance(value, str | bool):
+        if isinstance(value, str) and is_endless(value):
+            yield Reading(key, None, "", Quality.FAILED, f"{key} is no number")
+        elif isinstance(value, str | bool):
             yield Reading(key, value, "")
         elif (number := _finite(value)) is not None:
             yield Reading(key, number, "")
+        elif isinstance(value, float):
+            yield Reading(key, None, "", Quality.FAILED, f"{key} is no number")
+    if (more := len(document) - _OTHERS) > 0:
+        yield Reading("others", None, "", Quality.FAILED, f"{more} values beyond {_OTHERS} are left out")
 
 
 # -- how each kind finds the raw value of a point -----------------------------------------------
 
 
 def _json(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
-    try:
-        document = jsontext.parse_odd(frame).value
-    except jsontext.NotJson:
-        raise Undecodable("not JSON") from None
-    return _document(document, "JSON")
+    return _document(documents.of_json, frame, "JSON")
 
 
 def _cbor(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
-    import cbor2  # 1 MB, which few gateways use
+    return _document(documents.of_cbor, frame, "CBOR")
 
+
+def _document(read: Callable[[bytes], Any], frame: bytes, kind: str) -> Callable[[Point], Any]:
     try:
-        document = cbor2.loads(frame)
-    except (cbor2.CBORDecodeError, ValueError, TypeError, RecursionError):
-        raise Undecodable("not CBOR") from None
-    return _document(document, "CBOR")
-
-
-def _document(document: Any, kind: str) -> Callable[[Point], Any]:
+        document = read(frame)
+    except documents.NoDocument as error:
+        raise Undecodable(str(error)) from None
     if not isinstance(document, dict):
         raise Undecodable(f"not a {kind} object")
 
-    return lambda point: _at(document, point.path)
+    def raw(point: Point) -> Any:
+        found = documents.at(document, point.path)
+        return documents.numbered(document, point.path) if found is ABSENT and point.channels else found
 
-
-def _at(found: Any, path: tuple[str, ...]) -> Any:
-    """What is at a path; `*` is the first key behind which the rest of the path is."""
-    for place, key in enumerate(path):
-        if isinstance(found, list) and key.isdecimal() and len(key) < 9 and int(key) < len(found):
-            found = found[int(key)]
-        elif isinstance(found, dict) and key in found:
-            found = found[key]
-        elif isinstance(found, dict) and key == "*":
-            rest = path[place + 1 :]
-            return next(
-                (one for inner in found.values() if (one := _at(inner, rest)) is not _ABSENT), _ABSENT
-            )
-        else:
-            return _ABSENT
-    return found
+    return raw
 
 
 def _csv(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
@@ -214,7 +229,7 @@ def _csv(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any
 
     def raw(point: Point) -> Any:
         if point.column >= len(columns) or not columns[point.column]:
-            return _ABSENT
+            return ABSENT
         value = columns[point.column]
         if not point.hemisphere:
             return value
@@ -239,10 +254,10 @@ def _regex(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], A
     def raw(point: Point) -> Any:
         match = point.pattern.search(text) if point.pattern else None
         if match is None:
-            return _ABSENT
+            return ABSENT
         named = "value" in match.re.groupindex
         found = match.group("value" if named else 1 if match.re.groups else 0)
-        return _ABSENT if found is None else found
+        return ABSENT if found is None else found
 
     return raw
 
@@ -263,7 +278,7 @@ def _value(profile: Profile, frame: bytes, parts: Parts) -> Callable[[Point], An
 
     def raw(point: Point) -> Any:
         if point is not _EVERYTHING:
-            return text if point.path[0] == name or (not name and len(profile.points) == 1) else _ABSENT
+            return text if point.path[0] == name or (not name and len(profile.points) == 1) else ABSENT
         return {name or "value": _guessed(text)}
 
     return raw
@@ -271,7 +286,7 @@ def _value(profile: Profile, frame: bytes, parts: Parts) -> Callable[[Point], An
 
 def _guessed(text: str) -> Any:
     """What a text without a point means; nothing for what a device says where it has no value."""
-    if text.lower() in ("nan", "unknown", "unavailable", ""):
+    if text.lower() in ("unknown", "unavailable", "") or is_endless(text):
         return None
     if text.lower() in _SWITCHES and not text.isdecimal():
         return _SWITCHES[text.lower()]
@@ -306,15 +321,9 @@ def _metrics(profile: Profile, births: Sparkplug, frame: bytes, parts: Parts) ->
             found.append(_one(point, value))
         elif not isinstance(value, float) or math.isfinite(value):
             found.append(Reading(name, value, ""))
+        else:
+            found.append(Reading(name, None, "", Quality.FAILED, f"{name} is no number"))
     return tuple(found)
-
-
-def _one(point: Point, value: Any) -> Reading:
-    """A value among others: one that is bad does not cost them."""
-    try:
-        return reading(point, value)
-    except Undecodable as error:
-        return _failed(point, error)
 
 
 def _discovered(known: Discovery, topic: str, frame: bytes) -> tuple[Reading, ...]:

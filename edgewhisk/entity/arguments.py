@@ -48,7 +48,7 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
         merged = merged.merged(package.parameters)
     merged = merged.merged(action.parameters)
     arguments = merged.arguments()
-    final = action.annotations.get("final") is True
+    final = action.annotations.get("final", False) is not False  # "true" is meant to protect, too
     protected = (item.key for item in merged.items if item.value is not None) if final else ()
     key = f"{binding.namespace}/{binding.name}" if binding else ""
     # The key is withheld only where the annotation says so: a missing one gives it, as in OpenWhisk.

@@ -25,6 +25,7 @@ from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import Garbage
 from edgewhisk.feed.heard import Moment, heard
+from edgewhisk.feed.payload import LEVELS
 from edgewhisk.rest import rest
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
 from edgewhisk.trust import reason
@@ -285,7 +286,7 @@ class CouchFeed:
         now = self._clock.now()
         for line in lines:
             try:
-                change, _, mended = jsontext.parse_odd(line)
+                change, _, mended = jsontext.parse_odd(line, LEVELS)
                 since = _token(change["seq"] if "seq" in change else change["last_seq"])
             except (jsontext.NotJson, KeyError, TypeError):
                 self._refuse(database, "not a change", line)
@@ -300,9 +301,9 @@ class CouchFeed:
             database.last = Moment(now, self._clock.monotonic())
         if since:
             await self._keep(database, since)
-        if self._fire.full():
+        if self._fire.full([database.trigger]):
             room = asyncio.Event()
-            self._fire.on_room(room.set)
+            self._fire.on_room(room.set, [database.trigger])
             await room.wait()
 
     async def _keep(self, database: Database, since: str) -> None:

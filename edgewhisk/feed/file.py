@@ -22,6 +22,7 @@ from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.heard import Moment, heard
+from edgewhisk.feed.payload import LEVELS
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import File
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
@@ -218,9 +219,9 @@ class FileFeed:
             source.state, source.last_error = "waiting", str(error)
 
     async def _take(self, source: Source, rows: Sequence[Row]) -> None:
-        while self._fire.full():
+        while self._fire.full([source.trigger]):
             room = asyncio.Event()
-            self._fire.on_room(room.set)
+            self._fire.on_room(room.set, [source.trigger])
             await room.wait()
         now = self._clock.now()
         head = {"file": source.name, "table": source.table}
@@ -282,7 +283,7 @@ def _tinydb(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
     if path.stat().st_size > _LARGEST:
         raise ValueError(f"{path} is larger than {_LARGEST} bytes: use SQLite for that")
     try:
-        document = jsontext.parse_odd(path.read_bytes()).value
+        document = jsontext.parse_odd(path.read_bytes(), LEVELS).value
         rows = {int(key): row for key, row in document.get(table or "_default", {}).items()}
     except (jsontext.NotJson, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is neither SQLite nor TinyDB: {error}") from error

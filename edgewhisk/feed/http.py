@@ -12,6 +12,7 @@ from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import BadRequest, FeedError, NotFound, Throttled
 from edgewhisk.feed.heard import Moment, heard
+from edgewhisk.feed.payload import LEVELS
 from edgewhisk.spi import Clock, FeedAction, Fire, Reach
 
 MOST: Final = 1000  # readings in one request
@@ -90,7 +91,7 @@ class HttpFeed:
         """
         if trigger not in self._taken:
             raise NotFound(f"trigger {trigger} takes no readings over HTTP")
-        if self._fire.full():
+        if self._fire.full([trigger]):
             raise Throttled("The gateway's queue is full; send it again in a while.")
         try:
             readings, mended = _readings(body)
@@ -114,7 +115,7 @@ class HttpFeed:
 def _readings(body: bytes) -> tuple[list[dict[str, Any]], int]:
     """The readings in a body, and how many odd parts of it something else stands for now."""
     try:
-        found, _, mended = jsontext.parse_odd(body)
+        found, _, mended = jsontext.parse_odd(body, LEVELS)
     except jsontext.NotJson as error:
         raise BadRequest(f"the body is not JSON: {error}") from None
     readings = found if isinstance(found, list) else [found]

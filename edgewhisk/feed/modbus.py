@@ -15,7 +15,8 @@ from edgewhisk.entity.reading import Quality, Reading
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed import ports
 from edgewhisk.feed.heard import Moment, heard
-from edgewhisk.feed.modbus_bus import Address, Bus, Device, Silence
+from edgewhisk.feed.modbus_bus import Bus, Silence
+from edgewhisk.feed.modbus_device import Address, Device
 from edgewhisk.settings import Serial
 from edgewhisk.spi import Clock, FeedAction, Fire, Reach
 
@@ -124,6 +125,8 @@ class ModbusFeed:
                         "errors": device.errors,
                         "bad": device.errors,
                         **heard(device.last, device.since, self._clock.monotonic()),
+                        "questions": len(device.questions),
+                        "short_questions": device.short,
                         "connects": bus.connects,
                         "last_error": device.last_error or bus.last_error,
                     }
@@ -184,9 +187,9 @@ class ModbusFeed:
             device.last = Moment(now, self._clock.monotonic())
         text = payload(device.profile, str(bus.address), now, readings, {"unit": str(device.unit)})
         self._fire([TriggerEvent(device.trigger, text, now)])
-        if self._fire.full():
+        if self._fire.full([device.trigger]):
             bus.held.clear()
-            self._fire.on_room(bus.held.set)
+            self._fire.on_room(bus.held.set, [device.trigger])
 
 
 def _told(line: Line) -> str:

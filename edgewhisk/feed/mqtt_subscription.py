@@ -14,6 +14,7 @@ from edgewhisk.entity.facts import REQUEST, beside
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.topics import matches
 from edgewhisk.feed.garbage import Garbage
+from edgewhisk.feed.heard import BEGINNING, Moment
 from edgewhisk.feed.payload import FORMATS, Head
 
 _TOPICS: Final = 4096  # remembered
@@ -34,8 +35,13 @@ class Subscription:
     decode: Decode | None = None
     learn: Learn = frozenset
     may_read: Callable[[str], bool] = lambda _: False  # whether a learned topic is granted
-    ungranted: frozenset[str] = frozenset()  # learned topics that are not
+    own: frozenset[str] = frozenset()  # filters that it was added with
+    learned: frozenset[str] = frozenset()  # topics that its devices announced
+    ungranted: frozenset[str] = frozenset()  # those of them that are not granted
     delivered: int = 0
+    without_event: int = 0  # messages that none of the points is in, or that are retained and not wanted
+    since: Moment = BEGINNING  # when it was added
+    last: Moment | None = None  # when the last event came
     garbage: Garbage = field(default_factory=Garbage)
 
     def route(self, topic: str) -> Route | None:

@@ -14,7 +14,9 @@ from edgewhisk import jsontext
 from edgewhisk.entity.facts import REQUEST, beside
 
 Mend = Callable[[int], None]
-_LEVELS: Final = jsontext.LEVELS - 1  # `payload` is one
+# `payload` is a level, a batch of readings (`shaping`) two: an action may give back what it gets.
+LEVELS: Final = jsontext.LEVELS - 3
+_SHORT: Final = 2 * LEVELS  # bytes: what is shorter cannot be too deep
 _SHARED: Final = b"\xd8\x1c"  # tag 28: an item that may be referred to (cbor.schmorp.de/value-sharing)
 LARGEST: Final = 1 << 20  # bytes, as OpenWhisk's parameters: the queue holds many of them
 
@@ -62,12 +64,23 @@ def of_json(head: Head, data: bytes, *, mend: Mend = lambda _: None) -> bytes:
 
     The object's text is not built anew: it is checked and put behind the head.
     """
+    if len(data) < _SHORT:  # nearly all: not a microsecond more than it takes
+        try:
+            value = jsontext.exact(data)
+        except ValueError:
+            pass
+        else:
+            return _spliced(head, value, jsontext.one_line(data))
     try:
-        value, text, replaced = jsontext.parse_odd(data, _LEVELS)
+        value, text, replaced = jsontext.parse_odd(data, LEVELS)
     except jsontext.NotJson as error:
         raise MalformedPayload(f"not JSON: {error}") from None
     if replaced:
         mend(replaced)
+    return _spliced(head, value, text)
+
+
+def _spliced(head: Head, value: Any, text: bytes) -> bytes:
     if not isinstance(value, dict):
         return b'{%b,"payload":%b}' % (head.text, text)
     if not value:

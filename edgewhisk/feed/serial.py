@@ -353,11 +353,11 @@ class SerialFeed:
             return
         self._fire(events)
         port.last = Moment(now, self._clock.monotonic())
-        if self._fire.full() and port.device is not None:
+        if self._fire.full(port.triggers) and port.device is not None:
             port.pauses += 1
             if "full" not in port.holds:
                 self._hold(port, port.device, "full")
-                self._fire.on_room(partial(self._read_on, port, port.device, "full"))
+                self._fire.on_room(partial(self._read_on, port, port.device, "full"), port.triggers)
 
     def _hold(self, port: Port, device: serial.Serial, why: str) -> None:
         """Read no more until nothing holds the port any more: the kernel holds its bytes back."""

@@ -7,7 +7,7 @@ machines of one action can be driven abreast and share batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -91,14 +91,32 @@ class Composition:
             return None
         found: list[Bound] = []
         for name in names:
-            try:
-                part = self.resolve(name, namespace)
-            except Forbidden:
-                return None
+            part = self._found(name, namespace)
             if part is None or part.composed:
                 return None
             found.append(part)
         return tuple(found)
+
+    def actions(self, bound: Bound, namespace: str) -> Iterator[Bound]:
+        """The actions that are no sequences in one, also in those inside it; or the action itself.
+
+        What a conductor will name is not known. Missing and forbidden ones are left out.
+        """
+        seen: set[FullyQualifiedName] = set()
+        left = [bound]
+        while left:
+            one = left.pop()
+            if one.sequence is None:
+                yield one
+            elif one.action.name not in seen:
+                seen.add(one.action.name)
+                left += [part for name in one.sequence if (part := self._found(name, namespace)) is not None]
+
+    def _found(self, name: FullyQualifiedName, namespace: str) -> Bound | None:
+        try:
+            return self.resolve(name, namespace)
+        except Forbidden:
+            return None
 
     def _compose(self, bound: Bound, message: ActivationMessage, account: _Account) -> Machine:
         tally = _Tally(self.now())

@@ -378,12 +378,13 @@ def _text_of(action: Action, call: Call) -> bytes:
 
 
 def _outcome(reply: bytes, action: Action, serving: Serving, start: int, end: int, init: int) -> Outcome:
-    """What a reply means: a line of status, or of status, logs and whether they were cut; the result."""
+    """What a reply means: a line of status, or of status, logs, whether they were cut, size; the result."""
     head, _, result = reply.partition(b"\n")
     try:
         about = jsontext.loads(head)
-        number, logs, cut = (about, (), False) if isinstance(about, int) else about
+        number, logs, cut, *true_size = (about, (), False) if isinstance(about, int) else about
         status, lines = _STATUS[number], _lines(logs)
+        size = int(true_size[0]) if true_size else len(result)  # a guest cuts what is too long
     except (jsontext.NotJson, TypeError, ValueError, LookupError):  # the action changed what runs it
         return outcome.developer_error(outcome.EXITED, b"", start, end, init=init)
     if cut:
@@ -392,8 +393,8 @@ def _outcome(reply: bytes, action: Action, serving: Serving, start: int, end: in
     if status is Status.DEVELOPER_ERROR:
         lines = (*lines, LogLine(end, "stderr", outcome.LOST))
         result = outcome.error_result(jsontext.decoded(result))
-    elif len(result) > LARGEST_RESULT:
-        status, result = Status.APPLICATION_ERROR, outcome.too_long(result, len(result), LARGEST_RESULT)
+    elif size > LARGEST_RESULT:
+        status, result = Status.APPLICATION_ERROR, outcome.too_long(result, size, LARGEST_RESULT)
     else:
         status, result = outcome.checked(status, result)
     return with_refusals([Outcome(status, result, lines, start, end, init)], serving.refusals)[0]

@@ -16,6 +16,7 @@ from typing import Any, Final
 import wasmtime
 
 from edgewhisk.sandbox.native import HostFunctions, as_double, double, read, write
+from edgewhisk.sandbox.zones import FOLDER, zone
 from edgewhisk.spi import LARGEST_REQUEST, Answer
 
 MODULE: Final = "edgewhisk"
@@ -128,6 +129,8 @@ class HostCalls:
         except Fault:
             return "library: the name is not in the guest's memory"
         found = self._library.get(name)
+        if found is None and name.startswith(FOLDER):
+            found = zone(name.removeprefix(FOLDER))
         serving.answer = found or b""
         values[0] = _NONE if found is None else len(found)
         return None

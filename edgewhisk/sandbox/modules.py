@@ -30,7 +30,7 @@ from edgewhisk.sandbox.streams import LONGEST_LINE, Streams
 from edgewhisk.spi import Asker, Capabilities, Clock
 
 LARGEST_MODULE: Final = 16 << 20  # bytes
-_AT_ONCE: Final = 20  # instances: one for each worker of the invoker, and some
+_AT_ONCE: Final = 68  # instances: one for each thread of the invoker, and some
 _KEPT: Final = 32  # modules that stay loaded
 _MEGABYTE: Final = 1 << 20
 _MAGIC: Final = b"\0asm"

@@ -11,6 +11,7 @@ from edgewhisk.sandbox.abi import Reply, log_lines
 
 TIMED_OUT: Final = "The action exceeded its time limits of {} milliseconds."
 EXITED: Final = "The action did not produce a valid response and exited unexpectedly."
+NESTED: Final = "The action's calls were nested too deeply: its stack was exhausted, and it was aborted."
 EXHAUSTED: Final = "The action exhausted its memory and was aborted."
 LOST: Final = "The action did not initialize or run as expected. Log data might be missing."
 NO_RESULT: Final = "The action printed no result: its last line must be a JSON object or array."
@@ -33,12 +34,16 @@ class LoadFailure(Exception):
 
 
 class Trap(Exception):
-    """A guest was stopped. `interrupted`: by its deadline; `fault`: by a host function that failed."""
+    """A guest was stopped.
+
+    `interrupted`: by its deadline; `exhausted`: its stack was; `fault`: a host function failed.
+    """
 
     def __init__(self, message: str, fault: str = "") -> None:
         """Keep wasmtime's text."""
         super().__init__(message)
         self.interrupted = "wasm trap: interrupt" in message
+        self.exhausted = "call stack exhausted" in message
         self.fault = fault
 
 
@@ -53,7 +58,9 @@ def load_failed(failure: LoadFailure | Trap, timeout: int) -> str:
 
 def stopped(trap: Trap, timeout: int) -> str:
     """What the caller of an action whose call was stopped is told."""
-    return TIMED_OUT.format(timeout) if trap.interrupted else trap.fault or EXITED
+    if trap.interrupted:
+        return TIMED_OUT.format(timeout)
+    return trap.fault or (NESTED if trap.exhausted else EXITED)
 
 
 def with_refusals(outcomes: list[Outcome], refusals: Sequence[tuple[int, str]]) -> list[Outcome]:

@@ -33,7 +33,7 @@ def plant(made: Gateway) -> As:
     def call(method: str, path: str, body: Any = None) -> Answer:
         return made.call(method, path, body, Authorization=header)
 
-    until(lambda: call("GET", "_/actions").status == 200, what="the gateway knows the subject")
+    assert call("GET", "_/actions").status == 200  # at once
     return call
 
 
@@ -197,6 +197,13 @@ def test_rates_are_each_namespaces_own(tmp_path_factory: pytest.TempPathFactory)
         assert "Too many requests in the last minute (count: 4, allowed: 3)." in refused[0].body["error"]
         assert refused[0].headers["retry-after"] == "60"
         assert made.call("GET", "_/actions").status == 200
+        made.action(
+            "page", "function main() { return {} }", annotations=[{"key": "web-export", "value": True}]
+        )
+        web = [made.call("GET", "/api/v1/web/guest/default/page.json", Authorization="") for _ in range(64)]
+        assert [answer.status for answer in web[:30]] == [200] * 30  # a budget of its own, ten times as large
+        assert 429 in [answer.status for answer in web]
+        assert any("allowed: 30" in str(answer.body) for answer in web)
     finally:
         made.stop()
 

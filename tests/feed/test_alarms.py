@@ -498,6 +498,35 @@ def test_every_minute_is_every_minute_through_both_changes(zone: str) -> None:
     assert at == end
 
 
+def _days(least: int, most: int) -> Any:
+    """A list of days as a field of a cron line, and the days."""
+    days = st.lists(st.integers(least, most), min_size=1, max_size=3)
+    return days.map(lambda found: (",".join(map(str, found)), set(found)))
+
+
+ANY_DAY = st.sampled_from([("*", None), ("1-31", None), ("*/1", None)])
+ANY_WEEKDAY = st.sampled_from([("*", None), ("0-6", None), ("sun-sat", None), ("1-7", None)])
+
+
+@given(_days(1, 31) | ANY_DAY, _days(0, 6) | ANY_WEEKDAY)
+def test_day_of_month_or_of_week_is_enough_where_both_are_restricted(days: Any, week: Any) -> None:
+    """crontab(5); cron 1.8.2, which OpenWhisk's alarms use."""
+    (day, wanted), (weekday, weekdays) = days, week
+    following = _next("alarms/alarm", {"cron": f"0 12 {day} * {weekday}", "timezone": "Europe/Berlin"})
+    at, end, found = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC), []
+    while (due := following(at)) is not None and due < end:
+        found.append(due.astimezone(ZoneInfo("Europe/Berlin")).date())
+        at = due + timedelta(seconds=1)
+    expected, one = [], date(2026, 1, 1)
+    while one < date(2026, 3, 1):
+        fits = [one.day in wanted] if wanted else []
+        fits += [one.isoweekday() % 7 in weekdays] if weekdays else []
+        if any(fits) or not fits:
+            expected.append(one)
+        one += timedelta(days=1)
+    assert found == expected
+
+
 @given(
     st.lists(
         st.text("0123456789*/-,", max_size=6) | st.sampled_from(["*", "0", "sun", "1-5", "*/5"]),
@@ -535,6 +564,26 @@ def test_missed_has_two_choices(tmp_path: Path) -> None:
         life = Life(tmp_path, Hands("2026-05-01T12:00:00"))
         with pytest.raises(FeedError, match="missed must be skip or once"):
             await life.add("alarm", cron="* * * * *", missed="all")
+
+    play(scene)
+
+
+def test_a_trigger_that_is_full_holds_back_no_other_alarm(tmp_path: Path) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T12:00:00.5"))
+        other = parse_name("/guest/other", "_")
+        await life.add("alarm", cron="* * * * * *")
+        every_second = life.feed.check("alarms/alarm", {"cron": "* * * * * *"})
+        await life.feed.add(other, "alarms/alarm", every_second)
+        life.fire.fill(T)
+        await life.pass_(10)
+        fired = [one.trigger for one in life.fire.events]
+        assert set(fired) == {other}
+        assert len(fired) >= 9
+        life.fire.make_room()
+        await life.pass_(2)
+        assert T in [one.trigger for one in life.fire.events]
+        await life.shelf.close()
 
     play(scene)
 

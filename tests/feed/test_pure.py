@@ -209,6 +209,23 @@ def test_days_of_the_week_count_from_sunday(field: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "key", "checked"),
+    [
+        ({"timezone": None}, "timezone", "UTC"),
+        ({"timezone": ""}, "timezone", "UTC"),
+        ({"trigger_payload": "alarmTest"}, "trigger_payload", {"payload": "alarmTest"}),
+        ({"trigger_payload": "[1]"}, "trigger_payload", {"payload": "[1]"}),
+        ({"trigger_payload": '{"a": 1}'}, "trigger_payload", {"a": 1}),
+        ({"maxTriggers": 3.0}, "maxTriggers", 3),
+        ({"maxTriggers": "3.0"}, "maxTriggers", 3),
+        ({"strict": True, "limitCronFields": True}, "cron", "* * * * *"),
+    ],
+)
+def test_what_openwhisk_takes_is_taken_likewise(given: dict[str, Any], key: str, checked: Any) -> None:
+    assert schedule.check("alarms/alarm", {"cron": "* * * * *", **given})[key] == checked
+
+
+@pytest.mark.parametrize(
     ("action", "parameters", "text"),
     [
         ("alarms/alarm", {"cron": "bogus"}, "five fields"),
@@ -219,7 +236,7 @@ def test_days_of_the_week_count_from_sunday(field: str) -> None:
         ("alarms/interval", {}, "either minutes"),
         ("alarms/interval", {"minutes": 0}, "minutes must be"),
         ("alarms/interval", {"minutes": 1, "startDate": "soon"}, "startDate must be a date"),
-        ("alarms/interval", {"minutes": 1, "trigger_payload": "[1]"}, "trigger_payload"),
+        ("alarms/interval", {"minutes": 1, "trigger_payload": [1]}, "trigger_payload"),
         ("alarms/once", {}, "date must be a date"),
         ("alarms/once", {"date": 1, "deleteAfterFire": "rules"}, "deleteAfterFire"),
     ],

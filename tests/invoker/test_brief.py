@@ -294,7 +294,7 @@ def test_workers_get_nothing_past_what_is_under_way(tmp_path: Path, monkeypatch:
         await reached.wait()
         made.runner.pace.ran(parse_name("/guest/a", "_"), 1, 1.0)  # it is not brief any more
         second = made.controller([event(61)])
-        assert made.invoker._brief.flying == 2
+        assert made.invoker._brief.room.taken == 2
         go.set()
         await asyncio.gather(first, second)
         await until(lambda: len(made.recorded("s")) == 62)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgewhisk import jsontext
 from edgewhisk.buffer.activations import Activations
 from edgewhisk.clock import SystemClock
 from edgewhisk.errors import CloudError, MalformedContent
@@ -23,6 +24,7 @@ from edgewhisk.sync.client import CloudRefusal, TooMuch
 from edgewhisk.sync.ingest import Ingest
 from edgewhisk.sync.sync import Sync
 from edgewhisk.sync.uplink import _TABLE, Effect, Event, IllegalTransition, State, step
+from tests import odd
 from tests.buffer.test_activations import commit, open_store, record
 
 
@@ -100,6 +102,23 @@ def test_a_batch_survives_the_wire(records: list[dict[str, int]], first: int) ->
     texts = tuple(orjson.dumps(record) for record in records)
     body = batch.body("d", "e", Batch(first, texts, 0))
     assert batch.read(orjson.loads(body)) == ("d", "e", Batch(first, texts, 0))
+
+
+@settings(max_examples=30, deadline=None)
+@given(odd.objects() | st.sampled_from([odd.nested(levels) for levels in (995, 996, 997, 1000)]))
+def test_a_record_with_any_result_goes_through_the_door_of_any_cloud(result: Any) -> None:
+    text = jsontext.dumps({"response": {"result": result, "success": True}, "annotations": [{"key": "path"}]})
+    body = batch.body("d", "e", Batch(1, (text,), 0))
+    _, _, found = batch.read(jsontext.parse(body).value)  # which takes no more levels than OpenWhisk's
+    assert found.records == (jsontext.dumps(jsontext.loads(text)),)
+
+
+@pytest.mark.parametrize("annotations", [5, "edge-result", [{"key": "edge-result", "value": "text"}]])
+@pytest.mark.parametrize("response", [None, {}, {"result": 5}, {"result": "{"}])
+def test_what_only_looks_like_a_record_is_left_for_the_store(annotations: Any, response: Any) -> None:
+    record = {"annotations": annotations, "response": response}
+    taken = batch.read({"v": 1, "device": "d", "epoch": "e", "first": 1, "after": 0, "records": [record, 5]})
+    assert taken[2].records == (orjson.dumps(record), b"5")
 
 
 @pytest.mark.parametrize(
