@@ -66,8 +66,8 @@ from edgewhisk.links import mqtt_links
 from edgewhisk.native import native_actions
 from edgewhisk.removal import Removal
 from edgewhisk.sandbox.pool import Sandboxes
-from edgewhisk.server import Certificate, HttpServer, bind
-from edgewhisk.settings import Api, Config
+from edgewhisk.server import HttpServer, bind, certificate_of, url_of
+from edgewhisk.settings import Config
 from edgewhisk.spi import Feed
 from edgewhisk.supervision import Run, supervised
 from edgewhisk.sync.client import OpenWhiskCloud
@@ -108,7 +108,7 @@ class Daemon:
             share.own(config.state_dir)
             self.incidents += map(str, profiles.survey()[1])
             ensure_key(config.state_dir)
-            self._certificate = _certificate(config.api)
+            self._certificate = certificate_of(config.api)
             self._subjects = Subjects(config.state_dir, self._clock)
             listener = stack.enter_context(contextlib.closing(bind(config.api.host, config.api.port)))
             self._artifacts, self._log, self._sandboxes = await self._open(stack)
@@ -193,7 +193,7 @@ class Daemon:
             self._door = Door(services, access_log=config.api.access_log)
             self._server = HttpServer(self._door, self._certificate.context if self._certificate else None)
             await stack.enter_async_context(serving(self._server, listener))
-            self.url = self._runner.contexts.api_host = _url(listener, tls=self._certificate is not None)
+            self.url = self._runner.contexts.api_host = url_of(listener, tls=self._certificate is not None)
             self.incidents += filter(None, [stack.enter_context(told(config.state_dir / "url", self.url))])
             for line in self.incidents:
                 _log.warning("%s", line)
@@ -398,14 +398,3 @@ async def run(
 def _one(sources: Sequence[Feed], kind: type[Source]) -> Source:
     """The feed of a kind."""
     return next(feed for feed in sources if isinstance(feed, kind))
-
-
-def _certificate(api: Api) -> Certificate | None:
-    return Certificate(api.tls_cert, api.tls_key) if api.tls_cert and api.tls_key else None
-
-
-def _url(listener: socket.socket, *, tls: bool) -> str:
-    """Where this machine reaches the gateway."""
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - an address to call
-    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"

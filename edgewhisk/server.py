@@ -24,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from edgewhisk import jsontext
 from edgewhisk.errors import InstanceError, StorageError
+from edgewhisk.settings import Api
 
 _log = logging.getLogger(__name__)
 
@@ -308,3 +309,15 @@ def _stat(path: Path) -> os.stat_result | None:
         return path.stat()
     except OSError:
         return None
+
+
+def certificate_of(api: Api) -> Certificate | None:
+    """The identity that `[api]` names; raises `StorageError` if it cannot be used."""
+    return Certificate(api.tls_cert, api.tls_key) if api.tls_cert and api.tls_key else None
+
+
+def url_of(listener: socket.socket, *, tls: bool) -> str:
+    """Where this machine reaches the gateway."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - an address to call
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"

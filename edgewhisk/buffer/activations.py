@@ -32,10 +32,11 @@ from edgewhisk.entity.foreign import taken
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL
 from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.entity.sheaf import Sheaf, with_origins
+from edgewhisk.entity.stats import BufferStats
 from edgewhisk.errors import MalformedContent, StorageError
 from edgewhisk.settings import Buffer
 from edgewhisk.settings import Lane as Policy
-from edgewhisk.spi import Batch, BufferStats, Clock, Committed, Query, Starts
+from edgewhisk.spi import Batch, Clock, Committed, Query, Starts
 
 LOOK: Final = 2.0  # seconds between two tries of a disk that refused
 _OP: dict[tuple[str, bool], str] = {
