@@ -194,7 +194,7 @@ class Daemon:
             self._server = HttpServer(self._door, self._certificate.context if self._certificate else None)
             await stack.enter_async_context(serving(self._server, listener))
             self.url = self._runner.contexts.api_host = _url(listener, tls=self._certificate is not None)
-            stack.enter_context(told(config.state_dir / "url", self.url))
+            self.incidents += filter(None, [stack.enter_context(told(config.state_dir / "url", self.url))])
             for line in self.incidents:
                 _log.warning("%s", line)
             yield

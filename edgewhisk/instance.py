@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import secrets
@@ -15,6 +16,11 @@ from edgewhisk.errors import InstanceError, StorageError
 
 _ARENA_MAX = -8  # malloc.h
 _PRIVATE = 0o600
+_HINTS = {  # of a disk that takes nothing
+    errno.ENOSPC: "the disk is full: free some space",
+    errno.EDQUOT: "the disk's quota is used up: free some space",
+    errno.EROFS: "the file system is read-only: mount it for writing once; the card may be worn out",
+}
 
 
 def few_arenas() -> None:
@@ -35,36 +41,65 @@ def _glibc(function: str, *arguments: int) -> None:
 
 @contextlib.contextmanager
 def state_directory(path: Path) -> Iterator[None]:
-    """Own the state directory; raises `InstanceError` if another gateway does."""
+    """Own the state directory; raises `InstanceError` if another gateway does.
+
+    One that cannot be written is owned as well: what is in it can be served.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = _lock_file(path)
     except OSError as error:
         hint = "run as another user, or set state_dir to a directory you may write"
+        hint = _HINTS.get(error.errno or 0, hint)
         raise StorageError(f"state directory {path}: {error.strerror}", hint=hint) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        owner = "unknown"
+        with contextlib.suppress(OSError):  # a directory has no text
+            owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or owner
         os.close(lock)
         hint = "stop it, or give this one another state_dir and port"
         raise InstanceError(f"another gateway (process {owner}) uses {path}", hint=hint) from None
     try:
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # who owns it is for a person; a full disk takes no name
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(lock)
 
 
-@contextlib.contextmanager
-def told(path: Path, text: str) -> Iterator[None]:
-    """Tell the command line where this gateway listens, as long as it does."""
-    _private(path, text + "\n")
+def _lock_file(path: Path) -> int:
+    """Open what is locked: a file, or the directory itself where none can be made; raises `OSError`."""
     try:
-        yield
+        return os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in _HINTS:
+            raise
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+@contextlib.contextmanager
+def told(path: Path, text: str) -> Iterator[str]:
+    """Tell the command line where this gateway listens, as long as it does; yields why it cannot, or "".
+
+    Without the file, the command line goes by the configuration.
+    """
+    trouble = ""
+    try:
+        _private(path, text + "\n")
+    except OSError as error:
+        trouble = f"{path} cannot be written ({error.strerror}): commands go by the configured port"
+        with contextlib.suppress(OSError):  # what is half written, or of an earlier life
+            path.unlink()
+    try:
+        yield trouble
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the next life takes this one for cut off, and is careful
+            path.unlink()
 
 
 def process() -> dict[str, int]:

@@ -15,6 +15,7 @@ from edgewhisk.settings import EMBEDDED, EVICT_OLDEST, REJECT, Api, Buffer, Clou
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _MAX_PORT: Final = 65535
+_MAX_TEXT: Final = 65535  # bytes of a text in MQTT
 _PORTS: Final = {EMBEDDED: 1883, "mqtt": 1883, "mqtts": 8883}
 _MAX_BAUD: Final = 4_000_000
 PARITIES: Final = ("none", "even", "odd", "mark", "space")
@@ -111,6 +112,13 @@ def _broker(section: str, broker: Mqtt) -> Iterator[Rule]:
     second = section != "mqtt" and broker.url.startswith(EMBEDDED)
     yield Rule(
         second, f"{section}.url", "must not be embedded: only [mqtt] can be", 'url = "mqtt://10.0.0.5"'
+    )
+    unsayable = "\0" in broker.client_id or len(broker.client_id.encode(errors="replace")) > _MAX_TEXT
+    yield Rule(
+        unsayable,
+        f"{section}.client_id",
+        f"must not hold NUL, and be of {_MAX_TEXT} bytes at most",
+        'client_id = "gateway-7"',
     )
     nameless = broker.password_file is not None and not broker.username
     yield Rule(nameless, f"{section}.username", "is needed with password_file", 'username = "gateway"')

@@ -8,7 +8,7 @@ what.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
@@ -263,8 +263,8 @@ class ActivationStore(Protocol):
         """The stored record."""
         ...
 
-    def list(self, query: Query) -> list[dict[str, Any]]:
-        """Stored records, newest first."""
+    def texts(self, query: Query) -> Iterator[bytes]:
+        """Yields the records that `query` finds as they are stored, newest first; each step blocks."""
         ...
 
     def count(self, query: Query) -> int:

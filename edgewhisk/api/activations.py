@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from edgewhisk.api.asking import Ask, Reply
 from edgewhisk.api.query import Query as Given
 from edgewhisk.api.query import flag, page, parsed
@@ -9,6 +11,8 @@ from edgewhisk.api.services import Services
 from edgewhisk.controller.entitlement import resolve_namespace
 from edgewhisk.errors import BadRequest
 from edgewhisk.spi import Query
+
+_DIGITS: Final = 18  # of a time
 
 
 async def list_activations(ask: Ask, verbs: Services, namespace: str) -> Reply:
@@ -28,7 +32,8 @@ async def list_activations(ask: Ask, verbs: Services, namespace: str) -> Reply:
     )
     if wanted.counted:
         return Reply.of({"activations": await verbs.activations.count(identity, query)})
-    return Reply.of(await verbs.activations.list(identity, query, docs=docs))
+    found = await verbs.activations.list(identity, query, docs=docs)
+    return Reply(200, found.begin, more=found.more)
 
 
 async def get_activation(ask: Ask, verbs: Services, namespace: str, activation_id: str, part: str) -> Reply:
@@ -53,4 +58,4 @@ def _time(given: Given, key: str) -> int | None:
         return None
     if not (text.isascii() and text.isdigit()):
         raise BadRequest(f"Parameter is not a valid value for epoch seconds: {text}")
-    return int(text)
+    return int(text.lstrip("0")[:_DIGITS] or 0)  # with more it is later than all there is either way

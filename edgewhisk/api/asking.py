@@ -7,7 +7,7 @@ is decided by the same functions, which take an `Ask` and give a `Reply`.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -46,6 +46,7 @@ class Reply(NamedTuple):
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = JSON  # "" where there is no body
+    more: AsyncIterator[bytes] | None = None  # of the body, where it is too large to be made at once
 
     @classmethod
     def of(cls, value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Reply:

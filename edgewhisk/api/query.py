@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
@@ -56,7 +57,7 @@ def page(query: Query, collection: str) -> Page:
             "The query parameter 'skip' was malformed:\n"
             f"The value '{skip}' is not greater than or equal to 0 for {collection}."
         )
-    return Page(limit or LARGEST_PAGE, skip, flag(query, "count"))
+    return Page(limit or LARGEST_PAGE, min(skip, sys.maxsize), flag(query, "count"))
 
 
 def _number(query: Query, key: str, default: int, collection: str) -> int:

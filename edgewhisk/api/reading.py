@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from quart import Response, current_app, request
@@ -72,11 +73,18 @@ def answer(value: Any, status: int = 200) -> Response:
 
 def sent(reply: Reply) -> Response:
     """A reply as Quart sends it."""
-    response = Response(reply.body, reply.status, content_type=reply.content_type or None)
+    body = reply.body if reply.more is None else _whole(reply.body, reply.more)
+    response = Response(body, reply.status, content_type=reply.content_type or None)
     if not reply.content_type:
         response.headers.pop("Content-Type", None)
     response.headers.extend(reply.headers)
     return response
+
+
+async def _whole(begin: bytes, more: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield begin
+    async for piece in more:
+        yield piece
 
 
 def listed(items: list[dict[str, Any]], collection: str) -> Response:

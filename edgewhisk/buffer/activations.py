@@ -26,12 +26,13 @@ from edgewhisk.buffer.ledger import ABSORBED, event_frame, message_of, origins_f
 from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED
 from edgewhisk.buffer.records import Records
 from edgewhisk.buffer.routes import MARKS, RECORDS, SHEAVES
-from edgewhisk.entity.activation import Record, activation_id, filed_under
+from edgewhisk.entity.activation import Record
 from edgewhisk.entity.boots import Boots
+from edgewhisk.entity.foreign import taken
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL
 from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.entity.sheaf import Sheaf, with_origins
-from edgewhisk.errors import EdgeWhiskError, MalformedContent, StorageError
+from edgewhisk.errors import MalformedContent, StorageError
 from edgewhisk.settings import Buffer
 from edgewhisk.settings import Lane as Policy
 from edgewhisk.spi import Batch, BufferStats, Clock, Committed, Query, Starts
@@ -150,17 +151,13 @@ class Activations:
             have = self._ledger.absorbed.get(sender, batch.first - 1)
             if batch.first > have + 1 and not batch.declares_gap(have):
                 return have
-            fresh = batch.records[max(0, have + 1 - batch.first) :]
-            if not fresh:
+            count = len(batch.records) - max(0, have + 1 - batch.first)
+            if count <= 0:
                 return have
-            ids = [_checked_id(text, batch.first + at) for at, text in enumerate(batch.records)]
-            wanted = ids[len(ids) - len(fresh) :]
-            known = self._known(wanted)
-            frames = [
-                Frame(RECORDS[NORMAL], 0, text)
-                for found, text in zip(wanted, fresh, strict=True)
-                if found not in known
-            ]
+            records = [_taken(text, batch.first + at) for at, text in enumerate(batch.records)]
+            fresh = records[-count:]
+            known = self._known([found for found, _ in fresh])
+            frames = [Frame(RECORDS[NORMAL], 0, text) for found, text in fresh if found not in known]
             self._commit([*frames, Frame(ABSORBED, batch.last, sender.encode())])
             return batch.last
 
@@ -195,8 +192,12 @@ class Activations:
         return None
 
     def list(self, query: Query) -> list[dict[str, Any]]:
+        """The records that `query` finds, newest first, all of them in memory."""
+        return [jsontext.loads(text) for text in self.texts(query)]
+
+    def texts(self, query: Query) -> Iterator[bytes]:
         """See `spi.ActivationStore`."""
-        return [jsontext.loads(text) for text in islice(self._texts(query), query.limit)]
+        return islice(self._texts(query), query.limit)
 
     def count(self, query: Query) -> int:
         """See `spi.ActivationStore`."""
@@ -323,12 +324,8 @@ def _oldest(lane: Lane) -> int | None:
     return lane.catalog.times(lane.catalog.summary(segment))[0] or None if segment is not None else None
 
 
-def _checked_id(text: bytes, number: int) -> str:
+def _taken(text: bytes, number: int) -> tuple[str, bytes]:
     try:
-        value = jsontext.loads(text)
-        filed_under(value)
-        if not isinstance(value["namespace"], str) or not isinstance(value["start"], int):
-            raise TypeError("namespace or start")
-        return activation_id(value["activationId"])
-    except (jsontext.NotJson, EdgeWhiskError, KeyError, TypeError, AttributeError) as error:
-        raise MalformedContent(f"record {number} is no activation: {error!r}") from None
+        return taken(jsontext.loads(text))
+    except (jsontext.NotJson, MalformedContent) as error:
+        raise MalformedContent(f"record {number} is no activation: {error}") from None

@@ -51,6 +51,10 @@ class Running(Protocol):
         """Run one message whose record somebody waits for; done when the record is on disk."""
         ...
 
+    def refused(self, count: int, error: StorageError) -> None:
+        """Count runs whose record the disk refused."""
+        ...
+
     def full(self, triggers: Iterable[FullyQualifiedName]) -> bool:
         """Whether any of these triggers has its part of the queue."""
         ...
@@ -297,7 +301,10 @@ class Controller:
             message, outcome, self._clock.timing
         )
         if system.recorded or outcome.status is not Status.SUCCESS:
-            await self._record(record)
+            try:
+                await self._record(record)
+            except StorageError as error:  # what was done is done; `trigger get` works on a full disk
+                self._invoker.refused(1, error)
         return Answer(message.activation_id, record)
 
     async def _record(self, record: Record) -> None:

@@ -86,17 +86,24 @@ def reading(point: Point, value: Any) -> Reading:
             raise Undecodable(f"{point.name} has an unknown value")
         return Reading(point.name, value, point.unit)
     if point.kind == "text":
-        if value is None:
-            raise Undecodable(f"{point.name} is null")
+        if value is None or isinstance(value, dict | list):
+            raise Undecodable(f"{point.name} is {'null' if value is None else 'no text'}")
         return Reading(point.name, _text(value), point.unit)
     if point.kind == "boolean":
-        found = _SWITCHES.get(_text(value).lower())
+        plain = int(value) if isinstance(value, float) and value.is_integer() else value  # 1.0 is on
+        found = _SWITCHES.get(_text(plain).lower())
         if found is None:
             raise Undecodable(f"{point.name} is neither on nor off")
         return Reading(point.name, found, point.unit)
+    return _measured(point, value)
+
+
+def _measured(point: Point, value: Any) -> Reading:
     number = _number(value) if isinstance(value, str) else _finite(value)
     if number is None:
         raise Undecodable(f"{point.name} is no number")
+    if number in point.invalid:
+        raise Undecodable(f"{point.name} has no value: the device says {number}")
     if (point.scale, point.offset) != (1.0, 0.0):
         # 12 digits: 215 * 0.1 is 21.5, not 21.500000000000004
         number = float(f"{number * point.scale + point.offset:.12g}")
@@ -127,18 +134,18 @@ def _readings(profile: Profile, frame: bytes, raw: Callable[[Point], Any]) -> tu
             continue
         try:
             value = raw(point)
-        except Undecodable as error:
-            readings.append(_failed(point, str(error)))
-            continue
-        if (value is ABSENT or value is None) and point.optional:
-            continue
-        if value is ABSENT:
-            readings.append(_failed(point, f"{point.name} is missing"))
-        else:
+            if (value is ABSENT or value is None) and point.optional:
+                continue
+            if value is ABSENT:
+                raise Undecodable(f"{point.name} is missing")
             readings += _each(point, value)
+        except Undecodable as error:
+            readings.append(_failed(point, error))
     if profile.others:
         readings += _others(profile, raw(_EVERYTHING))
-    return _good(readings)
+    if readings and all(one.quality is Quality.FAILED for one in readings):
+        raise Undecodable(readings[0].reason)
+    return tuple(readings)
 
 
 def _each(point: Point, value: Any) -> Iterator[Reading]:
@@ -146,30 +153,23 @@ def _each(point: Point, value: Any) -> Iterator[Reading]:
     if isinstance(value, list) and point.kind != "text":
         value = Channels(enumerate(value, 1))
     if not isinstance(value, Channels):
-        yield _tried(point, value)
+        yield _one(point, value)
         return
     for number, one in list(value.items())[:_CHANNELS]:
         if one is not None:
-            yield _tried(replace(point, name=f"{point.name}_{number}"), one)
+            yield _one(replace(point, name=f"{point.name}_{number}"), one)
 
 
-def _tried(point: Point, value: Any) -> Reading:
-    """A raw value as the point describes it, or why it cannot be that."""
+def _one(point: Point, value: Any) -> Reading:
+    """A value among others: one that is bad does not cost them."""
     try:
         return reading(point, value)
     except Undecodable as error:
-        return _failed(point, str(error))
+        return _failed(point, error)
 
 
-def _failed(point: Point, reason: str) -> Reading:
-    return Reading(point.name, None, point.unit, Quality.FAILED, reason)
-
-
-def _good(readings: Sequence[Reading]) -> tuple[Reading, ...]:
-    """All of them, if one can be used: a bad value costs no other. Raises `Undecodable`."""
-    if readings and all(one.quality is Quality.FAILED for one in readings):
-        raise Undecodable(readings[0].reason)
-    return tuple(readings)
+def _failed(point: Point, error: Undecodable) -> Reading:
+    return Reading(point.name, None, point.unit, Quality.FAILED, str(error))
 
 
 _EVERYTHING: Final = Point("", "")
@@ -191,6 +191,8 @@ def _others(profile: Profile, document: Any) -> Iterator[Reading]:
             yield Reading(key, number, "")
         elif isinstance(value, float):
             yield Reading(key, None, "", Quality.FAILED, f"{key} is no number")
+    if (more := len(document) - _OTHERS) > 0:
+        yield Reading("others", None, "", Quality.FAILED, f"{more} values beyond {_OTHERS} are left out")
 
 
 # -- how each kind finds the raw value of a point -----------------------------------------------
@@ -316,7 +318,7 @@ def _metrics(profile: Profile, births: Sparkplug, frame: bytes, parts: Parts) ->
             label, unit = (point.name, point.unit) if point else (name, "")
             found.append(Reading(label, None, unit, Quality.FAILED, missing))
         elif point:
-            found.append(_tried(point, value))
+            found.append(_one(point, value))
         elif not isinstance(value, float) or math.isfinite(value):
             found.append(Reading(name, value, ""))
         else:

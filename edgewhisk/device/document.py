@@ -20,9 +20,9 @@ class Channels(dict[int, Any]):
 
 
 def of_json(frame: bytes) -> Any:
-    """The value of JSON, also as C programs print it: behind a byte order mark, before a NUL, with "nan".
+    """The value of JSON, as far as it can be understood; raises `NoDocument`.
 
-    Raises `NoDocument`.
+    What C programs print for no number, `nan`, is text then: so it is told where it stands.
     """
     try:
         return jsontext.parse_odd(frame, endless=b'"nan"').value  # which no point takes for a number

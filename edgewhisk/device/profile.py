@@ -93,6 +93,7 @@ class Point:
     bits: tuple[int, int] | None = None  # first bit from the lowest, count
     table: str = "input"  # registers
     values: Mapping[str, Any] = field(default_factory=dict, hash=False)  # raw text -> value
+    invalid: tuple[float, ...] = ()  # raw numbers by which the device says that it has no value
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +308,7 @@ def _point(name: str, table: Table, how: str, order: str) -> Point:
         (bits[0], bits[1]) if bits else None,
         table.text("table", "input", TABLES),
         table.mapping("values"),
+        table.numbers("invalid"),
     )
     if how == "regex" and point.pattern is None:
         table.fault("pattern", "is missing", r"pattern = '([\d.]+) kWh'")

@@ -119,7 +119,11 @@ class AlarmsFeed:
         made.since = Moment(self._clock.now(), self._clock.monotonic())
         made.begin(self._clock.now() / 1000, self._clock.monotonic())
         if made.keeps:
-            await self._shelf.write([self._kept(trigger)])
+            try:
+                await self._shelf.write([self._kept(trigger)])
+            except StorageError as error:  # at a start, from a disk that takes nothing: it runs all the same
+                self._unkept.add(trigger)
+                self.last_error = str(error)
         self._changed.set()
 
     async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:

@@ -149,7 +149,9 @@ class ModbusFeed:
             raise FeedError("either port (an RTU line) or host (Modbus TCP) is needed")
         if host is not None:
             name, _, number = str(host).partition(":")
-            if not name or (number and not (number.isdigit() and 0 < int(number) < 65_536)):
+            if not name or (
+                number and not (number.isdecimal() and len(number) < 6 and 0 < int(number) < 65_536)
+            ):
                 raise FeedError(f"host must be HOST or HOST:PORT, not {host!r}")
             return Address(host=name, tcp_port=int(number or _TCP_PORT))
         if not isinstance(port, str):

@@ -51,6 +51,10 @@ class Events:
         if len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
 
+    def regain(self, pattern: Pattern) -> None:
+        """A filter is wanted, perhaps again."""
+        self._gone.pop(pattern.filter, None)
+
     def plain(self, delivery: Delivery, origin: str, moment: Moment) -> TriggerEvent | None:
         """The event of a message as nearly all are; None if it is no such, or cannot become one."""
         plain, text = self._routes.plain.get(delivery.topic), delivery.payload
@@ -105,8 +109,10 @@ class Events:
         check_size(delivery.payload)
         if found.profile is not None and found.decode is not None:
             parts = route.pattern.parts(route.topic)
-            readings = found.decode(delivery.payload, parts, route.topic)
-            self._learn(found)
+            try:
+                readings = found.decode(delivery.payload, parts, route.topic)
+            finally:
+                self._learn(found)
             shown = {key: value for key, value in parts.items() if key != "point"}
             return decoded(found.profile, route.topic, now, readings, shown) if readings else b""
         facts: dict[str, Any] = {"retained": True} if delivery.retained else {}

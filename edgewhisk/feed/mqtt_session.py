@@ -78,6 +78,7 @@ class Session:
 
     def add(self, wanted: Subscription) -> None:
         """Feed a trigger."""
+        wanted.own = frozenset(one.filter for one in wanted.patterns)
         wanted.since = Moment(self._clock.now(), self._clock.monotonic())
         self._subscriptions[wanted.trigger] = wanted
         self._routes.forget()
@@ -145,6 +146,7 @@ class Session:
             "topic": ", ".join(one.filter for one in found.patterns),
             "delivered": found.delivered,
             "without_event": found.without_event,
+            "bad": found.garbage.count,
             **heard(found.last, found.since, now),
             "last_error": next(filter(None, problems), "") or _ungranted(found),
             **found.garbage.describe(),
@@ -200,6 +202,7 @@ class Session:
 
     def _ask(self, pattern: Pattern) -> None:
         """Subscribe, if there is a connection that survives it."""
+        self._events.regain(pattern)
         if self._connection is None:
             return
         if problem := self._strife.avoid(pattern.filter):
@@ -294,16 +297,21 @@ class Session:
             connection.give_up(error)
 
     def _learn(self, found: Subscription) -> None:
-        """Subscribe to topics that the devices of a profile announced."""
-        learned = found.learn()
-        fresh = learned - {one.filter for one in found.patterns} - found.ungranted
-        if not fresh:
+        """Subscribe to the topics that the devices of a profile announced, and no more to those of before."""
+        learned, before = found.learn(), found.learned
+        if learned is before:
             return
+        found.learned = learned
+        fresh = learned - before - found.own
         granted = {topic for topic in fresh if found.may_read(topic)}
         found.ungranted = (found.ungranted & learned) | (fresh - granted)
-        if new := tuple(Pattern(topic, ()) for topic in sorted(granted)):
-            found.patterns += new
+        gone = before - learned - found.own
+        dropped = [one for one in found.patterns if one.filter in gone]
+        new = tuple(Pattern(topic, ()) for topic in sorted(granted))
+        found.patterns = tuple(one for one in found.patterns if one.filter not in gone) + new
+        if dropped or new:
             self._routes.forget()
+            self._drop(dropped)
             for one in new:
                 self._ask(one)
 

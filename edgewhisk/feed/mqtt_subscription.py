@@ -35,7 +35,9 @@ class Subscription:
     decode: Decode | None = None
     learn: Learn = frozenset
     may_read: Callable[[str], bool] = lambda _: False  # whether a learned topic is granted
-    ungranted: frozenset[str] = frozenset()  # learned topics that are not
+    own: frozenset[str] = frozenset()  # filters that it was added with
+    learned: frozenset[str] = frozenset()  # topics that its devices announced
+    ungranted: frozenset[str] = frozenset()  # those of them that are not granted
     delivered: int = 0
     without_event: int = 0  # messages that none of the points is in, or that are retained and not wanted
     since: Moment = BEGINNING  # when it was added

@@ -92,6 +92,7 @@ class Port:
             "sample": self.sample.hex(" "),
             "overlong": framer.overlong,
             "corrupt": framer.corrupt,
+            "skipped": framer.skipped,
             "torn": self.torn,
             "pauses": self.pauses,
             "floods": self.floods,

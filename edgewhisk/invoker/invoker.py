@@ -88,7 +88,7 @@ class Invoker:
             self._take_back,
             self._busy,
             self._landed,
-            self._refuse,
+            self.refused,
             guard.may_hurry,
         )
         self._brief = Brief(runner, store, clock, hands, window)
@@ -229,7 +229,8 @@ class Invoker:
         with self._lock:
             self._make_room()
 
-    def _refuse(self, count: int, error: StorageError) -> None:
+    def refused(self, count: int, error: StorageError) -> None:
+        """Count runs whose record the disk refused. Called from any thread."""
         self.unrecorded += count
         self.last_refusal = str(error)
 
@@ -345,7 +346,7 @@ class Invoker:
 
         def done(error: StorageError | None) -> None:
             if error is not None:
-                self._refuse(len(records), error)
+                self.refused(len(records), error)
             if waited:
                 self._on_loop(deliver, waited, error)
 

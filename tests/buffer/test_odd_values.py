@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from edgewhisk.buffer import artifacts
 from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.buffer.export import export
-from edgewhisk.entity.activation import Record
-from edgewhisk.jsontext import NotJson, dumps, loads, parse
-from edgewhisk.spi import Change, Query
+from edgewhisk.entity.activation import Record, document_of, listing_of
+from edgewhisk.errors import MalformedContent
+from edgewhisk.jsontext import NotJson, dumps, loads, parse, parse_odd
+from edgewhisk.spi import Batch, Change, Query
 from tests import odd
 from tests.buffer.test_activations import commit, message, open_store, record
 
@@ -82,6 +84,55 @@ def _entry(number: int, text: str) -> bytes:
 
 def _as_before(text: bytes) -> str:
     return text.split(b'"')[3].decode()
+
+
+FOREIGN = {
+    **loads(record(1).text),
+    "version": "0.0.1",
+    "subject": "guest",
+    "duration": 1,
+    "logs": ["x"],
+    "publish": False,
+    "cause": "",
+    "surplus": {"activationId": "y" * 32, "start": "z"},
+}
+ODD: list[Any] = [
+    *odd.SAMPLES.values(),
+    2**63,
+    -1,
+    10**17,
+    None,
+    True,
+    [1],
+    [{}],
+    [{"key": "path", "value": 5}],
+]
+
+
+@pytest.mark.parametrize("key", [*FOREIGN, "response.result", "response.statusCode"])
+def test_records_that_others_send_are_taken_or_refused(tmp_path: Path, key: str) -> None:
+    """Whatever stands in them: the store goes on, lists them, and starts again."""
+    store, have = open_store(tmp_path), 0
+    for number, value in enumerate(ODD, 1):
+        sent: dict[str, Any] = {**FOREIGN, "activationId": f"{number:032x}"}
+        outer, _, inner = key.partition(".")
+        sent[outer] = {**sent[outer], inner: value} if inner else value
+        for order in (sent, dict(reversed(sent.items()))):
+            text = dumps(parse_odd(odd.text_of(order).encode()).value)
+            with suppress(MalformedContent):
+                have = store.absorb("d" * 32, "e" * 32, Batch(have + 1, (text,)))
+    commit(store, record(1000))
+    listed = store.list(Query("guest", limit=200))
+    assert listed[0]["start"] == 1000 or key == "start"
+    for one in listed:
+        assert document_of(one)["response"] is not None
+        assert listing_of(one)["name"] == one["name"]
+        assert "logs" in one or one["start"] == 1000
+    assert len(store.pending(1000, 1 << 24).records) >= len(listed)
+    store.close()
+    store = open_store(tmp_path)
+    assert store.list(Query("guest", limit=200)) == listed
+    store.close()
 
 
 @pytest.mark.parametrize("values", [VALUES])

@@ -348,6 +348,13 @@ def test_json_with_what_is_none_is_an_event_of_json_or_refused(
     assert [key for key in event.get("errors", {}) if event[key] is not None] == []
 
 
+def test_values_beyond_those_that_are_passed_on_are_told() -> None:
+    said = orjson.dumps({f"v{number}": number for number in range(300)})
+    found = decode(PROFILES["zigbee2mqtt/device"], said, {"id": "x"})
+    assert len(found) == 257
+    assert found[-1].reason == "44 values beyond 256 are left out"
+
+
 def test_a_compressed_payload_is_bounded() -> None:
     body = zlib.compress(bytes(5 << 20), 9)
     size = len(body)
@@ -387,3 +394,85 @@ def test_cbor_numbers_beyond_64_bits_are_no_fault() -> None:
         orjson.loads(payload(profile, "a", 5, decode(profile, cbor2.dumps(sent))))
     with pytest.raises(Undecodable, match="t is no number"):
         decode(profile, cbor2.dumps({"t": 1 << 2000}))
+
+
+def _read(kind: str, points: dict[str, Any], frame: bytes, **decoding: Any) -> dict[str, Any]:
+    text = {
+        "serial": {},
+        "framing": {"kind": "line"},
+        "decoding": {"kind": kind, **decoding},
+        "points": points,
+    }
+    profile = profiles.read("a/b", text, "a/b.toml")
+    return values(profile, payload(profile, "p", 5, decode(profile, frame)))
+
+
+N: dict[str, Any] = {"unit": "1"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "frame", "expected", "wrong"),
+    [
+        ("json", {"a": N, "b": N}, b'{"a": [1], "b": 2}', {"a": None, "b": 2}, "a is no number"),
+        ("json", {"a": N, "b": N}, b'{"b": 2}', {"a": None, "b": 2}, "a is missing"),
+        (
+            "json",
+            {"a": {"kind": "text"}, "b": N},
+            b'{"a": {"x": 1}, "b": 2}',
+            {"a": None, "b": 2},
+            "a is no text",
+        ),
+        (
+            "csv",
+            {"a": {"column": 0, **N}, "b": {"column": 1, **N}},
+            b"x,2",
+            {"a": None, "b": 2},
+            "a is no number",
+        ),
+        (
+            "csv",
+            {"a": {"column": 4, **N}, "b": {"column": 1, **N}},
+            b"x,2",
+            {"a": None, "b": 2},
+            "a is missing",
+        ),
+        (
+            "regex",
+            {"a": {"pattern": "a=([^ ]+)", **N}, "b": {"pattern": "b=(.)", **N}},
+            b"a=-- b=2",
+            {"a": None, "b": 2},
+            "a is no number",
+        ),
+        (
+            "struct",
+            {"a": {"at": 9, **N}, "b": {"at": 0, "type": "u8", **N}},
+            b"\x02\x00",
+            {"a": None, "b": 2},
+            "a is missing: the frame has 2 bytes only",
+        ),
+        (
+            "struct",
+            {"a": {"at": 1, "type": "f32", **N}, "b": {"at": 0, "type": "u8", **N}},
+            b"\x02\x7f\xc0\x00\x00",
+            {"a": None, "b": 2},
+            "a is no number",
+        ),
+        (
+            "struct",
+            {"a": {"at": 1, "scale": 0.1, "invalid": [65535], **N}, "b": {"at": 0, "type": "u8", **N}},
+            b"\x02\xff\xff",
+            {"a": None, "b": 2},
+            "a has no value: the device says 65535",
+        ),
+    ],
+)
+def test_a_value_that_is_bad_costs_no_other(
+    kind: str, points: dict[str, Any], frame: bytes, expected: dict[str, Any], wrong: str
+) -> None:
+    assert _read(kind, points, frame) == {**expected, "errors": {"a": wrong}}
+    with pytest.raises(Undecodable, match=r"^a "):  # nothing is good: refused
+        _read(kind, {"a": points["a"]}, frame)
+
+
+def test_a_switch_may_be_written_as_a_float() -> None:
+    assert _read("json", {"on": {"kind": "boolean"}}, b'{"on": 1.0}') == {"on": True}

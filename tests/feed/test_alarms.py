@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.names import parse_name
-from edgewhisk.errors import FeedError
+from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.cron import LOOK, AlarmsFeed, _next
+from edgewhisk.spi import Change
 from tests.fakes.fire import RecordingFire
 
 T = parse_name("/guest/t", "_")
@@ -387,6 +388,28 @@ def test_an_interval_without_dates_goes_by_no_clock(tmp_path: Path) -> None:
         for wall in ("2026-05-01T12:00:31", "2001-01-01T00:00:00", "2026-05-01T12:00:31"):
             life.clock.set(wall)
             assert await life.pass_(60) == 1
+        await life.shelf.close()
+
+    play(scene)
+
+
+def test_an_alarm_runs_though_the_disk_does_not_keep_its_count_at_the_start(tmp_path: Path) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T12:00:30"))
+        real = life.shelf.write
+
+        def refuse(changes: Sequence[Change]) -> asyncio.Future[None]:
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(StorageError("read-only"))
+            return failed
+
+        life.shelf.write = refuse  # type: ignore[method-assign]
+        await life.add("alarm", cron="* * * * *", maxTriggers=3)
+        assert life.told["last_error"] == "read-only"
+        life.shelf.write = real  # type: ignore[method-assign]
+        assert await life.pass_(60) == 1
+        assert life.told["last_error"] == ""
+        assert life.shelf.read("alarms")[T.key]["fired"] == 1
         await life.shelf.close()
 
     play(scene)

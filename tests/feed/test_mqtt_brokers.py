@@ -29,7 +29,7 @@ from edgewhisk.feed.mqtt_strife import BLAMED, STEADY, Strife
 from edgewhisk.links import mqtt_links, own_id
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
-from tests.feed.scripted import PUBLISH, SUBSCRIBE, Answer, Scripted, Talk, text
+from tests.feed.scripted import PUBLISH, SUBSCRIBE, UNSUBSCRIBE, Answer, Scripted, Talk, text
 from tests.feed.test_mqtt import OTHER, TRIGGER, needs_mosquitto, with_mosquitto
 from tests.path.gateway import mosquitto
 from tests.path.publisher import publish
@@ -131,6 +131,28 @@ def test_sections_with_one_client_id_at_one_broker_are_refused(tmp_path: Path, o
     with pytest.raises(ConfigError, match=r"brokers.b.client_id.*'x' is the client id of \[mqtt\], too"):
         config(tmp_path, f'{mine}[brokers.b]\nurl = "{other}"\nclient_id = "x"\n')
     config(tmp_path, f'{mine}[brokers.b]\nurl = "mqtt://10.0.0.7"\nclient_id = "x"\n')  # at another broker
+
+
+def test_a_client_id_that_cannot_be_said_is_refused(tmp_path: Path) -> None:
+    for odd in ("a\\u0000b", "x" * 70_000):
+        with pytest.raises(ConfigError, match="client_id: must not hold NUL"):
+            config(tmp_path, f'[mqtt]\nclient_id = "{odd}"\n')
+
+
+def test_what_is_wanted_again_is_not_unsubscribed_when_the_connection_begins_anew(tmp_path: Path) -> None:
+    async def test(made: MqttFeed, broker: Scripted, _fire: RecordingFire) -> None:
+        await true(lambda: made.sessions[""].state == "running")
+        await made.remove(TRIGGER)
+        await made.add(TRIGGER, "mqtt/message", made.check("mqtt/message", {"topic": "t/a"}))
+        await true(lambda: any(first & 0xF0 == UNSUBSCRIBE for first, _ in broker.heard))
+        broker.heard.clear()
+        connection = made.sessions[""]._connection
+        assert connection is not None
+        connection.give_up(ConnectionResetError("by the test"))
+        await true(lambda: any(first & 0xF0 == SUBSCRIBE for first, _ in broker.heard))
+        assert not any(first & 0xF0 == UNSUBSCRIBE for first, _ in broker.heard)
+
+    play(tmp_path, nothing, test)
 
 
 def test_a_configured_client_id_that_is_the_gateways_own_is_refused(tmp_path: Path) -> None:
@@ -263,6 +285,61 @@ def test_a_trigger_that_went_while_the_broker_was_away_is_unsubscribed(tmp_path:
             await publish(port, "t/a", 1, 0)
             await fire.count(2)
             assert (session.counts["unrouted"], made.dead.list()) == (0, [])
+
+    with_mosquitto(tmp_path, playing)
+
+
+@needs_mosquitto
+def test_what_is_announced_with_wildcards_is_served_until_it_is_taken_away(tmp_path: Path) -> None:
+    async def playing(port: int) -> None:
+        fire = RecordingFire()
+        async with gateway(tmp_path, fire, {"": MqttLink("127.0.0.1", port, "edge")}, main="unused") as made:
+            session = made.sessions[""]
+            wish = made.check("mqtt/message", {"profile": "homeassistant/discovery"})
+            await made.add(OTHER, "mqtt/message", wish)
+            await true(lambda: session.state == "running")
+            config = "homeassistant/sensor/lac/config"
+            await put(
+                port, config, b'{"stat_t": "+/rf/Lac/102", "val_tpl": "{{ value_json.t | is_defined }}"}', 1
+            )
+            await true(lambda: "+/rf/Lac/102" in made.describe(OTHER)["topic"])
+            await put(port, "home/rf/Lac/102", b'{"t": 7.4}', 1)
+            await fire.count(1)
+            assert orjson.loads(fire.payloads[0])["lac"] == 7.4
+            await put(port, "home/rf/Lac/102", b'{"model": "x"}', 1)
+            await true(lambda: made.describe(OTHER)["without_event"] == 2)  # the announcement is one, too
+            await put(port, config, b"", 1)
+            await fire.count(2)
+            assert orjson.loads(fire.payloads[1])["errors"] == {"lac": "its announcement was taken away"}
+            assert "+/rf/Lac/102" not in made.describe(OTHER)["topic"]
+            await put(port, "home/rf/Lac/102", b'{"t": 7.4}', 1)
+            await publish(port, config.replace("lac", "end"), 1, 0)  # is no announcement: told
+            await true(lambda: made.describe(OTHER)["without_event"] + made.describe(OTHER)["garbage"] == 3)
+            assert (len(fire.payloads), session.counts["unrouted"]) == (2, 0)
+
+    with_mosquitto(tmp_path, playing)
+
+
+@needs_mosquitto
+def test_status_tells_of_each_message_what_became_of_it_and_of_silence(tmp_path: Path) -> None:
+    """A feed on a wrong topic, or whose messages are none, is not just running."""
+
+    async def playing(port: int) -> None:
+        await put(port, "tele/old/SENSOR", b"{}", 1)
+        fire = RecordingFire()
+        async with gateway(tmp_path, fire, {"": MqttLink("127.0.0.1", port, "edge")}, main="wrong") as made:
+            wish = {"profile": "tasmota/energy", "topic": "tele/{id}/SENSOR"}
+            await made.add(OTHER, "mqtt/message", made.check("mqtt/message", wish))
+            await true(lambda: made.sessions[""].state == "running")
+            for data in (b'{"Switch1":"ON"}', b"{", b'{"ENERGY":{"Power":5}}'):
+                await put(port, "tele/a/SENSOR", data, 1)
+            await fire.count(1)
+            wrong, found = made.describe(TRIGGER), made.describe(OTHER)
+            assert (found["delivered"], found["without_event"], found["bad"]) == (1, 1, 1)
+            assert found["last_event"] == fire.events[0].at
+            assert (wrong["state"], wrong["delivered"], wrong["last_event"]) == ("running", 0, None)
+            assert 0 < found["silent_seconds"] + 0.1 <= wrong["silent_seconds"] + 0.1
+            await true(lambda: made.describe(TRIGGER)["silent_seconds"] > wrong["silent_seconds"])
 
     with_mosquitto(tmp_path, playing)
 
