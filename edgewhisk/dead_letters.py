@@ -79,6 +79,7 @@ class DeadLetters:
         self._last = max((_number(key) for key in self._letters), default=0)
         self.unlisted = 0  # refused, counted, but not written down
         self.evicted = 0
+        self.refused = 0  # by the disk; what its source does not deliver again is lost
 
     def __len__(self) -> int:
         """How many are kept."""
@@ -134,6 +135,7 @@ class DeadLetters:
             "bytes": self._bytes,
             "unlisted": self.unlisted,
             "evicted": self.evicted,
+            "refused": self.refused,
         }
 
     def _may(self) -> bool:
@@ -165,7 +167,7 @@ class DeadLetters:
             return
         for key, document in written.items():
             if done.exception() is not None:
-                self._remove(key)  # not on disk: its source delivers it again
+                self.refused += self._remove(key)
             elif key in self._letters:
                 self._origins[_identity(document)] = key
 

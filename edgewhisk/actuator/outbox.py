@@ -165,6 +165,7 @@ class Outbox:
         """For `status`."""
         waiting = {target: len(kept) for target, kept in self._waiting.items()}
         held = {"bytes": self._bytes, "lost": len(self.lost), "reasons": dict(self._reasons)}
+        held["forgotten"] = self.lost.evicted  # of those that were lost, for want of room on the list
         return {"waiting": waiting, "last_error": self.last_error, **held, **self.counts}
 
     def rows(self) -> list[dict[str, Any]]:
@@ -240,11 +241,24 @@ class Outbox:
         one = Kept(f"{self._last:016d}", command, due, size)
         self._bytes += size
         document = {"command": command.document, "boot": [timing.boot, due], "until": due + timing.offset}
-        kept.append(self._shelf.write([Change(COLLECTION, one.key, document)]))
+        stored = self._shelf.write([Change(COLLECTION, one.key, document)])
+        stored.add_done_callback(partial(self._stored, one))
+        kept.append(stored)
         self._waiting.setdefault(command.target, deque()).append(one)
         self._serve(command.target)
         self.counts["queued"] += 1
         return {"delivered": False, "reason": str(reason)}
+
+    def _stored(self, one: Kept, done: asyncio.Future[None]) -> None:
+        """Forget a command that the disk refused: its sender is told, and sends it again."""
+        waiting = self._waiting.get(one.command.target, ())
+        if done.cancelled() or done.exception() is None or one not in waiting:
+            return
+        self._waiting[one.command.target].remove(one)
+        self._bytes -= one.size
+        self.counts["queued"] -= 1
+        self.counts["refused"] += 1
+        self.wake(one.command.target)
 
     def _full(self, target: str, size: int) -> str:
         """What there is too much of; "" if there is room."""

@@ -18,8 +18,10 @@ from edgewhisk.buffer.identity import store_identity
 from edgewhisk.buffer.journal import Frame, Scan
 from edgewhisk.buffer.ledger import EVENT, NORMAL, TELLING, Ledger, Place
 from edgewhisk.buffer.log import HEADER, Log, Segment
+from edgewhisk.buffer.retention import CLOCK_SET
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.sheaf import Gist
+from edgewhisk.entity.timing import LATEST
 from edgewhisk.errors import StorageError
 
 
@@ -94,7 +96,11 @@ class Lane:
         serial = segment.serial
         places = [place for place in self.ledger.open.values() if place.serial == serial]
         frames = [self.log.frame(segment, place.start, place.size) for place in places]
-        return [Frame(EVENT, 0, frame.text) for frame in frames if frame is not None and frame.op == EVENT]
+        kept = [Frame(EVENT, 0, frame.text) for frame in frames if frame is not None and frame.op == EVENT]
+        if damaged := len(frames) - len(kept):
+            self.corrupt += damaged
+            self.incidents.append(f"{segment.path}: {damaged} accepted event(s) are damaged, and not kept")
+        return kept
 
     def drop(self, segment: Segment) -> None:
         """Drop the oldest segment; raises `StorageError`."""
@@ -128,6 +134,19 @@ class Lane:
     def unsynced(self) -> int:
         """How many records the cloud does not have."""
         return self.ledger.last - max(self.ledger.confirmed, self.oldest - 1)
+
+    def dated(self) -> int:
+        """How new the oldest segment is, ms: as the first whose records are of a time when the clock was set.
+
+        What stands before that one is older, whatever the clock said; and before the newest one as well.
+        """
+        segments = self.log.segments
+        if not segments:
+            return 0
+        upto = (self.catalog.times(self.catalog.summary(segment))[1] for segment in segments)
+        found = next((time for time in upto if CLOCK_SET <= time < LATEST), 0)
+        newest = self.catalog.times(self.catalog.summary(segments[-1]))[1]
+        return min(found, newest) if newest >= CLOCK_SET else found
 
     def backlog(self) -> Iterator[tuple[int, bytes]]:
         """Numbers and texts of what the cloud does not have, in order."""

@@ -29,6 +29,7 @@ DROPPED: Final = "V"  # format 1: unconfirmed records dropped so far
 ORIGINS: Final = "O"  # of messages whose records are in the same round; number unused
 LOST: Final = "L"  # a loss
 TOLD: Final = "T"  # a loss stands in an activation now
+WORN: Final = "W"  # number: bytes the card had to write since the store was made; seconds it ran since
 TELLING: Final = EVENT + ORIGINS + SHEAF  # of where messages came from
 REMEMBERED: Final = 4096  # origins of accepted messages
 DEVICES: Final = 1024  # remembered gateways that send here
@@ -133,6 +134,11 @@ def told_frame(loss: Loss) -> Frame:
     return Frame(TOLD, loss.records, jsontext.dumps([loss.lane, loss.reason]))
 
 
+def worn_frame(worn: int, ran: float) -> Frame:
+    """The frame that remembers wear and running time for later lives."""
+    return Frame(WORN, worn, b"%d" % ran)
+
+
 class Ledger:
     """The state that follows from the frames of one log."""
 
@@ -227,6 +233,8 @@ class Ledger:
         self.apply(frame, serial)
         if frame.op == EVENT:
             self.events[event_id(frame.text)] = frame
+        elif frame.op == WORN:
+            self.worn, self.ran = frame.number, float(frame.text)
         self.remember([frame])
 
     def remember(self, frames: Iterable[Frame]) -> None:

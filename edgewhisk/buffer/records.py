@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from edgewhisk.buffer import log as logs
-from edgewhisk.buffer.catalog import Catalog
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.journal import ACTIVATION, Frame
 from edgewhisk.buffer.lane import Lane
@@ -26,11 +25,11 @@ from edgewhisk.buffer.ledger import (
     origins_frame,
     origins_of,
     told_frame,
+    worn_frame,
 )
 from edgewhisk.buffer.log import Segment
 from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED, Loss, loss_record
 from edgewhisk.buffer.retention import (
-    CLOCK_SET,
     Held,
     expired,
     fitting,
@@ -42,12 +41,12 @@ from edgewhisk.buffer.retention import (
 from edgewhisk.buffer.routes import ids_of, is_new, routed
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
-from edgewhisk.entity.timing import LATEST
 from edgewhisk.errors import NoRoom, StorageError
 from edgewhisk.settings import EVICT_OLDEST, Buffer
 from edgewhisk.settings import Lane as Policy
 from edgewhisk.spi import Clock
 
+REMEMBER: Final = 3600.0  # seconds between two times that wear is written down
 TELL_EVERY: Final = 60.0  # seconds between two activations about losses of one kind, at least
 _SLOW: Final = 3_600_000  # ms that the clock may have been set back since an event was accepted
 _OTHERS: Final = (ERRORS, TELEMETRY)  # lanes with a directory of their own, inside that of `normal`
@@ -83,6 +82,7 @@ class Records:
         self._directory = directory
         self._started = clock.monotonic()
         self._told = -TELL_EVERY
+        self._remembered = self._started  # monotonic, when wear was last written down
         self.refusal = ""  # why the disk took nothing new when it was last asked
         self._finished: list[Frame] = []  # marks that go along with the next round of `normal`
         self.normal = Lane(disk, directory, NORMAL, self.lock, self.wear, self.boots)
@@ -134,6 +134,8 @@ class Records:
         with contextlib.suppress(StorageError):
             if self._finished:
                 self._write_normal([])
+            if not self.normal.log.full:
+                self._write_normal([self._worn()])
         for lane in self.lanes.values():
             lane.log.close()
 
@@ -188,9 +190,19 @@ class Records:
         for lane in self.lanes.values():
             self._expire(lane)
         self._fit(0)
+        grows = logs.SEGMENT if self.normal.log.full else 0  # nothing goes for the sake of a number
+        if self._clock.monotonic() - self._remembered >= REMEMBER and self.held + grows <= self._bound():
+            with contextlib.suppress(StorageError):
+                self._write_normal([self._worn()])
         if self.refusal:
             with contextlib.suppress(StorageError):
                 self.write([origins_frame([])])
+
+    def _worn(self) -> Frame:
+        """What later lives must know of wear: headers tell it only as it was when a segment was begun."""
+        self._remembered = self._clock.monotonic()
+        worn, ran = self.wear()
+        return worn_frame(self.normal.ledger.worn + worn, self.normal.ledger.ran + ran)
 
     def _write_normal(self, frames: Sequence[Frame]) -> None:
         marks, self._finished = self._finished, []
@@ -340,7 +352,7 @@ class Records:
             lane.log.has_spare,
             len(segments),
             oldest is not None and not lane.unsynced_of(oldest),
-            _dated(lane.catalog, segments),
+            lane.dated(),
         )
 
     def _expire(self, lane: Lane) -> None:
@@ -379,16 +391,3 @@ class Records:
             return []
         since, upto = lane.catalog.times(lane.catalog.summary(segment))
         return [lost_frame(Loss(lane.name, reason, count, since, upto), name)]
-
-
-def _dated(catalog: Catalog, segments: Sequence[Segment]) -> int:
-    """How new the oldest segment is, ms: as the first whose records are of a time when the clock was set.
-
-    What stands before that one is older, whatever the clock said; and before the newest one as well.
-    """
-    if not segments:
-        return 0
-    upto = (catalog.times(catalog.summary(segment))[1] for segment in segments)
-    found = next((time for time in upto if CLOCK_SET <= time < LATEST), 0)
-    newest = catalog.times(catalog.summary(segments[-1]))[1]
-    return min(found, newest) if newest >= CLOCK_SET else found

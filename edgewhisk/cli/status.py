@@ -83,10 +83,12 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         for one in invoker["breakers"]
     ]
     dead = document["dead_letters"]
-    if dead["kept"] or dead["unlisted"]:
+    gone = dead["unlisted"] + dead["evicted"] + dead["refused"]
+    if dead["kept"] or gone:
+        lines.append(f"trouble   {dead['kept']} dead letters, {gone} more not kept: edgewhisk queue show")
+    if document["unruled"]:
         lines.append(
-            f"trouble   {dead['kept']} dead letters, {dead['unlisted'] + dead['evicted']} more not kept: "
-            "edgewhisk queue show"
+            f"trouble   {document['unruled']} events of triggers without an active rule: nothing ran"
         )
     if invoker["unrecorded"]:
         lines.append(f"trouble   {invoker['unrecorded']} runs not recorded: {invoker['last_refusal']}")
@@ -112,7 +114,8 @@ def _outbox(outbox: Mapping[str, Any]) -> list[str]:
         for target, count in outbox["waiting"].items()
     ]
     if outbox["lost"]:
-        lines.append(f"trouble   {outbox['lost']} commands were lost: edgewhisk queue show")
+        more = f", and {outbox['forgotten']} that are not listed any more" if outbox["forgotten"] else ""
+        lines.append(f"trouble   {outbox['lost']} commands were lost{more}: edgewhisk queue show")
     return lines
 
 

@@ -34,7 +34,6 @@ _log = logging.getLogger(__name__)
 
 COLLECTION: Final = "couchdb"
 HEARTBEAT: Final = 10.0  # seconds between the empty lines of a server that has nothing to say
-_DIGITS: Final = 18  # of a sequence number
 LARGEST: Final = 16 << 20  # bytes of one change; CouchDB's documents have 8 MB at most
 _INFO: Final = 64 << 10  # bytes of what a server tells of a database
 _TOKEN: Final = 16 << 10  # characters of a sequence token: those of a database of many shards are long

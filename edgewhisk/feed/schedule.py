@@ -19,7 +19,6 @@ _KNOWN: Final[Mapping[str, set[str]]] = {
     "alarms/interval": {*_COMMON, "minutes", "seconds"},
     "alarms/once": {"trigger_payload", "date", "deleteAfterFire"},
 }
-_DIGITS: Final = 18  # of a number that is given as text
 _LONGEST: Final = 10 * 365 * 86_400  # seconds of an interval
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from edgewhisk.entity.activation import Record
+from edgewhisk.entity.activation import Record, rfc3339
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.delivery import Priority
 from edgewhisk.entity.limits import Limits
@@ -232,7 +232,7 @@ class Invoker:
     def refused(self, count: int, error: StorageError) -> None:
         """Count runs whose record the disk refused. Called from any thread."""
         self.unrecorded += count
-        self.last_refusal = str(error)
+        self.last_refusal = f"{error} (last at {rfc3339(self._clock.now())[:19]}Z)"
 
     def _most(self, lane: LaneKey) -> int:
         """How many batches of a lane may be run at once: fewer, if the action's limit says so."""

@@ -155,7 +155,7 @@ def test_segments_roll_and_unfinished_events_survive_it(
         assert {orjson.loads(text)["name"] for text in pending.records} == {"loss"}
         store.confirm(pending.epoch, pending.last)
         pending = store.pending(10, 1 << 20)
-    assert pending.first == stats.evicted + 1
+    assert pending.first == store.stats().evicted + 1  # marks may need a segment of their own
     assert pending.after == 0
     store.close()
 

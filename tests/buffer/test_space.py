@@ -19,6 +19,7 @@ from edgewhisk.settings import Buffer, Lane
 from edgewhisk.spi import Query
 from tests.buffer.test_activations import commit, message, record, wait
 from tests.buffer.test_lanes import fill
+from tests.fakes.clock import HandClock
 from tests.fakes.disk import MemoryDisk
 from tests.path.gateway import until
 
@@ -183,3 +184,36 @@ def test_a_disk_of_its_own_that_is_too_small_goes_round() -> None:
 )
 def test_what_fits(most: int, floor: int, size: int, found: int) -> None:
     assert fitting(most, floor, size) == found
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_wear_and_running_time_survive_every_kind_of_end(cut: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of lives that are too short for a segment; a power cut costs an hour at most."""
+    clock, disk = HandClock(), MemoryDisk()
+    worn = ran = 0
+    for life in range(5):
+        disk.worn = 0
+        store = Activations.open(Path("/store"), Buffer(min_free_bytes=0, commit_window=0), clock, disk=disk)
+        assert (store.stats().worn, store.stats().ran) == (worn, ran)
+        commit(store, record(life))
+        disk.worn += 4096  # what this disk does not count
+        clock.pass_(4000)
+        store.tend()
+        if not cut:
+            clock.pass_(100)
+            commit(store, record(100 + life))
+            disk.worn += 4096
+        worn, ran = store.stats().worn, store.stats().ran
+        if cut:
+            disk = MemoryDisk(disk.image())
+        else:
+            store.close()
+    assert (worn, ran) == ((5 * 4096, 5 * 4000) if cut else (10 * 4096, 5 * 4100))
+
+
+def test_an_idle_gateway_writes_nothing_at_its_end() -> None:
+    disk = MemoryDisk()
+    store = Activations.open(Path("/store"), Buffer(min_free_bytes=0), SystemClock(), disk=disk)
+    begun = len(disk.trace)
+    store.close()
+    assert len(disk.trace) == begun
