@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from edgewhisk.api.asking import Ask, Reply
 from edgewhisk.api.query import Query as Given
 from edgewhisk.api.query import flag, page, parsed, whole
@@ -11,8 +9,6 @@ from edgewhisk.api.services import Services
 from edgewhisk.controller.entitlement import resolve_namespace
 from edgewhisk.errors import BadRequest
 from edgewhisk.spi import Query
-
-_DIGITS: Final = 18  # of a time
 
 
 async def list_activations(ask: Ask, verbs: Services, namespace: str) -> Reply:

@@ -104,7 +104,7 @@ def of_text(reply: bytes, start: int, end: int, *, log_limit: int, init: int) ->
     try:
         about = jsontext.loads(head)
         number, logs, cut, *true_size = (about, (), False) if isinstance(about, int) else about
-        size = true_size[0] if true_size else len(result)
+        size = int(true_size[0]) if true_size else len(result)
         status, found = _STATUS[number], told_lines(logs)
     except (jsontext.NotJson, TypeError, ValueError, LookupError):  # the action changed what runs it
         return developer_error(EXITED, b"", start, end, init=init)
