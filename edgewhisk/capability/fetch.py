@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -25,6 +26,7 @@ LARGEST_BODY: Final = 1 << 20  # bytes of a response
 PATIENCE: Final = 30.0  # seconds for one fetch, if the action has them
 _REDIRECTS: Final = 5
 _PORTS: Final = {"http": 80, "https": 443}
+_WORD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")  # a token of RFC 9110
 _MOST_PORT: Final = 65_535
 _SECRET: Final = frozenset({"authorization", "cookie", "proxy-authorization"})  # of an origin
 _OF_BODY: Final = frozenset({"content-length", "content-type", "content-encoding", "transfer-encoding"})
@@ -41,7 +43,7 @@ class Fetch:
 
     def __call__(self, request: Request) -> Any:
         """Perform `http.fetch`; `{"status", "url", "headers": [[name, value]], "body64"}`."""
-        method = str(request.fields.get("method") or "GET").upper()
+        method = _method(request)
         url, body = request.text("url"), _body(request)
         headers = _headers(request)
         for _ in range(_REDIRECTS + 1):
@@ -183,6 +185,14 @@ def _is_here(host: str) -> bool:
             probe.bind(address)
             return True
     return False
+
+
+def _method(request: Request) -> str:
+    """Returns the method, GET by default; raises `CapabilityError`."""
+    method = request.fields.get("method") or "GET"
+    if not isinstance(method, str) or not _WORD.fullmatch(method):
+        raise CapabilityError(f"http.fetch: 'method' must be a word like GET, not {str(method)[:80]!r}")
+    return method.upper()
 
 
 def _headers(request: Request) -> list[tuple[str, str]]:
