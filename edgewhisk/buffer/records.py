@@ -13,6 +13,7 @@ from typing import Final
 
 from edgewhisk.buffer import log as logs
 from edgewhisk.buffer.catalog import Catalog
+from edgewhisk.buffer.damage import Cleared, Damage
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.journal import ACTIVATION, SHEAF, Frame
 from edgewhisk.buffer.lane import Lane
@@ -20,6 +21,7 @@ from edgewhisk.buffer.ledger import (
     CONFIRMED,
     EVENT,
     FINISHED,
+    Ledger,
     accepted_at,
     event_id,
     lost_frame,
@@ -101,6 +103,7 @@ class Records:
         for lane in self.lanes.values():
             lane.recover()
         ledger = self.normal.ledger
+        self._missing(ledger)
         for name, segment in ledger.gone.items():  # a crash came between a loss and its drop
             lane = self.lanes[name]
             with contextlib.suppress(StorageError):
@@ -112,6 +115,19 @@ class Records:
                 ledger.finish(activation_id)
                 self._finished.append(Frame(FINISHED, 0, activation_id.encode()))
 
+    def _missing(self, ledger: Ledger) -> None:
+        """Tell of the oldest segments that went without being dropped; stores of old begin to know now."""
+        if ledger.cleared is None:
+            oldest = {name: lane.log.segments[0] for name, lane in self.lanes.items() if lane.log.segments}
+            ledger.cleared = {name: Cleared(one.serial - 1, one.first - 1) for name, one in oldest.items()}
+        for name, lane in self.lanes.items():
+            lane.missing_first(ledger.cleared.get(name, Cleared(0, 0)))
+
+    def damage(self) -> list[Damage]:
+        """What was found lost at start and is not told yet."""
+        found = [one for lane in self.lanes.values() for one in lane.damage]
+        return [one for one in found if self.normal.ledger.news(one)]
+
     def _recorded(self, lane: Lane, activation_id: str, since: int = 0) -> bool:
         return bool(lane.log.segments) and lane.catalog.find(activation_id, since) is not None
 
@@ -121,7 +137,7 @@ class Records:
             if self._finished:
                 self._write_normal([])
         for lane in self.lanes.values():
-            lane.log.close()
+            lane.log.close(lane.ledger.last)
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -301,10 +317,15 @@ class Records:
         segment = lane.log.segments[0]
         frames = lane.keep(segment) + self._loss(lane, segment, reason)
         # A record that goes is no proof any more that its event is finished: the mark must be there.
-        marks = self._finished
-        if frames or marks:
-            self.normal.write([*frames, *marks])
+        marks, cleared = self._finished, Cleared(segment.serial, lane.last_of(segment)).frame(lane.name)
+        try:
+            self.normal.write([*frames, *marks, cleared])
             self._finished = []
+        except StorageError:
+            if frames or marks:
+                raise
+            # A full disk, and what the cloud has may go: that it went on purpose is told with the next round.
+            self._finished = [cleared]
         lane.drop(segment)
 
     def _loss(self, lane: Lane, segment: Segment, reason: str) -> list[Frame]:

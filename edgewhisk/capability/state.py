@@ -71,7 +71,7 @@ class State:
         """The values of one action. The lock is held."""
         found = self._values.get(name)
         if found is None:
-            stored = self._store.read(name)
+            stored = self._store.read(name, lambda _, document: document["value"])
             found = {key: orjson.dumps(document["value"]) for key, document in stored.items()}
             self._values[name] = found
         return found
