@@ -40,7 +40,7 @@ from edgewhisk.controller.feeds import Feeds
 from edgewhisk.controller.packages import Packages
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.rules import Rules
-from edgewhisk.controller.subjects import Subjects, ensure_key, read_key
+from edgewhisk.controller.subjects import Subjects, greet, read_key
 from edgewhisk.controller.tokens import DeviceTokens
 from edgewhisk.controller.triggers import Triggers
 from edgewhisk.dead_letters import DeadLetters
@@ -55,6 +55,7 @@ from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.serial import SerialFeed
 from edgewhisk.feed.shaped import ShapedFire
+from edgewhisk.incidents import Incidents
 from edgewhisk.instance import notify, occupied, process, return_memory, state_directory, told
 from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
@@ -97,6 +98,8 @@ class Daemon:
         self._started = self._clock.monotonic()
         self._lag = LoopLag()
         self.incidents: list[str] = []
+        self._told = Incidents()
+        self._told.follow(lambda: self.incidents)
         self.url = ""
 
     @contextlib.asynccontextmanager
@@ -107,7 +110,7 @@ class Daemon:
             stack.enter_context(state_directory(config.state_dir))
             share.own(config.state_dir)
             self.incidents += map(str, profiles.survey()[1])
-            ensure_key(config.state_dir)
+            self.incidents.append(greet(config.state_dir))
             self._certificate = certificate_of(config.api)
             self._subjects = Subjects(config.state_dir, self._clock)
             listener = stack.enter_context(contextlib.closing(bind(config.api.host, config.api.port)))
@@ -194,9 +197,8 @@ class Daemon:
             self._server = HttpServer(self._door, self._certificate.context if self._certificate else None)
             await stack.enter_async_context(serving(self._server, listener))
             self.url = self._runner.contexts.api_host = url_of(listener, tls=self._certificate is not None)
-            self.incidents += filter(None, [stack.enter_context(told(config.state_dir / "url", self.url))])
-            for line in self.incidents:
-                _log.warning("%s", line)
+            self.incidents.append(stack.enter_context(told(config.state_dir / "url", self.url)))
+            self._told.log()
             yield
 
     async def status(self) -> dict[str, Any]:
@@ -220,7 +222,7 @@ class Daemon:
             "dead_letters": self._dead.describe(),
             "feeds": list(self._feeds.describe()),
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
-            "incidents": self._told(),
+            "incidents": self._told.lines(),
             "process": process(),
             "loop": self._lag.describe(),
             "http": {"connections": self._server.connections, "requests": self._door.answered},
@@ -228,16 +230,21 @@ class Daemon:
 
     async def _tend(self) -> None:
         while True:
+            await asyncio.to_thread(self._log.patrol)
+            self._told.log()
             await asyncio.sleep(TEND)
             await asyncio.to_thread(self._log.tend)
             await asyncio.to_thread(return_memory)
 
-    def _told(self) -> list[str]:
+    def _problems(self) -> list[str]:
+        """What is wrong now, and may be right again."""
         problem = self._certificate.problem if self._certificate else ""
-        tls = f"TLS: {problem}" if problem else ""
         disk = self._log.refusal
-        full = f"the disk takes nothing new: {disk}" if disk else ""
-        return [line for line in (*self.incidents, full, tls, self._timekeeper.problem()) if line]
+        return [
+            f"the disk takes nothing new: {disk}" if disk else "",
+            f"TLS: {problem}" if problem else "",
+            self._timekeeper.problem(),
+        ]
 
     def _measure(self) -> Measures:
         """The counters that only /metrics shows."""
@@ -270,10 +277,11 @@ class Daemon:
             earliest=self._timekeeper.earliest,
         )
         stack.callback(log.close)
-        self.incidents += [*artifacts.incidents, *self._shelf.incidents, *log.incidents]
         kept = await asyncio.to_thread(Artifacts.open, config.state_dir / "state", disk)
         stack.callback(kept.close)
-        self.incidents += kept.incidents
+        stores = (artifacts, self._shelf, log, kept)
+        self._told.follow(*(partial(getattr, store, "incidents") for store in stores))
+        self._told.follow(self._subjects.problems, self._problems)
         self._state = State(kept)
         entitled = partial(check_granted, config.grants)
         self._doors = Doors(dict(self._state.operations), self._state.settle, entitled)

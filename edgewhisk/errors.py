@@ -30,8 +30,9 @@ libraries are translated at the module that talks to the library.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class EdgeWhiskError(Exception):
@@ -213,3 +214,17 @@ class Undelivered(CapabilityError):
     """It could not be delivered now, and may be later."""
 
     retryable = True
+
+
+# What is raised by reading bytes in which anything may stand. Whoever reads what is stored catches these and
+# sets the one thing aside, counted and told: nothing that is stored may stop a start, a list or the sync.
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    zlib.error,
+    EdgeWhiskError,
+)

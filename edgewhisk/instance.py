@@ -7,18 +7,21 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import resource
 import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgewhisk import checked
 from edgewhisk.errors import InstanceError, StorageError
 
 _ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # malloc.h
 _LARGE = 1 << 20  # bytes
 _MOST_FILES = 65_536  # more are of no use, and some programs close each one that they might have
 _PRIVATE = 0o600
+_NAME = re.compile(r"[!-~]{1,128}")  # of a client
 _HINTS = {  # of a disk that takes nothing
     errno.ENOSPC: "the disk is full: free some space",
     errno.EDQUOT: "the disk's quota is used up: free some space",
@@ -157,16 +160,31 @@ def _private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def lasting_name(path: Path) -> str:
-    """A client id made once: the broker keeps the session, and what waits in it, under this name."""
-    if not path.exists():
-        draft = path.with_suffix(".new")
-        _private(draft, f"edgewhisk-{secrets.token_hex(4)}")
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.rename(path)
+def lasting_name(path: Path) -> tuple[str, str]:
+    """A client id made once, and what was wrong with it: the broker keeps the session, and what waits in it.
+
+    One that cannot be read is made anew, and the old file kept beside it: the gateway must connect.
+    """
+    trouble = ""
     try:
-        path.chmod(_PRIVATE)  # it was readable for others once
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(f"{path} cannot be read: {error}", hint="delete it for a new name") from error
+        data, trouble = checked.read(path)
+        name = data.decode("ascii").strip()
+        if not _NAME.fullmatch(name):
+            raise ValueError("it holds no client id")
+    except FileNotFoundError:
+        name, trouble = "", f"{path} is gone" if checked.was_there(path) else ""
+    except (OSError, ValueError) as error:
+        name, trouble = "", f"{path} is damaged: {error}; set aside as {path.name}.bad"
+        with contextlib.suppress(OSError):
+            path.rename(path.with_name(f"{path.name}.bad"))
+    if name and not trouble:
+        return name, ""
+    lost = not name
+    name = name or f"edgewhisk-{secrets.token_hex(4)}"
+    if trouble and lost:
+        trouble += f"; the gateway is {name} to brokers now: what the old session held there is not delivered"
+    try:
+        checked.write(path, name.encode())
+    except OSError as error:
+        return name, f"{path} cannot be written: {error.strerror}; the client id holds for this life only"
+    return name, trouble

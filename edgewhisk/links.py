@@ -27,20 +27,21 @@ async def mqtt_links(
 
     Starts the embedded one; `stack` stops it.
     """
-    client_id = lasting_name(config.state_dir / "client_id")
+    client_id, trouble = lasting_name(config.state_dir / "client_id")
+    troubles = [trouble] if trouble else []
     links = {"": mqtt_link("mqtt", config.mqtt, client_id)}
     for name, settings in config.brokers.items():
         links[name] = mqtt_link(f"brokers.{name}", settings, own_id(client_id, name))
     _check(links, config)
     if not config.mqtt.url.startswith(EMBEDDED):
-        return links, []
+        return links, troubles
     broker = EmbeddedBroker(links[""].host, links[""].port)
     try:
         links[""] = replace(links[""], port=await broker.start())
         stack.push_async_callback(broker.stop)
     except InstanceError as error:
-        return links, [f"{error}; using the broker that runs there ({error.hint})"]
-    return links, []
+        troubles.append(f"{error}; using the broker that runs there ({error.hint})")
+    return links, troubles
 
 
 def own_id(client_id: str, name: str) -> str:

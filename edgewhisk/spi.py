@@ -1,8 +1,7 @@
 """The seams: what the stages of the data path expect of each other.
 
-Each Protocol's docstring is its contract; `tests/contract/` runs one suite per Protocol over the
-real implementation and over the fake that other tests use. Only `daemon.py` knows who implements
-what.
+Each Protocol's docstring is its contract; `tests/contract/` runs one suite per Protocol over the real
+implementation and over the fake that other tests use. Only `daemon.py` knows who implements what.
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ class Clock(Protocol):
         ...
 
 
+Check = Callable[[str, dict[str, Any]], object]  # raises one of `UNREADABLE` for a document that is none
 Moment = Callable[[str, int, int], int | None]  # see `entity.boots.Boots.moment`
 
 
@@ -243,8 +243,8 @@ class ActivationStore(Protocol):
         """The stored record."""
         ...
 
-    def texts(self, query: Query) -> Iterator[bytes]:
-        """Yields the records that `query` finds as they are stored, newest first; each step blocks."""
+    def records(self, query: Query) -> Iterator[dict[str, Any]]:
+        """Yields the records that `query` finds, newest first; each step blocks."""
         ...
 
     def count(self, query: Query) -> int:
@@ -291,8 +291,8 @@ class Change(NamedTuple):
 class ArtifactStore(Protocol):
     """Keeps packages, actions, triggers, rules and feeds. Methods block on the disk."""
 
-    def read(self, collection: str) -> dict[str, dict[str, Any]]:
-        """All documents of a collection by key."""
+    def read(self, collection: str, check: Check | None = None) -> dict[str, dict[str, Any]]:
+        """All documents of a collection by key, but for those at which `check` raises: these are told."""
         ...
 
     def write(self, changes: Sequence[Change]) -> None:
@@ -303,8 +303,8 @@ class ArtifactStore(Protocol):
 class Shelf(Protocol):
     """Keeps small documents that must survive. Called on the event loop."""
 
-    def read(self, collection: str) -> dict[str, dict[str, Any]]:
-        """All documents of a collection by key; from memory."""
+    def read(self, collection: str, check: Check | None = None) -> dict[str, dict[str, Any]]:
+        """As `ArtifactStore.read`, from memory."""
         ...
 
     def write(self, changes: Sequence[Change]) -> asyncio.Future[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from edgewhisk.clock import SystemClock
@@ -31,7 +31,7 @@ class Timekeeper:
 
     def __init__(self, clock: SystemClock, shelf: Shelf) -> None:
         """What earlier lives learned is on `shelf`."""
-        kept = sorted(shelf.read(COLLECTION).items(), key=lambda item: int(item[1]["number"]))
+        kept = sorted(shelf.read(COLLECTION, _check).items(), key=lambda item: int(item[1]["number"]))
         self._numbers = {mark: int(document["number"]) for mark, document in kept}
         self.boots = Boots(dict(kept))
         self._age = Age(shelf.read(ages.COLLECTION).get(ages.KEY))
@@ -130,3 +130,7 @@ class Timekeeper:
         if sureness is Sureness.UNSET:
             return True
         return sureness is Sureness.UNCONFIRMED and self._clock.expected()
+
+
+def _check(mark: str, document: Mapping[str, Any]) -> None:
+    int(document["number"]), Boots({mark: document})

@@ -79,7 +79,7 @@ class Outbox:
         self.lost = Lost(shelf)
         self.counts = dict.fromkeys(("delivered", "queued", "late", "expired", "refused"), 0)
         self.last_error = ""
-        for key, document in sorted(shelf.read(COLLECTION).items()):
+        for key, document in sorted(shelf.read(COLLECTION, self._check_kept).items()):
             command = Command.of(document["command"])
             one = Kept(key, command, self._due(document), command.size)
             self._waiting.setdefault(command.target, deque()).append(one)
@@ -267,6 +267,12 @@ class Outbox:
         if len(self) >= MOST:
             return f"{MOST} commands"
         return f"{LARGEST >> 20} MB of commands" if self._bytes + size > LARGEST else ""
+
+    def _check_kept(self, key: str, document: Mapping[str, Any]) -> None:
+        """Raise one of `UNREADABLE` unless this is a kept command."""
+        command = Command.of(document["command"])
+        hash(command.target)
+        int(key), command.size, self._due(document)
 
     def _due(self, document: Mapping[str, Any]) -> int:
         """When a kept command expires in this boot.

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
+from edgewhisk.buffer import loss as losses
+from edgewhisk.buffer.damage import CLEARED, DAMAGED, TOLD_MOST, Cleared, Damage, cleared_of, damage_of
 from edgewhisk.buffer.journal import ACTIVATION, FORMAT, SHEAF, Frame
 from edgewhisk.buffer.loss import EVICTED, Loss
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.sheaf import origins_in
 from edgewhisk.entity.timing import Timing
-from edgewhisk.errors import StorageError
+from edgewhisk.errors import UNREADABLE, StorageError
 from edgewhisk.spi import Moment, Starts
 
 EVENT: Final = "E"  # an accepted message; number unused
@@ -78,8 +81,7 @@ def origins_of(frame: Frame) -> Sequence[str]:
     if frame.op == SHEAF:
         return origins_in(frame.text)
     if frame.op == ORIGINS:
-        found: list[str] = jsontext.loads(frame.text)
-        return found
+        return [one for one in jsontext.loads(frame.text) if isinstance(one, str)]
     if frame.op == EVENT and (origin := jsontext.loads(frame.text)["origin"]):
         return (origin,)
     return ()
@@ -106,9 +108,11 @@ def message_of(frame: Frame, moment: Moment, now: int) -> ActivationMessage:
 
 def accepted_at(frame: Frame, moment: Moment) -> int:
     """When an event was accepted at the earliest, ms; 0 if nobody knows."""
-    value = jsontext.loads(frame.text)
-    at = _moment(value, moment)
-    return 0 if at is None else min(at, value["at"])
+    with suppress(*UNREADABLE):
+        value = jsontext.loads(frame.text)
+        if (at := _moment(value, moment)) is not None:
+            return min(at, int(value["at"]))
+    return 0
 
 
 def _moment(event: Mapping[str, Any], moment: Moment) -> int | None:
@@ -156,6 +160,8 @@ class Ledger:
         self.lost: dict[tuple[str, str], int] = {}  # lane, reason -> records since the store was made
         self.untold: dict[tuple[str, str], Loss] = {}  # not yet in an activation
         self.gone: dict[str, str] = {}  # lane -> name of the segment that went last with a loss
+        self.damaged: dict[str, int] = {}  # segment (`Damage.key`) -> records that were told to be lost in it
+        self.cleared: dict[str, Cleared] | None = {}  # lane -> what went on purpose; None: nobody knows
         self.worn = 0  # bytes the card had to write before this life
         self.ran = 0.0  # seconds the gateway ran before this life
 
@@ -171,6 +177,8 @@ class Ledger:
             "lost": [[*key, count] for key, count in self.lost.items()],
             "untold": [list(loss) for loss in self.untold.values()],
             "gone": self.gone,
+            "damaged": self.damaged,
+            "cleared": {lane: list(found) for lane, found in (self.cleared or {}).items()},
             "worn": self.worn + worn,
             "ran": round(self.ran + ran, 1),
         }
@@ -192,12 +200,18 @@ class Ledger:
         self.absorbed = dict(snapshot["absorbed"])
         if snapshot["format"] == 1:
             self.lost = {(NORMAL, EVICTED): snapshot["evicted"]} if snapshot["evicted"] else {}
+            self.cleared = None
             return max(1, snapshot["oldest"]), []
         self.lost = {(lane, reason): count for lane, reason, count in snapshot["lost"]}
         self.untold = {
             (lane, reason): Loss(lane, reason, *rest) for lane, reason, *rest in snapshot["untold"]
         }
         self.gone = dict(snapshot["gone"])
+        self.damaged = dict(snapshot.get("damaged", {}))
+        if (cleared := snapshot.get("cleared")) is not None:
+            self.cleared = {lane: Cleared(*found) for lane, found in cleared.items()}
+        else:
+            self.cleared = None
         self.starts = dict(snapshot.get("starts", {}))
         self.worn, self.ran = snapshot["worn"], snapshot["ran"]
         return 0, [Place(*place) for place in snapshot["open"]]
@@ -238,9 +252,10 @@ class Ledger:
         self.remember([frame])
 
     def remember(self, frames: Iterable[Frame]) -> None:
-        """Where the messages that `frames` tell of came from."""
+        """Where the messages that `frames` tell of came from; one that cannot be read tells nothing."""
         for frame in frames:
-            self.origins.extend(origins_of(frame))
+            with suppress(*UNREADABLE):
+                self.origins.extend(origins_of(frame))
 
     def begun(self, boot: str) -> dict[str, Starts]:
         """How often unfinished events of earlier lives were begun, altogether and in `boot`."""
@@ -267,18 +282,39 @@ class Ledger:
             if found in self.open:
                 self.starts.setdefault(found, []).append(told["boot"])
 
+    def news(self, damage: Damage) -> bool:
+        """Whether more is damaged than was told."""
+        return damage.records > self.damaged.get(damage.key, 0)
+
+    def _damage(self, damage: Damage) -> None:
+        if not self.news(damage):
+            return
+        fresh = damage.records - self.damaged.pop(damage.key, 0)
+        self.damaged[damage.key] = damage.records
+        if len(self.damaged) > TOLD_MOST:
+            del self.damaged[next(iter(self.damaged))]
+        self._lose(Loss(damage.lane, losses.DAMAGED, fresh, 0, 0))
+
+    def _lose(self, loss: Loss) -> None:
+        key = loss.lane, loss.reason
+        self.lost[key] = self.lost.get(key, 0) + loss.records
+        self.untold[key] = self.untold[key].plus(loss) if key in self.untold else loss
+
     def _account(self, op: str, number: int, text: bytes) -> None:
         if op == LOST:
             *told, segment = jsontext.loads(text)
             loss = Loss(*told)
-            key = loss.lane, loss.reason
-            self.lost[key] = self.lost.get(key, 0) + loss.records
-            self.untold[key] = self.untold[key].plus(loss) if key in self.untold else loss
+            self._lose(loss)
             if segment:
                 self.gone[loss.lane] = segment
         elif op == TOLD:
             lane, reason = jsontext.loads(text)
             if (left := self.untold.pop((lane, reason), None)) is not None and left.records > number:
                 self.untold[lane, reason] = left._replace(records=left.records - number)
+        elif op == DAMAGED:
+            self._damage(damage_of(text))
+        elif op == CLEARED and self.cleared is not None:
+            lane, cleared = cleared_of(Frame(op, number, text))
+            self.cleared[lane] = cleared
         elif op == DROPPED:
             self.lost[NORMAL, EVICTED] = max(self.lost.get((NORMAL, EVICTED), 0), number)

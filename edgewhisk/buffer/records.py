@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from edgewhisk.buffer import log as logs
+from edgewhisk.buffer.damage import Cleared, Damage
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.journal import ACTIVATION, Frame
 from edgewhisk.buffer.lane import Lane
 from edgewhisk.buffer.ledger import (
     EVENT,
     FINISHED,
+    Ledger,
     accepted_at,
     event_id,
     lost_frame,
@@ -115,6 +117,7 @@ class Records:
                 f"{self._most / 1e6:.0f} MB are used"
             )
         ledger = self.normal.ledger
+        self._missing(ledger)
         for name, segment in ledger.gone.items():  # a crash came between a loss and its drop
             lane = self.lanes[name]
             with contextlib.suppress(StorageError):
@@ -125,6 +128,19 @@ class Records:
             if any(self._recorded(self.lanes[name], activation_id, since) for name in _OTHERS):
                 ledger.finish(activation_id)
                 self._finished.append(Frame(FINISHED, 0, activation_id.encode()))
+
+    def _missing(self, ledger: Ledger) -> None:
+        """Tell of the oldest segments that went without being dropped; stores of old begin to know now."""
+        if ledger.cleared is None:
+            oldest = {name: lane.log.segments[0] for name, lane in self.lanes.items() if lane.log.segments}
+            ledger.cleared = {name: Cleared(one.serial - 1, one.first - 1) for name, one in oldest.items()}
+        for name, lane in self.lanes.items():
+            lane.missing_first(ledger.cleared.get(name, Cleared(0, 0)))
+
+    def damage(self) -> list[Damage]:
+        """What was found lost at start and is not told yet."""
+        found = [one for lane in self.lanes.values() for one in lane.damage]
+        return [one for one in found if self.normal.ledger.news(one)]
 
     def _recorded(self, lane: Lane, activation_id: str, since: int = 0) -> bool:
         return bool(lane.log.segments) and lane.catalog.find(activation_id, since) is not None
@@ -137,7 +153,7 @@ class Records:
             if not self.normal.log.full:
                 self._write_normal([self._worn()])
         for lane in self.lanes.values():
-            lane.log.close()
+            lane.log.close(lane.ledger.last)
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -379,10 +395,15 @@ class Records:
         segment = lane.log.segments[0]
         frames = lane.keep(segment) + self._loss(lane, segment, reason)
         # A record that goes is no proof any more that its event is finished: the mark must be there.
-        marks = self._finished
-        if frames or marks:
-            self.normal.write([*frames, *marks])
+        marks, cleared = self._finished, Cleared(segment.serial, lane.last_of(segment)).frame(lane.name)
+        try:
+            self.normal.write([*frames, *marks, cleared])
             self._finished = []
+        except StorageError:
+            if frames or marks:
+                raise
+            # A full disk, and what the cloud has may go: that it went on purpose is told with the next round.
+            self._finished = [cleared]
         lane.drop(segment)
 
     def _loss(self, lane: Lane, segment: Segment, reason: str) -> list[Frame]:

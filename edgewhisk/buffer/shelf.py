@@ -13,7 +13,7 @@ from typing import Any
 from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.errors import StorageError
-from edgewhisk.spi import Change
+from edgewhisk.spi import Change, Check
 from edgewhisk.threads import apart
 
 
@@ -32,9 +32,9 @@ class Shelf:
         """Recover what is there, or begin anew; raises `StorageError`. Blocks."""
         return cls(Artifacts.open(directory, disk))
 
-    def read(self, collection: str) -> dict[str, dict[str, Any]]:
+    def read(self, collection: str, check: Check | None = None) -> dict[str, dict[str, Any]]:
         """See `spi.Shelf`."""
-        return self._store.read(collection)
+        return self._store.read(collection, check)
 
     def write(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """See `spi.Shelf`."""

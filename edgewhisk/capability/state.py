@@ -93,7 +93,7 @@ class State:
         while True:
             kept = self._kept.get(name)
             if kept is None:
-                stored = self._store.read(name)
+                stored = self._store.read(name, _check)
                 found = {key: jsontext.dumps(document["value"]) for key, document in stored.items()}
                 with self._lock:
                     kept = self._kept.setdefault(name, _Kept(found))
@@ -110,7 +110,7 @@ class State:
             self._store.write(changes)
         except StorageError:
             kept.lost |= by - {own}
-            stored = self._store.read(name)
+            stored = self._store.read(name, _check)
             kept.values = {key: jsontext.dumps(document["value"]) for key, document in stored.items()}
             raise
 
@@ -179,6 +179,10 @@ def _key(request: Request) -> str:
 def _value(request: Request) -> bytes | None:
     """JSON of the new value; null deletes."""
     return None if request.fields.get("value") is None else request.json("value")
+
+
+def _check(_key: str, document: Mapping[str, Any]) -> object:
+    return document["value"]  # one without is left out, and told
 
 
 def _fragment(value: bytes | None) -> Any:

@@ -34,11 +34,11 @@ class Activations:
     async def list(self, identity: Identity, query: Query, *, docs: bool) -> Listing:
         """Newest first, as a JSON array; whole documents with `docs`."""
         check_owner(identity, query.namespace, query.namespace)
-        texts, show = self._store.texts(query), document_of if docs else listing_of
-        found, ended = await asyncio.to_thread(_some, texts, show)
+        records, show = self._store.records(query), document_of if docs else listing_of
+        found, ended = await asyncio.to_thread(_some, records, show)
         if ended:
             return Listing(b"[%b]" % found)
-        return Listing(b"[" + found, _rest(texts, show))
+        return Listing(b"[" + found, _rest(records, show))
 
     async def count(self, identity: Identity, query: Query) -> int:
         """How many the filter finds, less `skip`."""
@@ -54,21 +54,21 @@ class Activations:
         return document_of(stored)
 
 
-def _some(texts: Iterator[bytes], show: _Show) -> tuple[bytes, bool]:
+def _some(records: Iterator[Mapping[str, Any]], show: _Show) -> tuple[bytes, bool]:
     """Some rows of an array, and whether they were the last; blocks."""
     rows: list[bytes] = []
     size = 0
-    for text in texts:
-        rows.append(jsontext.dumps(show(jsontext.loads(text))))
+    for record in records:
+        rows.append(jsontext.dumps(show(record)))
         size += len(rows[-1])
         if size >= PIECE:
             return b",".join(rows), False
     return b",".join(rows), True
 
 
-async def _rest(texts: Iterator[bytes], show: _Show) -> AsyncIterator[bytes]:
+async def _rest(records: Iterator[Mapping[str, Any]], show: _Show) -> AsyncIterator[bytes]:
     """The rows behind the first ones, and the end of the array."""
     ended = False
     while not ended:
-        found, ended = await asyncio.to_thread(_some, texts, show)
+        found, ended = await asyncio.to_thread(_some, records, show)
         yield (b"," + found if found else b"") + (b"]" if ended else b"")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.package import Package
 from edgewhisk.entity.rule import Rule
 from edgewhisk.entity.trigger import Trigger
@@ -34,6 +34,10 @@ class Collection(Generic[Entity]):
         self.name = name
         self.read = read
         self.by_key: dict[str, Entity] = {}
+
+    def take(self, key: str, document: Mapping[str, Any]) -> None:
+        """Hold what a stored document says; raises one of `UNREADABLE`."""
+        self.by_key[key] = self.read(document)
 
     def find(self, name: FullyQualifiedName) -> Entity | None:
         """The entity, or None."""
@@ -66,9 +70,8 @@ class Entities:
     def load(self) -> None:
         """Read everything from the store (blocking)."""
         for collection in self._collections():
-            for key, document in self._store.read(collection.name).items():
-                collection.by_key[key] = collection.read(document)
-        self.feeds = self._store.read(FEEDS)
+            self._store.read(collection.name, collection.take)
+        self.feeds = self._store.read(FEEDS, _check_feed)
         self.generation += 1
 
     def provide(self, entities: Sequence[Package | Action]) -> None:
@@ -119,3 +122,9 @@ class Entities:
 
     def _collections(self) -> Iterator[Collection[Any]]:
         yield from (self.packages, self.actions, self.triggers, self.rules)
+
+
+def _check_feed(key: str, document: Mapping[str, Any]) -> None:
+    parse_name(key, "_")
+    if not isinstance(document["feed"], str) or not isinstance(document["parameters"], dict):
+        raise TypeError("feed or parameters")

@@ -14,7 +14,7 @@ from edgewhisk.controller.entities import FEEDS, Entities
 from edgewhisk.controller.entitlement import check_granted
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
-from edgewhisk.errors import EdgeWhiskError, FeedError
+from edgewhisk.errors import UNREADABLE, EdgeWhiskError, FeedError
 from edgewhisk.settings import Grants
 from edgewhisk.spi import Feed, Shaping
 
@@ -58,8 +58,9 @@ class Feeds:
             trigger = parse_name(key, "_")
             try:
                 await self._serve(trigger, stored)
-            except EdgeWhiskError as error:
-                self._unserved[key] = f"{error} ({error.hint})" if error.hint else str(error)
+            except UNREADABLE as error:
+                hint = error.hint if isinstance(error, EdgeWhiskError) else "what is stored of it is damaged"
+                self._unserved[key] = f"{error} ({hint})" if hint else str(error)
                 troubles.append(f"feed of trigger {trigger}: {self._unserved[key]}")
         return troubles
 

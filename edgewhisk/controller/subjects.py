@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import hmac
 import logging
 import os
@@ -14,6 +13,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edgewhisk import checked
 from edgewhisk.entity.identity import KEY_LENGTH, SYSTEM_NAMESPACE, AuthKey, Identity
 from edgewhisk.entity.names import DEFAULT_NAMESPACE, namespace_name
 from edgewhisk.errors import BadRequest, Conflict, NotFound, StorageError, Unauthorized
@@ -39,9 +39,17 @@ def key_file(state_dir: Path, subject: str = GUEST) -> Path:
 def read_key(path: Path) -> AuthKey:
     """The key in a file; raises `StorageError` when there is none or it is damaged."""
     try:
-        return AuthKey.parse(path.read_text(encoding="ascii"))
-    except (OSError, UnicodeDecodeError) as error:
+        data, trouble = checked.read(path)
+        if trouble:
+            _log.warning("%s", trouble)
+        return AuthKey.parse(data.decode("ascii"))
+    except OSError as error:
         raise StorageError(f"{path} cannot be read: {error}") from error
+    except ValueError as error:
+        hint = (
+            f"restore it from a backup; if this is the key that you want, delete .{path.name}.crc32 beside it"
+        )
+        raise StorageError(f"{path} is damaged: {error}", hint=hint) from error
     except BadRequest as error:
         raise StorageError(
             f"{path}: {error}", hint="restore it from a backup, or delete it for a new key"
@@ -58,17 +66,21 @@ def ensure_key(state_dir: Path, subject: str = GUEST, key: AuthKey | None = None
         return read_key(path)
     made = key or AuthKey(str(uuid.uuid4()), "".join(secrets.choice(_ALPHABET) for _ in range(KEY_LENGTH)))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        _belong_to_the_service(file.fileno(), path.parent)
-        file.write(made.compact + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    _sync(path.parent)
+    # Root may add a subject for a gateway that runs as another user: the folder tells whom.
+    owner = path.parent.stat() if os.geteuid() == 0 else None
+    checked.write(path, f"{made.compact}\n".encode(), owner=owner)
     return made
+
+
+def greet(state_dir: Path) -> str:
+    """See that there is a guest; what is odd about their key. A damaged one stops nobody else."""
+    path = key_file(state_dir)
+    gone = checked.was_there(path) and not path.exists()
+    try:
+        ensure_key(state_dir)
+    except StorageError:
+        return ""  # `Subjects.problems` tells
+    return f"{path} was gone: the guest has a new key (edgewhisk auth shows it)" if gone else ""
 
 
 def add_subject(state_dir: Path, subject: str, key: AuthKey | None = None) -> AuthKey:
@@ -92,9 +104,11 @@ def remove_subject(state_dir: Path, subject: str) -> None:
     if subject == GUEST:
         raise BadRequest(f"{GUEST} is the default subject; it would be made again at the next start")
     path, gone = key_file(state_dir, subject), removed_folder(state_dir)
-    if not path.exists():
-        raise NotFound(f"there is no subject {subject}")
-    path.rename(gone / subject)
+    try:
+        path.rename(gone / subject)
+    except FileNotFoundError:
+        raise NotFound(f"there is no subject {subject}") from None
+    checked.forget(path)
     _sync(gone)
     _sync(path.parent)
 
@@ -150,13 +164,6 @@ def subjects_of(state_dir: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.name[0] != ".") if folder.exists() else []
 
 
-def _belong_to_the_service(file: int, folder: Path) -> None:
-    """Root may add a subject for a gateway that runs as another user: the folder tells whom."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.fchown(file, owner.st_uid, owner.st_gid)
-
-
 def _sync(path: Path) -> None:
     opened = os.open(path, os.O_RDONLY)
     try:
@@ -178,6 +185,7 @@ class Subjects:
         self._by_uuid: dict[str, Identity] = {}
         self._by_name: dict[str, Identity] = {}
         self._by_header: dict[str, Identity] = {}  # only headers that were right
+        self.troubles: dict[str, str] = {}  # what is wrong with the files of subjects, by name
 
     def authorize(self, header: str) -> Identity:
         """Who an Authorization header belongs to; raises `Unauthorized`.
@@ -253,11 +261,18 @@ class Subjects:
 
     def _read(self, name: str) -> Identity | None:
         """One damaged file locks out its own subject only, and is told."""
+        self.troubles.pop(name, None)
         try:
             return Identity(name, name, read_key(key_file(self._state_dir, name)))
-        except StorageError as error:
-            _log.warning("subject %s cannot log in: %s", name, error)
+        except (StorageError, BadRequest) as error:
+            self.troubles[name] = f"subject {name} cannot log in: {error} ({error.hint})"
+            _log.warning("%s", self.troubles[name])
             return None
+
+    def problems(self) -> list[str]:
+        """For `status`: who cannot log in, and why."""
+        self._look()
+        return list(self.troubles.values())
 
 
 def _state_of(path: Path) -> tuple[int, int] | None:

@@ -22,6 +22,7 @@ from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import BadRequest
 
 ID_LENGTH: Final = 32  # lower-case hex characters
+LATEST: Final = 253_402_300_799_999  # ms: the end of the year 9999, the last that has a date
 _HEX: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -247,17 +248,17 @@ def trigger_record(
 def document_of(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The document that `GET activations/ID` shows of a stored record."""
     document = dict(stored)
-    response = dict(document["response"])
-    response.pop("statusCode", None)
-    document["response"] = response
+    if isinstance(response := document.get("response"), dict):
+        document["response"] = {key: value for key, value in response.items() if key != "statusCode"}
     return document
 
 
 def listing_of(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The item of a list without `docs`: no response, no logs, `statusCode` on the top level."""
     document = {key: value for key, value in stored.items() if key not in _NOT_LISTED}
-    if "end" in stored:
-        document["statusCode"] = stored["response"]["statusCode"]
+    response = stored.get("response")  # of another gateway's record anything
+    if "end" in stored and isinstance(response, dict) and "statusCode" in response:
+        document["statusCode"] = response["statusCode"]
     return document
 
 

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from edgewhisk import jsontext
-from edgewhisk.entity.activation import activation_id
+from edgewhisk.entity.activation import LATEST, activation_id
 from edgewhisk.errors import BadRequest, MalformedContent
 
-_LATEST: Final = 10**15  # ms since the epoch: the year 33658
 _TEXTS: Final = ("namespace", "name", "version", "subject", "activationId")
 _TIMES: Final = ("start", "end", "duration")
 _REST: Final = ("response", "logs", "annotations", "publish", "cause")
@@ -32,7 +31,7 @@ def taken(record: object) -> tuple[str, bytes]:
             raise MalformedContent(f"{key} must be text")
     for key in _TIMES:
         if not _is_time(record.get(key, 0)):
-            raise MalformedContent(f"{key} must be milliseconds from 0 to {_LATEST}")
+            raise MalformedContent(f"{key} must be milliseconds from 0 to {LATEST}")
     try:
         found = activation_id(record["activationId"])
     except BadRequest as error:
@@ -48,7 +47,7 @@ def taken(record: object) -> tuple[str, bytes]:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LATEST
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LATEST
 
 
 def _logs(record: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from sys import intern
 from typing import Final, NamedTuple
 
 from edgewhisk import jsontext
-from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, RecordTemplate, before, filed_under
+from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, LATEST, RecordTemplate, before, filed_under
 from edgewhisk.entity.timing import Timing
 
 Name = tuple[str, str]  # namespace, and what lists find a record by
@@ -127,11 +127,16 @@ def count_of(text: bytes) -> int:
 
 
 def gist_of(text: bytes) -> Gist:
-    """The gist of a sheaf that is read."""
+    """The gist of a sheaf that is read; raises `ValueError` if its parts do not fit together."""
     read = _Read(text)
     starts = [[start for start, _ in one] for one in read.spans()]
     filed, timing = [part.filed for part in read.parts], Timing(read.boot.decode(), read.offset)
-    return Gist(read.flights(), filed, starts, read.joined, timing)
+    found = Gist(read.flights(), filed, starts, read.joined, timing)
+    fit = all(len(one) == len(found.flights) for one in starts) and min(found.flights) > 0
+    fit = fit and all(0 <= start <= LATEST for one in starts for start in one)
+    if not fit or not found.records * ID_LENGTH == len(found.joined) == count_of(text) * ID_LENGTH:
+        raise ValueError("the parts of a sheaf do not fit together")
+    return found
 
 
 def with_origins(text: bytes, origins: Sequence[str]) -> bytes:

@@ -121,7 +121,7 @@ class CouchFeed:
         """See `spi.Feed`. Goes on where it was if the database is the same."""
         del action
         self._stop(trigger)
-        kept = self._shelf.read(COLLECTION).get(trigger.key)
+        kept = self._shelf.read(COLLECTION, lambda _, one: (one["since"], one["of"])).get(trigger.key)
         same = kept is not None and kept["of"] == _same(parameters)
         asked = kept.get("asked", parameters["since"]) == parameters["since"] if kept is not None else False
         since = kept["since"] if kept is not None and same and asked else parameters["since"]

@@ -112,7 +112,7 @@ class AlarmsFeed:
             _daily(parameters),
         )
         asked = [action, dict(parameters)]
-        known = self._shelf.read(COLLECTION).get(trigger.key)
+        known = self._shelf.read(COLLECTION, _check).get(trigger.key)
         if known is not None and known["asked"] == asked:
             alarms.restore(made, known)
         self._alarms[trigger], self._asked[trigger] = made, asked
@@ -277,3 +277,7 @@ def _next(action: str, parameters: Mapping[str, Any]) -> alarms.Next:
 def _daily(parameters: Mapping[str, Any]) -> bool:
     """Whether a cron line names hours."""
     return "cron" in parameters and "*" not in schedule.cron_line(parameters["cron"]).hour
+
+
+def _check(_key: str, document: Mapping[str, Any]) -> None:
+    tuple(document[name] for name in ("asked", "fired", "missed", "last"))

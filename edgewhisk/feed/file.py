@@ -120,7 +120,7 @@ class FileFeed:
         section = self._sections.get(parameters["file"])
         if section is None:
             raise FeedError(f"[files.{parameters['file']}] is not configured any more")
-        kept = self._shelf.read(COLLECTION).get(trigger.key)
+        kept = self._shelf.read(COLLECTION, lambda _, one: (one["last"], one["of"])).get(trigger.key)
         last = kept["last"] if kept is not None and kept["of"] == dict(parameters) else None
         if last is None and parameters["since"] == "0":
             last = 0

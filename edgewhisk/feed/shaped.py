@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -47,7 +47,7 @@ class ShapedFire:
         self._owed: deque[Let] = deque()
         self._retry: asyncio.TimerHandle | None = None
         self.dropped = 0  # events that were owed for too long
-        self._kept = dict(sorted(shelf.read(COLLECTION).items()))  # of earlier lives
+        self._kept = dict(sorted(shelf.read(COLLECTION, _check).items()))  # of earlier lives
         self._last = max((int(key.rpartition("|")[2]) for key in self._kept), default=0)
 
     def check(self, shape: object) -> None:
@@ -230,3 +230,7 @@ def _seen(done: asyncio.Future[None]) -> None:
 
 async def _both(first: asyncio.Future[None], second: asyncio.Future[None]) -> None:
     await asyncio.gather(first, second)
+
+
+def _check(key: str, document: Mapping[str, Any]) -> None:
+    int(key.rpartition("|")[2]), document["payload"].encode(), hash(document.get("origin"))

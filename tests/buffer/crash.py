@@ -135,6 +135,8 @@ class History:
         """So many calls."""
         for _ in range(steps):
             self.step()
+        if self.random.random() < 0.5:
+            self.store.close()
 
     def step(self) -> None:
         """One call."""
@@ -308,7 +310,10 @@ def promise(steps: list[Step], count: int, before: Promise) -> Promise:
 
 def check(store: Records, it: Promise) -> dict[str, tuple[str, int, bytes]]:
     """Raise `Failure` unless `store` has what it promised, and nothing else."""
-    if bad := [line for lane in store.lanes.values() for line in lane.incidents]:
+    lost = [
+        damage for lane in store.lanes.values() for one in lane.unlooked(100) if (damage := lane.look(one))
+    ]
+    if bad := [*store.damage(), *lost, *(line for lane in store.lanes.values() for line in lane.incidents)]:
         raise Failure(f"false alarm: {bad}")
     if any(lane.corrupt for lane in store.lanes.values()):
         raise Failure("torn taken for damaged")

@@ -79,7 +79,7 @@ def test_entities_and_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _entry(number: int, text: str) -> bytes:
-    return b'{"key":"%d","document":%b}' % (number, text.replace("\n", " ").replace("\r", " ").encode())
+    return b'{"key":"%d","document":{"v":%b}}' % (number, text.replace("\n", " ").replace("\r", " ").encode())
 
 
 def _as_before(text: bytes) -> str:

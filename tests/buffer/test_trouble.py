@@ -20,7 +20,7 @@ from edgewhisk.buffer.activations import Activations
 from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Change, Query
-from tests.buffer.test_activations import commit, message, open_store, record, wait
+from tests.buffer.test_activations import commit, message, open_store, record, uncleanly_ended, wait
 from tests.fakes.disk import MemoryDisk
 
 LOAD = """
@@ -93,6 +93,7 @@ def test_what_a_cut_tore_is_not_taken_for_known_after_a_second_one(tmp_path: Pat
     wait(lambda done: store.accept(messages[1:], done, urgent=True))
     store.close()
     (segment,) = tmp_path.glob("seg-*")
+    uncleanly_ended(tmp_path)
     whole = segment.read_bytes().rstrip(b"\0")
     torn = whole[: whole.rindex(b"\n", 0, -1) + 1]  # the first line of the round of two is all there
     segment.write_bytes(torn)
@@ -100,6 +101,7 @@ def test_what_a_cut_tore_is_not_taken_for_known_after_a_second_one(tmp_path: Pat
     assert second.origins() == ["mqtt:1"]
     commit(second, record(9))
     second.close()
+    uncleanly_ended(tmp_path)
     segment.write_bytes(torn)  # what recovery cut off was not synced, and is back
     third = open_store(tmp_path)
     assert third.origins() == ["mqtt:1"]

@@ -17,7 +17,7 @@ from edgewhisk.entity.grants import Grants
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import StorageError
-from edgewhisk.spi import Asker, Change
+from edgewhisk.spi import Asker, Change, Check
 
 
 def action(name: str) -> Action:
@@ -39,8 +39,8 @@ class Store:
         self.go.set()
         self.bad = False
 
-    def read(self, collection: str) -> dict[str, dict[str, Any]]:
-        return self.kept.read(collection)
+    def read(self, collection: str, check: Check | None = None) -> dict[str, dict[str, Any]]:
+        return self.kept.read(collection, check)
 
     def collections(self) -> list[str]:
         return self.kept.collections()

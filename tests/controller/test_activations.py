@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,14 +46,14 @@ def test_no_more_large_records_are_read_than_are_sent(
     store = open_store(tmp_path, max_bytes=1 << 28)
     for n in range(30):
         commit(store, record(n, size=LARGE))
-    real, taken = store.texts, [0]
+    real, taken = store.records, [0]
 
-    def counted(query: Query) -> Iterator[bytes]:
-        for text in real(query):
+    def counted(query: Query) -> Iterator[dict[str, Any]]:
+        for one in real(query):
             taken[0] += 1
-            yield text
+            yield one
 
-    monkeypatch.setattr(store, "texts", counted)
+    monkeypatch.setattr(store, "records", counted)
 
     async def read() -> None:
         found = await Activations(store).list(GUEST, Query("guest", limit=200), docs=True)
