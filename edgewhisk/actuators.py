@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.actuator.outbox import DELIVERED, Outbox, Told
 from edgewhisk.actuator.request import KINDS, Command, Kind, read
 from edgewhisk.controller.entitlement import check_granted, is_granted
@@ -61,5 +60,5 @@ def _actuator(kind: Kind, outbox: Outbox, grants: Mapping[str, Grants]) -> Syste
         kind.parameters,
         perform,
         many,
-        Alike(alike, orjson.dumps(DELIVERED)),
+        Alike(alike, jsontext.dumps(DELIVERED)),
     )

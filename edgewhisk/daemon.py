@@ -35,12 +35,12 @@ from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
 from edgewhisk.controller.controller import Controller
 from edgewhisk.controller.entities import Entities
-from edgewhisk.controller.entitlement import is_granted
+from edgewhisk.controller.entitlement import check_granted, is_granted
 from edgewhisk.controller.feeds import Feeds
 from edgewhisk.controller.packages import Packages
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.rules import Rules
-from edgewhisk.controller.subjects import Subjects, ensure_key, read_key
+from edgewhisk.controller.subjects import Subjects, greet, read_key
 from edgewhisk.controller.tokens import DeviceTokens
 from edgewhisk.controller.triggers import Triggers
 from edgewhisk.dead_letters import DeadLetters
@@ -55,17 +55,20 @@ from edgewhisk.feed.modbus import ModbusFeed
 from edgewhisk.feed.mqtt import MqttFeed
 from edgewhisk.feed.serial import SerialFeed
 from edgewhisk.feed.shaped import ShapedFire
-from edgewhisk.instance import notify, occupied, process, state_directory, told
+from edgewhisk.incidents import Incidents
+from edgewhisk.instance import notify, occupied, process, return_memory, state_directory, told
 from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.guard import Guard
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.invoker.runner import Runner
+from edgewhisk.lag import LoopLag
 from edgewhisk.links import mqtt_links
 from edgewhisk.native import native_actions
+from edgewhisk.removal import Removal
 from edgewhisk.sandbox.pool import Sandboxes
-from edgewhisk.server import Certificate, HttpServer, bind
-from edgewhisk.settings import Api, Config
+from edgewhisk.server import HttpServer, bind, certificate_of, url_of
+from edgewhisk.settings import Config
 from edgewhisk.spi import Feed
 from edgewhisk.supervision import Run, supervised
 from edgewhisk.sync.client import OpenWhiskCloud
@@ -93,7 +96,10 @@ class Daemon:
         self._progress = progress
         self._clock = clock or SystemClock()
         self._started = self._clock.monotonic()
+        self._lag = LoopLag()
         self.incidents: list[str] = []
+        self._told = Incidents()
+        self._told.follow(lambda: self.incidents)
         self.url = ""
 
     @contextlib.asynccontextmanager
@@ -104,8 +110,8 @@ class Daemon:
             stack.enter_context(state_directory(config.state_dir))
             share.own(config.state_dir)
             self.incidents += map(str, profiles.survey()[1])
-            ensure_key(config.state_dir)
-            self._certificate = _certificate(config.api)
+            self.incidents.append(greet(config.state_dir))
+            self._certificate = certificate_of(config.api)
             self._subjects = Subjects(config.state_dir, self._clock)
             listener = stack.enter_context(contextlib.closing(bind(config.api.host, config.api.port)))
             self._artifacts, self._log, self._sandboxes = await self._open(stack)
@@ -142,11 +148,14 @@ class Daemon:
             )
             sources = await self._sources(stack)
             self._feeds = Feeds(entities, sources, self._shaped, config.grants)
-            self._open_doors(sources, stack)
+            self._open_doors(sources, stack, listener.getsockname()[1])
             self._provide(entities)
             threading.Thread(
                 target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
             ).start()
+            forget, stop = self._state.forget_all, self._feeds.stop
+            removal = Removal(config.state_dir, entities, self._subjects, self._log, forget, stop)
+            await removal.look()
             unfinished = await asyncio.to_thread(self._log.unfinished)
             await self._invoker.resume(unfinished, self._log.starts())
             stack.push_async_callback(self._invoker.drain, DRAIN)
@@ -156,6 +165,8 @@ class Daemon:
             tasks += [
                 ("Outbox", self._outbox.run),
                 ("Retention", self._tend),
+                ("Removal", removal.run),
+                ("LoopLag", self._lag.run),
                 ("Timekeeper", self._timekeeper.run),
             ]
             if self._sync is not None:
@@ -167,7 +178,7 @@ class Daemon:
                 self._subjects,
                 self._controller,
                 actions,
-                Packages(entities, config.limits, self._clock),
+                Packages(entities, config.limits, self._clock, self._state.forget),
                 Triggers(entities, config.limits, self._clock, self._feeds.stop),
                 Rules(entities, resolver, config.limits, self._clock),
                 Activations(self._log),
@@ -185,10 +196,9 @@ class Daemon:
             self._door = Door(services, access_log=config.api.access_log)
             self._server = HttpServer(self._door, self._certificate.context if self._certificate else None)
             await stack.enter_async_context(serving(self._server, listener))
-            self.url = self._runner.api_host = _url(listener, tls=self._certificate is not None)
-            stack.enter_context(told(config.state_dir / "url", self.url))
-            for line in self.incidents:
-                _log.warning("%s", line)
+            self.url = self._runner.contexts.api_host = url_of(listener, tls=self._certificate is not None)
+            self.incidents.append(stack.enter_context(told(config.state_dir / "url", self.url)))
+            self._told.log()
             yield
 
     async def status(self) -> dict[str, Any]:
@@ -199,30 +209,42 @@ class Daemon:
             "url": self.url,
             "state_dir": str(self._config.state_dir),
             "uptime": round(self._clock.monotonic() - self._started, 1),
-            "buffer": {name: getattr(stats, name) for name in stats.__slots__},
+            "buffer": {
+                **{name: getattr(stats, name) for name in stats.__slots__},
+                "refusal": self._log.refusal,
+            },
             "wear": wear(stats, self._config.buffer),
             "invoker": self._invoker.describe(),
-            "sandboxes": {**self._sandboxes.describe(), "refused": self._doors.refused},
+            "sandboxes": {**self._sandboxes.describe(), **self._doors.describe()},
             "unruled": self._controller.unruled,
             "outbox": self._outbox.describe(),
             "clock": self._timekeeper.describe(),
             "dead_letters": self._dead.describe(),
             "feeds": list(self._feeds.describe()),
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
-            "incidents": self._told(),
+            "incidents": self._told.lines(),
             "process": process(),
+            "loop": self._lag.describe(),
             "http": {"connections": self._server.connections, "requests": self._door.answered},
         }
 
     async def _tend(self) -> None:
         while True:
+            await asyncio.to_thread(self._log.patrol)
+            self._told.log()
             await asyncio.sleep(TEND)
             await asyncio.to_thread(self._log.tend)
+            await asyncio.to_thread(return_memory)
 
-    def _told(self) -> list[str]:
+    def _problems(self) -> list[str]:
+        """What is wrong now, and may be right again."""
         problem = self._certificate.problem if self._certificate else ""
-        tls = f"TLS: {problem}" if problem else ""
-        return [line for line in (*self.incidents, tls, self._timekeeper.problem()) if line]
+        disk = self._log.refusal
+        return [
+            f"the disk takes nothing new: {disk}" if disk else "",
+            f"TLS: {problem}" if problem else "",
+            self._timekeeper.problem(),
+        ]
 
     def _measure(self) -> Measures:
         """The counters that only /metrics shows."""
@@ -231,6 +253,7 @@ class Daemon:
             self._runner.tally.durations,
             self._door.statuses,
             self._door.latency,
+            self._lag.seconds,
         )
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> tuple[Artifacts, ActivationLog, Sandboxes]:
@@ -251,14 +274,17 @@ class Daemon:
             disk=disk,
             others=partial(occupied, config.state_dir, "buffer"),
             boots=self._timekeeper.boots,
+            earliest=self._timekeeper.earliest,
         )
         stack.callback(log.close)
-        self.incidents += [*artifacts.incidents, *self._shelf.incidents, *log.incidents]
         kept = await asyncio.to_thread(Artifacts.open, config.state_dir / "state", disk)
         stack.callback(kept.close)
-        self.incidents += kept.incidents
+        stores = (artifacts, self._shelf, log, kept)
+        self._told.follow(*(partial(getattr, store, "incidents") for store in stores))
+        self._told.follow(self._subjects.problems, self._problems)
         self._state = State(kept)
-        self._doors = Doors(dict(self._state.operations), self._state.settle)
+        entitled = partial(check_granted, config.grants)
+        self._doors = Doors(dict(self._state.operations), self._state.settle, entitled)
         sandboxes = Sandboxes(config.state_dir / "cache", self._clock, self._doors, slots=SLOTS)
         stack.callback(sandboxes.close)
         await asyncio.to_thread(sandboxes.prepare_first, self._progress)
@@ -300,17 +326,18 @@ class Daemon:
             FileFeed(config.files, fire, clock, self._shelf),
         ]
 
-    def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack) -> None:
+    def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack, api_port: int) -> None:
         """Let actions reach what is granted to them beyond their state."""
         mqtt, serial, modbus = (_one(sources, MqttFeed), _one(sources, SerialFeed), _one(sources, ModbusFeed))
         world = GatewayWorld(mqtt, serial, self._controller, self._subjects.of)
-        outward = Outward(world, asyncio.get_running_loop())
-        self._doors.operations.update({"http.fetch": Fetch(), **outward.operations})
+        outward = Outward(world, asyncio.get_running_loop(), self._invoker.lent)
+        self._doors.operations.update({"http.fetch": Fetch(api_port), **outward.operations})
         http = HttpRequests()
         stack.push_async_callback(http.close)
         deliveries = Deliveries(mqtt, serial, modbus, http)
         moment = self._timekeeper.boots.moment
-        self._outbox = Outbox(self._shelf, self._clock, deliveries.by_kind, moment, deliveries.alike_by_kind)
+        ways, alike = deliveries.by_kind, deliveries.alike_by_kind
+        self._outbox = Outbox(self._shelf, self._clock, ways, moment, alike, deliveries.check)
         self._timekeeper.was_set += [mqtt.hurry, _one(sources, CouchFeed).hurry, self._outbox.hurry]
         for name, session in mqtt.sessions.items():
             session.connected = partial(self._outbox.wake, f"mqtt:{name}")
@@ -379,14 +406,3 @@ async def run(
 def _one(sources: Sequence[Feed], kind: type[Source]) -> Source:
     """The feed of a kind."""
     return next(feed for feed in sources if isinstance(feed, kind))
-
-
-def _certificate(api: Api) -> Certificate | None:
-    return Certificate(api.tls_cert, api.tls_key) if api.tls_cert and api.tls_key else None
-
-
-def _url(listener: socket.socket, *, tls: bool) -> str:
-    """Where this machine reaches the gateway."""
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - an address to call
-    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"

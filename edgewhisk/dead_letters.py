@@ -72,13 +72,16 @@ class DeadLetters:
         """Of what `shelf` keeps."""
         self._shelf = shelf
         self._clock = clock
-        self._letters = dict(sorted(shelf.read(COLLECTION).items(), key=lambda item: _number(item[0])))
+        self._letters = dict(
+            sorted(shelf.read(COLLECTION, _check).items(), key=lambda item: _number(item[0]))
+        )
         self._bytes = sum(map(_size, self._letters.values()))
         self._origins = {_identity(document): key for key, document in self._letters.items()}
         self._minute, self._written = -1, 0
         self._last = max((_number(key) for key in self._letters), default=0)
         self.unlisted = 0  # refused, counted, but not written down
         self.evicted = 0
+        self.refused = 0  # by the disk; what its source does not deliver again is lost
 
     def __len__(self) -> int:
         """How many are kept."""
@@ -119,7 +122,7 @@ class DeadLetters:
     def find(self, key: str) -> Letter | None:
         """The letter with this id."""
         found = self._letters.get(key)
-        return Letter(**{**found, "payload": base64.b64decode(found["payload"])}) if found else None
+        return _letter(found) if found else None
 
     async def drop(self, keys: Sequence[str]) -> int:
         """Forget letters; how many there were."""
@@ -134,6 +137,7 @@ class DeadLetters:
             "bytes": self._bytes,
             "unlisted": self.unlisted,
             "evicted": self.evicted,
+            "refused": self.refused,
         }
 
     def _may(self) -> bool:
@@ -165,7 +169,7 @@ class DeadLetters:
             return
         for key, document in written.items():
             if done.exception() is not None:
-                self._remove(key)  # not on disk: its source delivers it again
+                self.refused += self._remove(key)
             elif key in self._letters:
                 self._origins[_identity(document)] = key
 
@@ -176,6 +180,19 @@ def _document(letter: Letter) -> dict[str, Any]:
     most = LARGEST if letter.event is None else whole
     payload = base64.b64encode(letter.payload[:most]).decode()
     return {**letter._asdict(), "payload": payload, "size": whole if whole > most else 0}
+
+
+def _check(key: str, document: dict[str, Any]) -> None:
+    _number(key)
+    letter = _letter(document)
+    hash((letter.trigger, letter.origin))
+    if letter.event is not None:
+        letter.message(key, letter.at)
+
+
+def _letter(document: Mapping[str, Any]) -> Letter:
+    """What `_document` gave."""
+    return Letter(**{**document, "payload": base64.b64decode(document["payload"])})
 
 
 def _identity(document: Mapping[str, Any]) -> tuple[str, str]:

@@ -24,13 +24,15 @@ libraries are translated at the module that talks to the library.
       FeedError              a feed refuses what it was asked; an application error of the feed action
       SandboxError           a runtime cannot be loaded or an action cannot be initialised
       StorageError           507, the disk refused; nothing unacknowledged was promised
+        NoRoom               507, others have filled the disk: what is here is kept, nothing new is taken
       CloudError             the cloud did not take a batch
 """
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class EdgeWhiskError(Exception):
@@ -45,6 +47,11 @@ class EdgeWhiskError(Exception):
         self.message = message
         self.hint = hint
         self.headers: tuple[tuple[str, str], ...] = ()  # that a web action's route sends all the same
+
+    @property
+    def told(self) -> str:
+        """What is wrong, for a caller of the API, who need not know where on this machine."""
+        return self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +185,15 @@ class StorageError(EdgeWhiskError):
     status = 507
     retryable = True
 
+    def __init__(self, message: str, *, hint: str = "", where: str = "") -> None:
+        """`where`: the path, which is for the log and not for those who call."""
+        super().__init__(f"{where}: {message}" if where else message, hint=hint)
+        self.message = message
+
+
+class NoRoom(StorageError):
+    """The file system has less free space than the buffer leaves to others."""
+
 
 class CloudError(EdgeWhiskError):
     """The cloud controller did not take what was sent."""
@@ -198,3 +214,17 @@ class Undelivered(CapabilityError):
     """It could not be delivered now, and may be later."""
 
     retryable = True
+
+
+# What is raised by reading bytes in which anything may stand. Whoever reads what is stored catches these and
+# sets the one thing aside, counted and told: nothing that is stored may stop a start, a list or the sync.
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    zlib.error,
+    EdgeWhiskError,
+)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from zlib import crc32
 
 from edgewhisk.errors import ConfigError, Fault, InstanceError, StorageError
 from edgewhisk.feed.broker import EmbeddedBroker
 from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.instance import lasting_name
 from edgewhisk.settings import EMBEDDED, Config, Mqtt
+from edgewhisk.soundness import broker_at, twins
 
-_PORTS: Final = {EMBEDDED: 1883, "mqtt": 1883, "mqtts": 8883}
+_LONGEST: Final = 23  # characters of a client id that every broker takes: MQTT 3.1.1, 3.1.3.1
 
 
 async def mqtt_links(
@@ -25,32 +27,51 @@ async def mqtt_links(
 
     Starts the embedded one; `stack` stops it.
     """
-    client_id = lasting_name(config.state_dir / "client_id")
+    client_id, trouble = lasting_name(config.state_dir / "client_id")
+    troubles = [trouble] if trouble else []
     links = {"": mqtt_link("mqtt", config.mqtt, client_id)}
     for name, settings in config.brokers.items():
-        links[name] = mqtt_link(f"brokers.{name}", settings, client_id)
+        links[name] = mqtt_link(f"brokers.{name}", settings, own_id(client_id, name))
+    _check(links, config)
     if not config.mqtt.url.startswith(EMBEDDED):
-        return links, []
+        return links, troubles
     broker = EmbeddedBroker(links[""].host, links[""].port)
     try:
         links[""] = replace(links[""], port=await broker.start())
         stack.push_async_callback(broker.stop)
     except InstanceError as error:
-        return links, [f"{error}; using the broker that runs there ({error.hint})"]
-    return links, []
+        troubles.append(f"{error}; using the broker that runs there ({error.hint})")
+    return links, troubles
+
+
+def own_id(client_id: str, name: str) -> str:
+    """The client id of `[brokers.NAME]`: two sections may lead to one broker, which has one session an id."""
+    readable = f"{client_id}-{name}"
+    return readable if len(readable) <= _LONGEST else f"{client_id}-{crc32(name.encode()) & 0xFFFF:04x}"
+
+
+def _check(links: Mapping[str, MqttLink], config: Config) -> None:
+    """Raise `ConfigError` if two sections would have one session."""
+    sessions = {
+        f"brokers.{name}" if name else "mqtt": (link.host, link.port, link.client_id)
+        for name, link in links.items()
+    }
+    broken = [rule for rule in twins(sessions) if rule.broken]
+    if broken:
+        where = str(config.source or "defaults")
+        raise ConfigError(tuple(Fault(where, rule.key, rule.problem, rule.example) for rule in broken))
 
 
 def mqtt_link(section: str, settings: Mqtt, client_id: str) -> MqttLink:
     """How to reach the broker of a section. Reads files; raises `EdgeWhiskError`."""
-    url = settings.url if "//" in settings.url else f"{settings.url}://127.0.0.1"
-    parts = urlsplit(url)
+    host, port = broker_at(settings.url)
     return MqttLink(
-        parts.hostname or "127.0.0.1",
-        _PORTS[parts.scheme] if parts.port is None else parts.port,
+        host,
+        port,
         settings.client_id or client_id,
         settings.username,
         _password(section, settings.password_file),
-        _tls(section, settings) if parts.scheme == "mqtts" else None,
+        _tls(section, settings) if settings.url.startswith("mqtts:") else None,
         5 if settings.version == "5" else 4,
         settings.receive_maximum,
         settings.session_expiry,

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import secrets
 import socket
 import ssl
@@ -18,23 +19,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
-import orjson
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from edgewhisk import jsontext
 from edgewhisk.errors import InstanceError, StorageError
+from edgewhisk.settings import Api
 
 _log = logging.getLogger(__name__)
 
 WHOLE: Final = "edgewhisk.whole"  # name of the ASGI extension below, known to api/hot.py
 MOST: Final = 512  # connections; systems allow 1024 open files by default
 PATIENCE: Final = 30.0  # seconds that a client may take for the next piece of its request
+SLOWEST: Final = 1024  # bytes a second that a request must come with, after `PATIENCE`
 KEEP_ALIVE: Final = 60  # seconds between two requests of a connection
 LARGEST_HEAD: Final = 64 << 10  # bytes of request line and headers
 _LINGER: Final = 1.0  # seconds that a refused client may go on
+_LEAST: Final = 1.0  # seconds between two looks at a client
 _LOOK: Final = 10.0  # seconds between looks at the certificate's files
 _BACKLOG = 256
 _GRACE = 5  # seconds that running requests get when the gateway stops
+
+
+def _most() -> int:
+    """How many connections there may be: half of the files that this process may have open are for others."""
+    return min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -65,12 +74,15 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._heard = self.loop.time()
         self._size = 0
+        self._begun: float | None = None  # when the request began that is not here in full
+        self._got = 0  # bytes since then
+        self._stuck = 0  # bytes of answers that were not taken at the last look
         self._refused = False
         self._check = self.loop.call_later(PATIENCE, self._look)
-        if len(self.connections) > MOST:
+        if len(self.connections) > _most():
             idle = [one for one in self.connections if one is not self and cast("Connection", one).idle]
             if idle:
-                min(idle, key=lambda one: cast("Connection", one).heard).transport.close()
+                cast("Connection", min(idle, key=lambda one: cast("Connection", one).heard)).part()
             else:
                 transport.close()
 
@@ -82,8 +94,25 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser."""
         self._heard = self.loop.time()
+        self._got += len(data)
         if not self._refused:
             super().data_received(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more: it still gets the answers to what it asked in full."""
+        cycle = self.cycle
+        asked = cycle is not None and not cycle.response_complete and not cycle.more_body
+        if not asked or self.scheme == "https":  # TLS of asyncio cannot be closed on one side
+            return False
+        cycle.keep_alive = False
+        return True
+
+    def part(self) -> None:
+        """End a connection for which nothing is done; what a client does not take is not kept for it."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     @property
     def heard(self) -> float:
@@ -97,16 +126,32 @@ class Connection(HttpToolsProtocol):
         return self._refused or cycle is None or cycle.response_complete or cycle.more_body
 
     def _look(self) -> None:
-        rest = self._heard + PATIENCE - self.loop.time()
+        """Part from a client that sends or takes nothing, or too slowly to come to an end."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and unsent == self._stuck:
+            self.transport.abort()
+            return
+        self._stuck = unsent
+        rest = PATIENCE if unsent else self._due() - self.loop.time()
         if rest <= 0 and self.idle:
             self.transport.close()
         else:
-            self._check = self.loop.call_later(max(rest, 1), self._look)
+            self._check = self.loop.call_later(max(rest, _LEAST), self._look)
+
+    def _due(self) -> float:
+        """When a client that waits for nothing has had its time, on the loop's clock."""
+        quiet = self._heard + PATIENCE
+        return quiet if self._begun is None else min(quiet, self._begun + PATIENCE + self._got / SLOWEST)
+
+    def on_message_complete(self) -> None:
+        """A request is here in full."""
+        super().on_message_complete()
+        self._begun = None
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self._size = 0
+        self._begun, self._got, self._size = self._heard, 0, 0
         self.scope["extensions"] = {WHOLE: partial(self._send_whole, self.scope)}  # type: ignore[dict-item]
 
     def _send_whole(self, scope: object, status: int, head: bytes, body: bytes) -> bool:
@@ -150,11 +195,14 @@ class Connection(HttpToolsProtocol):
         line = b"HTTP/1.1 431 Request Header Fields Too Large" if large else b"HTTP/1.1 400 Bad Request"
         error = f"The headers are larger than {LARGEST_HEAD} bytes." if large else msg
         code = secrets.token_hex(16)
-        body = orjson.dumps({"error": error, "code": code})
+        body = jsontext.dumps({"error": error, "code": code})
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nx-request-id: {code}\r\n"
         self.transport.write(line + b"\r\n" + head.encode() + b"connection: close\r\n\r\n" + body)
         # A client that is cut off while it still sends never sees the answer: hear it out for a moment.
         self._refused = True
+        if self.cycle is not None and not self.cycle.response_complete:  # its body turned out to be no HTTP
+            self.cycle.disconnected, self.cycle.waiting_for_100_continue = True, False
+            self.cycle.message_event.set()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER, self.transport.close)
@@ -261,3 +309,15 @@ def _stat(path: Path) -> os.stat_result | None:
         return path.stat()
     except OSError:
         return None
+
+
+def certificate_of(api: Api) -> Certificate | None:
+    """The identity that `[api]` names; raises `StorageError` if it cannot be used."""
+    return Certificate(api.tls_cert, api.tls_key) if api.tls_cert and api.tls_key else None
+
+
+def url_of(listener: socket.socket, *, tls: bool) -> str:
+    """Where this machine reaches the gateway."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - an address to call
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -59,7 +59,7 @@ class Buffer:
 
     max_bytes: int = 256 << 20  # oldest go first when it is full, synced before unsynced
     max_state_bytes: int = 0  # of the whole state directory; the buffer gives way; 0: no limit
-    min_free_bytes: int = 64 << 20  # of the file system, below which the buffer does not grow
+    min_free_bytes: int = 64 << 20  # of the file system, left to others: below, nothing new is taken
     commit_window: float = 0.02  # seconds that records wait for company if only a broker waits for them
     card_bytes: int = 16_000_000_000  # size of the card, for how long it will last
     card_cycles: int = 1000  # how often each of its cells can be written

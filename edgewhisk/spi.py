@@ -1,16 +1,15 @@
 """The seams: what the stages of the data path expect of each other.
 
-Each Protocol's docstring is its contract; `tests/contract/` runs one suite per Protocol over the
-real implementation and over the fake that other tests use. Only `daemon.py` knows who implements
-what.
+Each Protocol's docstring is its contract; `tests/contract/` runs one suite per Protocol over the real
+implementation and over the fake that other tests use. Only `daemon.py` knows who implements what.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record
@@ -20,6 +19,7 @@ from edgewhisk.entity.exec import Exec
 from edgewhisk.entity.message import ActivationMessage, Ran, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.sheaf import Sheaf
+from edgewhisk.entity.stats import BufferStats
 from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
 
@@ -46,14 +46,15 @@ class Clock(Protocol):
         ...
 
 
+Check = Callable[[str, dict[str, Any]], object]  # raises one of `UNREADABLE` for a document that is none
 Moment = Callable[[str, int, int], int | None]  # see `entity.boots.Boots.moment`
 
 
 class Fire(Protocol):
     """What a feed hands everything to that one wake-up of its source brought.
 
-    Called on the event loop. Never refuses: a feed asks `full` after each call and stops reading
-    its source until `on_room` calls back, so at most one wake-up's worth is over the bound.
+    Called on the event loop. Never refuses: a feed asks `full` after each call and stops reading that source
+    until `on_room` calls back, so at most one wake-up's worth is over a trigger's part of the room.
     """
 
     def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
@@ -64,12 +65,12 @@ class Fire(Protocol):
         """
         ...
 
-    def full(self) -> bool:
-        """Whether the queue is at its bound."""
+    def full(self, triggers: Iterable[FullyQualifiedName]) -> bool:
+        """Whether any of these triggers has its part of the queue. Cheap while there is much room."""
         ...
 
-    def on_room(self, resume: Callable[[], None]) -> None:
-        """Call `resume` once, on the event loop, when there is room again."""
+    def on_room(self, resume: Callable[[], None], triggers: Iterable[FullyQualifiedName]) -> None:
+        """Call `resume` once, on the event loop, when all of these triggers have room again."""
         ...
 
 
@@ -130,7 +131,7 @@ class Feed(Protocol):
         ...
 
 
-class Shaping(Protocol):
+class Shaping(Fire, Protocol):
     """Filters, windows and batches before a trigger fires."""
 
     def check(self, shape: object) -> None:
@@ -178,27 +179,6 @@ class Batch(NamedTuple):
         return self.after is not None and self.after <= have
 
 
-@dataclass(frozen=True, slots=True)
-class BufferStats:
-    """What `status` shows of the buffer."""
-
-    records: int  # activations on disk
-    unsynced: int  # of those, not yet confirmed by the cloud
-    unfinished: int  # accepted events without a record yet
-    bytes: int  # on disk
-    written: int  # bytes written since start
-    commits: int  # fdatasync calls since start
-    evicted: int  # unsynced activations dropped for space since the store was made
-    expired: int  # and those that became too old
-    rejected: int  # and those that a full lane did not take
-    corrupt: int  # records and other lines that are lost because their checksum did not match
-    repaired: int  # frames in which a flipped bit was put right
-    oldest: int | None  # start of the oldest unsynced activation, ms
-    worn: int  # bytes the card had to write since the store was made, in whole pages
-    ran: int  # seconds the gateway ran since then
-    lanes: Mapping[str, Mapping[str, int]]  # lane -> records, unsynced, bytes, max_bytes, and losses
-
-
 class Starts(NamedTuple):
     """How often a run of an unfinished event was begun, as far as that was journalled."""
 
@@ -215,6 +195,11 @@ class ActivationStore(Protocol):
     """
 
     device: str  # 32 hex characters, made with the store
+
+    @property
+    def refusal(self) -> str:
+        """Why the disk takes nothing new, or "". Cheap; a disk that refused is tried again."""
+        ...
 
     def accept(self, messages: Sequence[ActivationMessage], done: Committed, *, urgent: bool) -> None:
         """Journal `messages`; each stays unfinished until `record` gets its activation id.
@@ -258,8 +243,8 @@ class ActivationStore(Protocol):
         """The stored record."""
         ...
 
-    def list(self, query: Query) -> list[dict[str, Any]]:
-        """Stored records, newest first."""
+    def records(self, query: Query) -> Iterator[dict[str, Any]]:
+        """Yields the records that `query` finds, newest first; each step blocks."""
         ...
 
     def count(self, query: Query) -> int:
@@ -306,8 +291,8 @@ class Change(NamedTuple):
 class ArtifactStore(Protocol):
     """Keeps packages, actions, triggers, rules and feeds. Methods block on the disk."""
 
-    def read(self, collection: str) -> dict[str, dict[str, Any]]:
-        """All documents of a collection by key."""
+    def read(self, collection: str, check: Check | None = None) -> dict[str, dict[str, Any]]:
+        """All documents of a collection by key, but for those at which `check` raises: these are told."""
         ...
 
     def write(self, changes: Sequence[Change]) -> None:
@@ -318,8 +303,8 @@ class ArtifactStore(Protocol):
 class Shelf(Protocol):
     """Keeps small documents that must survive. Called on the event loop."""
 
-    def read(self, collection: str) -> dict[str, dict[str, Any]]:
-        """All documents of a collection by key; from memory."""
+    def read(self, collection: str, check: Check | None = None) -> dict[str, dict[str, Any]]:
+        """As `ArtifactStore.read`, from memory."""
         ...
 
     def write(self, changes: Sequence[Change]) -> asyncio.Future[None]:
@@ -348,6 +333,9 @@ class Answer(NamedTuple):
 
     text: bytes  # JSON: {"ok": value} or {"error": text}
     refusal: str = ""  # a line for the activation's log: what was not granted
+
+
+LARGEST_REQUEST: Final = 2 << 20  # bytes of what an action may ask
 
 
 class Capabilities(Protocol):

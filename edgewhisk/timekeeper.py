@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from edgewhisk.clock import SystemClock
+from edgewhisk.entity import age as ages
 from edgewhisk.entity.activation import rfc3339
+from edgewhisk.entity.age import Age
 from edgewhisk.entity.boots import COLLECTION, Boots, Sureness
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Change, Shelf
@@ -18,6 +21,8 @@ _log = logging.getLogger(__name__)
 LOOK: Final = 1.0  # seconds between two looks at a clock that is about to be set
 SELDOM: Final = 5.0  # and at one that is not: an idle gateway should sleep
 STEP: Final = 1000  # ms; less is not worth telling
+DAY: Final = 86_400_000  # ms
+FAR: Final = 365  # days that a clock may be ahead without a person being told
 PATIENCE: Final = 60.0  # seconds that the cloud is kept waiting for a clock that is about to be set
 
 
@@ -26,9 +31,10 @@ class Timekeeper:
 
     def __init__(self, clock: SystemClock, shelf: Shelf) -> None:
         """What earlier lives learned is on `shelf`."""
-        kept = sorted(shelf.read(COLLECTION).items(), key=lambda item: int(item[1]["number"]))
+        kept = sorted(shelf.read(COLLECTION, _check).items(), key=lambda item: int(item[1]["number"]))
         self._numbers = {mark: int(document["number"]) for mark, document in kept}
         self.boots = Boots(dict(kept))
+        self._age = Age(shelf.read(ages.COLLECTION).get(ages.KEY))
         self._clock = clock
         self._shelf = shelf
         self.was_set: list[Callable[[], None]] = []  # called on the event loop
@@ -60,9 +66,21 @@ class Timekeeper:
         self._unsaved = self._unsaved or mark
         if self._unsaved is not None:
             await self._save(self._unsaved)
+        await self._look_at_age()
         if stepped or self.sureness is not before:
             for tell in self.was_set:
                 tell()
+
+    def earliest(self) -> int:
+        """The time by which something is old enough to be dropped, ms; from any thread. See `Age`."""
+        return self._age.now(self._clock.up())
+
+    async def _look_at_age(self) -> None:
+        boot, up = self._clock.timing.boot, self._clock.up()
+        self._age.look(boot, up, self._clock.now())
+        if (document := self._age.document(boot, up)) is not None:
+            with contextlib.suppress(StorageError):  # an older one does: what is held is held longer
+                await self._shelf.write([Change(ages.COLLECTION, ages.KEY, document)])
 
     async def _save(self, mark: str) -> None:
         number = self._numbers.setdefault(mark, max(self._numbers.values(), default=0) + 1)
@@ -95,10 +113,16 @@ class Timekeeper:
     def problem(self) -> str:
         """What a person should know; empty if the clock is right as far as can be told."""
         if self.sureness is not Sureness.UNSET:
-            return ""
+            ahead = (self._clock.now() - self.earliest()) // DAY
+            if not self._age.doubted or ahead < FAR:
+                return ""
+            return (
+                f"the clock says {rfc3339(self._clock.now())[:10]}, {ahead} days more than have passed as "
+                "far as is known: nothing expires by it before it has said so for a day"
+            )
         return (
-            f"the clock says {rfc3339(self._clock.now())[:10]} and was never set: activations are marked "
-            "edge-clock=unset until it is; give the gateway a network with NTP, or set it with date -s"
+            f"the clock says {rfc3339(self._clock.now())[:10]} and was never set right: activations are "
+            "marked edge-clock=unset until it is; give the gateway a network with NTP, or set it with date -s"
         )
 
     def _doubtful(self) -> bool:
@@ -106,3 +130,7 @@ class Timekeeper:
         if sureness is Sureness.UNSET:
             return True
         return sureness is Sureness.UNCONFIRMED and self._clock.expected()
+
+
+def _check(mark: str, document: Mapping[str, Any]) -> None:
+    int(document["number"]), Boots({mark: document})

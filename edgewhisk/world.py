@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import DELIVERED, Deliver, DeliverAlike, Failed, Found, of_error, one_by_one
 from edgewhisk.actuator.request import Command
@@ -52,7 +51,7 @@ class GatewayWorld:
         answer = await self._controller.invoke(self._owner(namespace), name, payload, wait)
         if answer.record is None:
             raise CapabilityError(f"invoke of {name}: no result in time (activation {answer.activation_id})")
-        result = orjson.loads(answer.record.result)
+        result = jsontext.loads(answer.record.result)
         if answer.record.status is not Status.SUCCESS:
             raise CapabilityError(f"invoke of {name}: {answer.record.status}: {_error(result)}")
         return result
@@ -103,6 +102,16 @@ class Deliveries:
         what = Publication(body["topic"], body["qos"], body["retain"], body["expiry"])
         return self._mqtt.publish_alike(body["broker"], what, payloads, told)
 
+    def check(self, command: Command) -> None:
+        """Raise an `EdgeWhiskError` for a command to what is not configured, or that its profile has not."""
+        body = command.body
+        if command.kind == "mqtt" and body["broker"] not in self._mqtt.sessions:
+            raise CapabilityError(f"mqtt.publish: there is no [brokers.{body['broker']}]")
+        if command.kind == "serial":
+            self._serial.check_write(body["port"], body.get("command"), body["profile"])
+        if command.kind == "modbus":
+            self._modbus.address(body["where"])
+
     async def _write(self, command: Command) -> None:
         body = command.body
         if "command" in body:
@@ -124,4 +133,6 @@ def _message(command: Command) -> Message:
 
 def _error(result: Any) -> str:
     error = result.get("error") if isinstance(result, dict) else result
-    return error if isinstance(error, str) else orjson.dumps(error).decode()
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        error = error["message"]  # what JavaScript threw; all of it would grow with each action between
+    return error if isinstance(error, str) else jsontext.dumps(error).decode()

@@ -51,11 +51,16 @@ def event(number: int, *, durable: bool = True) -> TriggerEvent:
 class Stages:
     """The trigger `t` fires the action `a`, which gives back what it gets unless `code` says otherwise."""
 
-    def __init__(self, folder: Path, native: Native | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        native: Native | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - a value
+    ) -> None:
         """`native` is `/whisk.system/test/act`, which rules and sequences may name."""
         self.folder = folder
         self._native = native
-        self.clock, limits = SystemClock(), Limits()
+        self.clock = SystemClock()
         self._artifacts = Artifacts.open(folder / "entities")
         settings = Buffer(max_bytes=1 << 26, min_free_bytes=0, commit_window=0.01)
         self.store = Activations.open(folder / "buffer", settings, self.clock)
@@ -100,6 +105,11 @@ class Stages:
         document = {"annotations": [{"key": key, "value": value} for key, value in annotations.items()]}
         await self._actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
 
+    async def bind(self, **parameters: object) -> None:
+        """Give the action `a` other parameters; its code stays."""
+        document = {"parameters": [{"key": key, "value": value} for key, value in parameters.items()]}
+        await self._actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
+
     def recorded(self, name: str = "a") -> list[dict[str, Any]]:
         """The activations of an action, oldest first."""
         return self.store.list(Query("guest", name, limit=10_000))[::-1]
@@ -127,8 +137,12 @@ class Stages:
 
 
 @asynccontextmanager
-async def stages(folder: Path, native: Native | None = None) -> AsyncIterator[Stages]:
-    made = Stages(folder, native)
+async def stages(
+    folder: Path,
+    native: Native | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - a value
+) -> AsyncIterator[Stages]:
+    made = Stages(folder, native, limits)
     try:
         yield made
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from edgewhisk.dead_letters import LARGEST, MOST, PER_MINUTE, DeadLetters, Lette
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import StorageError
+from edgewhisk.spi import Change
 from tests.fakes.clock import HandClock
 
 ACTION = parse_name("/guest/pkg/a", "_")
@@ -83,6 +84,22 @@ def test_garbage_is_counted_and_does_not_wear_the_card_but_rare_ones_are_kept(tm
         clock.pass_(60)
         await dead.bury([letter(1)])
         assert len(dead) == PER_MINUTE + 4
+
+    play(tmp_path, scene)
+
+
+def test_what_the_disk_refuses_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(dead: DeadLetters, _: HandClock) -> None:
+        def refuse(changes: Sequence[Change]) -> asyncio.Future[None]:
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(StorageError("no space"))
+            return failed
+
+        monkeypatch.setattr(dead._shelf, "write", refuse)
+        with pytest.raises(StorageError):
+            await dead.bury([letter(1), letter(2)])
+        await asyncio.sleep(0)
+        assert dead.describe() == {"kept": 0, "bytes": 0, "unlisted": 0, "evicted": 0, "refused": 2}
 
     play(tmp_path, scene)
 

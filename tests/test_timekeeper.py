@@ -6,14 +6,24 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgewhisk import timekeeper as module
+from edgewhisk.buffer import log as log_module
+from edgewhisk.buffer.activations import Activations
 from edgewhisk.buffer.shelf import Shelf
+from edgewhisk.entity.activation import stamp
+from edgewhisk.entity.age import CONFIRMED, PLAUSIBLE, Age
 from edgewhisk.entity.boots import COLLECTION, MOST
+from edgewhisk.entity.lane import NORMAL
 from edgewhisk.errors import StorageError
+from edgewhisk.settings import Buffer, Lane
 from edgewhisk.spi import Change
 from edgewhisk.timekeeper import Timekeeper
+from tests.buffer.test_activations import commit, record
 from tests.fakes.clock import HandClock, ms
 
 
@@ -60,6 +70,124 @@ def test_it_is_told_who_waits_and_remembered(tmp_path: Path) -> None:
         await shelf.close()
 
     asyncio.run(scene())
+
+
+# -- what expires ---------------------------------------------------------------------------------
+
+HOUR = 3_600_000  # ms
+
+
+class Kept:
+    """A store of records that expire after a day, on a machine whose clock a test sets."""
+
+    def __init__(self, folder: Path, clock: HandClock) -> None:
+        self.clock = clock
+        self.shelf = Shelf.open(folder / "shelf")
+        self.keeper = Timekeeper(clock, self.shelf)
+        settings = Buffer(min_free_bytes=0, commit_window=0)
+        self.store = Activations.open(
+            folder / "buffer",
+            settings,
+            clock,
+            lanes={NORMAL: Lane(ttl=86_400)},
+            boots=self.keeper.boots,
+            earliest=self.keeper.earliest,
+        )
+
+    async def expired(self, hours: float = 0) -> int:
+        """How many are gone when so many hours have passed."""
+        for _ in range(max(1, round(hours))):
+            self.clock.pass_(3600 if hours else 0)
+            await self.keeper.look()
+        await asyncio.to_thread(self.store.tend)
+        return self.store.stats().expired
+
+    async def record(self) -> None:
+        """One more, of now."""
+        now = self.clock.now()
+        made = record(now)
+        stamped = orjson.loads(made.text)
+        stamped["annotations"].append(stamp(now, self.clock.timing))
+        await asyncio.to_thread(commit, self.store, made._replace(text=orjson.dumps(stamped)))
+
+    async def close(self) -> None:
+        self.store.close()
+        await self.shelf.close()
+
+
+@pytest.mark.parametrize("vouched", [False, True])
+@pytest.mark.parametrize("wall", ["2082-05-01T12:00:00", "2031-01-01T00:00:00", "2026-06-10T12:00:00"])
+def test_nothing_expires_by_a_clock_that_is_ahead_for_a_while(
+    tmp_path: Path, wall: str, vouched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "SEGMENT", 100)  # a record each
+
+    async def scene() -> None:
+        clock = HandClock("2026-05-01T12:00:00")
+        clock.vouched = vouched
+        kept = Kept(tmp_path, clock)
+        await kept.keeper.look()
+        await kept.record()
+        clock.set(wall)
+        assert await kept.expired() == 0
+        if "2031" in wall:
+            assert "nothing expires by it" in kept.keeper.problem()
+        await kept.record()
+        for boot in ("b0000001", "b0000002", "b0000003"):  # the gateway starts again, then the machine, twice
+            await kept.close()
+            clock = HandClock(wall, boot=boot, up=clock.passed + 1000 if boot == "b0000001" else 5000)
+            clock.vouched = vouched
+            kept = Kept(tmp_path, clock)
+            assert await kept.expired(2) == 0
+            await kept.record()
+        clock.set("2026-05-01T20:00:00")
+        assert await kept.expired() == 0
+        assert kept.keeper.problem() == ""
+        await kept.record()
+        assert await kept.expired(30) > 0  # as it should, whatever times stand in what is old
+        await kept.close()
+
+    asyncio.run(scene())
+
+
+def test_a_clock_that_was_set_far_ahead_is_believed_after_a_day(tmp_path: Path) -> None:
+    async def scene() -> None:
+        kept = Kept(tmp_path, HandClock("2026-05-01T12:00:00"))
+        await kept.keeper.look()
+        await kept.record()
+        kept.clock.set("2026-08-01T12:00:00")  # it was off for months, say
+        assert await kept.expired(20) == 0
+        assert await kept.expired(6) == 1
+        await kept.close()
+
+    asyncio.run(scene())
+
+
+def test_a_gateway_without_a_battery_lets_expire_what_is_old(tmp_path: Path) -> None:
+    async def scene() -> None:
+        clock = HandClock("1970-01-01T00:00:20")
+        kept = Kept(tmp_path, clock)
+        assert await kept.expired(30) == 0  # nobody knows the time
+        clock.set("2026-05-01T12:00:00")
+        await kept.keeper.look()
+        await kept.record()
+        assert await kept.expired(23) == 0
+        assert await kept.expired(2) == 1
+        await kept.close()
+
+    asyncio.run(scene())
+
+
+@given(st.lists(st.tuples(st.integers(0, 30 * HOUR), st.integers(0, 2 * 10**15)), max_size=30))
+def test_no_clock_makes_more_time_pass_than_has(steps: list[tuple[int, int]]) -> None:
+    """But an hour a step, unless it has stood for a day."""
+    begin, up = ms("2026-05-01T12:00:00"), 0
+    age = Age({"at": begin, "boot": "b", "up": 0})
+    for count, (passed, said) in enumerate(steps, 1):
+        up += min(passed, HOUR)
+        age.look("b", up, said)
+        assert age.now(up) <= begin + up + count * PLAUSIBLE or up >= CONFIRMED
+        assert age.now(up) > 0
 
 
 def test_boots_are_known_in_order_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
 from edgewhisk.actuator.request import Command
@@ -27,7 +28,8 @@ class HttpRequests:
         import httpx  # heavy: a gateway that sends no requests never loads it
 
         if self._client is None:
-            self._client = httpx.AsyncClient(timeout=_PATIENCE, trust_env=False)
+            cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # of one action are not for another
+            self._client = httpx.AsyncClient(timeout=_PATIENCE, trust_env=False, cookies=cookies)
         where = f"http.request {command.body['url']}"
         try:
             async with asyncio.timeout(_PATIENCE):

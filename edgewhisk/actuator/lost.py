@@ -18,7 +18,7 @@ class Lost:
 
     def __init__(self, shelf: Shelf) -> None:
         """Of what `shelf` keeps."""
-        self._documents: dict[str, Mapping[str, Any]] = dict(sorted(shelf.read(COLLECTION).items()))
+        self._documents: dict[str, Mapping[str, Any]] = dict(sorted(shelf.read(COLLECTION, _check).items()))
         self.evicted = 0
 
     def __len__(self) -> int:
@@ -60,3 +60,8 @@ class Lost:
     def drop(self, key: str) -> Sequence[Change]:
         """Forget one; what has to be written: nothing if there is none."""
         return [Change(COLLECTION, key, None)] if self._documents.pop(key, None) is not None else []
+
+
+def _check(_key: str, document: Mapping[str, Any]) -> None:
+    if found := document["command"]:
+        Command.of(found)

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from edgewhisk.actuator.lost import Lost
 from edgewhisk.actuator.request import Command
-from edgewhisk.entity.timing import KNOWN
+from edgewhisk.entity.timing import is_known
 from edgewhisk.errors import CapabilityError, EdgeWhiskError, NotFound, StorageError, Unavailable, Undelivered
 from edgewhisk.rest import rest
 from edgewhisk.spi import Change, Clock, Moment, Shelf
@@ -53,8 +53,12 @@ class Outbox:
         deliver: Mapping[str, Deliver],
         moment: Moment,
         alike: Mapping[str, DeliverAlike] | None = None,
+        check: Callable[[Command], None] = lambda _command: None,
     ) -> None:
         """`moment` knows when earlier boots were.
+
+        `check` raises an `EdgeWhiskError` for a command that can never be delivered, without trying: such a
+        one is refused at once, not kept behind others or until its target is back.
 
         `deliver` by kind delivers in order, and tells within `PATIENCE` what became of each:
         `DELIVERED` with what the device answered, `Undelivered` for what may work later, another
@@ -66,6 +70,7 @@ class Outbox:
         self._moment = moment
         self._deliver = deliver
         self._alike = alike or {}
+        self._check = check
         self._waiting: dict[str, deque[Kept]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -74,7 +79,7 @@ class Outbox:
         self.lost = Lost(shelf)
         self.counts = dict.fromkeys(("delivered", "queued", "late", "expired", "refused"), 0)
         self.last_error = ""
-        for key, document in sorted(shelf.read(COLLECTION).items()):
+        for key, document in sorted(shelf.read(COLLECTION, self._check_kept).items()):
             command = Command.of(document["command"])
             one = Kept(key, command, self._due(document), command.size)
             self._waiting.setdefault(command.target, deque()).append(one)
@@ -160,6 +165,7 @@ class Outbox:
         """For `status`."""
         waiting = {target: len(kept) for target, kept in self._waiting.items()}
         held = {"bytes": self._bytes, "lost": len(self.lost), "reasons": dict(self._reasons)}
+        held["forgotten"] = self.lost.evicted  # of those that were lost, for want of room on the list
         return {"waiting": waiting, "last_error": self.last_error, **held, **self.counts}
 
     def rows(self) -> list[dict[str, Any]]:
@@ -214,6 +220,11 @@ class Outbox:
         return found
 
     def _keep(self, command: Command, reason: EdgeWhiskError, kept: list[asyncio.Future[None]]) -> Found:
+        try:
+            self._check(command)
+        except EdgeWhiskError as error:
+            self.counts["refused"] += 1
+            return error
         if command.target not in self._waiting:
             self.last_error = str(reason)
         if command.expires == 0:
@@ -230,11 +241,24 @@ class Outbox:
         one = Kept(f"{self._last:016d}", command, due, size)
         self._bytes += size
         document = {"command": command.document, "boot": [timing.boot, due], "until": due + timing.offset}
-        kept.append(self._shelf.write([Change(COLLECTION, one.key, document)]))
+        stored = self._shelf.write([Change(COLLECTION, one.key, document)])
+        stored.add_done_callback(partial(self._stored, one))
+        kept.append(stored)
         self._waiting.setdefault(command.target, deque()).append(one)
         self._serve(command.target)
         self.counts["queued"] += 1
         return {"delivered": False, "reason": str(reason)}
+
+    def _stored(self, one: Kept, done: asyncio.Future[None]) -> None:
+        """Forget a command that the disk refused: its sender is told, and sends it again."""
+        waiting = self._waiting.get(one.command.target, ())
+        if done.cancelled() or done.exception() is None or one not in waiting:
+            return
+        self._waiting[one.command.target].remove(one)
+        self._bytes -= one.size
+        self.counts["queued"] -= 1
+        self.counts["refused"] += 1
+        self.wake(one.command.target)
 
     def _full(self, target: str, size: int) -> str:
         """What there is too much of; "" if there is room."""
@@ -243,6 +267,12 @@ class Outbox:
         if len(self) >= MOST:
             return f"{MOST} commands"
         return f"{LARGEST >> 20} MB of commands" if self._bytes + size > LARGEST else ""
+
+    def _check_kept(self, key: str, document: Mapping[str, Any]) -> None:
+        """Raise one of `UNREADABLE` unless this is a kept command."""
+        command = Command.of(document["command"])
+        hash(command.target)
+        int(key), command.size, self._due(document)
 
     def _due(self, document: Mapping[str, Any]) -> int:
         """When a kept command expires in this boot.
@@ -255,7 +285,7 @@ class Outbox:
         if boot == timing.boot:
             return int(due)
         until, now = self._moment(boot, due, document["until"]), self._clock.now()
-        if until is None or now < KNOWN:
+        if until is None or not is_known(now):
             return up + int(document["command"]["expires"] * 1000)
         return up + until - now
 

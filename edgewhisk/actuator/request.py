@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,8 +13,7 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.errors import BadRequest
 
 DAY: Final = 86_400.0  # seconds for which a command is tried by default
@@ -136,7 +136,7 @@ def _mqtt_alike(bound: bytes, payloads: Sequence[bytes]) -> Command | None:
 @lru_cache(maxsize=1024)
 def _bound_publication(bound: bytes) -> Command | None:
     """The command without its payload, if nothing that is bound is a part of that, or wrong."""
-    given = orjson.loads(bound)
+    given = jsontext.loads(bound)
     try:
         return _mqtt(given)._replace(data=b"") if given.keys() <= _MQTT_OPTIONS.keys() else None
     except BadRequest:
@@ -151,7 +151,7 @@ def _payload(given: Mapping[str, Any], options: Collection[str]) -> bytes:
         value = given["payload"]
     else:  # what the action before in a sequence returned
         value = {key: value for key, value in given.items() if key not in options}
-    return value.encode() if isinstance(value, str) else orjson.dumps(value)
+    return value.encode() if isinstance(value, str) else jsontext.dumps(value)
 
 
 def _serial(given: Mapping[str, Any]) -> Command:
@@ -229,6 +229,8 @@ def _words(kind: str, value: Any) -> list[int]:
             raise BadRequest(f"values must be whole numbers from {least} to {most} ({kind}), not {value!r}")
         value = int(value)
     try:
+        if not math.isfinite(value):
+            raise OverflowError
         data = struct.pack(f">{form}", value)
     except (struct.error, OverflowError):
         raise BadRequest(f"values must be numbers that 32 bits hold (f32), not {value!r}") from None
@@ -296,7 +298,11 @@ def _base64(key: str, value: Any) -> bytes:
 
 def read(kind: Kind, given: Mapping[str, Any]) -> Command:
     """The command; raises `BadRequest` naming what is wrong."""
-    command = kind.read(given)
+    try:
+        command = kind.read(given)
+    except UnicodeEncodeError as error:
+        text = f"{error.object[error.start : error.end]!r} is half a character"
+        raise BadRequest(f"a text cannot be sent as UTF-8: {text}") from None
     size = command.size
     if size > _LARGEST:
         raise BadRequest(f"the command has {size} bytes; at most {_LARGEST} can be kept")

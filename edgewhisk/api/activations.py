@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgewhisk.api.asking import Ask, Reply
 from edgewhisk.api.query import Query as Given
-from edgewhisk.api.query import flag, page, parsed
+from edgewhisk.api.query import flag, page, parsed, whole
 from edgewhisk.api.services import Services
 from edgewhisk.controller.entitlement import resolve_namespace
 from edgewhisk.errors import BadRequest
@@ -28,7 +28,8 @@ async def list_activations(ask: Ask, verbs: Services, namespace: str) -> Reply:
     )
     if wanted.counted:
         return Reply.of({"activations": await verbs.activations.count(identity, query)})
-    return Reply.of(await verbs.activations.list(identity, query, docs=docs))
+    found = await verbs.activations.list(identity, query, docs=docs)
+    return Reply(200, found.begin, more=found.more)
 
 
 async def get_activation(ask: Ask, verbs: Services, namespace: str, activation_id: str, part: str) -> Reply:
@@ -51,6 +52,7 @@ def _time(given: Given, key: str) -> int | None:
     text = given.get(key)
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()):
+    number = whole(text, 63)
+    if number is None or number < 0:
         raise BadRequest(f"Parameter is not a valid value for epoch seconds: {text}")
-    return int(text)
+    return number

@@ -13,21 +13,23 @@ from edgewhisk.api.asking import CORS, DRAINED, REQUEST_ID, failure, problem, re
 from edgewhisk.api.devices import devices
 from edgewhisk.api.entities import entities
 from edgewhisk.api.info import info
-from edgewhisk.api.reading import sent, services
+from edgewhisk.api.reading import caller, sent, services
 from edgewhisk.api.routes import routes
 from edgewhisk.api.services import Services
 from edgewhisk.api.web import PREFIX
-from edgewhisk.errors import EdgeWhiskError, TooLarge
+from edgewhisk.errors import EdgeWhiskError, TooLarge, Unauthorized
 
 _log = logging.getLogger(__name__)
 
 _ENVELOPE: Final = 1 << 20  # bytes around the largest code of an action: parameters, JSON quoting
+_CLOSED: Final = "/api/v1/"
 _NOT_FOUND: Final = "The requested resource could not be found."
 
 
 def create_app(services: Services) -> Quart:
     """The ASGI application over `services`."""
     app = Quart("edgewhisk", static_folder=None)
+    app.url_map.merge_slashes = False  # would redirect, and tell strangers which paths there are
     app.config["SERVICES"] = services
     app.config["MAX_CONTENT_LENGTH"] = services.limits.max_action_code * (1 << 20) * 4 // 3 + _ENVELOPE
     for blueprint in (routes, info, entities, devices):
@@ -84,8 +86,18 @@ def _unroutable(error: HTTPException) -> Response:
         return sent(problem("Request larger than allowed.", 413, request_id()))
     status = error.code or 500
     if status in (404, 405):
+        try:
+            _check_known()
+        except Unauthorized as unknown:
+            return sent(failure(unknown, request_id()))
         return sent(problem(_NOT_FOUND, 404, request_id()))
     return sent(problem(error.description or error.name, status, request_id()))
+
+
+def _check_known() -> None:
+    """Raise `Unauthorized` for a stranger who tries paths: who asks comes before what is there."""
+    if request.path.startswith(_CLOSED) and not request.path.startswith(PREFIX):
+        caller()
 
 
 def _broken(error: Exception) -> Response:

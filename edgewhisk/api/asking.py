@@ -7,17 +7,17 @@ is decided by the same functions, which take an `Ask` and give a `Reply`.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import DEFAULT_NAMESPACE, FullyQualifiedName, entity_name, namespace_name
 from edgewhisk.errors import (
     EdgeWhiskError,
     MalformedContent,
+    StorageError,
     Throttled,
     TooLarge,
     Unauthorized,
@@ -46,11 +46,12 @@ class Reply(NamedTuple):
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = JSON  # "" where there is no body
+    more: AsyncIterator[bytes] | None = None  # of the body, where it is too large to be made at once
 
     @classmethod
     def of(cls, value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
         """A JSON document."""
-        return cls(status, orjson.dumps(value), headers)
+        return cls(status, jsontext.dumps(value), headers)
 
 
 class Ask(NamedTuple):
@@ -81,13 +82,12 @@ class Ask(NamedTuple):
             return b"{}"
         check_json(self.header(b"content-type"))
         try:
-            value = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
+            parsed = jsontext.parse(data)
+        except jsontext.NotJson as error:
             raise MalformedContent(str(error)) from None
-        if not isinstance(value, dict):
+        if not isinstance(parsed.value, dict):
             raise MalformedContent("JSON object expected")
-        # A line break can only be white space here: inside a string JSON does not allow a raw one.
-        return data.strip().replace(b"\n", b" ").replace(b"\r", b" ") if value else b"{}"
+        return parsed.text if parsed.value else b"{}"
 
     def check_length(self, allowed: int) -> None:
         """Raise `TooLarge` by what the request says about itself, before anything is read."""
@@ -141,4 +141,7 @@ def failure(error: EdgeWhiskError, request_id: str) -> Reply:
         headers["WWW-Authenticate"] = _CHALLENGE
     if isinstance(error, Throttled):
         headers["Retry-After"] = "60"
-    return problem(error.message, error.status, request_id, headers)
+    text = error.told
+    if isinstance(error, StorageError) and error.hint:
+        text = f"{text}; {error.hint}"
+    return problem(text, error.status, request_id, headers)

@@ -143,7 +143,7 @@ async def set_rule_status(namespace: str, name: str) -> Response:
     """Enable or disable a rule."""
     identity = caller()
     await services().rules.set_status(identity, full_name(identity, namespace, name), await document())
-    return Response("OK", content_type="text/plain")
+    return Response("OK", content_type="text/plain; charset=UTF-8")
 
 
 @entities.delete("/rules/<name>")

@@ -95,7 +95,8 @@ class Door:
                 status, request_id = await self._cold(scope, receive, send)
             else:
                 status, request_id = reply[0].status, reply[1]
-                whole = scope["extensions"].get(WHOLE) if reply[2] and "extensions" in scope else None
+                quick = reply[2] and reply[0].more is None and "extensions" in scope
+                whole = scope["extensions"].get(WHOLE) if quick else None
                 if whole is None or not whole(reply[0].status, _head(reply[0], request_id), reply[0].body):
                     await _send(send, *reply)
         finally:
@@ -227,7 +228,7 @@ def _headers(reply: Reply, request_id: str) -> list[tuple[str, str]]:
     found = [("x-request-id", request_id), *reply.headers]
     if reply.content_type:
         found.append(("content-type", reply.content_type))
-    if reply.status != 204:
+    if reply.status != 204 and reply.more is None:
         found.append(("content-length", str(len(reply.body))))
     return found
 
@@ -246,4 +247,8 @@ async def _send(send: Send, reply: Reply, request_id: str, rest: bool) -> None:
     if rest:
         headers += _CORS
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+    if reply.more is not None:
+        await send({"type": "http.response.body", "body": reply.body, "more_body": True})
+        async for piece in reply.more:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b"" if reply.more is not None else reply.body})

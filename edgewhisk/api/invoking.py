@@ -6,11 +6,11 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.api.asking import ACTIVATION_ID, Ask, Reply, full_name
-from edgewhisk.api.query import flag
+from edgewhisk.api.query import flag, whole
 from edgewhisk.api.services import Services
+from edgewhisk.controller.controller import FIRE
 from edgewhisk.entity.activation import document_of
 from edgewhisk.entity.message import Status
 from edgewhisk.errors import BadRequest
@@ -52,7 +52,7 @@ async def invoke(ask: Ask, verbs: Services, namespace: str, package: str | None,
     status = HTTP_STATUS[started.record.status]
     if query.only_result or started.record.result.startswith(b"["):
         return Reply(status, started.record.result, headers)
-    record = document_of(orjson.loads(started.record.text))
+    record = document_of(jsontext.loads(started.record.text))
     if not started.composed:
         record["logs"] = []  # a plain action's are in the stored record only
     return Reply.of(record, status, headers)
@@ -62,7 +62,7 @@ async def fire(ask: Ask, verbs: Services, namespace: str, name: str) -> Reply:
     """Fire a trigger: 202, or 204 where no active rule is there to do anything."""
     identity = verbs.subjects.authorize(ask.header(b"authorization"))
     wanted = full_name(identity, namespace, name)
-    verbs.controller.admit(identity, fire=True)
+    verbs.controller.admit(identity, FIRE)
     verbs.triggers.check_rights(identity, wanted)
     ask.check_length(verbs.limits.max_payload_size)
     headers = {
@@ -85,10 +85,7 @@ def wanted_of(query: bytes) -> Wanted:
 
 
 def _wait(text: str | None) -> float:
-    try:
-        wait = LONGEST_WAIT if text is None else int(text)
-    except ValueError:
-        wait = 0
+    wait = LONGEST_WAIT if text is None else whole(text, 31) or 0
     if not 1 <= wait <= LONGEST_WAIT:
         raise BadRequest(
             "The query parameter 'timeout' was malformed:\n"

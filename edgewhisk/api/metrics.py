@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,13 +12,19 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 
 from edgewhisk.api.services import Measures
+from edgewhisk.entity.message import Status
 from edgewhisk.histogram import Histogram
 
 
-def exposition(status: Mapping[str, Any], measures: Measures) -> tuple[str, bytes]:
-    """Content type and text, from the `status` document and the counters beside it."""
+def exposition(status: Mapping[str, Any], measures: Measures, *, named: bool) -> tuple[str, bytes]:
+    """Content type and text, from the `status` document and the counters beside it.
+
+    Not `named`: nothing that tells which namespaces, actions and triggers there are.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Given([*_of_status(status), *_of_measures(measures)]))
+    runs = _runs(measures.by_action) if named else _runs(_unnamed(measures.by_action))
+    names = (*_feeds(status["feeds"]), *_queue(status["invoker"])) if named else ()
+    registry.register(_Given([*_of_status(status), runs, *_of_measures(measures), *names]))
     return CONTENT_TYPE_LATEST, generate_latest(registry)
 
 
@@ -31,13 +38,24 @@ class _Given:
         return self._families
 
 
-def _of_measures(measures: Measures) -> Iterator[Metric]:
+def _runs(by_action: Mapping[tuple[str, Status], int]) -> Metric:
     activations = CounterMetricFamily(
         "edgewhisk_activations", "Finished runs of actions.", labels=["action", "status"]
     )
-    for (action, status), count in measures.by_action.items():
-        activations.add_metric([action, status.value], count)
-    yield activations
+    for (action, came_to), count in by_action.items():
+        activations.add_metric([action, came_to.value], count)
+    return activations
+
+
+def _unnamed(by_action: Mapping[tuple[str, Status], int]) -> Mapping[tuple[str, Status], int]:
+    """The runs of all actions together."""
+    found: Counter[tuple[str, Status]] = Counter()
+    for (_, came_to), count in by_action.items():
+        found["", came_to] += count
+    return found
+
+
+def _of_measures(measures: Measures) -> Iterator[Metric]:
     yield _histogram("edgewhisk_activation_duration_seconds", "How long actions ran.", measures.durations)
     requests = CounterMetricFamily(
         "edgewhisk_http_requests", "Answered requests.", labels=["method", "status"]
@@ -46,6 +64,7 @@ def _of_measures(measures: Measures) -> Iterator[Metric]:
         requests.add_metric([method, str(code)], count)
     yield requests
     yield _histogram("edgewhisk_http_request_seconds", "Time to answer requests.", measures.latency)
+    yield _histogram("edgewhisk_loop_lag_seconds", "How late the event loop is.", measures.loop_lag)
 
 
 def _histogram(name: str, meaning: str, found: Histogram) -> Metric:
@@ -61,6 +80,11 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
             "Of those, waiting for an action that fails always.",
             invoker["held"],
         ),
+        "edgewhisk_queue_parked_messages": (
+            "Of those, waiting for an engine to be compiled.",
+            invoker["parked"],
+        ),
+        "edgewhisk_sources_held_back": ("Sources that wait for room.", invoker["held_back"]),
         "edgewhisk_dead_letters": ("Messages and events on the list.", status["dead_letters"]["kept"]),
         "edgewhisk_workers": ("Threads that run actions.", invoker["workers"]),
         "edgewhisk_buffer_activations": ("Activations on disk.", buffer["records"]),
@@ -92,6 +116,16 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         "edgewhisk_buffer_repaired_records": ("Records with a flipped bit put right.", buffer["repaired"]),
         "edgewhisk_buffer_corrupt_records": ("Damaged records that were skipped.", buffer["corrupt"]),
         "edgewhisk_unrecorded_activations": ("Runs whose record the disk refused.", invoker["unrecorded"]),
+        "edgewhisk_inline_runs": ("Messages that were run on the event loop.", invoker["inline"]),
+        "edgewhisk_worker_runs": ("Messages that were run by workers.", invoker["workers_ran"]),
+        "edgewhisk_inline_slow": (
+            "Messages that were too slow for the event loop.",
+            invoker["fell_back_slow"],
+        ),
+        "edgewhisk_inline_failed": (
+            "Messages that failed on the event loop.",
+            invoker["fell_back_failed"],
+        ),
         "edgewhisk_breakers_opened": ("Times that an action was left alone.", invoker["breakers_opened"]),
         "edgewhisk_poison_events": ("Put aside: the gateway died in their run.", invoker["poison"]),
         "edgewhisk_interrupted_events": ("At most once, so not run again.", invoker["not_again"]),
@@ -115,8 +149,6 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
     }
     for name, (meaning, value) in counters.items():
         yield CounterMetricFamily(name, meaning, float(value))
-    yield from _feeds(status["feeds"])
-    yield from _queue(invoker)
     ready = GaugeMetricFamily("edgewhisk_sandbox_ready", "1 once a runtime is compiled.", labels=["runtime"])
     for kind, found in status["sandboxes"].items():
         if isinstance(found, dict):
@@ -142,11 +174,15 @@ def _feeds(feeds: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
     running = GaugeMetricFamily(
         "edgewhisk_feed_running", "1 while a source serves.", labels=["trigger", "feed"]
     )
+    full = GaugeMetricFamily(
+        "edgewhisk_feed_full", "1 while a source is held back.", labels=["trigger", "feed"]
+    )
     garbage = CounterMetricFamily(
         "edgewhisk_feed_refused_messages", "Malformed messages of a source.", labels=["trigger", "feed"]
     )
     for feed in feeds:
         labels = [feed["trigger"], feed["feed"]]
-        running.add_metric(labels, float(feed.get("state") == "running"))
+        running.add_metric(labels, float(feed.get("state") in ("running", "full")))
+        full.add_metric(labels, float(feed.get("state") == "full"))
         garbage.add_metric(labels, float(feed.get("garbage") or 0))
-    yield from (running, garbage)
+    yield from (running, full, garbage)

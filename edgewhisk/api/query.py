@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
@@ -10,6 +11,7 @@ from edgewhisk.errors import BadRequest
 
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,40}")
 DEFAULT_PAGE: Final = 30
 LARGEST_PAGE: Final = 200
 
@@ -63,10 +65,18 @@ def _number(query: Query, key: str, default: int, collection: str) -> int:
     text = query.get(key)
     if text is None:
         return default
-    try:
-        return int(text)
-    except ValueError:
+    number = whole(text, 31)
+    if number is None:
         raise BadRequest(
             f"The query parameter '{key}' was malformed:\n"
             f"The value '{text}' is not an integer for {collection}."
-        ) from None
+        )
+    return number
+
+
+def whole(text: str, bits: int) -> int | None:
+    """A whole number of so many bits besides its sign, as OpenWhisk reads one; None if it is none."""
+    if not _WHOLE.fullmatch(text):
+        return None
+    number = int(text)
+    return number if -(1 << bits) <= number < 1 << bits else None

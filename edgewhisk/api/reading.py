@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
-import orjson
 from quart import Response, current_app, request
 
+from edgewhisk import jsontext
 from edgewhisk.api import query
 from edgewhisk.api.asking import JSON, Ask, Reply, check_json, too_large
 from edgewhisk.api.services import Services
@@ -38,8 +39,8 @@ async def document(*, required: bool = True) -> Any:
             raise BadRequest("Request entity expected but not supplied")
         return None
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        return jsontext.parse(data).value
+    except jsontext.NotJson as error:
         raise MalformedContent(str(error)) from None
 
 
@@ -67,16 +68,23 @@ async def _read(allowed: int) -> bytes:
 
 def answer(value: Any, status: int = 200) -> Response:
     """A JSON response."""
-    return Response(orjson.dumps(value), status, content_type=JSON)
+    return Response(jsontext.dumps(value), status, content_type=JSON)
 
 
 def sent(reply: Reply) -> Response:
     """A reply as Quart sends it."""
-    response = Response(reply.body, reply.status, content_type=reply.content_type or None)
+    body = reply.body if reply.more is None else _whole(reply.body, reply.more)
+    response = Response(body, reply.status, content_type=reply.content_type or None)
     if not reply.content_type:
         response.headers.pop("Content-Type", None)
     response.headers.extend(reply.headers)
     return response
+
+
+async def _whole(begin: bytes, more: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield begin
+    async for piece in more:
+        yield piece
 
 
 def listed(items: list[dict[str, Any]], collection: str) -> Response:

@@ -30,6 +30,7 @@ class Measures(NamedTuple):
     durations: Histogram
     requests: Mapping[tuple[str, int], int]  # (method, status)
     latency: Histogram
+    loop_lag: Histogram
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.api.asking import ACTIVATION_ID, CORS, Ask, Reply, problem
 from edgewhisk.api.invoking import LONGEST_WAIT
 from edgewhisk.api.services import Services
-from edgewhisk.controller.subjects import NO_CREDENTIALS
+from edgewhisk.controller.controller import WEB
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.message import Status
 from edgewhisk.entity.names import FullyQualifiedName, entity_name, namespace_name
@@ -21,6 +20,7 @@ VERBS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _DEFAULT: Final = "default"  # stands for "no package"
 _METHODS: Final = "OPTIONS, GET, DELETE, POST, PUT, HEAD, PATCH"
 _GATEWAY_API: Final = ("whisk.system", "apimgmt")  # where `wsk api` looks for its actions
+_REFUSED: Final = "Authentication is possible but has failed or not yet been provided."
 _NO_GATEWAY_API: Final = (
     "API routes (wsk api) are not served by this gateway: every web action has its URL, "
     "/api/v1/web/NAMESPACE/PACKAGE/ACTION.EXTENSION (wsk action get NAME --url); put a reverse proxy "
@@ -31,16 +31,20 @@ _NO_GATEWAY_API: Final = (
 async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
     """Answer a request below `PREFIX`; `path` is the rest, decoded."""
     namespace, package, named, *rest = [*path.split("/", 3), "", "", ""][: 4 if path.count("/") > 2 else 3]
+    if path.count("/") < 2:  # no path of an action: as any other that leads nowhere
+        verbs.subjects.authorize(ask.header(b"authorization"))
     if (namespace, package) == _GATEWAY_API:
         return problem(_NO_GATEWAY_API, 404, request_id)
     name, extension = split_extension(named)
     wanted = _action_name(namespace, package, name)
-    owner = verbs.subjects.of(wanted.namespace)
+    owner = verbs.subjects.find(wanted.namespace)
+    if owner is None:
+        raise NotFound
     bound = verbs.actions.find_web(wanted)
     access = WebAccess.of(bound.action.annotations)
     if not access.exported:
         raise NotFound
-    verbs.controller.admit(owner)
+    verbs.controller.admit(owner, WEB)
     ask.check_length(verbs.limits.max_payload_size)
     cors = () if access.own_options else _cors(ask)
     if ask.method == "OPTIONS" and not access.own_options:
@@ -49,7 +53,7 @@ async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
         user = _user(ask, verbs)
         free = ask.method == "OPTIONS"
         if not free and not access.admits(ask.header(b"x-require-whisk-auth"), known=user is not None):
-            raise Unauthorized(NO_CREDENTIALS)
+            raise Unauthorized(_REFUSED)
         found = WebRequest(
             ask.method,
             [(key.decode("latin-1"), value.decode("latin-1")) for key, value in ask.headers],
@@ -59,7 +63,7 @@ async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
             user,
         )
         payload = arguments(found, raw=access.raw, final=bound.final)
-        started = await verbs.controller.invoke(owner, wanted, payload, LONGEST_WAIT / 1000)
+        started = await verbs.controller.invoke(owner, wanted, payload, LONGEST_WAIT / 1000, WEB)
         cors += ((ACTIVATION_ID, started.activation_id),)
         if started.record is None:
             return problem("Response not yet ready.", 202, request_id, dict(cors))
@@ -70,7 +74,7 @@ async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
 
 
 def _answer(record: Record, extension: str, accept: str, headers: tuple[tuple[str, str], ...]) -> Reply:
-    result = orjson.loads(record.result)
+    result = jsontext.loads(record.result)
     if record.status is Status.APPLICATION_ERROR:
         result = result["error"]
     elif record.status is not Status.SUCCESS:
@@ -85,7 +89,7 @@ def _action_name(namespace: str, package: str, name: str) -> FullyQualifiedName:
         inside = None if package == _DEFAULT else entity_name(package)
         return FullyQualifiedName(namespace_name(namespace), inside, entity_name(name))
     except BadRequest:
-        raise NotFound("The requested resource could not be found.") from None
+        raise NotFound from None
 
 
 def _user(ask: Ask, verbs: Services) -> str | None:

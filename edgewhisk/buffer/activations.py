@@ -13,10 +13,9 @@ from contextlib import suppress
 from heapq import merge
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.catalog import Match
 from edgewhisk.buffer.committer import Committer, Work
 from edgewhisk.buffer.disk import Disk, RealDisk
@@ -24,21 +23,29 @@ from edgewhisk.buffer.index import fingerprint
 from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.lane import Lane
 from edgewhisk.buffer.ledger import ABSORBED, event_frame, message_of, origins_frame, started_frame
-from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED
-from edgewhisk.buffer.records import MARKS, RECORDS, SHEAVES, Records
-from edgewhisk.entity.activation import Record, activation_id, filed_under
+from edgewhisk.buffer.loss import DAMAGED, EVICTED, EXPIRED, REJECTED
+from edgewhisk.buffer.records import Records
+from edgewhisk.buffer.routes import MARKS, RECORDS, SHEAVES
+from edgewhisk.entity.activation import Record, filed_under
 from edgewhisk.entity.boots import Boots
+from edgewhisk.entity.foreign import taken
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL
 from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.entity.sheaf import Sheaf, with_origins
-from edgewhisk.errors import EdgeWhiskError, MalformedContent, StorageError
+from edgewhisk.entity.stats import BufferStats
+from edgewhisk.errors import UNREADABLE, MalformedContent, StorageError
 from edgewhisk.settings import Buffer
 from edgewhisk.settings import Lane as Policy
-from edgewhisk.spi import Batch, BufferStats, Clock, Committed, Query, Starts
+from edgewhisk.spi import Batch, Clock, Committed, Query, Starts
 
+LOOK: Final = 2.0  # seconds between two tries of a disk that refused
 _OP: dict[tuple[str, bool], str] = {
     (lane, succeeded): RECORDS[lane if succeeded else ERRORS] for lane in LANES for succeeded in (True, False)
 }
+
+
+LOOKED: Final = 32  # segments that `patrol` looks through at once: about 32 MB
+_TOLD: Final = 100  # incidents among which one is looked for, so as not to be told again
 
 
 class Activations:
@@ -55,6 +62,8 @@ class Activations:
         self._ledger = records.normal.ledger
         self._begun = self._ledger.begun(clock.timing.boot)  # before what this life begins
         self._absorbing = threading.Lock()
+        self._looked = 0.0  # monotonic, when a disk that refused was last tried
+        self.unreadable = 0  # records and events that were asked for and are whole, but cannot be read
         self._committer = Committer(self._write, commit_window, "commit-activations")
 
     @classmethod
@@ -68,13 +77,16 @@ class Activations:
         disk: Disk | None = None,
         others: Callable[[], int] = lambda: 0,
         boots: Boots | None = None,
+        earliest: Callable[[], int] | None = None,
     ) -> Activations:
         """Recover what is there, or begin anew; raises `StorageError`. Blocks.
 
-        `others`: bytes of the state directory that are not this store's; `boots` tell times right.
+        `others`, `boots`, `earliest`: as `Records` takes them.
         """
         disk = disk or RealDisk()
-        records = Records(disk, directory, settings, clock, lanes=lanes, others=others, boots=boots)
+        records = Records(
+            disk, directory, settings, clock, lanes=lanes, others=others, boots=boots, earliest=earliest
+        )
         records.recover()
         return cls(records, clock, settings.commit_window)
 
@@ -82,6 +94,15 @@ class Activations:
     def incidents(self) -> list[str]:
         """What was odd at start."""
         return [line for lane in self._lanes.values() for line in lane.incidents]
+
+    @property
+    def refusal(self) -> str:
+        """See `spi.ActivationStore`."""
+        found = self._records.refusal
+        if found and self._clock.monotonic() >= self._looked + LOOK:
+            self._looked = self._clock.monotonic()
+            self._committer.submit([], lambda _: None, urgent=True)
+        return found
 
     def close(self) -> None:
         """Write what waits."""
@@ -136,17 +157,13 @@ class Activations:
             have = self._ledger.absorbed.get(sender, batch.first - 1)
             if batch.first > have + 1 and not batch.declares_gap(have):
                 return have
-            fresh = batch.records[max(0, have + 1 - batch.first) :]
-            if not fresh:
+            count = len(batch.records) - max(0, have + 1 - batch.first)
+            if count <= 0:
                 return have
-            ids = [_checked_id(text, batch.first + at) for at, text in enumerate(batch.records)]
-            wanted = ids[len(ids) - len(fresh) :]
-            known = self._known(wanted)
-            frames = [
-                Frame(RECORDS[NORMAL], 0, text)
-                for found, text in zip(wanted, fresh, strict=True)
-                if found not in known
-            ]
+            records = [_taken(text, batch.first + at) for at, text in enumerate(batch.records)]
+            fresh = records[-count:]
+            known = self._known([found for found, _ in fresh])
+            frames = [Frame(RECORDS[NORMAL], 0, text) for found, text in fresh if found not in known]
             self._commit([*frames, Frame(ABSORBED, batch.last, sender.encode())])
             return batch.last
 
@@ -161,7 +178,13 @@ class Activations:
         """See `spi.ActivationStore`."""
         with self._records.lock:
             now, moment = self._clock.now(), self._boots.moment
-            return [message_of(frame, moment, now) for frame in self._ledger.events.values()]
+            found: list[ActivationMessage] = []
+            for key, frame in self._ledger.events.items():
+                try:
+                    found.append(message_of(frame, moment, now))
+                except UNREADABLE as error:
+                    self._set_aside(f"the accepted event {key}", error)
+            return found
 
     def starts(self) -> dict[str, Starts]:
         """See `spi.ActivationStore`."""
@@ -175,14 +198,19 @@ class Activations:
     def get(self, activation_id: str) -> dict[str, Any] | None:
         """See `spi.ActivationStore`."""
         for lane in self._used():
-            if (text := lane.catalog.find(activation_id)) is not None:
-                found: dict[str, Any] = orjson.loads(self._boots.straight(text))
+            text = lane.catalog.find(activation_id)
+            if text is not None and (found := self._read(text)) is not None:
                 return found
         return None
 
     def list(self, query: Query) -> list[dict[str, Any]]:
+        """The records that `query` finds, newest first, all of them in memory."""
+        return list(self.records(query))
+
+    def records(self, query: Query) -> Iterator[dict[str, Any]]:
         """See `spi.ActivationStore`."""
-        return [orjson.loads(text) for text in islice(self._texts(query), query.limit)]
+        found = (self._read(text) for text in self._texts(query))
+        return islice((one for one in found if one is not None), query.limit)
 
     def count(self, query: Query) -> int:
         """See `spi.ActivationStore`."""
@@ -196,6 +224,22 @@ class Activations:
         )
         found = next(batches)
         return found if found.records else next((batch for batch in batches if batch.records), found)
+
+    def patrol(self, most: int = LOOKED) -> int:
+        """Look through some of what earlier lives wrote; the ledger is told what cannot be read.
+
+        Returns how many segments those were.
+        """
+        damage, looked = self._records.damage(), 0
+        for lane in self._lanes.values():
+            for segment in lane.unlooked(most):
+                looked += 1
+                if (found := lane.look(segment)) is not None and self._ledger.news(found):
+                    damage.append(found)
+        if damage:
+            with suppress(StorageError):  # it is found again
+                self._commit([one.frame() for one in damage])
+        return looked
 
     def stats(self) -> BufferStats:
         """See `spi.ActivationStore`."""
@@ -213,7 +257,8 @@ class Activations:
                 evicted=sum(told[EVICTED] for told in lanes.values()),
                 expired=sum(told[EXPIRED] for told in lanes.values()),
                 rejected=sum(told[REJECTED] for told in lanes.values()),
-                corrupt=sum(lane.corrupt + lane.catalog.damaged for lane in self._lanes.values()),
+                corrupt=sum(lane.corrupt + lane.catalog.damaged for lane in self._lanes.values())
+                + self.unreadable,
                 repaired=sum(lane.repaired for lane in self._lanes.values()),
                 oldest=min(filter(None, map(_oldest, self._lanes.values())), default=None),
                 worn=self._ledger.worn + worn,
@@ -222,7 +267,7 @@ class Activations:
             )
 
     def _account(self, name: str, lane: Lane) -> dict[str, int]:
-        lost = {why: self._ledger.lost.get((name, why), 0) for why in (EVICTED, EXPIRED, REJECTED)}
+        lost = {why: self._ledger.lost.get((name, why), 0) for why in (EVICTED, EXPIRED, REJECTED, DAMAGED)}
         return {
             "records": lane.ledger.last - lane.oldest + 1,
             "unsynced": lane.unsynced(),
@@ -245,7 +290,25 @@ class Activations:
         found = streams[0] if len(used) == 1 else merge(*streams, key=_order, reverse=True)
         for lane, match in islice(found, query.skip, None):
             if (text := lane.catalog.read(match)) is not None:
-                yield self._boots.straight(text)
+                yield text
+
+    def _read(self, text: bytes) -> dict[str, Any] | None:
+        """A record; None, told and counted, if it is none."""
+        try:
+            found: dict[str, Any] = jsontext.loads(straight(self._boots, text))
+            filed_under(found)
+        except UNREADABLE as error:
+            self._set_aside("an activation", error)
+            return None
+        return found
+
+    def _set_aside(self, what: str, error: Exception) -> None:
+        """Tell of what is whole but cannot be read: it stays where it is; `buffer export` shows it."""
+        self.unreadable += 1
+        line = f"{self._records.normal.log.directory}: {what} cannot be read and is left out: {error!r}"
+        told = self._records.normal.incidents
+        if line not in told[-_TOLD:]:
+            told.append(line)
 
     def _known(self, ids: Sequence[str]) -> set[str]:
         """Which of `ids` are here already."""
@@ -286,13 +349,31 @@ def batch(lane: Lane, boots: Boots, max_records: int, max_bytes: int) -> Batch:
     first, size = 0, 0
     texts: list[bytes] = []
     for number, text in lane.backlog():
+        if not _legible(text):  # as one that is damaged: a cloud could not read the others of its batch
+            continue
         first = first or number
         size += len(text)
         full = len(texts) >= max_records or size > max_bytes
         if texts and (full or number != first + len(texts)):
             break
-        texts.append(boots.straight(text))
+        texts.append(straight(boots, text))
     return Batch(first or confirmed + 1, tuple(texts), confirmed, lane.epoch)
+
+
+def straight(boots: Boots, text: bytes) -> bytes:
+    """A record told right; one in which that cannot be done as it stands."""
+    try:
+        return boots.straight(text)
+    except UNREADABLE:
+        return text
+
+
+def _legible(text: bytes) -> bool:
+    try:
+        jsontext.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _order(found: tuple[Lane, Match]) -> tuple[int, int]:
@@ -309,12 +390,8 @@ def _oldest(lane: Lane) -> int | None:
     return lane.catalog.times(lane.catalog.summary(segment))[0] or None if segment is not None else None
 
 
-def _checked_id(text: bytes, number: int) -> str:
+def _taken(text: bytes, number: int) -> tuple[str, bytes]:
     try:
-        value = orjson.loads(text)
-        filed_under(value)
-        if not isinstance(value["namespace"], str) or not isinstance(value["start"], int):
-            raise TypeError("namespace or start")
-        return activation_id(value["activationId"])
-    except (orjson.JSONDecodeError, EdgeWhiskError, KeyError, TypeError, AttributeError) as error:
-        raise MalformedContent(f"record {number} is no activation: {error!r}") from None
+        return taken(jsontext.loads(text))
+    except (jsontext.NotJson, MalformedContent) as error:
+        raise MalformedContent(f"record {number} is no activation: {error}") from None

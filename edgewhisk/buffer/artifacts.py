@@ -10,21 +10,22 @@ from __future__ import annotations
 import threading
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.disk import Disk, RealDisk
 from edgewhisk.buffer.journal import FORMAT, Frame, Scan
 from edgewhisk.buffer.log import HEADER, Log, Segment
 from edgewhisk.buffer.storage import LogDB, LogStorage
-from edgewhisk.errors import StorageError
-from edgewhisk.spi import Change
+from edgewhisk.errors import UNREADABLE, StorageError
+from edgewhisk.spi import Change, Check
 
 WRITTEN: Final = "D"  # a document; number is its id; text is {"t": table, "d": document}
 REMOVED: Final = "R"  # number is its id; text is the table's name as JSON
 _KEPT: Final = "K"  # a table that is there even if it is empty; text is its name as JSON
+BASE: Final = "Z"  # all that lives stands from the segment on whose serial is the number
 _DROPPED: Final = "X"  # such a table is not kept any more
 _SPARE: Final = 4 << 20  # bytes of garbage that are tolerated
 _MOST_SEGMENTS: Final = 64
@@ -37,9 +38,11 @@ class Artifacts:
         """Use `open`, which recovers."""
         self.incidents: list[str] = []
         self._log = Log(disk, directory)
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # of who writes; held over the disk's work
+        self._memory = threading.Lock()  # of what is in memory; the event loop may wait for it
         self._texts: dict[str, dict[int, bytes]] = {}  # table -> id -> document
         self._last = 0  # the highest document id
+        self._base: int | None = None  # serial of the first segment that is needed; None: nobody knows
         self._live = 0  # bytes of all documents
         self._next: dict[str, int] = {}  # table -> its next document id
         self._kept: set[str] = set()  # tables that are there even if they are empty
@@ -58,10 +61,34 @@ class Artifacts:
         self.db.close()
         self._log.close()
 
-    def read(self, collection: str) -> dict[str, dict[str, Any]]:
+    def read(self, collection: str, check: Check | None = None) -> dict[str, dict[str, Any]]:
         """See `spi.ArtifactStore`."""
-        with self._lock:
-            return {entry["key"]: entry["document"] for entry in self.db.table(collection)}
+        with self._memory:
+            texts = sorted(self._texts.get(collection, {}).items())
+        return dict(self._documents(collection, texts, check))
+
+    def _documents(
+        self, collection: str, texts: Sequence[tuple[int, bytes]], check: Check | None
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Keys and documents; what is none is told once and left where it is."""
+        for doc_id, text in texts:
+            try:
+                entry = jsontext.loads(text)
+                key, document = str(entry["key"]), dict(entry["document"])
+                if check is not None:
+                    check(key, document)
+            except UNREADABLE as error:
+                what = f"{self._log.directory}: {collection}, document {doc_id} ({_key(text)})"
+                line = f"{what} cannot be read and is left out until it is written anew: {error!r}"
+                if line not in self.incidents:
+                    self.incidents.append(line)
+            else:
+                yield key, document
+
+    def collections(self) -> list[str]:
+        """The names of all collections that hold something."""
+        with self._memory:
+            return [name for name, texts in self._texts.items() if texts]
 
     def write(self, changes: Sequence[Change]) -> None:
         """See `spi.ArtifactStore`."""
@@ -79,7 +106,7 @@ class Artifacts:
                 if doc_id is None:
                     doc_id = ids[place] = self._take_id(change.collection)
                 entry = {"key": change.key, "document": change.document}
-                frames.append(_written(change.collection, doc_id, orjson.dumps(entry)))
+                frames.append(_written(change.collection, doc_id, jsontext.dumps(entry)))
             self._commit(frames)
             for collection in {change.collection for change in changes}:
                 self.db.table(collection).clear_cache()
@@ -104,8 +131,9 @@ class Artifacts:
             self._append(frames)
         except StorageError:
             self._append(frames)  # the segment was given up; a full disk refuses the new one too
-        for frame in frames:
-            self._apply(frame)
+        with self._memory:
+            for frame in frames:
+                self._apply(frame)
 
     def _append(self, frames: Sequence[Frame]) -> None:
         if self._log.full:
@@ -113,7 +141,10 @@ class Artifacts:
         self._log.append(frames)
 
     def _roll(self) -> None:
-        self._log.roll(self._last + 1, {"format": FORMAT, "last": self._last})
+        base = self._base
+        if not self._log.segments:
+            base = self._base = self._log.next_serial
+        self._log.roll(self._last + 1, {"format": FORMAT, "last": self._last, "base": base})
 
     def _reclaim(self) -> None:
         """Move what lives to a new segment when most of the log is garbage."""
@@ -127,27 +158,54 @@ class Artifacts:
             for name, texts in self._texts.items()
             for doc_id, text in texts.items()
         ]
-        moved += [Frame(_KEPT, 0, orjson.dumps(name)) for name in self._kept]
-        if moved:
-            self._log.append(moved)
+        moved += [Frame(_KEPT, 0, jsontext.dumps(name)) for name in self._kept]
+        base = Frame(BASE, self._log.segments[-1].serial, b"0")
+        self._log.append([*moved, base])
+        self._apply(base)
         for segment in old:  # oldest first: a removal must never be dropped before what it removes
             self._log.drop(segment)
 
     def _recover(self) -> None:
-        """Replay all; what cannot be read is set aside and named."""
+        """Replay all; what cannot be read is set aside and named, and what is gone."""
+        begun = {segment.serial: self._log.before(segment)[0] for segment in self._log.segments}
         for segment in list(self._log.segments):
             found = self._scan(segment)
             if found is None or not found.frames:
-                if segment.held:
-                    self.incidents.append(f"{segment.path}: nothing in it is readable; set aside")
+                self.incidents.append(f"{segment.path}: nothing in it is readable; set aside")
                 self._log.set_aside(segment)
                 continue
             if found.corrupt:
                 self.incidents.append(f"{segment.path}: {found.corrupt} damaged line(s) skipped")
             for frame in found.frames:
-                self._replay(frame)
+                self._again(frame, segment)
+        self._missing(begun)
         if self._log.segments:
             self._log.cut(self._log.segments[-1])
+
+    def _again(self, frame: Frame, segment: Segment) -> None:
+        """Replay a frame; one that cannot be read is told, and stays where it is."""
+        try:
+            self._replay(frame)
+        except _LaterFormat:
+            raise
+        except UNREADABLE as error:
+            self.incidents.append(
+                f"{segment.path}: a line at {frame.start} is whole but cannot be read; left out: {error!r}"
+            )
+
+    def _missing(self, begun: Mapping[int, int]) -> None:
+        """Tell of segments that are gone; `begun`: which was the newest when each was begun."""
+        witness, newest, gone = self._log.witness, max(begun, default=0), set[int]()
+        if witness is not None and witness.serial > newest:
+            gone.add(witness.serial)
+        for last in self._log.segments[-1:]:
+            if witness is not None and witness.serial == last.serial and witness.size > last.size:
+                self.incidents.append(f"{last.path} was cut short; what stood at its end is lost")
+        if self._base is not None:
+            gone |= {before for before in begun.values() if before >= self._base and before not in begun}
+        for serial in sorted(gone):
+            told = f"{self._log.directory}: segment {serial} is gone; what was written there is lost"
+            self.incidents.append(f"{told}, or as it was before")
 
     def _scan(self, segment: Segment) -> Scan | None:
         try:
@@ -160,21 +218,25 @@ class Artifacts:
         if frame.op != HEADER:
             self._apply(frame)
             return
-        header: Mapping[str, Any] = orjson.loads(frame.text)
+        header: Mapping[str, Any] = jsontext.loads(frame.text)
         if header["format"] > FORMAT:
-            raise StorageError(
+            raise _LaterFormat(
                 f"{self._log.directory} has format {header['format']}, this version reads up to {FORMAT}",
                 hint="install the version that wrote it, or a later one",
             )
-        self._last = max(self._last, header["last"])
+        self._last = max(self._last, int(header["last"]))
+        self._base = header.get("base")
 
     def _apply(self, frame: Frame) -> None:
+        if frame.op == BASE:
+            self._base = frame.number
+            return
         self._last = max(self._last, frame.number)
-        value = orjson.loads(frame.text)
+        value = jsontext.loads(frame.text)
         if frame.op == REMOVED:
             self._forget(value, frame.number)
         elif frame.op == WRITTEN:
-            table, text = value["t"], orjson.dumps(value["d"])
+            table, text = value["t"], jsontext.dumps(value["d"])
             self._forget(table, frame.number)
             self._texts.setdefault(table, {})[frame.number] = text
             self._ids[table, _key(text)] = frame.number
@@ -192,6 +254,10 @@ class Artifacts:
             self._live -= len(text)
             if self._ids.get((table, key := _key(text))) == doc_id:
                 del self._ids[table, key]
+
+
+class _LaterFormat(StorageError):
+    """A later version wrote the log."""
 
 
 class _Table:
@@ -219,7 +285,7 @@ class _Table:
     def keep(self, *, empty: bool) -> None:
         with self._store._lock:
             if empty != (self._name in self._store._kept):
-                self._store._commit([Frame(_KEPT if empty else _DROPPED, 0, orjson.dumps(self._name))])
+                self._store._commit([Frame(_KEPT if empty else _DROPPED, 0, jsontext.dumps(self._name))])
 
     def apply(self, changes: Mapping[int, bytes | None]) -> None:
         with self._store._lock:
@@ -232,13 +298,15 @@ class _Table:
 
 
 def _written(table: str, doc_id: int, text: bytes) -> Frame:
-    return Frame(WRITTEN, doc_id, b'{"t":%b,"d":%b}' % (orjson.dumps(table), text))
+    return Frame(WRITTEN, doc_id, b'{"t":%b,"d":%b}' % (jsontext.dumps(table), text))
 
 
 def _removed(table: str, doc_id: int) -> Frame:
-    return Frame(REMOVED, doc_id, orjson.dumps(table))
+    return Frame(REMOVED, doc_id, jsontext.dumps(table))
 
 
 def _key(text: bytes) -> str:
-    value = orjson.loads(text)
-    return str(value.get("key", "")) if isinstance(value, dict) else ""
+    with suppress(ValueError):
+        value = jsontext.loads(text)
+        return str(value.get("key", "")) if isinstance(value, dict) else ""
+    return ""

@@ -10,6 +10,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from edgewhisk.buffer.index import (
@@ -27,7 +28,7 @@ from edgewhisk.buffer.journal import Frame, read_line
 from edgewhisk.buffer.log import Log, Segment
 from edgewhisk.entity.activation import id_of
 from edgewhisk.entity.boots import Boots
-from edgewhisk.errors import StorageError
+from edgewhisk.errors import UNREADABLE, StorageError
 from edgewhisk.spi import Query
 
 _KEPT: Final = 8  # indexes in memory, 50 to 100 KB each
@@ -57,6 +58,7 @@ class Catalog:
         self._writing: Segment | None = None
         self._summaries: dict[Segment, tuple[Summary, tuple[int, int]]] = {}
         self._indexes: OrderedDict[Segment, Index] = OrderedDict()
+        self._suspects: list[Segment] = []  # where a record was missed
         self._damaged: set[tuple[int, int, int]] = set()
         self._line: tuple[Segment | None, int, Mapping[int, bytes]] = None, 0, {}
 
@@ -115,8 +117,9 @@ class Catalog:
                 row = index.row_of(at)
                 number = index.numbers[row] + at - index.places[row]
                 text = self._text(segment, index, row, number)
-                if text is not None and id_of(text) == activation_id:
-                    return text
+                with suppress(*UNREADABLE):
+                    if text is not None and id_of(text) == activation_id:
+                        return text
         return None
 
     def suspects(self, marks: set[int]) -> set[int]:
@@ -284,8 +287,9 @@ class Catalog:
 
     def _texts(self, segment: Segment, start: int, line: bytes) -> Mapping[int, bytes]:
         """The records of a line by their numbers; none of a damaged one, or one that is not there."""
-        frame = read_line(line, segment.seed)
-        texts = dict(enumerate(frame.texts(), frame.number)) if frame is not None else {}
+        frame, texts = read_line(line, segment.seed), dict[int, bytes]()
+        with suppress(*UNREADABLE):  # what cannot be read is missed by whoever looks for its number
+            texts = dict(enumerate(frame.texts(), frame.number)) if frame is not None else {}
         if line:  # else the disk may give it next time
             self._line = segment, start, texts
         return texts
@@ -293,16 +297,27 @@ class Catalog:
     def _miss(self, segment: Segment, start: int, number: int) -> None:
         """Count a damaged record; not one whose segment was dropped while it was read."""
         with self._lock:
-            if segment in self._log.segments and len(self._damaged) < _DAMAGED:
+            if segment not in self._log.segments:
+                return
+            if len(self._damaged) < _DAMAGED:
                 self._damaged.add((segment.serial, start, number))
+            if segment is not self._writing and segment not in self._suspects:
+                self._suspects.append(segment)
+
+    def take_suspects(self) -> list[Segment]:
+        """Segments in which a record was missed since they were asked for last; hold the lock."""
+        found, self._suspects = self._suspects, []
+        return found
 
     def _load(self, segment: Segment) -> tuple[Summary, tuple[int, int]]:
         """From the footer, else by reading it all. An unreadable segment has no records."""
         try:
             frame = self._log.footer(segment)
             if frame is not None and frame.op == SUMMARY:
-                segment.size, segment.ended = frame.start + frame.size + 1, True
-                return summary_of(frame)
+                with suppress(*UNREADABLE):
+                    found = summary_of(frame)
+                    segment.size, segment.ended = frame.start + frame.size + 1, True
+                    return found
             index = Index.of(self._log.scan(segment).frames)
         except StorageError:
             index = Index()
@@ -313,7 +328,8 @@ class Catalog:
         try:
             frame = self._log.frame(segment, *place) if place[1] else None
             if frame is not None and frame.op == COLUMNS:
-                return index_of(frame, short)
+                with suppress(*UNREADABLE):
+                    return index_of(frame, short)
             index = Index.of(self._log.scan(segment).frames)
         except StorageError:
             index = Index()

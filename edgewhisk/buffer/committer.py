@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from edgewhisk.buffer.journal import Frame
-from edgewhisk.errors import StorageError
+from edgewhisk.errors import NoRoom, StorageError
 from edgewhisk.spi import Committed
 
 _log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ class Committer:
 
     def __init__(self, write: Write, window: float, name: str) -> None:
         """`write` stores a round of work and raises `StorageError` if none of it is stored.
+
+        After `NoRoom` each group of the round is tried alone: small ones, which free space, are taken.
 
         `window`: seconds that work without urgency may wait.
         """
@@ -81,16 +83,24 @@ class Committer:
 
     def _serve(self) -> None:
         while round_ := self._next():
-            error: StorageError | None = None
-            try:
-                self._write(round_)
-            except StorageError as refusal:
-                error = refusal
-            except Exception as fault:  # noqa: BLE001 - supervisor: nobody may wait for ever
-                _log.exception("a commit failed")
-                error = StorageError(f"a commit failed: {fault!r}")
-            for work in round_:
-                work.done(error)
+            self._store(round_)
+
+    def _store(self, round_: Sequence[Work]) -> None:
+        """Write a round and tell those who wait."""
+        error: StorageError | None = None
+        try:
+            self._write(round_)
+        except StorageError as refusal:
+            if isinstance(refusal, NoRoom) and len(round_) > 1:
+                for work in round_:
+                    self._store([work])
+                return
+            error = refusal
+        except Exception as fault:  # noqa: BLE001 - supervisor: nobody may wait for ever
+            _log.exception("a commit failed")
+            error = StorageError(f"a commit failed: {fault!r}")
+        for work in round_:
+            work.done(error)
 
     def _next(self) -> list[Work]:
         """The next round; empty when closed and nothing waits."""

@@ -70,6 +70,10 @@ class Disk(Protocol):
         """Bytes that can still be written to its file system."""
         ...
 
+    def size(self, directory: Path) -> int:
+        """Bytes that could be written to its file system if it was empty."""
+        ...
+
 
 class RealDisk:
     """`Disk` of this machine."""
@@ -150,3 +154,8 @@ class RealDisk:
         """See `Disk`."""
         found = os.statvfs(directory)
         return found.f_bavail * found.f_frsize
+
+    def size(self, directory: Path) -> int:
+        """See `Disk`."""
+        found = os.statvfs(directory)
+        return (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize

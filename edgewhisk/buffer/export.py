@@ -5,23 +5,25 @@ are whole, and numbers tell what was seen already. One JSON object a line:
 
     {"lane": "normal", "number": 5, "synced": true, "activation": {...}}
     {"lane": "normal", "accepted": {...}}        an event that has not been run yet
+    {"lane": "normal", "number": 6, "unreadable": "..."}     what is whole but no activation, in base64
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.artifacts import REMOVED, WRITTEN
-from edgewhisk.buffer.journal import Frame, Scan, parse_name, scan, seed_of
+from edgewhisk.buffer.journal import ACTIVATION, SHEAF, Frame, Scan, parse_name, scan, seed_of
 from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, event_id
 from edgewhisk.buffer.log import HEADER, storage_error
 from edgewhisk.entity.boots import COLLECTION, Boots
 from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
-from edgewhisk.errors import StorageError
+from edgewhisk.errors import UNREADABLE, StorageError
 
 _FOLDERS: Final = {NORMAL: "", ERRORS: ERRORS, TELEMETRY: TELEMETRY}
 
@@ -48,7 +50,15 @@ def export(directory: Path, shelf: Path | None = None) -> Iterator[Exported]:
             yield from _lane(directory / folder, lane, open_, finished, boots)
     for key, text in open_.items():
         if key not in finished:
-            yield Exported(b'{"lane":"normal","accepted":%b}' % text)
+            yield Exported(_accepted(text))
+
+
+def _accepted(text: bytes) -> bytes:
+    try:
+        jsontext.loads(text)
+    except ValueError:
+        return b'{"lane":"normal","unreadable":"%b"}' % b64encode(text)
+    return b'{"lane":"normal","accepted":%b}' % text
 
 
 def _lane(
@@ -65,10 +75,10 @@ def _lane(
                 yield Exported(trouble=trouble)
             for frame in found.frames:
                 _follow(frame, open_, finished)
-                for number, text in enumerate(frame.texts() if frame.records else (), frame.number):
+                for number, text in enumerate(_texts(frame), frame.number):
                     if number > last:
                         last = number
-                        yield Exported(_line(lane, last, boots.straight(text), synced=last <= confirmed))
+                        yield Exported(_line(lane, last, text, boots, synced=last <= confirmed))
         if not paths or done == _serial(paths[-1]):
             return
         done = _serial(paths[-1])  # look again: a running gateway may have gone on meanwhile
@@ -76,15 +86,32 @@ def _lane(
 
 def _follow(frame: Frame, open_: dict[str, bytes], finished: set[str]) -> None:
     """Which events are unfinished."""
-    if frame.op == EVENT:
-        open_[event_id(frame.text)] = frame.text
-    elif frame.op == FINISHED:
-        finished.add(frame.text.decode())
-    elif frame.records and open_:
-        finished.update(frame.ids())
+    with suppress(*UNREADABLE):  # what cannot be read finishes nothing
+        if frame.op == EVENT:
+            open_[event_id(frame.text)] = frame.text
+        elif frame.op == FINISHED:
+            finished.add(frame.text.decode())
+        elif frame.records and open_:
+            finished.update(frame.ids())
 
 
-def _line(lane: str, number: int, text: bytes, *, synced: bool) -> bytes:
+def _texts(frame: Frame) -> list[bytes]:
+    """The records in a frame; the whole text of a sheaf that cannot be told apart."""
+    if frame.op not in (ACTIVATION, SHEAF):
+        return []
+    try:
+        return frame.texts()
+    except UNREADABLE:
+        return [frame.text]
+
+
+def _line(lane: str, number: int, text: bytes, boots: Boots, *, synced: bool) -> bytes:
+    try:
+        text = boots.straight(text)
+        jsontext.loads(text)
+    except UNREADABLE:
+        raw = b64encode(text)
+        return b'{"lane":"%b","number":%d,"unreadable":"%b"}' % (lane.encode(), number, raw)
     return b'{"lane":"%b","number":%d,"synced":%b,"activation":%b}' % (
         lane.encode(),
         number,
@@ -128,8 +155,10 @@ def _ended(path: Path, following: Path | None) -> int:
             head = scan(file.readline(), seed_of(following.name)).frames
     except FileNotFoundError:
         return 0
-    serial, end = orjson.loads(head[0].text).get("ended", (0, 0)) if head else (0, 0)
-    return int(end) if serial == _serial(path) else 0
+    with suppress(*UNREADABLE):
+        serial, end = jsontext.loads(head[0].text).get("ended", (0, 0))
+        return int(end) if serial == _serial(path) else 0
+    return 0
 
 
 def _boots(shelf: Path) -> Boots:
@@ -137,11 +166,14 @@ def _boots(shelf: Path) -> Boots:
     found: dict[int, tuple[str, dict[str, Any]]] = {}
     for path in _segments(shelf):
         for frame in _read(path, None)[0].frames:
-            value = orjson.loads(frame.text)
-            if frame.op == WRITTEN and value["t"] == COLLECTION:
-                found[frame.number] = value["d"]["key"], value["d"]["document"]
-            elif frame.op == REMOVED and value == COLLECTION:
-                found.pop(frame.number, None)
+            with suppress(*UNREADABLE):
+                value = jsontext.loads(frame.text)
+                if frame.op == WRITTEN and value["t"] == COLLECTION:
+                    mark, document = value["d"]["key"], value["d"]["document"]
+                    Boots({mark: document}), int(document["number"])
+                    found[frame.number] = mark, document
+                elif frame.op == REMOVED and value == COLLECTION:
+                    found.pop(frame.number, None)
     return Boots(dict(sorted(found.values(), key=lambda entry: int(entry[1]["number"]))))
 
 
@@ -151,8 +183,8 @@ def _confirmed(directory: Path) -> int:
         found, _ = _read(path, None)
         marks = [frame.number for frame in found.frames if frame.op == CONFIRMED]
         heads = [frame for frame in found.frames if frame.op == HEADER]
-        if heads:
-            marks.append(orjson.loads(heads[0].text)["confirmed"])
+        with suppress(*UNREADABLE):
+            marks.append(int(jsontext.loads(heads[0].text)["confirmed"]))
         if marks:
             return int(max(marks))
     return 0

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 from pathlib import Path
 from typing import Final, NamedTuple
+from zlib import crc32
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.disk import Disk
+from edgewhisk.errors import UNREADABLE
 
 _MOST: Final = 4096  # bytes
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+_KEYS: Final = {"device", "epoch", "crc32"}
 
 
 class StoreIdentity(NamedTuple):
@@ -32,22 +36,41 @@ def store_identity(disk: Disk, directory: Path, *, fresh: bool) -> StoreIdentity
     incidents: tuple[str, ...] = ()
     device = epoch = ""
     try:
-        known = orjson.loads(disk.read(path, 0, _MOST))
-        device, epoch = str(known.get("device", "")), str(known.get("epoch", ""))
+        device, epoch = _known(disk.read(path, 0, _MOST))
     except FileNotFoundError:
-        pass
-    except (OSError, orjson.JSONDecodeError, AttributeError):
-        incidents = (f"{path} was unreadable; the cloud sees a new device",)
+        if not fresh:
+            incidents = (f"{path} is gone; the cloud sees a new device",)
+    except (OSError, *UNREADABLE):
+        incidents = (f"{path} is damaged; the cloud sees a new device",)
     wanted = StoreIdentity(
         device or secrets.token_hex(16), secrets.token_hex(16) if fresh or not epoch else epoch, incidents
     )
     if (device, epoch) == wanted[:2]:
         return wanted
     try:
-        _replace(disk, path, orjson.dumps({"device": wanted.device, "epoch": wanted.epoch}))
+        _replace(disk, path, _document(wanted.device, wanted.epoch))
     except OSError as error:
         return wanted._replace(incidents=(*incidents, f"{path} cannot be written: {error.strerror}"))
     return wanted
+
+
+def _document(device: str, epoch: str) -> bytes:
+    return jsontext.dumps({"device": device, "epoch": epoch, "crc32": _check(device, epoch)})
+
+
+def _known(data: bytes) -> tuple[str, str]:
+    """The ids in the file; raises one of `UNREADABLE`. Files of old have no checksum."""
+    known = jsontext.loads(data)
+    device, epoch = str(known["device"]), str(known["epoch"])
+    if known.get("crc32", check := _check(device, epoch)) != check:
+        raise ValueError("the checksum is that of other ids")
+    if not all(_ID.fullmatch(one) for one in (device, epoch)) or known.keys() - _KEYS:
+        raise ValueError("no ids")
+    return device, epoch
+
+
+def _check(device: str, epoch: str) -> str:
+    return f"{crc32(f'{device} {epoch}'.encode()):08x}"
 
 
 def _replace(disk: Disk, path: Path, data: bytes) -> None:

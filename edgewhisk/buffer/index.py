@@ -20,13 +20,13 @@ from operator import sub
 from sys import intern
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.journal import ACTIVATION, SHEAF, About, Frame
-from edgewhisk.entity.activation import filed_under
+from edgewhisk.entity.activation import LATEST, filed_under
 from edgewhisk.entity.boots import stamp_of
 from edgewhisk.entity.sheaf import Gist, Name, gist_of
 from edgewhisk.entity.timing import Timing
+from edgewhisk.errors import UNREADABLE
 
 COLUMNS: Final = "I"  # ops of a footer
 SUMMARY: Final = "M"
@@ -41,7 +41,7 @@ _WORDS: Final = 4  # of four bytes in an activation id
 
 def fingerprint(activation_id: str) -> bytes:
     """Four bytes of an id: equal ids have equal ones."""
-    return bytes.fromhex(activation_id[:8])
+    return unhexlify(activation_id[:8])
 
 
 class Stretch(NamedTuple):
@@ -106,15 +106,35 @@ class Index:
                 index.put(frame, frame.number, frame.start, frame.size)
         return index
 
-    def put(self, frame: Frame, number: int, start: int, size: int) -> None:
-        """Append what stands in a line, numbered from `number` on."""
-        if frame.op == SHEAF:
-            self.gather(gist_of(frame.text), number, start, size)
-        else:
-            self._add(frame.text, number, start, size)
+    def put(self, frame: Frame, number: int, start: int, size: int) -> bool:
+        """Append what stands in a line, numbered from `number` on; false if that cannot be read."""
+        rows = len(self.numbers)
+        try:
+            if frame.op == SHEAF:
+                self.gather(gist_of(frame.text), number, start, size)
+            else:
+                self._add(frame.text, number, start, size)
+        except UNREADABLE:
+            self._back(rows)
+            return False
+        return True
+
+    def _back(self, rows: int) -> None:
+        """Take back what was begun behind so many rows."""
+        for column in (self.numbers, self.places, self.starts, self.sizes, self.times, self.names):
+            del column[rows:]
+        del self.marks[4 * self.records :]
+        self.stretches = [one for one in self.stretches if one.at < rows]
+        self._timing = None
+        self.counts = [0] * len(self.named)
+        ends = [*self.places, self.records][1:]
+        for at, place, end in zip(self.names, self.places, ends, strict=True):
+            self.counts[at] += end - place
 
     def _add(self, text: bytes, number: int, start: int, size: int) -> None:
         at, time, mark = self._read(text)
+        if not 0 <= time <= LATEST or len(mark) != 2 * _WORDS:
+            raise ValueError("a record without a time or an id")
         boot, up = stamp_of(text) or ("", time)
         self._stretch(len(self.numbers), boot, time - up)
         self._timing = None
@@ -183,7 +203,10 @@ class Index:
             self.stretches.append(Stretch(at, boot, offset))
 
     def _read(self, text: bytes) -> tuple[int, int, bytes]:
-        """Name, start and fingerprint of a record: 2 us for those that this gateway wrote, 8 for others."""
+        """Name, start and fingerprint of a record: 2 us for those that this gateway wrote, 8 for others.
+
+        Raises one of `UNREADABLE`.
+        """
         at = text.find(_ID) + len(_ID)
         # Nothing that a user wrote stands behind the annotations, and they begin with the path.
         annotations = text.rfind(_ANNOTATIONS) + len(_ANNOTATIONS)
@@ -192,14 +215,15 @@ class Index:
             and text.startswith(_START, at + 32)
             and text.startswith(_PATH, annotations)
         ):
-            record = orjson.loads(text)
+            record = jsontext.loads(text)
             return self._name(record), record["start"], record["activationId"][:8].encode()
         key = text[:at] + text[annotations : text.find(b"}", annotations)]
         if (bound := text.find(_BINDING, annotations)) >= 0:
             key += text[bound : text.find(b"}", bound)]
         name = self._keys.get(key)
         if name is None:
-            name = self._keys[key] = self._name(orjson.loads(text))
+            name = self._name(jsontext.loads(text))
+            self._keys[key] = name
         start = at + 32 + len(_START)
         return name, int(text[start : text.find(b",", start)]), text[at : at + 8]
 
@@ -244,7 +268,7 @@ def footer(index: Index, start: int) -> list[Frame]:
         parts.append(array("q", _steps(index.places)).tobytes())
         rows = {"rows": short.rows}
     packed = base64.b64encode(zlib.compress(b"".join(parts), 1))
-    summary = orjson.dumps(
+    summary = jsontext.dumps(
         {
             "records": short.count,
             **rows,
@@ -261,7 +285,7 @@ def footer(index: Index, start: int) -> list[Frame]:
 
 def summary_of(frame: Frame) -> tuple[Summary, tuple[int, int]]:
     """The summary in its frame, and where the columns' line stands."""
-    found = orjson.loads(frame.text)
+    found = jsontext.loads(frame.text)
     names = {(intern(namespace), intern(name)): count for namespace, name, count in found["names"]}
     (first, last), (since, upto) = found["numbers"], found["times"]
     stretches = [Stretch(*one) for one in found.get("clocks", [(0, "", 0, since, upto)])]

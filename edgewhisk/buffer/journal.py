@@ -27,6 +27,7 @@ FORMAT: Final = 3  # version in the header of each segment
 _NAME: Final = re.compile(r"seg-(\d{8})-(\d{12})-([0-9a-f]{16})\.ewj")
 _HEAD: Final = re.compile(rb"([0-9a-f]{8}) ([A-Za-z])(\d{0,9}) (\d{1,18}) ")
 _GOES_ON: Final = {op: op.lower().encode() for op in ascii_uppercase}
+_MOST: Final = 1 << 20  # records of a sheaf; one that tells of more is none
 _BEHIND: Final = 2  # lines behind the last sound one that are looked at for a flipped bit
 
 
@@ -48,10 +49,14 @@ class Frame(NamedTuple):
 
     @property
     def records(self) -> int:
-        """How many records it holds."""
-        if self.op == SHEAF:
-            return count_of(self.text)
-        return int(self.op == ACTIVATION)
+        """How many records it holds; none if it is a sheaf that does not say."""
+        if self.op != SHEAF:
+            return int(self.op == ACTIVATION)
+        try:
+            count = count_of(self.text)
+        except ValueError:
+            return 0
+        return count if 0 < count <= _MOST else 0
 
     def texts(self) -> list[bytes]:
         """The texts of its records."""

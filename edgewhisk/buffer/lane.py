@@ -9,18 +9,24 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
+from edgewhisk import jsontext
 from edgewhisk.buffer import log as logs
 from edgewhisk.buffer.catalog import Catalog
+from edgewhisk.buffer.damage import Cleared, Damage
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.identity import store_identity
-from edgewhisk.buffer.journal import Frame, Scan
+from edgewhisk.buffer.index import Index
+from edgewhisk.buffer.journal import ACTIVATION, SHEAF, Frame, Scan
 from edgewhisk.buffer.ledger import EVENT, NORMAL, TELLING, Ledger, Place
 from edgewhisk.buffer.log import HEADER, Log, Segment
+from edgewhisk.buffer.retention import CLOCK_SET
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.sheaf import Gist
-from edgewhisk.errors import StorageError
+from edgewhisk.entity.timing import LATEST
+from edgewhisk.errors import UNREADABLE, StorageError
 
 
 class Lane:
@@ -46,6 +52,8 @@ class Lane:
         self.incidents: list[str] = []
         self.corrupt = self.repaired = 0  # records or other lines; lines: seen when they were read at start
         self._blind = False  # whether records may have stood behind the last that can be read
+        self.damage: list[Damage] = []  # found at start, to be told
+        self._old = list(self.log.segments)  # not looked through yet
         self.device = self.epoch = ""
         self._lock = lock
         self._wear = wear
@@ -78,7 +86,7 @@ class Lane:
                 ledger.record(number, (about[2],))
             elif frame.records:
                 index.put(frame, number, start, size)
-                ledger.record(ledger.last + frame.records, frame.ids() if ledger.open else ())
+                ledger.record(ledger.last + frame.records, _ids(frame) if ledger.open else ())
             else:
                 ledger.apply(frame._replace(start=start, size=size), serial)
 
@@ -94,7 +102,11 @@ class Lane:
         serial = segment.serial
         places = [place for place in self.ledger.open.values() if place.serial == serial]
         frames = [self.log.frame(segment, place.start, place.size) for place in places]
-        return [Frame(EVENT, 0, frame.text) for frame in frames if frame is not None and frame.op == EVENT]
+        kept = [Frame(EVENT, 0, frame.text) for frame in frames if frame is not None and frame.op == EVENT]
+        if damaged := len(frames) - len(kept):
+            self.corrupt += damaged
+            self.incidents.append(f"{segment.path}: {damaged} accepted event(s) are damaged, and not kept")
+        return kept
 
     def drop(self, segment: Segment) -> None:
         """Drop the oldest segment; raises `StorageError`."""
@@ -129,6 +141,19 @@ class Lane:
         """How many records the cloud does not have."""
         return self.ledger.last - max(self.ledger.confirmed, self.oldest - 1)
 
+    def dated(self) -> int:
+        """How new the oldest segment is, ms: as the first whose records are of a time when the clock was set.
+
+        What stands before that one is older, whatever the clock said; and before the newest one as well.
+        """
+        segments = self.log.segments
+        if not segments:
+            return 0
+        upto = (self.catalog.times(self.catalog.summary(segment))[1] for segment in segments)
+        found = next((time for time in upto if CLOCK_SET <= time < LATEST), 0)
+        newest = self.catalog.times(self.catalog.summary(segments[-1]))[1]
+        return min(found, newest) if newest >= CLOCK_SET else found
+
     def backlog(self) -> Iterator[tuple[int, bytes]]:
         """Numbers and texts of what the cloud does not have, in order."""
         with self._lock:
@@ -147,7 +172,9 @@ class Lane:
         """
         known = list(self.log.segments)
         self._replay()
-        lost = self._blind or any(segment.held for segment in known if segment not in self.log.segments)
+        lost = self._blind or known != self.log.segments
+        lost |= self._shortened()
+        self._missing_between()
         found = store_identity(self.log.disk, self.log.directory, fresh=lost or not self.log.segments)
         self.device, self.epoch = found.device, found.epoch
         self.incidents += found.incidents
@@ -162,10 +189,10 @@ class Lane:
         for segment, scan in reversed(read):
             for frame in scan.frames:
                 if frame.op != HEADER:
-                    self.ledger.replay(frame, segment.serial)
+                    self._again(frame, segment)
         if read:
             newest, scan = read[0]
-            self._blind = scan.blind
+            self._blind |= scan.blind
             self.ledger.last = max(self.ledger.last, newest.first - 1)
             self.log.cut(newest)
 
@@ -190,7 +217,12 @@ class Lane:
                 continue
             read.append((segment, scan))
             if scan.frames[0].op == HEADER:
-                return read, *self.ledger.load(scan.frames[0])
+                try:
+                    return read, *self.ledger.load(scan.frames[0])
+                except StorageError:
+                    raise
+                except UNREADABLE:
+                    self.ledger = Ledger()
             self.incidents.append(f"{segment.path}: the header is damaged; its records are read")
         return read, 0, []
 
@@ -207,8 +239,7 @@ class Lane:
             self.log.set_aside(segment)
             return None
         if not scan.frames:
-            if segment.held:
-                self.incidents.append(f"{segment.path}: nothing in it is readable; set aside")
+            self.incidents.append(f"{segment.path}: nothing in it is readable; set aside")
             self.log.set_aside(segment)
             return None
         self.repaired += scan.repaired
@@ -219,6 +250,101 @@ class Lane:
             self.incidents.append(f"{segment.path}: {scan.corrupt} damaged line(s) skipped{told}")
         self.catalog.scanned(segment, scan.frames)
         return scan
+
+    def _again(self, frame: Frame, segment: Segment) -> None:
+        """Follow a frame of an earlier life; one that cannot be read is told, and stays where it is."""
+        try:
+            self.ledger.replay(frame, segment.serial)
+        except UNREADABLE as error:
+            self.corrupt += 1
+            self.incidents.append(
+                f"{segment.path}: a line at {frame.start} is whole but cannot be read; left out: {error!r}"
+            )
+            if frame.op in (ACTIVATION, SHEAF):
+                self.ledger.last = max(self.ledger.last, frame.number + max(1, frame.records) - 1)
+                self._blind |= not frame.records  # nobody knows how many numbers it has
+
+    # -- what is gone --------------------------------------------------------------------------------
+
+    def _shortened(self) -> bool:
+        """Whether the end that the witness tells of is not there; what is lost with it is told."""
+        witness, segments, last = self.log.witness, self.log.segments, self.ledger.last
+        newest = segments[-1] if segments else None
+        if witness is None or (newest is not None and newest.serial > witness.serial):
+            return False
+        lost = max(0, witness.last - last)
+        if newest is not None and newest.serial == witness.serial and not lost:
+            return False
+        if newest is not None and newest.serial == witness.serial:
+            self._gone(newest.serial, lost, f"{newest.path} was cut short")
+        else:
+            self._gone(witness.serial, max(1, lost), f"{self.log.directory}: the newest segment is gone")
+        return True
+
+    def _missing_between(self) -> None:
+        """Tell of segments that should stand between those that are here."""
+        for before, segment in pairwise(self.log.segments):
+            if segment.serial == before.serial + 1:
+                continue
+            serial, _ = self.log.before(segment)
+            if serial > before.serial:
+                last = max(before.first - 1, self.catalog.summary(before).last)
+                lost = segment.first - 1 - last
+                self._gone(serial, lost, f"{self.log.directory}: segment {serial} is gone")
+
+    def missing_first(self, cleared: Cleared) -> None:
+        """Tell of the oldest segments, if more are gone than were cleared on purpose."""
+        if not self.log.segments:
+            return
+        oldest = self.log.segments[0]
+        serial, _ = self.log.before(oldest) if oldest.serial > cleared.serial + 1 else (0, 0)
+        if serial > cleared.serial:
+            lost = oldest.first - 1 - cleared.number
+            self._gone(serial, lost, f"{self.log.directory}: segment {serial} is gone")
+
+    def _gone(self, serial: int, records: int, what: str) -> None:
+        self.incidents.append(f"{what}: {records} record(s) are lost")
+        if records > 0:
+            self.damage.append(Damage(self.name, serial, records))
+
+    def unlooked(self, most: int) -> list[Segment]:
+        """Some segments that were not looked through in this life, or where something was missed since."""
+        with self._lock:
+            self._old = [one for one in self._old if one in self.log.segments]
+            self._old += [one for one in self.catalog.take_suspects() if one not in self._old]
+            found, self._old = self._old[:most], self._old[most:]
+            return found
+
+    def look(self, segment: Segment) -> Damage | None:
+        """Read all of a segment that is not written to any more; what is lost in it.
+
+        `None` if nothing is, or it was dropped meanwhile.
+        """
+        try:
+            found = sum(map(_readable, self.log.scan(segment).frames))
+            with self._lock:
+                lost = self._owed(segment) - found
+        except StorageError:
+            found, lost = 0, segment.held and self._owed(segment)
+        except ValueError:
+            return None
+        if lost <= 0:
+            return None
+        self.incidents.append(
+            f"{segment.path}: {lost} record(s) cannot be read any more; what else stands in it is kept"
+        )
+        return Damage(self.name, segment.serial, lost)
+
+    def _owed(self, segment: Segment) -> int:
+        """How many records should stand in a segment, by the numbers around it; `ValueError` if it went."""
+        segments = self.log.segments
+        at = segments.index(segment) + 1
+        if at == len(segments):
+            return self.ledger.last + 1 - segment.first
+        serial = segments[at].serial
+        if serial > segment.serial + 1 and self.log.before(segments[at])[0] > segment.serial:
+            return self.catalog.summary(segment).count  # what stood in the next one is told by itself
+        return segments[at].first - segment.first
 
     def _reopen(self, places: Sequence[Place]) -> None:
         """Take up the unfinished events of earlier segments."""
@@ -231,8 +357,28 @@ class Lane:
             except StorageError:
                 frame = None
             if frame is not None and frame.op == EVENT:
-                self.ledger.replay(frame, place.serial)
+                self._again(frame, segment)
             else:
                 self.incidents.append(
                     f"{self.log.directory}: an accepted event is damaged and will not be run"
                 )
+
+
+def _ids(frame: Frame) -> list[str]:
+    """The activation ids of the records in a frame, if they can be read."""
+    try:
+        return frame.ids()
+    except UNREADABLE:
+        return []
+
+
+def _readable(frame: Frame) -> int:
+    """How many records of a frame can be found, read and shown."""
+    if not frame.records or not Index().put(frame, 1, 0, 0):
+        return 0
+    found = 0
+    with contextlib.suppress(*UNREADABLE):
+        for text in frame.texts():
+            jsontext.loads(text)
+            found += 1
+    return found

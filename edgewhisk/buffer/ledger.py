@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
+from edgewhisk.buffer import loss as losses
+from edgewhisk.buffer.damage import CLEARED, DAMAGED, TOLD_MOST, Cleared, Damage, cleared_of, damage_of
 from edgewhisk.buffer.journal import ACTIVATION, FORMAT, SHEAF, Frame
 from edgewhisk.buffer.loss import EVICTED, Loss
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.sheaf import origins_in
 from edgewhisk.entity.timing import Timing
-from edgewhisk.errors import StorageError
+from edgewhisk.errors import UNREADABLE, StorageError
 from edgewhisk.spi import Moment, Starts
 
 EVENT: Final = "E"  # an accepted message; number unused
@@ -30,6 +32,7 @@ DROPPED: Final = "V"  # format 1: unconfirmed records dropped so far
 ORIGINS: Final = "O"  # of messages whose records are in the same round; number unused
 LOST: Final = "L"  # a loss
 TOLD: Final = "T"  # a loss stands in an activation now
+WORN: Final = "W"  # number: bytes the card had to write since the store was made; seconds it ran since
 TELLING: Final = EVENT + ORIGINS + SHEAF  # of where messages came from
 REMEMBERED: Final = 4096  # origins of accepted messages
 DEVICES: Final = 1024  # remembered gateways that send here
@@ -47,7 +50,7 @@ class Place(NamedTuple):
 
 def event_frame(message: ActivationMessage, timing: Timing) -> Frame:
     """The frame of an accepted message; `timing` is how the clock stands now."""
-    head = orjson.dumps(
+    head = jsontext.dumps(
         {
             "id": message.activation_id,
             "action": str(message.action),
@@ -65,12 +68,12 @@ def event_frame(message: ActivationMessage, timing: Timing) -> Frame:
 
 def started_frame(activation_ids: Sequence[str], boot: str) -> Frame:
     """The frame that says which accepted messages are begun to be run, in which boot."""
-    return Frame(STARTED, 0, orjson.dumps({"boot": boot, "ids": list(activation_ids)}))
+    return Frame(STARTED, 0, jsontext.dumps({"boot": boot, "ids": list(activation_ids)}))
 
 
 def origins_frame(origins: Sequence[str]) -> Frame:
     """The frame that remembers where messages came from that were never journalled."""
-    return Frame(ORIGINS, 0, orjson.dumps(origins))
+    return Frame(ORIGINS, 0, jsontext.dumps(origins))
 
 
 def origins_of(frame: Frame) -> Sequence[str]:
@@ -78,16 +81,15 @@ def origins_of(frame: Frame) -> Sequence[str]:
     if frame.op == SHEAF:
         return origins_in(frame.text)
     if frame.op == ORIGINS:
-        found: list[str] = orjson.loads(frame.text)
-        return found
-    if frame.op == EVENT and (origin := orjson.loads(frame.text)["origin"]):
+        return [one for one in jsontext.loads(frame.text) if isinstance(one, str)]
+    if frame.op == EVENT and (origin := jsontext.loads(frame.text)["origin"]):
         return (origin,)
     return ()
 
 
 def message_of(frame: Frame, moment: Moment, now: int) -> ActivationMessage:
     """The message in an event's frame; `moment` as `Boots.moment`. Accepted `now` if that is not known."""
-    value = orjson.loads(frame.text)
+    value = jsontext.loads(frame.text)
     at = _moment(value, moment)
     start = frame.text.index(b',"payload":') + len(b',"payload":')
     return ActivationMessage(
@@ -106,9 +108,11 @@ def message_of(frame: Frame, moment: Moment, now: int) -> ActivationMessage:
 
 def accepted_at(frame: Frame, moment: Moment) -> int:
     """When an event was accepted at the earliest, ms; 0 if nobody knows."""
-    value = orjson.loads(frame.text)
-    at = _moment(value, moment)
-    return 0 if at is None else min(at, value["at"])
+    with suppress(*UNREADABLE):
+        value = jsontext.loads(frame.text)
+        if (at := _moment(value, moment)) is not None:
+            return min(at, int(value["at"]))
+    return 0
 
 
 def _moment(event: Mapping[str, Any], moment: Moment) -> int | None:
@@ -126,12 +130,17 @@ def event_id(text: bytes) -> str:
 
 def lost_frame(loss: Loss, segment: str = "") -> Frame:
     """The frame of a loss; `segment`: name of what will be dropped after this is on disk."""
-    return Frame(LOST, 0, orjson.dumps([*loss, segment]))
+    return Frame(LOST, 0, jsontext.dumps([*loss, segment]))
 
 
 def told_frame(loss: Loss) -> Frame:
     """The frame that says that a loss stands in an activation."""
-    return Frame(TOLD, loss.records, orjson.dumps([loss.lane, loss.reason]))
+    return Frame(TOLD, loss.records, jsontext.dumps([loss.lane, loss.reason]))
+
+
+def worn_frame(worn: int, ran: float) -> Frame:
+    """The frame that remembers wear and running time for later lives."""
+    return Frame(WORN, worn, b"%d" % ran)
 
 
 class Ledger:
@@ -151,6 +160,8 @@ class Ledger:
         self.lost: dict[tuple[str, str], int] = {}  # lane, reason -> records since the store was made
         self.untold: dict[tuple[str, str], Loss] = {}  # not yet in an activation
         self.gone: dict[str, str] = {}  # lane -> name of the segment that went last with a loss
+        self.damaged: dict[str, int] = {}  # segment (`Damage.key`) -> records that were told to be lost in it
+        self.cleared: dict[str, Cleared] | None = {}  # lane -> what went on purpose; None: nobody knows
         self.worn = 0  # bytes the card had to write before this life
         self.ran = 0.0  # seconds the gateway ran before this life
 
@@ -166,6 +177,8 @@ class Ledger:
             "lost": [[*key, count] for key, count in self.lost.items()],
             "untold": [list(loss) for loss in self.untold.values()],
             "gone": self.gone,
+            "damaged": self.damaged,
+            "cleared": {lane: list(found) for lane, found in (self.cleared or {}).items()},
             "worn": self.worn + worn,
             "ran": round(self.ran + ran, 1),
         }
@@ -176,7 +189,7 @@ class Ledger:
         Returns the first number of the segment from which on all must be replayed (format 1; else 0)
         and the places of the unfinished events. Raises `StorageError` for a format of a later version.
         """
-        snapshot: Mapping[str, Any] = orjson.loads(header.text)
+        snapshot: Mapping[str, Any] = jsontext.loads(header.text)
         if snapshot["format"] > FORMAT:
             raise StorageError(
                 f"the log has format {snapshot['format']}, this version reads up to {FORMAT}",
@@ -187,12 +200,18 @@ class Ledger:
         self.absorbed = dict(snapshot["absorbed"])
         if snapshot["format"] == 1:
             self.lost = {(NORMAL, EVICTED): snapshot["evicted"]} if snapshot["evicted"] else {}
+            self.cleared = None
             return max(1, snapshot["oldest"]), []
         self.lost = {(lane, reason): count for lane, reason, count in snapshot["lost"]}
         self.untold = {
             (lane, reason): Loss(lane, reason, *rest) for lane, reason, *rest in snapshot["untold"]
         }
         self.gone = dict(snapshot["gone"])
+        self.damaged = dict(snapshot.get("damaged", {}))
+        if (cleared := snapshot.get("cleared")) is not None:
+            self.cleared = {lane: Cleared(*found) for lane, found in cleared.items()}
+        else:
+            self.cleared = None
         self.starts = dict(snapshot.get("starts", {}))
         self.worn, self.ran = snapshot["worn"], snapshot["ran"]
         return 0, [Place(*place) for place in snapshot["open"]]
@@ -207,7 +226,7 @@ class Ledger:
         elif op == FINISHED:
             self.finish(text.decode())
         elif op == STARTED:
-            self._start(orjson.loads(text))
+            self._start(jsontext.loads(text))
         elif op == CONFIRMED:
             self.confirmed = max(self.confirmed, number)
             self.last = max(self.last, number)  # a damaged record's number is not given again
@@ -228,12 +247,15 @@ class Ledger:
         self.apply(frame, serial)
         if frame.op == EVENT:
             self.events[event_id(frame.text)] = frame
+        elif frame.op == WORN:
+            self.worn, self.ran = frame.number, float(frame.text)
         self.remember([frame])
 
     def remember(self, frames: Iterable[Frame]) -> None:
-        """Where the messages that `frames` tell of came from."""
+        """Where the messages that `frames` tell of came from; one that cannot be read tells nothing."""
         for frame in frames:
-            self.origins.extend(origins_of(frame))
+            with suppress(*UNREADABLE):
+                self.origins.extend(origins_of(frame))
 
     def begun(self, boot: str) -> dict[str, Starts]:
         """How often unfinished events of earlier lives were begun, altogether and in `boot`."""
@@ -260,18 +282,39 @@ class Ledger:
             if found in self.open:
                 self.starts.setdefault(found, []).append(told["boot"])
 
+    def news(self, damage: Damage) -> bool:
+        """Whether more is damaged than was told."""
+        return damage.records > self.damaged.get(damage.key, 0)
+
+    def _damage(self, damage: Damage) -> None:
+        if not self.news(damage):
+            return
+        fresh = damage.records - self.damaged.pop(damage.key, 0)
+        self.damaged[damage.key] = damage.records
+        if len(self.damaged) > TOLD_MOST:
+            del self.damaged[next(iter(self.damaged))]
+        self._lose(Loss(damage.lane, losses.DAMAGED, fresh, 0, 0))
+
+    def _lose(self, loss: Loss) -> None:
+        key = loss.lane, loss.reason
+        self.lost[key] = self.lost.get(key, 0) + loss.records
+        self.untold[key] = self.untold[key].plus(loss) if key in self.untold else loss
+
     def _account(self, op: str, number: int, text: bytes) -> None:
         if op == LOST:
-            *told, segment = orjson.loads(text)
+            *told, segment = jsontext.loads(text)
             loss = Loss(*told)
-            key = loss.lane, loss.reason
-            self.lost[key] = self.lost.get(key, 0) + loss.records
-            self.untold[key] = self.untold[key].plus(loss) if key in self.untold else loss
+            self._lose(loss)
             if segment:
                 self.gone[loss.lane] = segment
         elif op == TOLD:
-            lane, reason = orjson.loads(text)
+            lane, reason = jsontext.loads(text)
             if (left := self.untold.pop((lane, reason), None)) is not None and left.records > number:
                 self.untold[lane, reason] = left._replace(records=left.records - number)
+        elif op == DAMAGED:
+            self._damage(damage_of(text))
+        elif op == CLEARED and self.cleared is not None:
+            lane, cleared = cleared_of(Frame(op, number, text))
+            self.cleared[lane] = cleared
         elif op == DROPPED:
             self.lost[NORMAL, EVICTED] = max(self.lost.get((NORMAL, EVICTED), 0), number)

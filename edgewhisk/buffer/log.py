@@ -3,7 +3,9 @@
 A segment is written to in one life of its owner only: whatever a crash tore at its end stays behind
 it, and starting needs no write. Segments that are dropped become spares, which the next segments
 overwrite in place: their blocks are allocated, so a commit costs no journal of the file system.
-A file gets a segment's name when its header is on disk, and its name only once.
+A file gets a segment's name when its header is on disk, and its name only once. An empty file, the
+witness, bears the number of the newest segment in its name, after a clean end also where that ended: without
+it nobody could tell that the newest segment is gone, or cut short, from its never having been written.
 """
 
 from __future__ import annotations
@@ -14,18 +16,18 @@ import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.journal import Frame, Scan, encode, parse_name, read_line, scan, seed_of, segment_name
-from edgewhisk.errors import StorageError
+from edgewhisk.errors import UNREADABLE, StorageError
 
 SEGMENT: Final = 1 << 20  # bytes after which a new segment is begun
 HEADER: Final = "H"  # op of a segment's first frame; its text is a JSON object
 FOOTER: Final = "F"  # op of the line at the end of a sealed file: where the last frame of the footer stands
 SPARES: Final = 2
+_WITNESS: Final = re.compile(r"newest-(\d{8})(?:-(\d{10})-(\d{12}))?")
 _FOOTER_SIZE: Final = len("00000000 F 0 0000000000 0000000000\n")
 _BLOCK: Final = 4096  # bytes
 _SMALL: Final = 12 << 10  # bytes of a commit: below, allocating ahead costs less than the journal does
@@ -40,7 +42,8 @@ _HINTS: Final = {
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """`error` as ours, with what to do."""
-    return StorageError(f"{path}: {error.strerror or error}", hint=_HINTS.get(error.errno or 0, ""))
+    hint = _HINTS.get(error.errno or 0, "")
+    return StorageError(error.strerror or str(error), hint=hint, where=str(path))
 
 
 class Segment:
@@ -59,6 +62,20 @@ class Segment:
         self.seed = seed_of(path.name)
 
 
+class Witness(NamedTuple):
+    """What is known of the newest segment from outside of it."""
+
+    serial: int
+    size: int = 0  # where it ended; 0: its life did not end by itself
+    last: int = 0  # number of the last record then
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        ended = f"-{self.size:010d}-{self.last:012d}" if self.size else ""
+        return f"newest-{self.serial:08d}{ended}"
+
+
 class Log:
     """Segments, oldest first; the last one is written to."""
 
@@ -69,7 +86,9 @@ class Log:
         self.segments: list[Segment] = []
         self.written = 0  # bytes since start
         self.commits = 0  # fdatasync calls since start
+        self.witness: Witness | None = None
         self._file = -1
+        self._rolled = False  # whether the newest segment is of this life
         self._spares: list[tuple[Path, int]] = []
         try:
             disk.make_directory(directory)
@@ -81,13 +100,21 @@ class Log:
                 self.segments.append(Segment(directory / name, *found, size, size))
             elif name.startswith("spare-"):
                 self._spares.append((directory / name, size))
-        self._serial = self.segments[-1].serial if self.segments else 0
+            elif (told := _WITNESS.fullmatch(name)) is not None:
+                self.witness = Witness(*(int(one or 0) for one in told.groups()))
+        newest = self.segments[-1].serial if self.segments else 0
+        self._serial = max(newest, self.witness.serial if self.witness else 0)
         self._keep_spares()
 
     @property
     def held(self) -> int:
         """Bytes on disk, spares included."""
         return sum(segment.held for segment in self.segments) + sum(size for _, size in self._spares)
+
+    @property
+    def next_serial(self) -> int:
+        """Of the segment that is begun next."""
+        return self._serial + 1
 
     @property
     def full(self) -> bool:
@@ -115,8 +142,9 @@ class Log:
         nonce = secrets.token_hex(8)
         path = self.directory / segment_name(self._serial, first, nonce)
         before = self.segments[-1] if self.segments else None
-        ended = [before.serial, before.size] if before else [0, 0]
-        text = orjson.dumps({**header, "ended": ended})
+        # An end that nobody has looked for is not told: behind what counts a torn round may stand.
+        ended = [before.serial, before.size if before.ended else 0] if before else [0, 0]
+        text = jsontext.dumps({**header, "ended": ended})
         data, _ = encode([Frame(HEADER, first, text)], seed_of(path.name))
         file, draft = -1, self.directory / f"spare-{nonce}.ewj"
         try:
@@ -136,8 +164,10 @@ class Log:
         segment = Segment(path, self._serial, first, max(held, len(data)), len(data))
         segment.ended = True
         self._file = file
+        self._rolled = True
         self._count(len(data))
         self.segments.append(segment)
+        self._testify(Witness(segment.serial))
         return segment
 
     def append(self, frames: Sequence[Frame], last: int | None = None) -> list[int]:
@@ -195,7 +225,10 @@ class Log:
         last = read_line(line[:-1], _footer_seed(segment))
         if last is None or last.op != FOOTER:
             return None
-        start, size = map(int, last.text.split())
+        try:
+            start, size = map(int, last.text.split())
+        except ValueError:
+            return None
         return self.frame(segment, start, size)
 
     def give_up(self) -> None:
@@ -204,7 +237,23 @@ class Log:
             self.disk.close(self._file)
             self._file = -1
 
-    close = give_up
+    def close(self, last: int = 0) -> None:
+        """End this life of the log, whose last record has the number `last`."""
+        self.give_up()
+        if self._rolled and self.segments:
+            newest = self.segments[-1]
+            self._testify(Witness(newest.serial, newest.size, last))
+            with contextlib.suppress(OSError):
+                self.disk.sync_directory(self.directory)
+
+    def _testify(self, found: Witness) -> None:
+        """Rename the witness; where the disk refuses, or power is cut, the old one says less but no lie."""
+        with contextlib.suppress(OSError):
+            if self.witness is not None:
+                self.disk.rename(self.directory / self.witness.name, self.directory / found.name)
+            else:
+                self.disk.close(self.disk.open(self.directory / found.name, new=True))
+            self.witness = found
 
     def drop(self, segment: Segment) -> None:
         """Remove a segment for good; raises `StorageError`."""
@@ -242,7 +291,7 @@ class Log:
         data = self.read(segment, 0, segment.size if segment.ended else segment.held)
         found = scan(data[:ended] if ended else data, segment.seed, ended)
         if not segment.ended:
-            segment.size, segment.ended = ended or found.end, True
+            segment.size, segment.ended = (min(ended, segment.held) if ended else found.end), True
         return found
 
     def read(self, segment: Segment, start: int, size: int) -> bytes:
@@ -257,8 +306,14 @@ class Log:
         return read_line(self.read(segment, start, size), segment.seed, start)
 
     def frames(self, segment: Segment, ops: str) -> list[Frame]:
-        """The frames of some kinds that can be read in a segment, quickly; raises `StorageError`."""
-        data = self.read(segment, 0, segment.held)
+        """The frames of some kinds in the whole rounds of a segment; raises `StorageError`.
+
+        Quick where it is known where the segment ended: all before that was acknowledged. Else its
+        rounds tell, for what a power cut tore behind them never happened.
+        """
+        if not (ended := self._ended(segment)):
+            return [frame for frame in self.scan(segment).frames if frame.op in ops]
+        data = self.read(segment, 0, ended)
         # Behind a line break, as the header is: to look for that is fast.
         lines = re.finditer(rb"\n([0-9a-f]{8} [%b]\d* \d+ .*)" % (ops + ops.lower()).encode(), data)
         found = (read_line(line[1], segment.seed, line.start(1)) for line in lines)
@@ -291,15 +346,20 @@ class Log:
             return segment.size
         at = self.segments.index(segment) + 1
         if at == len(self.segments):
-            return 0
-        try:
-            following = self.header(self.segments[at])
-        except StorageError:
-            return 0
-        if following is None:
-            return 0
-        serial, end = orjson.loads(following.text).get("ended", (0, 0))
-        return int(end) if serial == segment.serial else 0
+            return self.witness.size if self.witness and self.witness.serial == segment.serial else 0
+        serial, end = self.before(self.segments[at])
+        return end if serial == segment.serial else 0
+
+    def before(self, segment: Segment) -> tuple[int, int]:
+        """Serial of the segment that was written before, and where it ended; zeros where that is not known.
+
+        No other was the newest when this one was begun, even if the serials between are missing.
+        """
+        with contextlib.suppress(*UNREADABLE):
+            if (header := self.header(segment)) is not None:
+                serial, end = jsontext.loads(header.text).get("ended", (0, 0))
+                return int(serial), int(end)
+        return 0, 0
 
     def _draft(self, path: Path) -> tuple[int, Path, int]:
         """A file to become a segment: a spare, or a new one; its name and its size."""

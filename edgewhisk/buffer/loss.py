@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.activation import Record, rfc3339, stamp
 from edgewhisk.entity.exec import NATIVE
 from edgewhisk.entity.message import Status
@@ -15,11 +14,13 @@ from edgewhisk.entity.timing import Timing
 EVICTED: Final = "evicted"  # for space, the oldest first
 EXPIRED: Final = "expired"  # older than the lane keeps them
 REJECTED: Final = "rejected"  # new ones, of a lane that is full and keeps what it has
+DAMAGED: Final = "damaged"  # cannot be read any more: the disk changed them, or somebody removed them
 NAMESPACE: Final = "guest"  # the subject that every gateway has
 _VERBS: Final = {
     EVICTED: "were evicted, as the space for them is used up",
     EXPIRED: "expired, older than the lane keeps them",
     REJECTED: "were rejected, as it is full and keeps what it has",
+    DAMAGED: "are damaged or gone and cannot be read",
 }
 
 
@@ -74,4 +75,4 @@ def loss_record(loss: Loss, epoch: str, told: int, now: int, timing: Timing) -> 
         ],
         "publish": False,
     }
-    return Record(digest, orjson.dumps(document), status, orjson.dumps(result))
+    return Record(digest, jsontext.dumps(document), status, jsontext.dumps(result))

@@ -8,47 +8,50 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from edgewhisk.buffer import log as logs
-from edgewhisk.buffer.catalog import Catalog
+from edgewhisk.buffer.damage import Cleared, Damage
 from edgewhisk.buffer.disk import Disk
-from edgewhisk.buffer.journal import ACTIVATION, SHEAF, Frame
+from edgewhisk.buffer.journal import ACTIVATION, Frame
 from edgewhisk.buffer.lane import Lane
 from edgewhisk.buffer.ledger import (
-    CONFIRMED,
     EVENT,
     FINISHED,
+    Ledger,
     accepted_at,
     event_id,
     lost_frame,
     origins_frame,
     origins_of,
     told_frame,
+    worn_frame,
 )
 from edgewhisk.buffer.log import Segment
 from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED, Loss, loss_record
-from edgewhisk.buffer.retention import CLOCK_SET, Held, expired, over_quota, policies, rejects, victim
+from edgewhisk.buffer.retention import (
+    Held,
+    expired,
+    fitting,
+    over_quota,
+    policies,
+    rejects,
+    victim,
+)
+from edgewhisk.buffer.routes import ids_of, is_new, routed
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
-from edgewhisk.errors import StorageError
+from edgewhisk.errors import NoRoom, StorageError
 from edgewhisk.settings import EVICT_OLDEST, Buffer
 from edgewhisk.settings import Lane as Policy
 from edgewhisk.spi import Clock
 
+REMEMBER: Final = 3600.0  # seconds between two times that wear is written down
 TELL_EVERY: Final = 60.0  # seconds between two activations about losses of one kind, at least
 _SLOW: Final = 3_600_000  # ms that the clock may have been set back since an event was accepted
 _OTHERS: Final = (ERRORS, TELEMETRY)  # lanes with a directory of their own, inside that of `normal`
-# Ops of work that concerns another lane: in its log they are the plain ones.
-RECORDS: Final = {NORMAL: ACTIVATION, ERRORS: "X", TELEMETRY: "Y"}
-SHEAVES: Final = {NORMAL: SHEAF, ERRORS: "J", TELEMETRY: "K"}
-MARKS: Final = {NORMAL: CONFIRMED, ERRORS: "P", TELEMETRY: "Q"}
-_ROUTES: Final = {
-    **{RECORDS[lane]: (lane, ACTIVATION) for lane in _OTHERS},
-    **{SHEAVES[lane]: (lane, SHEAF) for lane in _OTHERS},
-    **{MARKS[lane]: (lane, CONFIRMED) for lane in _OTHERS},
-}
 
 
 class Records:
@@ -64,26 +67,34 @@ class Records:
         lanes: Mapping[str, Policy] | None = None,
         others: Callable[[], int] = lambda: 0,
         boots: Boots | None = None,
+        earliest: Callable[[], int] | None = None,
     ) -> None:
         """Open or make `directory`; raises `StorageError`.
 
-        `others`: bytes of the state directory that are not this store's; `boots` tell times right.
+        `others`: bytes of the state directory that are not this store's; `boots` tell times right;
+        `earliest`: the time by which records are old enough to expire, if it is not the clock's.
         """
         self.lock = threading.RLock()
-        self.policies = policies(lanes or {}, settings.max_bytes)
         self._disk = disk
         self._settings = settings
         self._clock = clock
         self._others = others
+        self._earliest = earliest or clock.now
         self.boots = boots or Boots({})
         self._directory = directory
         self._started = clock.monotonic()
         self._told = -TELL_EVERY
+        self._remembered = self._started  # monotonic, when wear was last written down
+        self.refusal = ""  # why the disk took nothing new when it was last asked
         self._finished: list[Frame] = []  # marks that go along with the next round of `normal`
         self.normal = Lane(disk, directory, NORMAL, self.lock, self.wear, self.boots)
         self.lanes = {NORMAL: self.normal}
         for name in _OTHERS:
             self.lanes[name] = Lane(disk, directory / name, name, self.lock, self.wear, self.boots)
+        self._most = settings.max_bytes
+        with contextlib.suppress(OSError):
+            self._most = fitting(settings.max_bytes, settings.min_free_bytes, disk.size(directory))
+        self.policies = policies(lanes or {}, self._most)
 
     def wear(self) -> tuple[int, float]:
         """Bytes the card had to write, and seconds the gateway ran, in this life."""
@@ -100,7 +111,13 @@ class Records:
         """Take up what is there; raises `StorageError` for a format of a later version only."""
         for lane in self.lanes.values():
             lane.recover()
+        if self._most < self._settings.max_bytes:
+            self.normal.incidents.append(
+                f"[buffer] max_bytes does not fit on the disk beside min_free_bytes: "
+                f"{self._most / 1e6:.0f} MB are used"
+            )
         ledger = self.normal.ledger
+        self._missing(ledger)
         for name, segment in ledger.gone.items():  # a crash came between a loss and its drop
             lane = self.lanes[name]
             with contextlib.suppress(StorageError):
@@ -112,6 +129,19 @@ class Records:
                 ledger.finish(activation_id)
                 self._finished.append(Frame(FINISHED, 0, activation_id.encode()))
 
+    def _missing(self, ledger: Ledger) -> None:
+        """Tell of the oldest segments that went without being dropped; stores of old begin to know now."""
+        if ledger.cleared is None:
+            oldest = {name: lane.log.segments[0] for name, lane in self.lanes.items() if lane.log.segments}
+            ledger.cleared = {name: Cleared(one.serial - 1, one.first - 1) for name, one in oldest.items()}
+        for name, lane in self.lanes.items():
+            lane.missing_first(ledger.cleared.get(name, Cleared(0, 0)))
+
+    def damage(self) -> list[Damage]:
+        """What was found lost at start and is not told yet."""
+        found = [one for lane in self.lanes.values() for one in lane.damage]
+        return [one for one in found if self.normal.ledger.news(one)]
+
     def _recorded(self, lane: Lane, activation_id: str, since: int = 0) -> bool:
         return bool(lane.log.segments) and lane.catalog.find(activation_id, since) is not None
 
@@ -120,27 +150,41 @@ class Records:
         with contextlib.suppress(StorageError):
             if self._finished:
                 self._write_normal([])
+            if not self.normal.log.full:
+                self._write_normal([self._worn()])
         for lane in self.lanes.values():
-            lane.log.close()
+            lane.log.close(lane.ledger.last)
 
     # -- writing -----------------------------------------------------------------------------------
 
     def write(self, frames: Iterable[Frame]) -> None:
         """Make a round durable; raises `StorageError` if not all of it is.
 
-        What goes to other lanes is written before `normal`: an event is never finished before its
-        record is on disk.
+        What is new is refused with `NoRoom` while others have filled the disk; what is here is kept.
         """
-        own, others = _routed(frames)
+        own, others = routed(frames)
+        try:
+            self._write(own, others)
+        except StorageError as error:
+            self.refusal = f"{error.message}; {error.hint}" if error.hint else error.message
+            raise
+        if self.refusal and any(map(is_new, chain(own, *others.values()))):
+            self.refusal = ""
+
+    def _write(self, own: list[Frame], others: Mapping[str, list[Frame]]) -> None:
+        """Write a round. What goes to other lanes is written before `normal`.
+
+        So an event is never finished before its record is on disk.
+        """
         ids: list[str] = []
         for name, theirs in others.items():
             lane = self.lanes[name]
-            ids += _ids(theirs)
-            if self._admit(lane):
+            ids += ids_of(theirs)
+            if self._admit(lane, theirs):
                 self._write_lane(lane, theirs)
             else:
                 own += self._refusal(lane, theirs)
-        if own and not self._admit(self.normal):
+        if own and not self._admit(self.normal, own):
             own = self._without_records(own)
         if ids:
             fresh = {event_id(frame.text) for frame in own if frame.op == EVENT}
@@ -158,10 +202,23 @@ class Records:
             self._tell()
 
     def tend(self) -> None:
-        """Let expire what is too old, and give way to others on the disk."""
+        """Let expire what is too old, and give way to others on the disk; try one that has refused."""
         for lane in self.lanes.values():
             self._expire(lane)
         self._fit(0)
+        grows = logs.SEGMENT if self.normal.log.full else 0  # nothing goes for the sake of a number
+        if self._clock.monotonic() - self._remembered >= REMEMBER and self.held + grows <= self._bound():
+            with contextlib.suppress(StorageError):
+                self._write_normal([self._worn()])
+        if self.refusal:
+            with contextlib.suppress(StorageError):
+                self.write([origins_frame([])])
+
+    def _worn(self) -> Frame:
+        """What later lives must know of wear: headers tell it only as it was when a segment was begun."""
+        self._remembered = self._clock.monotonic()
+        worn, ran = self.wear()
+        return worn_frame(self.normal.ledger.worn + worn, self.normal.ledger.ran + ran)
 
     def _write_normal(self, frames: Sequence[Frame]) -> None:
         marks, self._finished = self._finished, []
@@ -190,7 +247,7 @@ class Records:
 
     def _without_records(self, frames: Sequence[Frame]) -> list[Frame]:
         """Of a round for `normal`, what it takes though it takes no more records."""
-        refused = _ids(frames)
+        refused = ids_of(frames)
         if not refused:
             return list(frames)
         now = self._clock.now()
@@ -209,15 +266,23 @@ class Records:
             record = loss_record(loss, self.normal.epoch, told, self._clock.now(), self._clock.timing)
             with contextlib.suppress(StorageError):
                 if not self._recorded(errors, record.activation_id):
-                    if not self._admit(errors):
+                    told_by = [Frame(ACTIVATION, 0, record.text)]
+                    if not self._admit(errors, told_by):
                         continue
-                    errors.write([Frame(ACTIVATION, 0, record.text)])
+                    errors.write(told_by)
                 self.normal.write([told_frame(loss)])
 
     # -- room --------------------------------------------------------------------------------------
 
-    def _admit(self, lane: Lane) -> bool:
-        """Make room for a lane's next segment, if it needs one; false if it takes no more records."""
+    def _admit(self, lane: Lane, frames: Sequence[Frame]) -> bool:
+        """Make room for a lane's next segment, if it needs one; false if it takes no more records.
+
+        Raises `NoRoom`. Marks are taken always: what the cloud has can go.
+        """
+        if not lane.log.full and not self.refusal:
+            return True
+        if any(map(is_new, frames)):
+            self._give_way(0 if lane.log.has_spare or not lane.log.full else logs.SEGMENT)
         if not lane.log.full:
             return True
         self._expire(lane)
@@ -234,31 +299,61 @@ class Records:
         return self._fit(0 if lane.log.has_spare else logs.SEGMENT, lane)
 
     def _fit(self, need: int, lane: Lane | None = None) -> bool:
-        """Keep the whole within its bounds when it grows by `need`; false if it cannot be."""
-        hard, soft = self._bounds()
+        """Keep the whole within its own bounds when it grows by `need`; false if it cannot be.
+
+        Without a `lane`, give only what the cloud has.
+        """
+        bound = self._bound()
         for _ in range(sum(len(one.log.segments) for one in self.lanes.values())):
-            if self.held + need <= min(hard, soft):
+            if self.held + need <= bound:
                 break
-            lose = lane is not None and (self.held + need > hard or need > 0)
-            name = victim([self._held(one) for one in self.lanes.values()], lose=lose)
+            name = victim([self._held(one) for one in self.lanes.values()], lose=lane is not None)
             if name is None:
                 return lane is None or self._policy(lane).full == EVICT_OLDEST
-            self._drop(self.lanes[name], EVICTED)
             grows = lane is not None and name == lane.name
-            self.lanes[name].log.drop_spares(keep=int(grows))
+            self._evict(self.lanes[name], keep=int(grows))
             need = 0 if grows else need
+        if lane is None:
+            with contextlib.suppress(NoRoom):
+                self._give_way(0)
         return True
 
-    def _bounds(self) -> tuple[int, int]:
-        """Bytes this store may have by its own limits, and by what else is on the disk."""
-        hard = self._settings.max_bytes
+    def _give_way(self, need: int) -> None:
+        """Leave others on the disk their space, by what the cloud has; raises `NoRoom` if that is not enough.
+
+        What it does not have is never dropped for the sake of a file of somebody else.
+        """
+        floor = self._settings.min_free_bytes
+        for _ in range(sum(len(one.log.segments) for one in self.lanes.values()) + 1):
+            try:
+                free = self._disk.room(self._directory)
+            except OSError:
+                return
+            if not floor or free >= need + floor:
+                return
+            name = victim([self._held(one) for one in self.lanes.values()], lose=False)
+            if name is None:
+                raise NoRoom(
+                    f"others have filled the disk: {free / 1e6:.1f} MB are free, and [buffer] min_free_bytes "
+                    f"leaves {floor / 1e6:.1f} MB to them; what is here is kept, nothing new is taken",
+                    hint="free some space, or lower min_free_bytes",
+                )
+            self._evict(self.lanes[name], keep=0)
+
+    def _evict(self, lane: Lane, keep: int) -> None:
+        """Drop a lane's oldest segment, and its spares but some to `keep`."""
+        self._drop(lane, EVICTED)
+        lane.log.drop_spares(keep=keep)
+
+    def _bound(self) -> int:
+        """Bytes this store may have.
+
+        The state directory's quota stops its growth; a file that somebody puts there costs nothing.
+        """
+        bound = self._most
         if self._settings.max_state_bytes:
-            hard = min(hard, self._settings.max_state_bytes - self._others())
-        try:
-            free = self._disk.room(self._directory)
-        except OSError:
-            return hard, hard
-        return hard, self.held + free - self._settings.min_free_bytes
+            bound = min(bound, max(self.held, self._settings.max_state_bytes - self._others()))
+        return bound
 
     def _policy(self, lane: Lane) -> Policy:
         return self.policies[lane.name]
@@ -273,12 +368,12 @@ class Records:
             lane.log.has_spare,
             len(segments),
             oldest is not None and not lane.unsynced_of(oldest),
-            _dated(lane.catalog, segments),
+            lane.dated(),
         )
 
     def _expire(self, lane: Lane) -> None:
         """Drop what is older than the lane keeps it, if it was not synced."""
-        now = self._clock.now()
+        now = self._earliest()
         for _ in list(lane.log.segments):
             held = self._held(lane)
             if held.synced or not expired(held, now):
@@ -293,18 +388,22 @@ class Records:
             lane.log.drop_spares()
         name = victim([self._held(lane) for lane in self.lanes.values()], lose=False)
         if name is not None:
-            self._drop(self.lanes[name], EVICTED)
-            self.lanes[name].log.drop_spares()
+            self._evict(self.lanes[name], keep=0)
 
     def _drop(self, lane: Lane, reason: str) -> None:
         """Drop a lane's oldest segment: what is lost with it is on disk before, and what is unfinished."""
         segment = lane.log.segments[0]
         frames = lane.keep(segment) + self._loss(lane, segment, reason)
         # A record that goes is no proof any more that its event is finished: the mark must be there.
-        marks = self._finished
-        if frames or marks:
-            self.normal.write([*frames, *marks])
+        marks, cleared = self._finished, Cleared(segment.serial, lane.last_of(segment)).frame(lane.name)
+        try:
+            self.normal.write([*frames, *marks, cleared])
             self._finished = []
+        except StorageError:
+            if frames or marks:
+                raise
+            # A full disk, and what the cloud has may go: that it went on purpose is told with the next round.
+            self._finished = [cleared]
         lane.drop(segment)
 
     def _loss(self, lane: Lane, segment: Segment, reason: str) -> list[Frame]:
@@ -313,34 +412,3 @@ class Records:
             return []
         since, upto = lane.catalog.times(lane.catalog.summary(segment))
         return [lost_frame(Loss(lane.name, reason, count, since, upto), name)]
-
-
-def _dated(catalog: Catalog, segments: Sequence[Segment]) -> int:
-    """How new the oldest segment is, ms: as the first whose records are of a time when the clock was set.
-
-    What stands before that one is older, whatever the clock said.
-    """
-    upto = (catalog.times(catalog.summary(segment))[1] for segment in segments)
-    return next((time for time in upto if time >= CLOCK_SET), 0)
-
-
-def _ids(frames: Iterable[Frame]) -> list[str]:
-    """The activation ids of the records among `frames`."""
-    return [found for frame in frames if frame.records for found in frame.ids()]
-
-
-def _routed(frames: Iterable[Frame]) -> tuple[list[Frame], dict[str, list[Frame]]]:
-    """What goes to `normal`, and to the others."""
-    frames = list(frames)
-    own: list[Frame] = []
-    others: dict[str, list[Frame]] = {}
-    if _ROUTES.keys().isdisjoint([frame.op for frame in frames]):
-        return frames, others
-    for frame in frames:
-        if (route := _ROUTES.get(frame.op)) is None:
-            own.append(frame)
-        else:
-            others.setdefault(route[0], []).append(
-                Frame(route[1], frame.number, frame.text, about=frame.about)
-            )
-    return own, others

@@ -38,6 +38,17 @@ class Held(NamedTuple):
         return self.segments > 1 and (self.synced or self.policy.full == EVICT_OLDEST)
 
 
+def fitting(max_bytes: int, min_free_bytes: int, size: int) -> int:
+    """`max_bytes`, or half of what is left to the buffer on a disk of `size` bytes where that cannot be.
+
+    So a disk of its own that is too small goes round as a large one does, instead of being taken for one
+    that others have filled.
+    """
+    if not min_free_bytes or max_bytes + min_free_bytes <= size:
+        return max_bytes
+    return max(0, size - min_free_bytes) // 2
+
+
 def policies(given: Mapping[str, Lane], max_bytes: int) -> dict[str, Lane]:
     """The policy of each lane, with its usual part of the buffer where none is given."""
     found = {}

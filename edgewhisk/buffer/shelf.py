@@ -13,7 +13,8 @@ from typing import Any
 from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.errors import StorageError
-from edgewhisk.spi import Change
+from edgewhisk.spi import Change, Check
+from edgewhisk.threads import apart
 
 
 class Shelf:
@@ -31,9 +32,9 @@ class Shelf:
         """Recover what is there, or begin anew; raises `StorageError`. Blocks."""
         return cls(Artifacts.open(directory, disk))
 
-    def read(self, collection: str) -> dict[str, dict[str, Any]]:
+    def read(self, collection: str, check: Check | None = None) -> dict[str, dict[str, Any]]:
         """See `spi.Shelf`."""
-        return self._store.read(collection)
+        return self._store.read(collection, check)
 
     def write(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """See `spi.Shelf`."""
@@ -55,7 +56,7 @@ class Shelf:
             taken, self._waiting = self._waiting, []
             error: StorageError | None = None
             try:
-                await asyncio.to_thread(self._store.write, [change for group, _ in taken for change in group])
+                await apart("shelf", self._store.write, [change for group, _ in taken for change in group])
             except StorageError as refusal:
                 error = refusal
             for _, done in taken:

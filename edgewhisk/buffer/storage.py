@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, Protocol
 
-import orjson
 from tinydb import Storage, TinyDB
 from tinydb.table import Table
+
+from edgewhisk import jsontext
 
 Document = Mapping[str, Any]
 
@@ -130,7 +131,7 @@ class _Stored(Mapping[str, Document]):
         text = self._documents.text(int(key)) if str(key).isdecimal() else None
         if text is None:
             raise KeyError(key)
-        document: Document = orjson.loads(text)
+        document: Document = jsontext.loads(text)
         return document
 
     def __iter__(self) -> Iterator[str]:
@@ -152,7 +153,7 @@ class _Touched(MutableMapping[int, Document]):
             text = self._documents.text(key)
             if text is None:
                 raise KeyError(key)
-            self._seen[key] = orjson.loads(text)
+            self._seen[key] = jsontext.loads(text)
         found = self._seen[key]
         if found is None:
             raise KeyError(key)
@@ -178,7 +179,7 @@ class _Touched(MutableMapping[int, Document]):
         """What is different now."""
         changed: dict[int, bytes | None] = {}
         for key, found in self._seen.items():
-            text = None if found is None else orjson.dumps(dict(found))
+            text = None if found is None else jsontext.dumps(dict(found))
             if text != self._documents.text(key):
                 changed[key] = text
         return changed

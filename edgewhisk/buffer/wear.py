@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from edgewhisk.entity.stats import BufferStats
 from edgewhisk.settings import Buffer
-from edgewhisk.spi import BufferStats
 
 _SOONEST: Final = 600  # seconds that a gateway must have run for a projection
 _DAY: Final = 86_400  # seconds

@@ -6,23 +6,22 @@ A sandbox's thread waits for them; the loop never does.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import concurrent.futures
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Protocol
 
-import orjson
-
-from edgewhisk.capability.capabilities import Perform, Request
+from edgewhisk.capability.capabilities import Perform, Request, kind_of, ungranted
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
-from edgewhisk.entity.topics import matches
-from edgewhisk.errors import BadRequest, CapabilityError, NotGranted
+from edgewhisk.entity.topics import LONGEST, matches
+from edgewhisk.errors import BadRequest, CapabilityError
+from edgewhisk.room import Room, full
 
-MOST_WAITING: Final = 8  # calls that may wait for other actions at once: they hold a worker each
+# Calls that may wait for other actions at once: they hold a thread each. A namespace may have as many as are
+# left for all, so that alone it gets half: an action that invokes itself is stopped at that depth.
+MOST_WAITING: Final = 32
 
 
 class World(Protocol):
@@ -48,11 +47,15 @@ class World(Protocol):
 class Outward:
     """Performs `mqtt.publish`, `serial.write`, `invoke` and `fire`."""
 
-    def __init__(self, world: World, loop: asyncio.AbstractEventLoop) -> None:
-        """`loop` is where `world` lives."""
+    def __init__(
+        self, world: World, loop: asyncio.AbstractEventLoop, lent: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        """`loop` is where `world` lives. `lent` gives the caller's worker to others while it waits."""
         self._world = world
         self._loop = loop
-        self._waiting = threading.BoundedSemaphore(MOST_WAITING)
+        self._lent = lent
+        self._lock = threading.Lock()  # guards the room
+        self._room = Room()  # of calls that wait for other actions, by namespace
 
     @property
     def operations(self) -> Mapping[str, Perform]:
@@ -67,26 +70,32 @@ class Outward:
     def _publish(self, request: Request) -> None:
         topic, qos = request.text("topic"), request.fields.get("qos", 0)
         if not topic or set(topic) & set("+#\0"):
-            raise CapabilityError(f"mqtt.publish: {topic!r} is no topic to publish to")
-        if qos not in (0, 1) or isinstance(qos, bool):
-            raise CapabilityError(f"mqtt.publish: qos must be 0 or 1, not {qos!r}")
+            raise CapabilityError(
+                f"mqtt.publish: 'topic' must be a topic without + and #, not {topic[:80]!r}"
+            )
+        if (size := len(topic.encode())) > LONGEST:
+            raise CapabilityError(f"mqtt.publish: 'topic' has {size} bytes; at most {LONGEST} go")
+        if not isinstance(qos, int) or isinstance(qos, bool) or qos not in (0, 1):
+            raise CapabilityError(f"mqtt.publish: 'qos' must be 0 or 1, not {str(qos)[:80]}")
         if not any(matches(pattern, topic) for pattern in request.grants.mqtt):
-            raise NotGranted(f"mqtt.publish to {topic} is not granted", hint=f'{{"mqtt": ["{topic}"]}}')
-        payload, retain = _data(request, "payload"), request.fields.get("retain") is True
+            raise ungranted(f"mqtt.publish to {topic} is not granted", mqtt=[topic])
+        request.check_owner("mqtt", topic)
+        payload, retain = request.data("payload"), request.flag("retain")
         self._wait(request, lambda: self._world.publish(topic, payload, qos, retain))
 
     def _write(self, request: Request) -> None:
         port = request.text("port")
         if port not in request.grants.serial:
-            raise NotGranted(f"serial.write to {port} is not granted", hint=f'{{"serial": ["{port}"]}}')
-        data = _data(request, "data")
+            raise ungranted(f"serial.write to {port} is not granted", serial=[port])
+        request.check_owner("serial", port)
+        data = request.data("data")
         self._wait(request, lambda: self._world.write(port, data))
 
     def _invoke(self, request: Request) -> Any:
         name = self._named(request)
         payload, namespace = _arguments(request), request.asker.namespace
         wait = request.asker.until - time.monotonic()
-        with self._held():
+        with self._held(namespace), self._lent():
             return self._wait(request, lambda: self._world.invoke(namespace, name, payload, wait))
 
     def _fire(self, request: Request) -> Any:
@@ -102,19 +111,25 @@ class Outward:
         except BadRequest as error:
             raise CapabilityError(f"{request.op}: {error.message}") from error
         if not request.grants.allows_name(request.op, name.key, request.asker.namespace):
-            hint = f'{{"{request.op}": ["{text}"]}}'
-            raise NotGranted(f"{request.op} of {text} is not granted", hint=hint)
+            raise ungranted(f"{request.op} of {text} is not granted", **{request.op: [text]})
         return name
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
-        """One of few: an action that waits holds a worker that the other action may need."""
-        if not self._waiting.acquire(blocking=False):
-            raise CapabilityError(f"invoke: {MOST_WAITING} actions wait for other actions already")
+    def _held(self, namespace: str) -> Iterator[None]:
+        """One of few that wait."""
+        with self._lock:
+            own = self._room.of(namespace)
+            if full(own, self._room.taken, MOST_WAITING):
+                raise CapabilityError(
+                    f"invoke: {own} calls of {namespace} wait for other actions already, "
+                    f"{self._room.taken} of all: does an action invoke itself?"
+                )
+            self._room.add(namespace, 1)
         try:
             yield
         finally:
-            self._waiting.release()
+            with self._lock:
+                self._room.add(namespace, -1)
 
     def _wait(self, request: Request, start: Callable[[], Awaitable[Any]]) -> Any:
         left = request.asker.until - time.monotonic()
@@ -133,19 +148,11 @@ def _run(start: Callable[[], Awaitable[Any]]) -> Coroutine[Any, Any, Any]:
     return run()
 
 
-def _data(request: Request, key: str) -> bytes:
-    """Bytes given as text (`key`) or as base64 (`key64`)."""
-    encoded = request.fields.get(f"{key}64")
-    if encoded is None:
-        return request.text(key).encode()
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except (binascii.Error, TypeError, ValueError) as error:
-        raise CapabilityError(f"{request.op}: '{key}64' is not base64: {error}") from error
-
-
 def _arguments(request: Request) -> bytes:
-    arguments = request.fields.get("arguments") or {}
+    """Returns the parameters of another action, or of a trigger: an object; none if it is missing."""
+    arguments = request.fields.get("arguments")
+    if arguments is None:
+        return b"{}"
     if not isinstance(arguments, dict):
-        raise CapabilityError(f"{request.op}: 'arguments' must be an object")
-    return orjson.dumps(arguments)
+        raise CapabilityError(f"{request.op}: 'arguments' must be an object, not {kind_of(arguments)}")
+    return request.json("arguments")

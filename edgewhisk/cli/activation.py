@@ -165,9 +165,9 @@ def _poll(given: argparse.Namespace, api: Client) -> int:
 
 def _show(item: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        import json
+        from edgewhisk import jsontext
 
-        print(json.dumps(item), flush=True)
+        print(jsontext.dumps(item).decode(), flush=True)
         return
     status = item["response"].get("status", "success")
     colour = "green" if status == "success" else "yellow" if status == "application error" else "red"

@@ -49,7 +49,7 @@ def _mqtt(found: Mapping[str, Any]) -> str:
     where = f"{found.get('topic')} at {found.get('broker')}"
     if refused := found.get("last_garbage"):
         return f"messages on {where} are refused: {refused}"
-    if found.get("state") != "running":
+    if found.get("state") not in ("running", "full"):
         return f"the broker {found.get('broker')} does not answer yet"
     return f"connected, and nothing was published to {where} yet: is that the device's topic and broker?"
 

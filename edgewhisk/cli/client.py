@@ -140,16 +140,17 @@ class Client:
 
     def answer(self, method: str, path: str, body: Any = None, **query: object) -> tuple[int, Any]:
         """Status and body of one request; raises `ApiError` from 400 on."""
-        import json
         from urllib.parse import quote, urlencode
+
+        from edgewhisk import jsontext
 
         where = path if path.startswith("/") else f"/api/v1/namespaces/{quote(path, safe=_UNSAFE)}"
         if query:
             where += "?" + urlencode({key: _text(value) for key, value in query.items()})
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else jsontext.dumps(body)
         status, reason, raw = self._send(method, where, data)
         try:
-            found = json.loads(raw) if raw else None
+            found = jsontext.loads(raw) if raw else None
         except ValueError:
             found = raw.decode(errors="replace")
         if status >= 400:

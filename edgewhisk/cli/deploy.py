@@ -16,6 +16,7 @@ from typing import Final
 from edgewhisk.cli import plan
 from edgewhisk.cli.client import Client, client
 from edgewhisk.cli.client import options as client_options
+from edgewhisk.cli.deployment import beside
 from edgewhisk.cli.manifest import Entity, read
 from edgewhisk.cli.noun import named
 from edgewhisk.cli.output import document, done, paint
@@ -29,6 +30,9 @@ _MARKS: Final = {plan.CREATE: ("+", "green"), plan.UPDATE: ("~", "yellow"), plan
 def options(parser: argparse.ArgumentParser) -> None:
     """The manifest, and whether to do anything."""
     parser.add_argument("-m", "--manifest", type=Path, metavar="FILE", help="default: ./manifest.yaml")
+    parser.add_argument(
+        "-d", "--deployment", type=Path, metavar="FILE", help="default: deployment.yaml beside the manifest"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
     client_options(parser)
 
@@ -52,7 +56,11 @@ def planned(
     make: Callable[[Client, Sequence[Entity]], list[plan.Step]],
 ) -> tuple[Client, list[plan.Step]]:
     """Read the manifest, and show what is to be done."""
-    entities = read(_manifest_of(given), environment)
+    manifest = _manifest_of(given)
+    deployment = given.deployment or beside(manifest)
+    if deployment is not None:
+        done(f"with {deployment}", quiet=given.json)
+    entities = read(manifest, environment, deployment)
     api = client(given, environment)
     with named("read what is there"):
         steps = make(api, entities)

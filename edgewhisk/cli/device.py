@@ -174,6 +174,8 @@ def _scan(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
         return 0
     shown = ([port.lasting, port.usb, port.product, " or ".join(fits), why] for port, fits, why in found)
     table("ports", shown)
+    if any(port.usb and not port.by_id and not port.serial_number for port, _, _ in found):
+        note(f"twins without serial numbers are told apart by their sockets, below {ports.BY_PATH}")
     if not found:
         note("no serial port: is the device plugged in? in a container, is the device passed in?")
     elif guess := next((f"{fits[0]} --port {port.lasting}" for port, fits, _ in found if fits), None):

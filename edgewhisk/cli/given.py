@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from edgewhisk import jsontext
 from edgewhisk.errors import BadRequest
 
 KINDS: Final = {".js": "nodejs:default", ".mjs": "nodejs:default", ".cjs": "nodejs:default",
@@ -36,7 +36,7 @@ def qualified(name: str) -> str:
 def value(text: str) -> Any:
     """`-p KEY VALUE`: JSON if it is, else text."""
     try:
-        return json.loads(text)
+        return jsontext.parse(jsontext.sayable(text).encode()).value
     except ValueError:
         return text
 
@@ -64,7 +64,7 @@ def mapping(pairs: Sequence[Sequence[str]], file: str | None) -> dict[str, Any]:
 
 def _json_file(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return jsontext.parse(path.read_bytes()).value
     except OSError as error:
         raise BadRequest(f"{path}: {error.strerror}") from error
     except ValueError as error:

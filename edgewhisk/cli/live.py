@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from edgewhisk import share
+from edgewhisk import jsontext, share
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.cli import FAILED, OK
 from edgewhisk.cli.advice import advice
@@ -63,7 +62,7 @@ class Printing:
         return future
 
     def _print(self, payload: bytes) -> None:
-        event = json.loads(payload)
+        event = jsontext.loads(payload)
         # A poll that nobody answered is told, but it is no reading.
         self.count += bool(event.keys() - event.get("errors", {}).keys() - _ENVELOPE)
         try:
@@ -73,11 +72,11 @@ class Printing:
         if self.broken or 0 < self._most <= self.count:
             self.ended.set()
 
-    def full(self) -> bool:
+    def full(self, _triggers: Any) -> bool:
         """Never."""
         return False
 
-    def on_room(self, resume: Any) -> None:
+    def on_room(self, resume: Any, _triggers: Any) -> None:
         """There is always room."""
         resume()
 

@@ -2,8 +2,8 @@
 
 Understood: packages (also inside `project`), version, inputs, annotations, public, actions, sequences,
 triggers with feeds, rules, dependencies on other packages as bindings, `$NAME` and `${NAME}` from the
-environment, and the package `default`, which stands for none. What is not understood is an error that
-names it, never skipped.
+environment in names and values (`$${NAME}` is the text `${NAME}`), the package `default`, which stands for
+none, and a deployment file. What is not understood is an error that names it, never skipped.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edgewhisk.cli.deployment import merged
 from edgewhisk.cli.given import executable, keyed, qualified
-from edgewhisk.errors import BadRequest
+from edgewhisk.cli.inputs import nothing, typed
+from edgewhisk.entity.names import entity_name, parse_name
+from edgewhisk.entity.version import SemVer
+from edgewhisk.errors import BadRequest, MalformedContent
 
-_VARIABLE: Final = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+_VARIABLE: Final = re.compile(r"\$(?:\$(?=[\w{])|(\w+)|\{(\w+)\})")
 _DEFAULT: Final = "default"
-_EMPTY: Final[Mapping[str, Any]] = {"string": "", "integer": 0, "float": 0.0, "number": 0, "boolean": False,
-                                    "json": {}, "object": {}}  # fmt: skip
+_SWITCHES: Final = ("true", "yes", "on", "false", "no", "off")
 _LIMITS: Final = {"timeout": "timeout", "memorySize": "memory", "logSize": "logs",
                   "concurrentActivations": "concurrency"}  # fmt: skip
 _RUNTIMES: Final = {"nodejs": "nodejs:default", "python": "python:default", "wasm": "wasm:default"}
@@ -52,16 +55,13 @@ class Entity:
     active: bool = True  # of a rule
 
 
-def read(path: Path, environment: Mapping[str, str]) -> list[Entity]:
+def read(path: Path, environment: Mapping[str, str], deployment: Path | None = None) -> list[Entity]:
     """The entities in the order in which they can be made; raises `BadRequest`."""
-    import yaml
+    from edgewhisk.cli.yaml_text import load  # its library takes 20 ms
 
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadRequest(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadRequest(f"{path} is no YAML: {error}") from error
+    document = load(path)
+    if deployment is not None:
+        document = merged(deployment, document, load(deployment))
     return list(_Manifest(path, environment).entities(document))
 
 
@@ -78,7 +78,7 @@ class _Manifest:
             found = {**self._table("project", "project", found["project"]), **found}
         packages = {
             name: self._table("package", f"packages.{name}", content)
-            for name, content in self._names(found.get("packages"), "packages").items()
+            for name, content in self._named(found.get("packages"), "packages").items()
         }
         if not packages:
             raise self._wrong("packages", "is missing: there is nothing to deploy")
@@ -88,6 +88,8 @@ class _Manifest:
                     f"packages.{name}.apis",
                     "is not supported: a web action has a URL of its own; use web: true",
                 )
+            if package.get("feeds"):
+                raise self._wrong(f"packages.{name}.feeds", "is not supported: a feed is a key of a trigger")
             yield from self._package(name, package)
         makers = (self._dependencies, self._actions, self._sequences, self._triggers, self._rules)
         for make in makers:
@@ -97,12 +99,14 @@ class _Manifest:
     def _package(self, name: str, package: Mapping[str, Any]) -> Iterator[Entity]:
         if name == _DEFAULT:
             return
-        body: dict[str, Any] = {"publish": bool(package.get("public", package.get("publish", False)))}
-        self._common(body, package, f"packages.{name}")
+        where = f"packages.{name}"
+        public = package.get("public", package.get("publish", False))
+        body: dict[str, Any] = {"publish": self._flag(public, f"{where}.public")}
+        self._common(body, package, where)
         yield Entity("packages", name, body)
 
     def _dependencies(self, package: str, content: Mapping[str, Any]) -> Iterator[Entity]:
-        for name, given in self._names(
+        for name, given in self._named(
             content.get("dependencies"), f"packages.{package}.dependencies"
         ).items():
             where = f"packages.{package}.dependencies.{name}"
@@ -119,7 +123,7 @@ class _Manifest:
             yield Entity("packages", name, body)
 
     def _actions(self, package: str, content: Mapping[str, Any]) -> Iterator[Entity]:
-        for name, given in self._names(content.get("actions"), f"packages.{package}.actions").items():
+        for name, given in self._named(content.get("actions"), f"packages.{package}.actions").items():
             where = f"packages.{package}.actions.{name}"
             found = self._table("action", where, given)
             body: dict[str, Any] = {"exec": self._exec(found, where)}
@@ -128,21 +132,27 @@ class _Manifest:
                 unknown = sorted(set(limits) - set(_LIMITS))
                 if unknown:
                     raise self._wrong(f"{where}.limits.{unknown[0]}", f"is not one of {', '.join(_LIMITS)}")
-                body["limits"] = {_LIMITS[key]: self._filled(value, where) for key, value in limits.items()}
+                body["limits"] = {
+                    _LIMITS[key]: self._whole(value, f"{where}.limits.{key}") for key, value in limits.items()
+                }
             yield Entity("actions", _inside(package, name), body)
 
     def _sequences(self, package: str, content: Mapping[str, Any]) -> Iterator[Entity]:
         found = {
             name: self._table("sequence", f"packages.{package}.sequences.{name}", given)
-            for name, given in self._names(content.get("sequences"), f"packages.{package}.sequences").items()
+            for name, given in self._named(content.get("sequences"), f"packages.{package}.sequences").items()
         }
         parts: dict[str, list[str]] = {}
         for name, given in found.items():
-            actions = given.get("actions", "")
+            actions, where = given.get("actions", ""), f"packages.{package}.sequences.{name}"
             listed = actions if isinstance(actions, list) else str(actions).split(",")
             parts[name] = [
-                self._action_name(package, str(self._filled(part, name)).strip()) for part in listed if part
+                self._action_name(package, str(self._filled(part, where)).strip(), where)
+                for part in listed
+                if part
             ]
+            if not parts[name]:
+                raise self._wrong(f"{where}.actions", "is missing: the actions that run one after the other")
         for name in self._ordered(package, parts):
             body: dict[str, Any] = {"exec": {"kind": "sequence", "components": parts[name]}}
             self._common(body, {**found[name], "inputs": None}, f"packages.{package}.sequences.{name}")
@@ -167,7 +177,7 @@ class _Manifest:
         return done
 
     def _triggers(self, package: str, content: Mapping[str, Any]) -> Iterator[Entity]:
-        for name, given in self._names(content.get("triggers"), f"packages.{package}.triggers").items():
+        for name, given in self._named(content.get("triggers"), f"packages.{package}.triggers").items():
             where = f"packages.{package}.triggers.{name}"
             found = self._table("trigger", where, given)
             feed = str(self._filled(found.get("feed") or found.get("source") or "", where))
@@ -175,24 +185,29 @@ class _Manifest:
             body: dict[str, Any] = {}
             annotations = dict(self._filled(self._names(found.get("annotations"), where), where))
             if feed:
-                annotations["feed"] = feed = qualified(feed)
+                annotations["feed"] = feed = str(self._full(qualified(feed), f"{where}.feed"))
             elif inputs:
                 body["parameters"] = keyed(inputs)
             body["annotations"] = keyed(annotations)
             yield Entity("triggers", name, body, feed, inputs if feed else None)
 
     def _rules(self, package: str, content: Mapping[str, Any]) -> Iterator[Entity]:
-        for name, given in self._names(content.get("rules"), f"packages.{package}.rules").items():
+        for name, given in self._named(content.get("rules"), f"packages.{package}.rules").items():
             where = f"packages.{package}.rules.{name}"
             found = self._table("rule", where, given)
             for end in ("trigger", "action"):
                 if not found.get(end):
                     raise self._wrong(f"{where}.{end}", "is missing")
+            trigger = qualified(str(self._filled(found["trigger"], where)))
+            action = str(self._filled(found["action"], where))
             body = {
-                "trigger": qualified(str(self._filled(found["trigger"], where))),
-                "action": self._action_name(package, str(self._filled(found["action"], where))),
+                "trigger": self._full(trigger, f"{where}.trigger"),
+                "action": self._action_name(package, action, f"{where}.action"),
             }
-            yield Entity("rules", name, body, active=found.get("status", "active") != "inactive")
+            status = found.get("status", "active")
+            if status not in ("active", "inactive"):
+                raise self._wrong(f"{where}.status", f"must be active or inactive, not {status!r}")
+            yield Entity("rules", name, body, active=status == "active")
 
     # -- pieces --------------------------------------------------------------------------------------
 
@@ -201,13 +216,14 @@ class _Manifest:
             raise self._wrong(f"{where}.docker", "is not supported: there are no containers on this gateway")
         runtime = found.get("runtime")
         kind = _RUNTIMES.get(str(runtime), str(runtime)) if runtime else None
-        main = str(found["main"]) if found.get("main") else None
+        main = self._text(found["main"], f"{where}.main") if found.get("main") else None
         if found.get("code") is not None:
             if kind is None:
                 raise self._wrong(
                     f"{where}.runtime", "is needed with inline code; for example nodejs:default"
                 )
-            return {"kind": kind, "code": str(found["code"]), **({"main": main} if main else {})}
+            code = self._text(found["code"], f"{where}.code")
+            return {"kind": kind, "code": code, **({"main": main} if main else {})}
         function = found.get("function") or found.get("location")
         if not function:
             raise self._wrong(f"{where}.function", "is missing: the file with the code")
@@ -219,7 +235,11 @@ class _Manifest:
     def _common(self, body: dict[str, Any], found: Mapping[str, Any], where: str) -> None:
         """Version, inputs and annotations."""
         if found.get("version") is not None:
-            body["version"] = str(found["version"])
+            try:
+                body["version"] = str(SemVer.parse(str(found["version"])))
+            except MalformedContent:
+                problem = f"must be one to three numbers, for example 1.0.2, not {found['version']!r}"
+                raise self._wrong(f"{where}.version", problem) from None
         body["parameters"] = keyed(self._inputs(found, where))
         annotations = dict(self._filled(self._names(found.get("annotations"), f"{where}.annotations"), where))
         annotations.update(self._web(found, where))
@@ -234,10 +254,41 @@ class _Manifest:
                 raise self._wrong(f"{where}.web", f"must be true, false or raw, not {web!r}")
             exported = text in ("true", "yes", "raw")
             made |= {"web-export": exported, "raw-http": text == "raw", "final": exported}
-        if (secret := found.get("web-secure", found.get("require-whisk-auth"))) is not None:
-            made["require-whisk-auth"] = self._filled(secret, where)
-        made |= {key: found[key] for key in ("conductor", "raw-http", "final", "description") if key in found}
+        for key in ("web-secure", "require-whisk-auth"):
+            if key in found:
+                made["require-whisk-auth"] = self._secret(self._filled(found[key], where), f"{where}.{key}")
+        for key in ("conductor", "raw-http", "final"):
+            if key in found:
+                made[key] = self._flag(found[key], f"{where}.{key}")
+        if found.get("description") is not None:
+            made["description"] = self._filled(found["description"], where)
         return made
+
+    def _secret(self, given: Any, where: str) -> bool | str | int:
+        """What keeps strangers away; what cannot do that is an error, never nothing."""
+        meant = isinstance(given, bool) or (isinstance(given, int) and given > 0)
+        if not meant and not (isinstance(given, str) and given.strip().lower() not in ("", *_SWITCHES)):
+            raise self._wrong(where, f"must be true, false or a secret, not {given!r}")
+        return given  # type: ignore[no-any-return]
+
+    def _flag(self, given: Any, where: str) -> bool:
+        text = str(self._filled(given, where)).lower()
+        if not isinstance(given, bool | str) or text not in _SWITCHES:
+            raise self._wrong(where, f"must be true or false, not {given!r}")
+        return text in ("true", "yes", "on")
+
+    def _whole(self, given: Any, where: str) -> int:
+        found = self._filled(given, where)
+        if isinstance(found, str) and found.isascii() and found.isdigit() and len(found) < 10:
+            found = int(found)
+        if isinstance(found, bool) or not isinstance(found, int):
+            raise self._wrong(where, f"must be a whole number, not {found!r}")
+        return found
+
+    def _text(self, given: Any, where: str) -> str:
+        if not isinstance(given, str):
+            raise self._wrong(where, f"must be text, not {given!r}")
+        return given
 
     def _inputs(self, found: Mapping[str, Any], where: str) -> dict[str, Any]:
         """`name: value`, or `name: {type, value, default}`."""
@@ -247,12 +298,13 @@ class _Manifest:
     def _input(self, given: Any, where: str) -> Any:
         if not (isinstance(given, dict) and given.keys() & {"type", "value", "default"}):
             return given if not isinstance(given, str | list | dict) else self._filled(given, where)
-        found = given.get("value", given.get("default", _EMPTY.get(str(given.get("type")))))
-        found = self._filled(found, where)
+        kind = str(given.get("type"))
+        told = (given.get(key) for key in ("value", "default"))
+        found = self._filled(next((one for one in told if one is not None), nothing(kind)), where)
         try:
-            return _CONVERT.get(str(given.get("type")), _same)(found)
-        except ValueError:
-            raise self._wrong(where, f"must be of type {given['type']}, not {found!r}") from None
+            return typed(kind, found)
+        except (ValueError, TypeError, OverflowError):
+            raise self._wrong(where, f"must be of type {kind}, not {found!r}") from None
 
     def _filled(self, value: Any, where: str) -> Any:
         """`value` with variables of the environment put in; a missing one is an error."""
@@ -264,16 +316,44 @@ class _Manifest:
             return [self._filled(one, where) for one in value]
         return value
 
-    def _variable(self, name: str, where: str) -> str:
+    def _variable(self, name: str | None, where: str) -> str:
+        if name is None:
+            return "$"  # of `$$`
         if name not in self._environment:
             raise self._wrong(where, f"${name} is not set in the environment")
-        return self._environment[name]
+        found = self._environment[name]
+        if not found.isascii() and any("\ud800" <= character <= "\udfff" for character in found):
+            raise self._wrong(where, f"${name} in the environment is no UTF-8")
+        return found
 
-    def _action_name(self, package: str, name: str) -> str:
+    def _action_name(self, package: str, name: str, where: str) -> str:
         """An action's full name: without a package it is in the manifest's."""
-        if name.startswith("/"):
-            return name
-        return qualified(name if "/" in name else _inside(package, name))
+        return self._full(
+            name if name.startswith("/") else qualified(name if "/" in name else _inside(package, name)),
+            where,
+        )
+
+    def _full(self, name: str, where: str) -> str:
+        """A full name, if it can be one."""
+        try:
+            parse_name(name, "_" if name.startswith("/_/") else "x")
+        except BadRequest:
+            raise self._wrong(where, f"{name!r} can be no name") from None
+        return name
+
+    def _named(self, value: Any, where: str) -> dict[str, Any]:
+        """A mapping by names of entities, with variables put in."""
+        found: dict[str, Any] = {}
+        for key, content in self._names(value, where).items():
+            name = str(self._filled(key, where))
+            try:
+                entity_name(name)
+            except BadRequest:
+                raise self._wrong(f"{where}.{key}", f"{name!r} can be no name") from None
+            if name in found:
+                raise self._wrong(f"{where}.{key}", f"stands for {name}, which is there twice")
+            found[name] = content
+        return found
 
     def _table(self, kind: str, where: str, value: Any) -> dict[str, Any]:
         found = self._names(value, where)
@@ -301,22 +381,3 @@ class _Manifest:
 
 def _inside(package: str, name: str) -> str:
     return name if package == _DEFAULT else f"{package}/{name}"
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _truth(value: Any) -> bool:
-    if str(value).lower() not in ("true", "false"):
-        raise ValueError(value)
-    return str(value).lower() == "true"
-
-
-_CONVERT: Final[Mapping[str, Any]] = {
-    "integer": int,
-    "float": float,
-    "number": float,
-    "boolean": _truth,
-    "string": str,
-}

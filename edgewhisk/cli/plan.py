@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from edgewhisk.cli.client import ApiError, Client
+from edgewhisk.cli.foresight import check
 from edgewhisk.cli.given import path_of, valued
 from edgewhisk.cli.manifest import Entity
 from edgewhisk.cli.trigger import feed_of, lifecycle
@@ -34,13 +35,14 @@ class Step(NamedTuple):
 
 
 def to_deploy(api: Client, entities: Sequence[Entity]) -> list[Step]:
-    """Steps that make `entities`."""
+    """Steps that make `entities`; raises `BadRequest` for what is known to be refused."""
+    check(api, entities)
     return [Step(_verb(api, entity), entity) for entity in entities]
 
 
 def to_undeploy(api: Client, entities: Sequence[Entity]) -> list[Step]:
     """Steps that remove those of `entities` that are there, what needs others first."""
-    last_first = entities[::-1]
+    last_first = {(entity.collection, entity.name): entity for entity in entities[::-1]}.values()
     ordered = [one for collection in _ORDER for one in last_first if one.collection == collection]
     return [Step(DELETE, entity) for entity in ordered if _found(api, entity) is not None]
 

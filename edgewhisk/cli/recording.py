@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import select
 import sys
@@ -15,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
-from edgewhisk import share
+from edgewhisk import jsontext, share
 from edgewhisk.cli import FAILED, OK
 from edgewhisk.cli.live import broker, line
 from edgewhisk.cli.output import note
@@ -244,7 +243,7 @@ def _play(said: Sequence[Said], commands: Mapping[bytes, str], given: argparse.N
     if given.link:
         _link(given.link, name)
     try:
-        print(json.dumps({"port": name}) if given.json else name, flush=True)
+        print(jsontext.dumps({"port": name}).decode() if given.json else name, flush=True)
         answers = _answers(said)
         if answers or commands:
             note("the device is on this port and waits to be asked or told; Ctrl-C ends")

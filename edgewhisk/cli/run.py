@@ -13,9 +13,10 @@ import gc
 import logging
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from edgewhisk.config import load
-from edgewhisk.instance import few_arenas, return_memory
+from edgewhisk.instance import frugal_heaps, many_files, return_memory
 
 
 def options(_parser: argparse.ArgumentParser) -> None:
@@ -28,13 +29,18 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     logging.basicConfig(
         level=config.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
-    few_arenas()
+    frugal_heaps()
+    many_files()
     from edgewhisk import daemon  # heavy: only now, so that a bad configuration is told at once
+    from edgewhisk.buffer.log import storage_error
 
     for name in ("gmqtt", "apscheduler", "httpx", "httpcore", "uvicorn"):
         logging.getLogger(name).setLevel(logging.ERROR)  # what matters of theirs is told by ours
 
+    serving: list[str] = []
+
     def ready(gateway: daemon.Daemon) -> None:
+        serving.append(gateway.url)
         gc.collect()
         gc.freeze()  # what lives for ever need not be looked through again
         return_memory()
@@ -45,5 +51,10 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
     import uvloop
 
-    uvloop.run(daemon.run(config, ready, progress))
+    try:
+        uvloop.run(daemon.run(config, ready, progress))
+    except OSError as error:
+        if serving:
+            raise
+        raise storage_error(Path(error.filename or config.state_dir), error) from error
     return 0

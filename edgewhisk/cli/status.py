@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from edgewhisk import jsontext
 from edgewhisk.cli import NOT_RUNNING
 from edgewhisk.cli.auth import guest_key
 from edgewhisk.cli.output import complain
@@ -23,6 +23,8 @@ from edgewhisk.config import load
 from edgewhisk.settings import Config
 
 _PATIENCE = 5.0  # seconds
+# http_proxy of the system does not lead to this machine.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _LOSSES = ("evicted", "expired", "rejected")
 
 
@@ -38,7 +40,7 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     if document is None:
         complain(f"no gateway answers at {api_url(config)}", "start it with: edgewhisk run")
         return NOT_RUNNING
-    print(json.dumps(document, indent=2) if given.json else "\n".join(_lines(document)))
+    print(jsontext.dumps(document, indent=True).decode() if given.json else "\n".join(_lines(document)))
     return 0
 
 
@@ -49,8 +51,8 @@ def fetch(config: Config) -> dict[str, Any] | None:
         f"{api_url(config)}/edgewhisk/status", headers={"Authorization": f"Basic {token}"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:  # noqa: S310
-            document: dict[str, Any] = json.load(answer)
+        with _DIRECT.open(request, timeout=_PATIENCE) as answer:
+            document: dict[str, Any] = jsontext.loads(answer.read())
             return document
     except (urllib.error.URLError, OSError, ValueError):
         return None
@@ -68,11 +70,7 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
     ]
     sandboxes = {kind: found for kind, found in document["sandboxes"].items() if isinstance(found, dict)}
     lines.append("sandboxes " + ", ".join(f"{kind} {found['state']}" for kind, found in sandboxes.items()))
-    for feed in document["feeds"]:
-        more = f", {feed['garbage']} refused" if feed.get("garbage") else ""
-        lines.append(
-            f"feed      {feed['trigger']} from {feed['feed']}: {feed.get('state')}{_because(feed)}{more}"
-        )
+    lines += map(_feed, document["feeds"])
     lines += _outbox(document["outbox"])
     lines += [
         f"trouble   {kind} gets a new instance for each call, which is slow: {found['problem']}"
@@ -85,15 +83,27 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         for one in invoker["breakers"]
     ]
     dead = document["dead_letters"]
-    if dead["kept"] or dead["unlisted"]:
+    gone = dead["unlisted"] + dead["evicted"] + dead["refused"]
+    if dead["kept"] or gone:
+        lines.append(f"trouble   {dead['kept']} dead letters, {gone} more not kept: edgewhisk queue show")
+    if document["unruled"]:
         lines.append(
-            f"trouble   {dead['kept']} dead letters, {dead['unlisted'] + dead['evicted']} more not kept: "
-            "edgewhisk queue show"
+            f"trouble   {document['unruled']} events of triggers without an active rule: nothing ran"
         )
     if invoker["unrecorded"]:
         lines.append(f"trouble   {invoker['unrecorded']} runs not recorded: {invoker['last_refusal']}")
     lines += [f"trouble   {line}" for line in document["incidents"]]
     return lines
+
+
+def _feed(feed: Mapping[str, Any]) -> str:
+    """One feed: a line without an event for long may hang on a wrong topic or a dead device."""
+    bad = feed.get("bad") or feed.get("garbage")
+    more = f", {bad} refused" if bad else ""
+    if "silent_seconds" in feed:
+        quiet = f"{feed['silent_seconds']:.0f} s"
+        more += f", last event {quiet} ago" if feed.get("last_event") else f", no event for {quiet}"
+    return f"feed      {feed['trigger']} from {feed['feed']}: {feed.get('state')}{_because(feed)}{more}"
 
 
 def _outbox(outbox: Mapping[str, Any]) -> list[str]:
@@ -104,7 +114,8 @@ def _outbox(outbox: Mapping[str, Any]) -> list[str]:
         for target, count in outbox["waiting"].items()
     ]
     if outbox["lost"]:
-        lines.append(f"trouble   {outbox['lost']} commands were lost: edgewhisk queue show")
+        more = f", and {outbox['forgotten']} that are not listed any more" if outbox["forgotten"] else ""
+        lines.append(f"trouble   {outbox['lost']} commands were lost{more}: edgewhisk queue show")
     return lines
 
 

@@ -1,6 +1,6 @@
 """Who may log in: add, list, get, remove. Each subject has a namespace of the same name.
 
-The running gateway follows within a second. Keys are kept in files that only the service can read.
+The running gateway follows. Keys are kept in files that only the service can read.
 
 edgewhisk subject add plant-b
 edgewhisk subject get plant-b
@@ -9,8 +9,10 @@ edgewhisk subject get plant-b
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from edgewhisk.cli.output import document, done
 from edgewhisk.config import load
@@ -20,11 +22,15 @@ from edgewhisk.controller.subjects import (
     key_file,
     read_key,
     remove_subject,
+    settled,
     subjects_of,
 )
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.errors import NotFound, StorageError
 from edgewhisk.settings import Config
+
+_PATIENCE: Final = 10.0  # seconds that the running gateway gets to take away what a subject had
+_LOOK: Final = 0.05  # seconds between two looks whether it has
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +40,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         ("add", _add, "let a new subject log in, and print its key"),
         ("list", _list, "list subjects, without their keys"),
         ("get", _get, "print the key of a subject"),
-        ("remove", _remove, "let a subject log in no more; what it made stays"),
+        ("remove", _remove, "let a subject log in no more, and take away all that it had"),
     ):
         own = verbs.add_parser(name, help=what, description=what)
         own.add_argument("--config", type=Path, metavar="FILE", help="configuration of the gateway")
@@ -90,5 +96,10 @@ def _get(given: argparse.Namespace, config: Config) -> int:
 
 def _remove(given: argparse.Namespace, config: Config) -> int:
     remove_subject(config.state_dir, given.name)
-    done(f"removed subject {given.name}; its actions and triggers stay", quiet=given.json)
+    running = (config.state_dir / "url").exists()
+    end = time.monotonic() + _PATIENCE
+    while running and not (gone := settled(config.state_dir, given.name)) and time.monotonic() < end:
+        time.sleep(_LOOK)
+    what = "all that it had is gone" if running and gone else "what it had goes when the gateway runs"
+    done(f"removed subject {given.name}; {what}", quiet=given.json)
     return 0

@@ -27,7 +27,7 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
 def api_url(config: Config) -> str:
     """Where this machine reaches the gateway: where it says it is, else where it should be."""
     known = config.state_dir / "url"
-    if known.exists():
-        return known.read_text(encoding="ascii").strip()
+    if known.exists() and (said := known.read_text(encoding="ascii").strip()):
+        return said
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.api.host, config.api.host)  # noqa: S104
     return f"http://{host}:{config.api.port}"

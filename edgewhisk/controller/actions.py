@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge
 from edgewhisk.spi import Clock, Sandbox
+from edgewhisk.threads import apart
 
 MEGABYTE: Final = 1 << 20
 
@@ -55,6 +55,7 @@ class Actions:
         check_readable(identity.namespace, FullyQualifiedName(namespace, None, package), found)
         if found is None:
             raise NotFound
+        self._resolver.check_binding(found)
         source = found.binding or name
         return [action.to_listing() for action in self._entities.actions.within(source.key)]
 
@@ -99,17 +100,29 @@ class Actions:
         wanted = ActionPut.from_json(
             body, kinds=self._sandbox.kinds, namespace=name.namespace, limits=self._limits
         )
+        # To compile takes 14 s for a large module: others change their entities meanwhile.
+        checked = self._made(identity, name, wanted, overwrite=overwrite)
+        await apart("check code", self._sandbox.check, checked.exec)
         async with self._entities.changing():
-            self._check_package(name)
-            self._entities.claim(self._entities.actions, name)
-            old = self._entities.actions.find(name)
-            if old is not None and not overwrite:
-                raise Conflict("resource already exists")
-            now = self._clock.now()
-            action = wanted.update(old, now) if old else wanted.create(name, self._limits, now)
-            await self._check(identity, action)
+            action = self._made(identity, name, wanted, overwrite=overwrite)
+            if self._entities.actions.find(name) is None:  # what an earlier one left at a power cut
+                await apart("forget state", self._deleted, name.key)
             await self._entities.write(("actions", name.key, action))
         return action.to_json()
+
+    def _made(
+        self, identity: Identity, name: FullyQualifiedName, wanted: ActionPut, *, overwrite: bool
+    ) -> Action:
+        """The action that is wanted, as things are now; raises what is wrong with it."""
+        self._check_package(name)
+        self._entities.claim(self._entities.actions, name)
+        old = self._entities.actions.find(name)
+        if old is not None and not overwrite:
+            raise Conflict("resource already exists")
+        now = self._clock.now()
+        action = wanted.update(old, now) if old else wanted.create(name, self._limits, now)
+        self._check(identity, action)
+        return action
 
     async def delete(self, identity: Identity, name: FullyQualifiedName) -> dict[str, Any]:
         """Delete; rules that name the action stay and log an error when they fire."""
@@ -118,7 +131,7 @@ class Actions:
             self._check_package(name)
             action = self._entities.get(self._entities.actions, name)
             await self._entities.write(("actions", name.key, None))
-            await asyncio.to_thread(self._deleted, name.key)
+            await apart("forget state", self._deleted, name.key)
         return action.to_json()
 
     def _check_package(self, name: FullyQualifiedName) -> None:
@@ -128,7 +141,7 @@ class Actions:
         if package is not None and package.binding is not None:
             raise BadRequest("Operation not permitted on package binding.")
 
-    async def _check(self, identity: Identity, action: Action) -> None:
+    def _check(self, identity: Identity, action: Action) -> None:
         _ = at_most_once(action.annotations), priority(action.annotations)  # raise if they are wrong
         check_size("parameters", action.parameters, self._limits)
         check_size("annotations", action.annotations, self._limits)
@@ -140,7 +153,6 @@ class Actions:
                 raise TooLarge(f"exec larger than allowed: {size} > {allowed} bytes.")
         Grants.of(action.annotations)
         check_lane(action.annotations)
-        await asyncio.to_thread(self._sandbox.check, action.exec)
 
     def _check_sequence(
         self, identity: Identity, sequence: FullyQualifiedName, components: Sequence[FullyQualifiedName]

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
+from edgewhisk import jsontext
 from edgewhisk.controller.entitlement import check_owner
 from edgewhisk.entity.activation import activation_id, document_of, listing_of
 from edgewhisk.entity.identity import Identity
 from edgewhisk.errors import NotFound
 from edgewhisk.spi import ActivationStore, Query
+
+PIECE: Final = 256 << 10  # bytes that are sent together
+_Show = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+class Listing(NamedTuple):
+    """A JSON array in pieces, as large ones never are in memory as a whole."""
+
+    begin: bytes  # all of it without `more`
+    more: AsyncIterator[bytes] | None = None
 
 
 class Activations:
@@ -19,11 +31,14 @@ class Activations:
         """Over the buffer."""
         self._store = store
 
-    async def list(self, identity: Identity, query: Query, *, docs: bool) -> list[dict[str, Any]]:
-        """Newest first; whole documents with `docs`."""
+    async def list(self, identity: Identity, query: Query, *, docs: bool) -> Listing:
+        """Newest first, as a JSON array; whole documents with `docs`."""
         check_owner(identity, query.namespace, query.namespace)
-        found = await asyncio.to_thread(self._store.list, query)
-        return [document_of(stored) if docs else listing_of(stored) for stored in found]
+        records, show = self._store.records(query), document_of if docs else listing_of
+        found, ended = await asyncio.to_thread(_some, records, show)
+        if ended:
+            return Listing(b"[%b]" % found)
+        return Listing(b"[" + found, _rest(records, show))
 
     async def count(self, identity: Identity, query: Query) -> int:
         """How many the filter finds, less `skip`."""
@@ -37,3 +52,23 @@ class Activations:
         if stored is None or stored["namespace"] != namespace:
             raise NotFound
         return document_of(stored)
+
+
+def _some(records: Iterator[Mapping[str, Any]], show: _Show) -> tuple[bytes, bool]:
+    """Some rows of an array, and whether they were the last; blocks."""
+    rows: list[bytes] = []
+    size = 0
+    for record in records:
+        rows.append(jsontext.dumps(show(record)))
+        size += len(rows[-1])
+        if size >= PIECE:
+            return b",".join(rows), False
+    return b",".join(rows), True
+
+
+async def _rest(records: Iterator[Mapping[str, Any]], show: _Show) -> AsyncIterator[bytes]:
+    """The rows behind the first ones, and the end of the array."""
+    ended = False
+    while not ended:
+        found, ended = await asyncio.to_thread(_some, records, show)
+        yield (b"," + found if found else b"") + (b"]" if ended else b"")

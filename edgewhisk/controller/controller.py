@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.entitlement import ConcurrencyThrottle, RateThrottle, check_owner
@@ -30,11 +29,14 @@ from edgewhisk.entity.message import (
     TriggerEvent,
     outcomes_of,
 )
-from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import BadRequest, EdgeWhiskError, NotFound, StorageError, Throttled, Unavailable
 from edgewhisk.spi import ActivationStore, Clock
 
 _TRIGGER: Final = attrgetter("trigger")
+INVOKE: Final = "invoke"
+FIRE: Final = "fire"
+WEB: Final = "web"
 ENGINE: Final = "edgewhisk"  # what runs system actions
 
 
@@ -49,16 +51,20 @@ class Running(Protocol):
         """Run one message whose record somebody waits for; done when the record is on disk."""
         ...
 
-    def full(self) -> bool:
-        """Whether the queue is at its bound."""
+    def refused(self, count: int, error: StorageError) -> None:
+        """Count runs whose record the disk refused."""
+        ...
+
+    def full(self, triggers: Iterable[FullyQualifiedName]) -> bool:
+        """Whether any of these triggers has its part of the queue."""
         ...
 
     def crowded(self, namespace: str) -> bool:
         """Whether callers of a namespace must be refused."""
         ...
 
-    def on_room(self, resume: Callable[[], None]) -> None:
-        """Call `resume` once when there is room."""
+    def on_room(self, resume: Callable[[], None], triggers: Iterable[FullyQualifiedName]) -> None:
+        """Call `resume` once when all of these triggers have room."""
         ...
 
 
@@ -95,9 +101,11 @@ class Controller:
         self._subjects = subjects
         self._clock = clock
         self._limits = limits
+        # Web actions have budgets of their own: a page that polls must not lock its owner's tools out.
         self._invocations = RateThrottle(limits.invocations_per_minute)
-        self._fires = RateThrottle(limits.fires_per_minute)
-        self._flying = ConcurrencyThrottle(limits.concurrent_invocations)
+        fires, web = RateThrottle(limits.fires_per_minute), RateThrottle(limits.web_per_minute)
+        self._rates = {INVOKE: self._invocations, FIRE: fires, WEB: web}
+        self._flying = {kind: ConcurrencyThrottle(limits.concurrent_invocations) for kind in (INVOKE, WEB)}
         self.full = invoker.full  # whether feeds must hold back
         self.on_room = invoker.on_room  # calls back once when feeds may go on
 
@@ -105,6 +113,10 @@ class Controller:
 
     def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
         """Fire triggers for a feed; see `spi.Fire`."""
+        if (why := self._store.refusal) and any(event.durable for event in events):
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(StorageError(why))
+            return failed
         batch: list[ActivationMessage] = []
         for trigger, run in groupby(events, key=_TRIGGER):  # in most calls one
             plan, fired = self._resolver.plan(trigger), list(run)
@@ -117,13 +129,12 @@ class Controller:
 
     # -- the API ---------------------------------------------------------------------------------
 
-    def admit(self, identity: Identity, *, fire: bool = False) -> None:
-        """Count one request against the caller's rates; raises `Throttled`.
+    def admit(self, identity: Identity, kind: str = INVOKE) -> None:
+        """Count one request against the caller's rates (`INVOKE`, `FIRE`, `WEB`); raises `Throttled`.
 
         Called before anything else of the request is looked at, as OpenWhisk does.
         """
-        throttle = self._fires if fire else self._invocations
-        throttle.check(identity.namespace, self._clock.now())
+        self._rates[kind].check(identity.namespace, self._clock.now())
 
     async def fire(
         self, identity: Identity, name: FullyQualifiedName, payload: bytes, headers: Mapping[str, str]
@@ -134,19 +145,20 @@ class Controller:
         if plan is None:
             self._entities.get(self._entities.triggers, name)
             raise NotFound
-        if not plan.starts:
+        if not plan.active:
             return None
         self._check_room(identity.namespace)
         now = self._clock.now()
         trigger_id, *ids = self._clock.activation_ids(1 + len(plan.starts))
-        argued = over(orjson.dumps({"__ow_headers": dict(headers)}), payload)
+        argued = over(payload, jsontext.dumps({"__ow_headers": dict(headers)}))
         event = TriggerEvent(name, argued, now, durable=True)
         entries: list[dict[str, Any]] = []
         admitted: list[ActivationMessage] = []
         for start, message in zip(plan.starts, messages(plan, [event], ids), strict=True):
             try:
                 self._invocations.check(identity.namespace, now)
-            except Throttled as error:
+                self._check_start(message)
+            except (Throttled, BadRequest) as error:
                 entries.append(refused(start, error.message))
             else:
                 admitted.append(message)
@@ -159,7 +171,12 @@ class Controller:
         return trigger_id
 
     async def invoke(
-        self, identity: Identity, name: FullyQualifiedName, payload: bytes, wait: float | None
+        self,
+        identity: Identity,
+        name: FullyQualifiedName,
+        payload: bytes,
+        wait: float | None,
+        kind: str = INVOKE,
     ) -> Answer:
         """Invoke an action with a JSON object; wait at most `wait` seconds, or not at all.
 
@@ -168,8 +185,7 @@ class Controller:
         bound: Bound = self._actions.find(identity, name)
         for component in bound.sequence or ():
             self._resolver.entitled(component, identity.namespace)
-        if bound.final:
-            check_final(bound, orjson.loads(payload))
+        check_final(bound, payload)
         message = ActivationMessage(
             self._clock.activation_ids(1)[0],
             bound.action.name,
@@ -181,7 +197,7 @@ class Controller:
             durable=wait is None,
         )
         system = self.system.get(bound.action.name)
-        self._flying.start(identity.namespace)
+        self._flying[kind].start(identity.namespace)
         try:
             if system is not None:
                 return await self._perform(system, bound, message)
@@ -191,12 +207,18 @@ class Controller:
                 return Answer(message.activation_id, None)
             return await self._wait(message, wait, composed=bound.composed)
         finally:
-            self._flying.end(identity.namespace)
+            self._flying[kind].end(identity.namespace)
+
+    def _check_start(self, message: ActivationMessage) -> None:
+        """Raise `BadRequest` where an invocation with these arguments would be refused."""
+        bound = self._resolver.bound(message.action, message.binding)
+        if bound is not None:
+            check_final(bound, message.payload)
 
     async def retry(self, message: ActivationMessage) -> str:
         """Run an event of the list of dead letters after all; on disk on return. Its activation id."""
-        if self._resolver.bound(message.action, message.binding) is None:
-            name = f"/{message.binding}/{message.action.name}" if message.binding else str(message.action)
+        name = f"/{message.binding}/{message.action.name}" if message.binding else str(message.action)
+        if self._resolver.entitled(parse_name(name, message.namespace), message.namespace) is None:
             raise NotFound(f"its action {name} does not exist any more", hint="create it again, or drop this")
         self._check_room(message.namespace)
         await self._invoker.submit([message._replace(at=self._clock.now())], urgent=True)
@@ -214,6 +236,9 @@ class Controller:
         return Answer(message.activation_id, record, composed)
 
     def _check_room(self, namespace: str) -> None:
+        """Nothing is begun whose record could not be kept; raises `Unavailable` or `StorageError`."""
+        if why := self._store.refusal:
+            raise StorageError(why)
         if self._invoker.crowded(namespace):
             raise Unavailable(
                 "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"
@@ -246,10 +271,10 @@ class Controller:
 
     async def _one_by_one(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> Ran:
         start = self._clock.now()
-        given = orjson.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
+        given = jsontext.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
         results = await self._results(self.system[bound.action.name], namespace, given)
         end = self._clock.now()
-        good = [orjson.dumps(result) for result in results if isinstance(result, dict)]
+        good = [jsontext.dumps(result) for result in results if isinstance(result, dict)]
         if len(good) == len(results):
             return Smooth(good, start, end)
         return [_outcome(result, start, end) for result in results]
@@ -276,7 +301,10 @@ class Controller:
             message, outcome, self._clock.timing
         )
         if system.recorded or outcome.status is not Status.SUCCESS:
-            await self._record(record)
+            try:
+                await self._record(record)
+            except StorageError as error:  # what was done is done; `trigger get` works on a full disk
+                self._invoker.refused(1, error)
         return Answer(message.activation_id, record)
 
     async def _record(self, record: Record) -> None:
@@ -293,9 +321,9 @@ class Controller:
 def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> Outcome:
     if isinstance(result, EdgeWhiskError):
         hint = f" ({result.hint})" if result.hint else ""
-        text = orjson.dumps({"error": f"{result}{hint}"})
+        text = jsontext.dumps({"error": f"{result.told}{hint}"})
         return Outcome(Status.APPLICATION_ERROR, text, (), start, end)
-    return Outcome(Status.SUCCESS, orjson.dumps(result), (), start, end)
+    return Outcome(Status.SUCCESS, jsontext.dumps(result), (), start, end)
 
 
 def _with(found: Mapping[int, dict[str, Any] | EdgeWhiskError], smooth: Smooth) -> Sequence[Outcome]:

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.package import Package
 from edgewhisk.entity.rule import Rule
 from edgewhisk.entity.trigger import Trigger
 from edgewhisk.errors import Conflict, NotFound
 from edgewhisk.spi import ArtifactStore, Change
+from edgewhisk.threads import apart
 
 AnyEntity = Package | Action | Trigger | Rule
 Entity = TypeVar("Entity", bound=AnyEntity)
@@ -34,6 +35,10 @@ class Collection(Generic[Entity]):
         self.read = read
         self.by_key: dict[str, Entity] = {}
 
+    def take(self, key: str, document: Mapping[str, Any]) -> None:
+        """Hold what a stored document says; raises one of `UNREADABLE`."""
+        self.by_key[key] = self.read(document)
+
     def find(self, name: FullyQualifiedName) -> Entity | None:
         """The entity, or None."""
         return self.by_key.get(name.key)
@@ -45,7 +50,7 @@ class Collection(Generic[Entity]):
         """
         inside = path + "/"
         found = [entity for key, entity in self.by_key.items() if key.startswith(inside)]
-        return sorted(found, key=lambda entity: (entity.updated, entity.name), reverse=True)
+        return sorted(found, key=lambda entity: (entity.updated, entity.name.key), reverse=True)
 
 
 class Entities:
@@ -65,9 +70,8 @@ class Entities:
     def load(self) -> None:
         """Read everything from the store (blocking)."""
         for collection in self._collections():
-            for key, document in self._store.read(collection.name).items():
-                collection.by_key[key] = collection.read(document)
-        self.feeds = self._store.read(FEEDS)
+            self._store.read(collection.name, collection.take)
+        self.feeds = self._store.read(FEEDS, _check_feed)
         self.generation += 1
 
     def provide(self, entities: Sequence[Package | Action]) -> None:
@@ -87,7 +91,7 @@ class Entities:
             Change(name, key, value.to_json() if isinstance(value, AnyEntity) else value)
             for name, key, value in changes
         ]
-        await asyncio.to_thread(self._store.write, documents)
+        await apart("entities", self._store.write, documents)
         for name, key, value in changes:
             held: dict[str, Any] = self.feeds if name == FEEDS else getattr(self, name).by_key
             if value is None:
@@ -110,5 +114,17 @@ class Entities:
             if other.name != collection.name and name.key in other.by_key:
                 raise Conflict("Resource by this name exists but is not in this collection.")
 
+    def stored(self) -> Iterator[tuple[str, list[str]]]:
+        """The keys of what is stored, by collection; feeds first."""
+        yield FEEDS, list(self.feeds)
+        for collection in self._collections():
+            yield collection.name, list(collection.by_key)
+
     def _collections(self) -> Iterator[Collection[Any]]:
         yield from (self.packages, self.actions, self.triggers, self.rules)
+
+
+def _check_feed(key: str, document: Mapping[str, Any]) -> None:
+    parse_name(key, "_")
+    if not isinstance(document["feed"], str) or not isinstance(document["parameters"], dict):
+        raise TypeError("feed or parameters")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from edgewhisk import jsontext
 from edgewhisk.controller.subjects import GUEST
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import DEFAULT_NAMESPACE, FullyQualifiedName, namespace_name
@@ -39,7 +39,7 @@ def check_readable(namespace: str, name: FullyQualifiedName, package: Package | 
     if namespace == name.namespace:
         return
     if package is None or not package.publish or package.binding is not None:
-        raise Forbidden(name.key)
+        raise Forbidden(name.key if name.package is None else name.path)
 
 
 def is_granted(grants: Mapping[str, Grants], subject: str, kind: str, name: str) -> bool:
@@ -57,7 +57,7 @@ def is_granted(grants: Mapping[str, Grants], subject: str, kind: str, name: str)
 def check_granted(grants: Mapping[str, Grants], subject: str, kind: str, name: str) -> None:
     """Raise `NotGranted` unless it is."""
     if not is_granted(grants, subject, kind, name):
-        hint = f"[grants.{subject}]  {kind} = [{json.dumps(name, ensure_ascii=False)}]"
+        hint = f"[grants.{subject}]  {kind} = [{jsontext.dumps(name).decode()}]"
         raise NotGranted(f"{kind} {name} is not granted to {subject}", hint=hint)
 
 

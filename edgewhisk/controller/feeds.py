@@ -14,13 +14,15 @@ from edgewhisk.controller.entities import FEEDS, Entities
 from edgewhisk.controller.entitlement import check_granted
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
-from edgewhisk.errors import EdgeWhiskError, FeedError
+from edgewhisk.errors import UNREADABLE, EdgeWhiskError, FeedError
 from edgewhisk.settings import Grants
 from edgewhisk.spi import Feed, Shaping
 
 SHAPE: Final = "shape"  # a parameter that every feed takes
 _SECRET: Final = frozenset({"password"})
 _ENVELOPE: Final = frozenset({"lifecycleEvent", "triggerName", "authKey"})
+
+FULL: Final = "it brings more than its actions keep up with, so it is held back"
 
 
 class Feeds:
@@ -56,8 +58,9 @@ class Feeds:
             trigger = parse_name(key, "_")
             try:
                 await self._serve(trigger, stored)
-            except EdgeWhiskError as error:
-                self._unserved[key] = f"{error} ({error.hint})" if error.hint else str(error)
+            except UNREADABLE as error:
+                hint = error.hint if isinstance(error, EdgeWhiskError) else "what is stored of it is damaged"
+                self._unserved[key] = f"{error} ({hint})" if hint else str(error)
                 troubles.append(f"feed of trigger {trigger}: {self._unserved[key]}")
         return troubles
 
@@ -194,7 +197,10 @@ class Feeds:
         if stored.get("paused"):
             return {"state": "paused"}
         shaped = self._shaping.describe(trigger)
-        return {**self._of(stored["feed"]).describe(trigger), **({SHAPE: shaped} if shaped else {})}
+        found = {**self._of(stored["feed"]).describe(trigger), **({SHAPE: shaped} if shaped else {})}
+        if found.get("state") == "running" and self._shaping.full([trigger]):
+            return {**found, "state": "full", "last_error": FULL}
+        return found
 
     def _check(self, feed: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         given = dict(parameters)

@@ -6,11 +6,10 @@ for each active rule, spliced from bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.arguments import over
 from edgewhisk.entity.message import ActivationMessage, TriggerEvent, activation_message
 from edgewhisk.entity.names import FullyQualifiedName
@@ -35,27 +34,32 @@ class Plan(NamedTuple):
     parameters: bytes  # the trigger's own, as a JSON object
     starts: tuple[Start, ...]
     problems: tuple[dict[str, Any], ...]  # log entries of rules that start nothing
+    active: bool  # whether any rule is
 
 
-def plan(trigger: Trigger, resolve: dict[FullyQualifiedName, tuple[FullyQualifiedName, str] | None]) -> Plan:
-    """The plan of `trigger`; `resolve` says where the code of each rule's action is, or None."""
+Target = tuple[FullyQualifiedName, str] | str  # where the code is and the binding, or why it may not run
+
+
+def plan(trigger: Trigger, targets: Mapping[FullyQualifiedName, Target]) -> Plan:
+    """The plan of `trigger`; `targets` by the name that a rule has for its action."""
     starts: list[Start] = []
     problems: list[dict[str, Any]] = []
     for rule, link in trigger.rules.items():
-        found = resolve.get(link.action)
+        found = targets[link.action]
         if not link.active:
             problems.append(_inactive(rule, link.action.key))
-        elif found is None:
-            problems.append(_missing(rule, link.action.key))
+        elif isinstance(found, str):
+            problems.append(_problem(rule, link.action.key, found))
         else:
             starts.append(Start(rule, link.action.key, found[0], found[1]))
     return Plan(
         str(trigger.name),
         trigger.name.namespace,
         trigger.name.namespace,
-        orjson.dumps(trigger.parameters.arguments()),
+        jsontext.dumps(trigger.parameters.arguments()),
         tuple(starts),
         tuple(problems),
+        any(link.active for link in trigger.rules.values()),
     )
 
 
@@ -93,10 +97,6 @@ def refused(start: Start, error: str) -> dict[str, Any]:
 
 def _inactive(rule: str, action: str) -> dict[str, Any]:
     return _problem(rule, action, f"Rule '{rule}' is inactive, action '{action}' was not activated.")
-
-
-def _missing(rule: str, action: str) -> dict[str, Any]:
-    return _problem(rule, action, "The requested resource does not exist.")
 
 
 def _problem(rule: str, action: str, error: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from edgewhisk.controller.actions import check_size
@@ -13,13 +14,17 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.package import Package, PackagePut
 from edgewhisk.errors import BadRequest, Conflict, Forbidden, NotFound
 from edgewhisk.spi import Clock
+from edgewhisk.threads import apart
 
 
 class Packages:
     """The collection `packages`."""
 
-    def __init__(self, entities: Entities, limits: Limits, clock: Clock) -> None:
-        """Over `entities`."""
+    def __init__(
+        self, entities: Entities, limits: Limits, clock: Clock, deleted: Callable[[str], None]
+    ) -> None:
+        """Over `entities`; `deleted` may block: an action ("guest/pkg/a") is gone."""
+        self._deleted = deleted
         self._entities = entities
         self._limits = limits
         self._clock = clock
@@ -99,6 +104,8 @@ class Packages:
             await self._entities.write(
                 *(("actions", action.name.key, None) for action in inside), ("packages", name.key, None)
             )
+            for action in inside:
+                await apart("forget state", self._deleted, action.name.key)
         return package.to_json()
 
     def _provider(self, identity: Identity, package: Package) -> Package:
@@ -106,7 +113,7 @@ class Packages:
             return package
         provider = self._entities.packages.find(package.binding)
         if package.binding.namespace != identity.namespace and (provider is None or not provider.publish):
-            raise Forbidden(package.binding.key)
+            raise Forbidden(package.name.key)
         if provider is None:
             raise NotFound
         return provider

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.entitlement import check_readable
-from edgewhisk.controller.firing import Plan, plan
+from edgewhisk.controller.firing import Plan, Target, plan
 from edgewhisk.entity.arguments import Bound, bind
 from edgewhisk.entity.delivery import Priority
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.package import Package
-from edgewhisk.errors import Forbidden
+from edgewhisk.errors import Forbidden, NotFound
 
 
 class _Memory(NamedTuple):
@@ -69,8 +69,8 @@ class Resolver:
         if key not in known:  # a refusal is not kept
             package = self.package_of(name)
             check_readable(namespace, name, package)
-            if package and package.binding and not self._usable(package.name.namespace, package.binding):
-                raise Forbidden(package.binding.key)
+            if package is not None:
+                self.check_binding(package)
             located = self.locate(name)
             bound = self.bound(*located) if located else None
             if bound is None:
@@ -83,11 +83,24 @@ class Resolver:
         known = self._current().plans
         if trigger not in known:
             found = self._entities.triggers.find(trigger)
-            targets = (
-                {link.action: self.locate(link.action) for link in found.rules.values()} if found else {}
-            )
+            links = found.rules.values() if found else ()
+            targets = {link.action: self._start(link.action, trigger.namespace) for link in links}
             known[trigger] = plan(found, targets) if found else None
         return known[trigger]
+
+    def _start(self, name: FullyQualifiedName, namespace: str) -> Target:
+        """Where the code is of an action that a rule of `namespace` starts, or why it may not.
+
+        What is asked at each firing is what an invocation asks: a package may have been unpublished since
+        the rule was made.
+        """
+        try:
+            bound = self.entitled(name, namespace)
+            for component in bound.sequence or () if bound else ():
+                self.entitled(component, namespace)
+        except Forbidden as error:
+            return error.message
+        return (bound.action.name, bound.binding) if bound else NotFound().message
 
     def parallel(self, trigger: str) -> int:
         """How many batches of a trigger's ("/guest/t") events may be run at once; 1 keeps their order."""
@@ -108,6 +121,11 @@ class Resolver:
             bound = self.bound(action, binding)
             asked = bound.priority if bound else None
         return Priority.NORMAL if asked is None else asked
+
+    def check_binding(self, package: Package) -> None:
+        """Raise `Forbidden` for a binding whose provider its owner may not use any more."""
+        if package.binding and not self._usable(package.name.namespace, package.binding):
+            raise Forbidden(package.name.key)
 
     def _usable(self, caller: str, provider: FullyQualifiedName) -> bool:
         """A binding works as long as the provider's package is its own or published."""

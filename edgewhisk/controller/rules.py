@@ -97,14 +97,15 @@ class Rules:
         return link is not None and link.active
 
     def _check_ends(self, identity: Identity, rule: Rule) -> Trigger:
+        """The trigger of a rule whose owner may fire it, and may run the action; rights come first."""
+        bound = self._resolver.entitled(rule.action, identity.namespace)
         check_owner(identity, rule.trigger.namespace, rule.trigger.key)
+        if rule.action.package is not None and self._resolver.package_of(rule.action) is None:
+            raise NotFound
         trigger = self._entities.triggers.find(rule.trigger)
         if trigger is None:
             raise BadRequest(f"trigger {rule.trigger} does not exist")
-        if self._resolver.locate(rule.action) is None:
-            raise BadRequest(f"action {rule.action} does not exist")
-        package = self._resolver.package_of(rule.action)
-        if rule.action.namespace != identity.namespace and not (package and package.publish):
+        if bound is None:
             raise BadRequest(f"action {rule.action} does not exist")
         return trigger
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from edgewhisk import jsontext
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import BadRequest, Forbidden, NotFound, Unauthorized
 
@@ -44,7 +44,7 @@ def add_token(state_dir: Path, trigger: FullyQualifiedName, device: str) -> str:
     path, half = where / _hash(token), where / f".{_hash(token)}"
     # Under its name when it is whole: the gateway reads the folder when a name comes or goes.
     with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump({"trigger": str(trigger), "device": device}, file)
+        file.write(jsontext.dumps({"trigger": str(trigger), "device": device}).decode())
         if os.geteuid() == 0:  # root may add one for a service that runs as another user
             owner = state_dir.stat()
             os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
@@ -68,11 +68,19 @@ def tokens_of(state_dir: Path) -> dict[str, DeviceToken]:
         if path.name.startswith("."):
             continue  # being written
         try:
-            document: Any = json.loads(path.read_text(encoding="utf-8"))
-            found[path.name] = DeviceToken(path.name[:_SHOWN], document["trigger"], document["device"])
-        except (OSError, ValueError, KeyError, TypeError):
+            document: Any = jsontext.loads(path.read_bytes())
+            parse_name(document["trigger"], "_")
+            found[path.name] = DeviceToken(path.name[:_SHOWN], document["trigger"], str(document["device"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadRequest):
             continue
     return found
+
+
+def remove_tokens(state_dir: Path, namespace: str) -> None:
+    """Make all tokens for triggers of a namespace worthless."""
+    for name, token in tokens_of(state_dir).items():
+        if token.trigger.startswith(f"/{namespace}/"):
+            (folder(state_dir) / name).unlink(missing_ok=True)
 
 
 def remove_token(state_dir: Path, shown: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import httpx
 
+from edgewhisk import jsontext
 from edgewhisk.demo.gateway import Gateway
 from edgewhisk.errors import EdgeWhiskError
 
@@ -64,7 +65,7 @@ class Client:
 
     def _check(self, answer: httpx.Response) -> Any:
         if answer.is_success:
-            return answer.json()
+            return jsontext.loads(answer.content)
         raise EdgeWhiskError(
             f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text}"
         )

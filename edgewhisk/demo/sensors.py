@@ -8,8 +8,9 @@ import os
 import tty
 
 import gmqtt
-import orjson
 from gmqtt.mqtt.constants import MQTTv311
+
+from edgewhisk import jsontext
 
 TOPIC = "demo/boiler/temperature"
 _DRAIN = 20.0  # seconds for the broker to acknowledge the last messages
@@ -38,7 +39,7 @@ class MqttSensor:
         while True:
             self.sent += 1
             reading = {"source": "mqtt", "seq": self.sent, "celsius": temperature(self.sent)}
-            self._client.publish(TOPIC, orjson.dumps(reading), qos=1)
+            self._client.publish(TOPIC, jsontext.dumps(reading), qos=1)
             await asyncio.sleep(1 / rate)
 
     async def close(self) -> None:
@@ -67,7 +68,7 @@ class SerialSensor:
                 "humidity": 40 + self.sent % 20,
                 "pressure": 300 + self.sent % 800,
             }
-            os.write(self._master, orjson.dumps(reading) + b"\r\n")
+            os.write(self._master, jsontext.dumps(reading) + b"\r\n")
             await asyncio.sleep(1 / rate)
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """From a frame to readings, as the profile says. Pure.
 
-A decoder raises `Undecodable` for a frame that is not what the profile describes; no readings and no
-error means that the frame is fine but none of the points is in it.
+A point that is missing or bad does not cost the others: it is a reading that failed, with the reason. A
+decoder raises `Undecodable` for a frame of which nothing is good; no readings and no error means that the
+frame is fine but none of the points is in it.
 """
 
 from __future__ import annotations
@@ -10,20 +11,22 @@ import math
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
+from edgewhisk.device import document as documents
 from edgewhisk.device.discovery import Discovery, NotDiscovery
+from edgewhisk.device.document import ABSENT, Channels, is_endless
 from edgewhisk.device.profile import RESERVED, Point, Profile
 from edgewhisk.device.sparkplug import NotSparkplug, Sparkplug
+from edgewhisk.entity.facts import REQUEST, beside
 from edgewhisk.entity.reading import Quality, Reading
 
 Parts = Mapping[str, str]  # named levels of the topic
 Decode = Callable[[bytes, Parts, str], tuple[Reading, ...]]  # frame, parts, topic
 Learn = Callable[[], frozenset[str]]  # topics that a decoder wants besides those of the profile
 _NOTHING: Final[Parts] = {}
-_ABSENT: Final = object()
 _FORMATS: Final = {"u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q",
                    "i64": "q", "f32": "f", "f64": "d"}  # fmt: skip
 _SWITCHES: Final = {"on": True, "off": False, "true": True, "false": False, "1": True, "0": False,
@@ -31,6 +34,8 @@ _SWITCHES: Final = {"on": True, "off": False, "true": True, "false": False, "1":
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DIGITS: Final = 20  # of a text that is a number; a longer one is an identity, and would lose digits
 _LEAST, _MOST = -(1 << 63), (1 << 64) - 1  # whole numbers that JSON readers agree on
+_TAKEN: Final = REQUEST.union(RESERVED)  # keys that neither a device nor a level of a topic may have
+_CHANNELS: Final = 64  # of one point
 _OTHERS: Final = 256  # values of one frame without a point that are passed on
 
 
@@ -76,22 +81,29 @@ def read_struct(point: Point, data: bytes, at: int) -> Any:
 def reading(point: Point, value: Any) -> Reading:
     """A raw value as the point describes it; raises `Undecodable`."""
     if point.values:
-        value = point.values.get(_text(value), _ABSENT)
-        if value is _ABSENT:
+        value = point.values.get(_text(value), ABSENT)
+        if value is ABSENT:
             raise Undecodable(f"{point.name} has an unknown value")
         return Reading(point.name, value, point.unit)
     if point.kind == "text":
-        if value is None:
-            raise Undecodable(f"{point.name} is null")
+        if value is None or isinstance(value, dict | list):
+            raise Undecodable(f"{point.name} is {'null' if value is None else 'no text'}")
         return Reading(point.name, _text(value), point.unit)
     if point.kind == "boolean":
-        found = _SWITCHES.get(_text(value).lower())
+        plain = int(value) if isinstance(value, float) and value.is_integer() else value  # 1.0 is on
+        found = _SWITCHES.get(_text(plain).lower())
         if found is None:
             raise Undecodable(f"{point.name} is neither on nor off")
         return Reading(point.name, found, point.unit)
+    return _measured(point, value)
+
+
+def _measured(point: Point, value: Any) -> Reading:
     number = _number(value) if isinstance(value, str) else _finite(value)
     if number is None:
         raise Undecodable(f"{point.name} is no number")
+    if number in point.invalid:
+        raise Undecodable(f"{point.name} has no value: the device says {number}")
     if (point.scale, point.offset) != (1.0, 0.0):
         # 12 digits: 215 * 0.1 is 21.5, not 21.500000000000004
         number = float(f"{number * point.scale + point.offset:.12g}")
@@ -116,19 +128,48 @@ def _finite(value: Any) -> int | float | None:
 
 
 def _readings(profile: Profile, frame: bytes, raw: Callable[[Point], Any]) -> tuple[Reading, ...]:
-    readings = []
+    readings: list[Reading] = []
     for point in profile.points:
         if point.when is not None and not point.when.search(frame.decode("latin-1")):
             continue
-        value = raw(point)
-        if value is _ABSENT or (value is None and point.optional):
-            if not point.optional:
+        try:
+            value = raw(point)
+            if (value is ABSENT or value is None) and point.optional:
+                continue
+            if value is ABSENT:
                 raise Undecodable(f"{point.name} is missing")
-            continue
-        readings.append(reading(point, value))
+            readings += _each(point, value)
+        except Undecodable as error:
+            readings.append(_failed(point, error))
     if profile.others:
         readings += _others(profile, raw(_EVERYTHING))
+    if readings and all(one.quality is Quality.FAILED for one in readings):
+        raise Undecodable(readings[0].reason)
     return tuple(readings)
+
+
+def _each(point: Point, value: Any) -> Iterator[Reading]:
+    """The reading of a point; of several channels one for each, with its number: `power_1`."""
+    if isinstance(value, list) and point.kind != "text":
+        value = Channels(enumerate(value, 1))
+    if not isinstance(value, Channels):
+        yield _one(point, value)
+        return
+    for number, one in list(value.items())[:_CHANNELS]:
+        if one is not None:
+            yield _one(replace(point, name=f"{point.name}_{number}"), one)
+
+
+def _one(point: Point, value: Any) -> Reading:
+    """A value among others: one that is bad does not cost them."""
+    try:
+        return reading(point, value)
+    except Undecodable as error:
+        return _failed(point, error)
+
+
+def _failed(point: Point, error: Undecodable) -> Reading:
+    return Reading(point.name, None, point.unit, Quality.FAILED, str(error))
 
 
 _EVERYTHING: Final = Point("", "")
@@ -142,55 +183,42 @@ def _others(profile: Profile, document: Any) -> Iterator[Reading]:
     for key, value in list(document.items())[:_OTHERS]:
         if not isinstance(key, str) or key in known:
             continue
-        if isinstance(value, str | bool):
+        if isinstance(value, str) and is_endless(value):
+            yield Reading(key, None, "", Quality.FAILED, f"{key} is no number")
+        elif isinstance(value, str | bool):
             yield Reading(key, value, "")
         elif (number := _finite(value)) is not None:
             yield Reading(key, number, "")
+        elif isinstance(value, float):
+            yield Reading(key, None, "", Quality.FAILED, f"{key} is no number")
+    if (more := len(document) - _OTHERS) > 0:
+        yield Reading("others", None, "", Quality.FAILED, f"{more} values beyond {_OTHERS} are left out")
 
 
 # -- how each kind finds the raw value of a point -----------------------------------------------
 
 
 def _json(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
-    try:
-        document = orjson.loads(frame)
-    except orjson.JSONDecodeError:
-        raise Undecodable("not JSON") from None
-    return _document(document, "JSON")
+    return _document(documents.of_json, frame, "JSON")
 
 
 def _cbor(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
-    import cbor2  # 1 MB, which few gateways use
+    return _document(documents.of_cbor, frame, "CBOR")
 
+
+def _document(read: Callable[[bytes], Any], frame: bytes, kind: str) -> Callable[[Point], Any]:
     try:
-        document = cbor2.loads(frame)
-    except (cbor2.CBORDecodeError, ValueError, TypeError, RecursionError):
-        raise Undecodable("not CBOR") from None
-    return _document(document, "CBOR")
-
-
-def _document(document: Any, kind: str) -> Callable[[Point], Any]:
+        document = read(frame)
+    except documents.NoDocument as error:
+        raise Undecodable(str(error)) from None
     if not isinstance(document, dict):
         raise Undecodable(f"not a {kind} object")
 
-    return lambda point: _at(document, point.path)
+    def raw(point: Point) -> Any:
+        found = documents.at(document, point.path)
+        return documents.numbered(document, point.path) if found is ABSENT and point.channels else found
 
-
-def _at(found: Any, path: tuple[str, ...]) -> Any:
-    """What is at a path; `*` is the first key behind which the rest of the path is."""
-    for place, key in enumerate(path):
-        if isinstance(found, list) and key.isdecimal() and len(key) < 9 and int(key) < len(found):
-            found = found[int(key)]
-        elif isinstance(found, dict) and key in found:
-            found = found[key]
-        elif isinstance(found, dict) and key == "*":
-            rest = path[place + 1 :]
-            return next(
-                (one for inner in found.values() if (one := _at(inner, rest)) is not _ABSENT), _ABSENT
-            )
-        else:
-            return _ABSENT
-    return found
+    return raw
 
 
 def _csv(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any]:
@@ -201,7 +229,7 @@ def _csv(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], Any
 
     def raw(point: Point) -> Any:
         if point.column >= len(columns) or not columns[point.column]:
-            return _ABSENT
+            return ABSENT
         value = columns[point.column]
         if not point.hemisphere:
             return value
@@ -225,8 +253,11 @@ def _regex(profile: Profile, frame: bytes, _parts: Parts) -> Callable[[Point], A
 
     def raw(point: Point) -> Any:
         match = point.pattern.search(text) if point.pattern else None
-        found = match and (match.group(1) if match.groups() else match.group())
-        return _ABSENT if found is None else found
+        if match is None:
+            return ABSENT
+        named = "value" in match.re.groupindex
+        found = match.group("value" if named else 1 if match.re.groups else 0)
+        return ABSENT if found is None else found
 
     return raw
 
@@ -247,7 +278,7 @@ def _value(profile: Profile, frame: bytes, parts: Parts) -> Callable[[Point], An
 
     def raw(point: Point) -> Any:
         if point is not _EVERYTHING:
-            return text if point.path[0] == name or (not name and len(profile.points) == 1) else _ABSENT
+            return text if point.path[0] == name or (not name and len(profile.points) == 1) else ABSENT
         return {name or "value": _guessed(text)}
 
     return raw
@@ -255,7 +286,7 @@ def _value(profile: Profile, frame: bytes, parts: Parts) -> Callable[[Point], An
 
 def _guessed(text: str) -> Any:
     """What a text without a point means; nothing for what a device says where it has no value."""
-    if text.lower() in ("nan", "unknown", "unavailable", ""):
+    if text.lower() in ("unknown", "unavailable", "") or is_endless(text):
         return None
     if text.lower() in _SWITCHES and not text.isdecimal():
         return _SWITCHES[text.lower()]
@@ -287,9 +318,11 @@ def _metrics(profile: Profile, births: Sparkplug, frame: bytes, parts: Parts) ->
             label, unit = (point.name, point.unit) if point else (name, "")
             found.append(Reading(label, None, unit, Quality.FAILED, missing))
         elif point:
-            found.append(reading(point, value))
+            found.append(_one(point, value))
         elif not isinstance(value, float) or math.isfinite(value):
             found.append(Reading(name, value, ""))
+        else:
+            found.append(Reading(name, None, "", Quality.FAILED, f"{name} is no number"))
     return tuple(found)
 
 
@@ -339,12 +372,11 @@ def payload(
     the event says itself gets `_` behind its name.
     """
     origin = "topic" if profile.transport == "mqtt" else "port"
-    document: dict[str, Any] = {**parts, "device": profile.name, origin: port, "taken_at": at}
-    for reading in readings:
-        taken = reading.point in RESERVED or reading.point in parts
-        document[f"{reading.point}_" if taken else reading.point] = reading.value
+    facts = beside({"device": profile.name, origin: port, "taken_at": at}, parts, _TAKEN)
+    values = {reading.point: reading.value for reading in readings}
+    document = beside(facts, values, _TAKEN)
     if suspect := [reading.point for reading in readings if reading.quality is Quality.OUT_OF_RANGE]:
         document["suspect"] = suspect
     if failed := {reading.point: reading.reason for reading in readings if reading.quality is Quality.FAILED}:
         document["errors"] = failed
-    return orjson.dumps(document, default=_text)
+    return jsontext.dumps(document, default=_text)

@@ -23,6 +23,7 @@ class Framer(Protocol):
 
     overlong: int  # frames dropped for their length
     corrupt: int  # frames dropped for their checksum or escapes; of binary ones also false starts
+    skipped: int  # bytes before a start; of frames that have none 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that are whole now, in order."""
@@ -50,7 +51,7 @@ class Ended:
         self._longest, self._end, self._unwrap = framing.longest, end, unwrap
         self._rest = b""
         self._skipping = False
-        self.overlong = self.corrupt = 0
+        self.overlong = self.corrupt = self.skipped = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """See `Framer`."""
@@ -99,7 +100,7 @@ class Searched:
         self._longest, self._check = framing.longest, framing.check
         self._start, self._measure = start, measure
         self._rest = b""
-        self.overlong = self.corrupt = 0
+        self.overlong = self.corrupt = self.skipped = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """See `Framer`."""
@@ -117,7 +118,14 @@ class Searched:
     def _cut(self, data: bytes, *, final: bool) -> list[bytes]:
         """The frames of `data`; `final`: nothing more will come."""
         frames, at, most = [], 0, self._longest
-        while (at := data.find(self._start, at)) >= 0:
+        while True:
+            found = data.find(self._start, at)
+            if found < 0:  # but its first bytes may stand at the end
+                found = len(data) if final else max(at, len(data) - len(self._start) + 1)
+            self.skipped += found - at
+            at = found
+            if not data.startswith(self._start, at):
+                break
             size = self._measure(data, at, min(len(data), at + most))
             if size is None or size > len(data) - at:
                 if len(data) - at > most:
@@ -133,9 +141,7 @@ class Searched:
             else:
                 self.corrupt += 1
                 at += 1
-        # Without a start, its first bytes may stand at the end.
-        unbegun = max(0, len(data) - len(self._start) + 1)
-        self._rest = b"" if final else data[at if at >= 0 else unbegun :]
+        self._rest = b"" if final else data[at:]
         return frames
 
 
@@ -183,7 +189,7 @@ def _slip(framing: Framing) -> Framer:
 def _cobs(framing: Framing) -> Framer:
     def unwrap(part: bytes) -> bytes | None:
         """Cheshire and Baker, "Consistent Overhead Byte Stuffing", 1999."""
-        frame, at = b"", 0
+        frame, at = bytearray(), 0
         while at < len(part):
             code = part[at]
             if at + code > len(part):
@@ -192,7 +198,7 @@ def _cobs(framing: Framing) -> Framer:
             at += code
             if code < 0xFF and at < len(part):
                 frame += b"\0"
-        return _checked(framing, frame)
+        return _checked(framing, bytes(frame))
 
     return Ended(framing, b"\0", unwrap)
 

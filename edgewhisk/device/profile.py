@@ -81,6 +81,7 @@ class Point:
     optional: bool = False
     kind: str = "number"  # number, text, boolean
     path: tuple[str, ...] = ()  # json, cbor: keys and list places; sparkplug: the metric
+    channels: bool = False  # json, cbor: also the keys of its path with a number behind: POWER1, POWER2
     column: int = 0  # csv
     hemisphere: int = 0  # csv: the column with N, S, E, W of a coordinate in degrees and minutes; 0: none
     pattern: re.Pattern[str] | None = None  # regex: its first group
@@ -92,6 +93,7 @@ class Point:
     bits: tuple[int, int] | None = None  # first bit from the lowest, count
     table: str = "input"  # registers
     values: Mapping[str, Any] = field(default_factory=dict, hash=False)  # raw text -> value
+    invalid: tuple[float, ...] = ()  # raw numbers by which the device says that it has no value
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +296,7 @@ def _point(name: str, table: Table, how: str, order: str) -> Point:
         table.flag("optional"),
         kind,
         tuple(table.text("path", name).split(".")) if how != "sparkplug" else (table.text("path", name),),
+        table.flag("channels"),
         table.whole("column", None if how == "csv" else 0, 0, 4096),
         table.whole("hemisphere", 0, 0, 4096),
         table.pattern("pattern"),
@@ -305,6 +308,7 @@ def _point(name: str, table: Table, how: str, order: str) -> Point:
         (bits[0], bits[1]) if bits else None,
         table.text("table", "input", TABLES),
         table.mapping("values"),
+        table.numbers("invalid"),
     )
     if how == "regex" and point.pattern is None:
         table.fault("pattern", "is missing", r"pattern = '([\d.]+) kWh'")

@@ -45,6 +45,22 @@ def requests(profile: Profile) -> tuple[Request, ...]:
     return tuple(made)
 
 
+def halves(request: Request) -> tuple[Request, ...]:
+    """The same in two requests, of a request with several points."""
+    middle = len(request.points) // 2
+    return tuple(_of(request.table, points) for points in (request.points[:middle], request.points[middle:]))
+
+
+def singles(request: Request) -> tuple[Request, ...]:
+    """The same in a request for each point."""
+    return tuple(_of(request.table, (point,)) for point in request.points)
+
+
+def _of(table: str, points: tuple[Point, ...]) -> Request:
+    first = points[0].at
+    return Request(table, first, max(point.at + words(point) for point in points) - first, points)
+
+
 def words(point: Point) -> int:
     """Registers that a point takes."""
     return 1 if point.table in BITS else _WORDS.get(point.type, 1)

@@ -8,6 +8,7 @@ alias alone and leave the type out. A death message makes all metrics stale unti
 from __future__ import annotations
 
 import base64
+import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cache
@@ -31,6 +32,9 @@ _METRIC: Final = (
     (15, "string_value", "STRING"),
     (16, "bytes_value", "BYTES"),
 )
+_REST: Final = ((3, "seq", "UINT64"), (4, "uuid", "STRING"), (5, "body", "BYTES"))  # of the payload
+_COMPRESSED: Final = "SPBV1.0_COMPRESSED"  # the uuid where `body` is another payload (6.4.6)
+_LARGEST: Final = 4 << 20  # bytes of one that is compressed
 _VALUES: Final = tuple(name for number, name, _ in _METRIC if number >= 10)
 
 
@@ -55,7 +59,9 @@ def message_type() -> Any:
         name="metrics", number=2, type=types.TYPE_MESSAGE, label=types.LABEL_REPEATED,
         type_name=".edgewhisk.Payload.Metric",
     )  # fmt: skip
-    payload.field.add(name="seq", number=3, type=types.TYPE_UINT64, label=types.LABEL_OPTIONAL)
+    for number, name, kind in _REST:
+        wanted = getattr(types, f"TYPE_{kind}")
+        payload.field.add(name=name, number=number, type=wanted, label=types.LABEL_OPTIONAL)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("edgewhisk.Payload"))
@@ -92,13 +98,11 @@ class Sparkplug:
 
         Commands to a device say nothing about it. Raises `NotSparkplug`.
         """
-        from google.protobuf.message import DecodeError  # loaded by now
-
-        message = self._message()
-        try:
-            message.ParseFromString(data)
-        except DecodeError:
-            raise NotSparkplug("not a Sparkplug B payload") from None
+        message = self._parsed(data)
+        if message.uuid == _COMPRESSED:
+            message = self._parsed(_inflated(message.body))
+            if message.uuid == _COMPRESSED:
+                raise NotSparkplug("a compressed payload in a compressed payload")
         if any(isinstance(metric.name, bytes) for metric in message.metrics):  # proto2 does not look
             raise NotSparkplug("the name of a metric is not UTF-8 text")
         kind = parts.get("kind", "")
@@ -118,6 +122,16 @@ class Sparkplug:
             found[name] = _metric(name, metric, metric.datatype or born.types.get(name, 0))
         return list(found.values())
 
+    def _parsed(self, data: bytes) -> Any:
+        from google.protobuf.message import DecodeError  # loaded by now
+
+        message = self._message()
+        try:
+            message.ParseFromString(data)
+        except DecodeError:
+            raise NotSparkplug("not a Sparkplug B payload") from None
+        return message
+
     def _remember(self, whose: tuple[str, str, str], message: Any) -> None:
         named = [metric for metric in message.metrics if metric.name][:METRICS]
         self._born[whose] = Born(
@@ -135,6 +149,21 @@ class Sparkplug:
             for other in [other for other in self._born if other[:2] == whose[:2]]:
                 del self._born[other]
         return [Metric(name, None, f"stale since {kind}") for name in born.types]
+
+
+def _inflated(body: bytes) -> bytes:
+    """What was compressed with GZIP or DEFLATE (RFC 1952, 1950, 1951); raises `NotSparkplug`."""
+    for bits in (47, -15):  # with either header, without one
+        unpacking = zlib.decompressobj(bits)
+        try:
+            data = unpacking.decompress(body, _LARGEST)
+        except zlib.error:
+            continue
+        if unpacking.unconsumed_tail:
+            raise NotSparkplug(f"a compressed payload of more than {_LARGEST} bytes")
+        if unpacking.eof:
+            return data
+    raise NotSparkplug("the compressed payload is damaged, or not compressed with GZIP or DEFLATE")
 
 
 def _metric(name: str, metric: Any, datatype: int) -> Metric:

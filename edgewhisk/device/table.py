@@ -137,6 +137,16 @@ class Table:
             return (0,) * count
         return tuple(value)
 
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of numbers."""
+        value = self._left.pop(key, [])
+        if not isinstance(value, list) or not all(
+            isinstance(part, int | float) and not isinstance(part, bool) for part in value
+        ):
+            self.fault(key, f"must be a list of numbers, not {value!r}", f"{key} = [65535]")
+            return ()
+        return tuple(value)
+
     def mapping(self, key: str) -> Mapping[str, Any]:
         """A table of plain values."""
         value = self._left.pop(key, {})

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import SEQUENCE, SequenceExec
 from edgewhisk.entity.lane import NORMAL, lane_of
@@ -23,6 +22,7 @@ from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import BadRequest
 
 ID_LENGTH: Final = 32  # lower-case hex characters
+LATEST: Final = 253_402_300_799_999  # ms: the end of the year 9999, the last that has a date
 _HEX: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -78,7 +78,7 @@ class RecordTemplate:
         self.lane = lane_of(action.annotations)
         self.filed = (message.namespace, filed_under({**self.head, "annotations": self.annotations}))
         self._before = before(self.head)
-        self._annotations = orjson.dumps(self.annotations)[:-1]
+        self._annotations = jsontext.dumps(self.annotations)[:-1]
 
     @classmethod
     def of_action(cls, action: Action, message: ActivationMessage, engine: str) -> RecordTemplate:
@@ -109,7 +109,7 @@ class RecordTemplate:
         more = b',{"key":"timeout","value":true}' if outcome.timed_out else IN_TIME
         if outcome.init_ms:
             more += b',{"key":"initTime","value":%d}' % outcome.init_ms
-        logs = orjson.dumps(log_lines(outcome.logs, timing)) if outcome.logs else b"[]"
+        logs = jsontext.dumps(log_lines(outcome.logs, timing)) if outcome.logs else b"[]"
         return self._write(message, outcome, None, logs, more, timing)
 
     def whole(
@@ -167,7 +167,7 @@ class RecordTemplate:
 
 def before(head: Mapping[str, str]) -> bytes:
     """A record's text up to its id."""
-    return orjson.dumps(head)[:-1] + b',"activationId":"'
+    return jsontext.dumps(head)[:-1] + b',"activationId":"'
 
 
 def unrunnable_record(
@@ -198,7 +198,7 @@ def unrunnable_record(
         ],
         "publish": False,
     }
-    return Record(message.activation_id, orjson.dumps(document), status, orjson.dumps({"error": error}))
+    return Record(message.activation_id, jsontext.dumps(document), status, jsontext.dumps({"error": error}))
 
 
 def stamp(at: int, timing: Timing) -> dict[str, Any]:
@@ -233,32 +233,32 @@ def trigger_record(
         "activationId": message.activation_id,
         "start": timing.straight(message.at),
         "response": {
-            "result": orjson.Fragment(message.payload),
+            "result": jsontext.Fragment(message.payload),
             "success": True,
             "status": Status.SUCCESS,
             "statusCode": 0,
         },
-        "logs": [orjson.dumps(entry).decode() for entry in logs],
+        "logs": [jsontext.dumps(entry).decode() for entry in logs],
         "annotations": [stamp(message.at, timing)],
         "publish": False,
     }
-    return Record(message.activation_id, orjson.dumps(document), result=message.payload)
+    return Record(message.activation_id, jsontext.dumps(document), result=message.payload)
 
 
 def document_of(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The document that `GET activations/ID` shows of a stored record."""
     document = dict(stored)
-    response = dict(document["response"])
-    response.pop("statusCode", None)
-    document["response"] = response
+    if isinstance(response := document.get("response"), dict):
+        document["response"] = {key: value for key, value in response.items() if key != "statusCode"}
     return document
 
 
 def listing_of(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The item of a list without `docs`: no response, no logs, `statusCode` on the top level."""
     document = {key: value for key, value in stored.items() if key not in _NOT_LISTED}
-    if "end" in stored:
-        document["statusCode"] = stored["response"]["statusCode"]
+    response = stored.get("response")  # of another gateway's record anything
+    if "end" in stored and isinstance(response, dict) and "statusCode" in response:
+        document["statusCode"] = response["statusCode"]
     return document
 
 
@@ -289,5 +289,5 @@ def id_of(text: bytes) -> str:
     found = text[at : at + ID_LENGTH]
     if at >= len(_ID) and text.startswith(_NAMESPACE) and text.startswith(_START, at + ID_LENGTH):
         return found.decode()
-    value: str = orjson.loads(text)["activationId"]
+    value: str = jsontext.loads(text)["activationId"]
     return value

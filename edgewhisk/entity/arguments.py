@@ -6,18 +6,16 @@ halves it stands twice and the later one wins: JSON parsers of all our guests ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.delivery import Priority, at_most_once, priority
 from edgewhisk.entity.exec import NATIVE, SequenceExec
 from edgewhisk.entity.grants import ANNOTATION as GRANTS
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.package import Package
-from edgewhisk.entity.parameters import JsonValue, Parameters
+from edgewhisk.entity.parameters import Parameters
 from edgewhisk.errors import BadRequest
 
 EMPTY: Final = b"{}"
@@ -50,8 +48,8 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
         merged = merged.merged(package.parameters)
     merged = merged.merged(action.parameters)
     arguments = merged.arguments()
-    final = action.annotations.get("final") is True
-    protected = frozenset(key for key, value in arguments.items() if value is not None) if final else ()
+    final = action.annotations.get("final", False) is not False  # "true" is meant to protect, too
+    protected = (item.key for item in merged.items if item.value is not None) if final else ()
     key = f"{binding.namespace}/{binding.name}" if binding else ""
     # The key is withheld only where the annotation says so: a missing one gives it, as in OpenWhisk.
     keyed = "provide-api-key" not in action.annotations or action.annotations.truthy("provide-api-key")
@@ -61,7 +59,7 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
     return Bound(
         action,
         merged,
-        orjson.dumps(arguments),
+        jsontext.dumps(arguments),
         frozenset(protected),
         key,
         keyed,
@@ -84,7 +82,18 @@ def over(base: bytes, top: bytes) -> bytes:
     return base[:-1] + b"," + top[1:]
 
 
-def check_final(bound: Bound, payload: Mapping[str, JsonValue]) -> None:
+def overrides(final: frozenset[str], payload: bytes) -> bool:
+    """Whether a payload would take a `final` parameter away: sets one, or is an array, which replaces all."""
+    if not final or payload == EMPTY:
+        return False
+    try:
+        given = jsontext.loads(payload)
+    except jsontext.NotJson:
+        return True  # what cannot be looked at is not let through
+    return not isinstance(given, dict) or not final.isdisjoint(given)
+
+
+def check_final(bound: Bound, payload: bytes) -> None:
     """Raise `BadRequest` if the payload sets a protected parameter."""
-    if not bound.final.isdisjoint(payload):
+    if overrides(bound.final, payload):
         raise BadRequest(NOT_ALLOWED)

@@ -1,9 +1,10 @@
 """What is known of the clock in each boot, and records told right by it. Pure.
 
-A boot begins with a clock that is `unset` (it says less than `timing.KNOWN`) or `unconfirmed` (it may go
-on from where it stood when the power went). Once it has been `set` (it was moved, which only a person
-or a time server does) or is `kept` (the kernel, a time service or a battery vouches for it), everything
-of that boot before that moment can be told right: the record says how long after the boot it began.
+A boot begins with a clock that is `unset` (it says what no clock can, see `timing.is_known`) or
+`unconfirmed` (it may go on from where it stood when the power went). Once it has been `set` (it was
+moved, which only a person or a time server does) or is `kept` (the kernel, a time service or a battery
+vouches for it), everything of that boot before that moment can be told right: the record says how long
+after the boot it began.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from edgewhisk.entity.timing import KNOWN, Timing
+from edgewhisk.entity.timing import Timing, is_known
 
 COLLECTION: Final = "boots"  # on the shelf: documents by mark, each with its `number`
 TOLERANCE: Final = 1000  # ms by which a clock may be moved without anything being corrected
@@ -33,7 +34,7 @@ _LINE: Final = re.compile(rb'([\[,]")(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})0000
 class Sureness(StrEnum):
     """How far the clock is to be believed."""
 
-    UNSET = "unset"  # it says a time before this program was written
+    UNSET = "unset"  # it says a time before this program was written, or decades after
     UNCONFIRMED = "unconfirmed"  # it may be right, or stand still while the power is off
     SET = "set"  # somebody set it
     KEPT = "kept"  # something that knows vouches for it
@@ -106,7 +107,7 @@ class Boots:
         boot = self._boots.get(mark)
         if boot is not None and up <= boot.until and boot.sureness is not Sureness.UNSET:
             return up + boot.offset
-        return said if said >= KNOWN else None
+        return said if is_known(said) else None
 
     def odd(self, mark: str) -> bool:
         """Whether records of a boot may have to be told otherwise than they stand there."""
@@ -176,7 +177,7 @@ def stamp_of(text: bytes) -> tuple[str, int] | None:
 
 
 def _sureness(now: int, *, kept: bool) -> Sureness:
-    if now < KNOWN:
+    if not is_known(now):
         return Sureness.UNSET
     return Sureness.KEPT if kept else Sureness.UNCONFIRMED
 

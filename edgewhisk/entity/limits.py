@@ -17,7 +17,8 @@ class Limits:
 
     invocations_per_minute: int = 60  # POST actions, for each namespace
     fires_per_minute: int = 60  # POST triggers, for each namespace
-    concurrent_invocations: int = 30  # in flight over HTTP, for each namespace
+    web_invocations_per_minute: int = 0  # of web actions, for each namespace; 0: ten times the invokes
+    concurrent_invocations: int = 30  # in flight over HTTP, for each namespace; of web actions as many again
     sequence_length: int = 50
     min_action_duration: int = 100
     max_action_duration: int = 300_000
@@ -33,6 +34,15 @@ class Limits:
     max_parameter_size: int = 1_048_576  # bytes, for each entity
     max_payload_size: int = 1_048_576  # bytes of a request body or a result
     max_queue: int = 10_000  # events accepted and not yet run; sources are held back beyond
+
+    @property
+    def web_per_minute(self) -> int:
+        """Requests for web actions that a namespace takes in a minute.
+
+        A page that somebody leaves open asks each second, which are OpenWhisk's 60 alone; ten such pages
+        are what a household or a line has.
+        """
+        return self.web_invocations_per_minute or 10 * self.invocations_per_minute
 
 
 @dataclass(frozen=True, slots=True)

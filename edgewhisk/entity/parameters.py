@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.errors import MalformedContent
 
-JsonValue = Any  # what orjson.loads can return
+JsonValue = Any  # what jsontext.loads can return
 MAX_PARAMETER_SIZE: Final = 1 << 20  # bytes of keys and values, for each entity
 
 
@@ -93,10 +92,10 @@ class Parameters:
     @property
     def size(self) -> int:
         """Bytes of all keys and of all values as compact JSON, which OpenWhisk limits to 1 MiB."""
-        return sum(len(item.key.encode()) + len(orjson.dumps(item.value)) for item in self.items)
+        return sum(len(item.key.encode()) + len(jsontext.dumps(item.value)) for item in self.items)
 
 
 def _env_text(value: JsonValue) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else jsontext.dumps(value).decode()

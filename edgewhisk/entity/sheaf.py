@@ -18,9 +18,8 @@ from itertools import chain, islice, repeat
 from sys import intern
 from typing import Final, NamedTuple
 
-import orjson
-
-from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, RecordTemplate, before, filed_under
+from edgewhisk import jsontext
+from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, LATEST, RecordTemplate, before, filed_under
 from edgewhisk.entity.timing import Timing
 
 Name = tuple[str, str]  # namespace, and what lists find a record by
@@ -85,7 +84,7 @@ class SheafTemplate:
             "composed": composed,
             "parts": [{"head": one.head, "annotations": one.annotations} for one in templates],
         }
-        self._same = b" %b\x1e" % orjson.dumps(same)
+        self._same = b" %b\x1e" % jsontext.dumps(same)
 
     def sheaf(
         self, columns: Sequence[Column], flights: Sequence[int], accepted: Sequence[int], timing: Timing
@@ -128,16 +127,21 @@ def count_of(text: bytes) -> int:
 
 
 def gist_of(text: bytes) -> Gist:
-    """The gist of a sheaf that is read."""
+    """The gist of a sheaf that is read; raises `ValueError` if its parts do not fit together."""
     read = _Read(text)
     starts = [[start for start, _ in one] for one in read.spans()]
     filed, timing = [part.filed for part in read.parts], Timing(read.boot.decode(), read.offset)
-    return Gist(read.flights(), filed, starts, read.joined, timing)
+    found = Gist(read.flights(), filed, starts, read.joined, timing)
+    fit = all(len(one) == len(found.flights) for one in starts) and min(found.flights) > 0
+    fit = fit and all(0 <= start <= LATEST for one in starts for start in one)
+    if not fit or not found.records * ID_LENGTH == len(found.joined) == count_of(text) * ID_LENGTH:
+        raise ValueError("the parts of a sheaf do not fit together")
+    return found
 
 
 def with_origins(text: bytes, origins: Sequence[str]) -> bytes:
     """The text of a sheaf that also tells where its messages came from."""
-    return text + _RS + orjson.dumps(origins)
+    return text + _RS + jsontext.dumps(origins)
 
 
 def origins_in(text: bytes) -> list[str]:
@@ -145,7 +149,7 @@ def origins_in(text: bytes) -> list[str]:
     read = _Read(text)
     for _ in range(read.singles):
         read.results()
-    origins: list[str] = orjson.loads(read.rest() or b"[]")
+    origins: list[str] = jsontext.loads(read.rest() or b"[]")
     return origins
 
 
@@ -241,12 +245,12 @@ class _Part(NamedTuple):
 @lru_cache(_WAYS)
 def _known(same: bytes) -> tuple[Sequence[_Part], bool]:
     """What the parts have in common, and whether the last is the whole: few ways are gone again and again."""
-    document = orjson.loads(same)
+    document = jsontext.loads(same)
     found: list[_Part] = []
     for part in document["parts"]:
         head, annotations = part["head"], part["annotations"]
         name = intern(head["namespace"]), intern(filed_under({**head, "annotations": annotations}))
-        found.append(_Part(name, before(head), orjson.dumps(annotations)[:-1]))
+        found.append(_Part(name, before(head), jsontext.dumps(annotations)[:-1]))
     return found, document["composed"]
 
 

@@ -12,10 +12,16 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol
 
 KNOWN: Final = 1_735_689_600_000  # 2025-01-01 in ms: a clock that says less was never set
+LATEST: Final = 2_682_374_400_000  # 2055-01-01 in ms: one that says more is as wrong
 MARK: Final = (
     8  # hex characters of a boot id that are kept: of 1000 boots two are alike once in 10,000 gateways
 )
 _REMEMBERED: Final = 16  # times that the clock was set
+
+
+def is_known(at: float) -> bool:
+    """Whether a clock that says `at`, in ms since the epoch, may be right."""
+    return KNOWN <= at < LATEST
 
 
 class Span(Protocol):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from edgewhisk.errors import FeedError
 
-_LONGEST = 65535  # bytes
+LONGEST: Final = 65535  # bytes of a topic
 
 
 def check_filter(text: object) -> str:
     """`text` if it is a legal filter; raises `FeedError`."""
     if not isinstance(text, str) or not text:
         raise FeedError("topic must be an MQTT topic filter, for example sensors/+/temperature")
-    if "\0" in text or len(text.encode()) > _LONGEST:
+    if "\0" in text or len(text.encode()) > LONGEST:
         raise FeedError("topic must not hold NUL and must not be longer than 65535 bytes")
     levels = text.split("/")
     grouped = len(levels) > 2 and levels[1] and levels[2:] != [""] and not set(levels[1]) & set("+#")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.arguments import NOT_ALLOWED
 from edgewhisk.entity.exec import is_base64
 from edgewhisk.entity.parameters import Parameters
@@ -62,7 +62,7 @@ class WebAccess:
     exported: bool
     raw: bool
     own_options: bool
-    secret: Any  # of `require-whisk-auth`; None: open
+    secret: Any  # of `require-whisk-auth`; false: open
 
     @classmethod
     def of(cls, annotations: Parameters) -> WebAccess:
@@ -71,16 +71,20 @@ class WebAccess:
             annotations.get("web-export") is True,
             annotations.get("raw-http") is True,
             annotations.get("web-custom-options") is True,
-            annotations.get("require-whisk-auth"),
+            annotations.get("require-whisk-auth", False),
         )
 
     def admits(self, given: str, *, known: bool) -> bool:
-        """Whether a request may pass: `given` is its X-Require-Whisk-Auth, `known` its user."""
-        if self.secret is None or self.secret is False:
-            return True
-        if self.secret is True:
-            return known
-        return isinstance(self.secret, str | int | float) and str(self.secret) == given
+        """Whether a request may pass: `given` is its X-Require-Whisk-Auth, `known` its user.
+
+        Only a plain false, or no annotation, lets everybody in. What can be no secret (null, "", an
+        object) lets nobody in.
+        """
+        if isinstance(self.secret, bool):
+            return known or not self.secret
+        if not isinstance(self.secret, str | int | float) or not given:
+            return False
+        return hmac.compare_digest(str(self.secret).encode(), given.encode())
 
 
 def split_extension(name: str) -> tuple[str, str]:
@@ -107,7 +111,9 @@ def arguments(request: WebRequest, *, raw: bool, final: frozenset[str]) -> bytes
     if request.user is not None:
         found["__ow_user"] = request.user
     if raw:
-        return orjson.dumps(found | {"__ow_query": request.query, "__ow_body": _encoded(request.body, kind)})
+        return jsontext.dumps(
+            found | {"__ow_query": request.query, "__ow_body": _encoded(request.body, kind)}
+        )
     query = dict(parse_qsl(request.query, keep_blank_values=True))
     body = _body(request.body, kind)
     given = {**query, **body} if isinstance(body, dict) else query
@@ -115,7 +121,7 @@ def arguments(request: WebRequest, *, raw: bool, final: frozenset[str]) -> bytes
         raise BadRequest(NOT_ALLOWED)
     if request.body and not isinstance(body, dict):
         given = {**query, "__ow_body": body}
-    return orjson.dumps(found | given)
+    return jsontext.dumps(found | given)
 
 
 def _body(data: bytes, kind: str) -> Any:
@@ -124,17 +130,17 @@ def _body(data: bytes, kind: str) -> Any:
         return {}
     if _is_json(kind):
         try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError as error:
+            return jsontext.parse(data).value
+        except jsontext.NotJson as error:
             raise MalformedContent(str(error)) from None
     if kind == _FORM:
-        return dict(parse_qsl(data.decode(errors="replace"), keep_blank_values=True))
+        return dict(parse_qsl(jsontext.decoded(data), keep_blank_values=True))
     return _encoded(data, kind)
 
 
 def _encoded(data: bytes, kind: str) -> str:
     """Text as it is; JSON and what is not text as base64."""
-    return data.decode(errors="replace") if _is_text(kind) else base64.b64encode(data).decode()
+    return jsontext.decoded(data) if _is_text(kind) else base64.b64encode(data).decode()
 
 
 def _media_type(header: str) -> str:
@@ -248,7 +254,7 @@ def _headers(value: Any) -> Iterable[tuple[str, str]]:
         for one in given if isinstance(given, list) else [given]:
             if one is None or isinstance(one, dict | list):
                 raise TypeError
-            text = one if isinstance(one, str) else orjson.dumps(one).decode()
+            text = one if isinstance(one, str) else jsontext.dumps(one).decode()
             if not _TOKEN.issuperset(key) or not key or not text.isprintable():
                 raise ValueError  # would let an action write headers and bodies of its own choosing
             yield key, text
@@ -269,7 +275,7 @@ def _well_formed(media: str) -> bool:
 
 
 def _pretty(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2)
+    return jsontext.dumps(value, indent=True)
 
 
 def _accepted(media: str, accept: str) -> bool:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from edgewhisk.entity import timing
+from edgewhisk.feed.heard import Moment
 
 GRACE: Final = 60.0  # seconds that a run may be late before it counts as missed
 BACK: Final = 3 * 3600.0  # seconds that a clock may be set back without a daily run being repeated
-KNOWN: Final = timing.KNOWN / 1000  # seconds since the epoch; before, the clock was never set
 Next = Callable[[datetime], datetime | None]  # the first time at or after
 
 
@@ -44,6 +44,8 @@ class Alarm:
     fired: int = 0
     missed: int = 0
     last: float = 0.0  # wall, up to when every run was made or is none
+    since: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was added
+    latest: Moment | None = None  # when it last fired, in this life
     due: float | None = None  # wall; of an interval monotonic; inf: when the clock is set; None: never again
 
     @property
@@ -55,7 +57,7 @@ class Alarm:
         """Plan the first run of this life; what went by since `last` is missed."""
         if (self.most is not None and self.fired >= self.most) or (self.single and self.fired):
             self.due = None
-        elif wall < KNOWN and (not self.period or self.dated):
+        elif not tells(wall) and (not self.period or self.dated):
             self.due = math.inf  # it names times, and nobody knows the time
         elif self.single:
             self.due = _stamp(self.next(_moment(0)))
@@ -67,21 +69,21 @@ class Alarm:
 
     def jumped(self, by: float, wall: float, monotonic: float) -> None:
         """The wall clock was set, `by` seconds forward or (negative) back."""
-        if self.due is None or (self.period and not self.dated):
+        if self.period and not self.dated:
             return
-        # Forward: `turn` sees what is late. Back: the plan of before may be years away.
+        # Forward: `turn` sees what is late. Back: the plan of before may be years away, or at its end.
         if self.period or by < 0:
             self.begin(wall, monotonic)
 
     def ripe(self, wall: float, monotonic: float) -> bool:
         """Whether its time has come."""
-        if self.due is None or (wall < KNOWN and (not self.period or self.dated)):
+        if self.due is None or (not tells(wall) and (not self.period or self.dated)):
             return False
         return (monotonic if self.period else wall) >= self.due
 
     def turn(self, wall: float, monotonic: float) -> bool:
         """Whether it is to be fired now; plans the next run."""
-        if self.due == math.inf and wall >= KNOWN:
+        if self.due == math.inf and tells(wall):
             self.begin(wall, monotonic)
         if self.due is None or not self.ripe(wall, monotonic):
             return False
@@ -93,6 +95,7 @@ class Alarm:
             return False
         self.fired += 1
         self.last = wall
+        self.latest = Moment(int(wall * 1000), monotonic)
         if self.single or (self.most is not None and self.fired >= self.most):
             self.due = None
         return True
@@ -119,10 +122,15 @@ class Alarm:
 
     def _first_interval(self, wall: float, monotonic: float) -> float | None:
         """When its first run is, in its old rhythm or at its start date; None behind its stop date."""
-        if wall < KNOWN:
+        if not tells(wall):
             return monotonic
         first = _stamp(self.next(_moment(wall)))
         return None if first is None else monotonic + max(0.0, first - wall)
+
+
+def tells(wall: float) -> bool:
+    """Whether a clock that says `wall`, in seconds since the epoch, may be right."""
+    return timing.is_known(wall * 1000)
 
 
 def _moment(stamp: float) -> datetime:

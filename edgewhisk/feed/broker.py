@@ -1,8 +1,8 @@
-"""The embedded MQTT broker: the only door to amqtt.
+"""The embedded MQTT broker.
 
 For a gateway without a broker beside it, and for the demo. It lives in this process and keeps
-sessions and undelivered messages in memory: what a sensor published and the gateway had not yet
-taken is lost with the process. Where a power cut must not lose that either, run mosquitto with
+sessions and undelivered messages in memory: what it acknowledged to a sensor and the gateway had not yet
+put on disk is lost with the process, and where the disk is full. Where that must not be, run mosquitto with
 `persistence true` and name it in `[mqtt] url`.
 """
 
@@ -38,11 +38,11 @@ class EmbeddedBroker:
         self._port = _free_port(self._host, self._port)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of amqtt's own plug-in loading
-            from amqtt.broker import Broker  # heavy: only who uses it pays for it
+            from edgewhisk.feed.broker_bounds import BoundedBroker  # heavy: only who uses it pays for it
 
             for name in ("amqtt", "transitions"):
                 logging.getLogger(name).setLevel(logging.ERROR)
-            self._broker = Broker(
+            self._broker = BoundedBroker(
                 {
                     "listeners": {"default": {"type": "tcp", "bind": f"{self._host}:{self._port}"}},
                     "plugins": {

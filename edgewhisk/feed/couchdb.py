@@ -8,6 +8,7 @@ database is first reached, so that nothing is missing from then on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,13 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 
-import orjson
-
+from edgewhisk import jsontext
+from edgewhisk.body import BadBody, Body, Unpacking
+from edgewhisk.entity.facts import beside
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import Garbage
+from edgewhisk.feed.heard import Moment, heard
+from edgewhisk.feed.payload import LEVELS
 from edgewhisk.rest import rest
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
 from edgewhisk.trust import reason
@@ -31,6 +35,9 @@ _log = logging.getLogger(__name__)
 COLLECTION: Final = "couchdb"
 HEARTBEAT: Final = 10.0  # seconds between the empty lines of a server that has nothing to say
 LARGEST: Final = 16 << 20  # bytes of one change; CouchDB's documents have 8 MB at most
+_INFO: Final = 64 << 10  # bytes of what a server tells of a database
+_TOKEN: Final = 16 << 10  # characters of a sequence token: those of a database of many shards are long
+_DIGITS: Final = 40  # of a sequence number: Python refuses to read thousands of them
 _AHEAD: Final = 32  # chunks from the network that wait for the disk
 _CONNECT: Final = 10.0  # seconds
 _HEADERS: Final = {"Accept-Encoding": "identity"}  # servers hold lines back to compress them
@@ -58,6 +65,8 @@ class Database:
     connects: int = 0
     anew: int = 0  # how often it was another database of the same name
     garbage: Garbage = field(default_factory=Garbage)
+    begun: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first followed
+    last: Moment | None = None  # when it last gave an event
     task: asyncio.Task[None] | None = None
 
 
@@ -112,11 +121,12 @@ class CouchFeed:
         """See `spi.Feed`. Goes on where it was if the database is the same."""
         del action
         self._stop(trigger)
-        kept = self._shelf.read(COLLECTION).get(trigger.key)
+        kept = self._shelf.read(COLLECTION, lambda _, one: (one["since"], one["of"])).get(trigger.key)
         same = kept is not None and kept["of"] == _same(parameters)
         asked = kept.get("asked", parameters["since"]) == parameters["since"] if kept is not None else False
         since = kept["since"] if kept is not None and same and asked else parameters["since"]
-        self._databases[trigger] = Database(trigger, parameters, since)
+        begun = Moment(self._clock.now(), self._clock.monotonic())
+        self._databases[trigger] = Database(trigger, parameters, since, begun=begun)
         if self._tasks is not None:
             self._start(self._tasks, self._databases[trigger])
 
@@ -136,6 +146,8 @@ class CouchFeed:
             "database": f"{found.parameters['url']}/{found.parameters['db']}",
             "since": found.since,
             "delivered": found.delivered,
+            "bad": found.garbage.count,
+            **heard(found.last, found.begun, self._clock.monotonic()),
             "connects": found.connects,
             "made_anew": found.anew,
             "last_error": found.last_error,
@@ -193,26 +205,29 @@ class CouchFeed:
             async with httpx.AsyncClient(
                 timeout=timeout, auth=auth, trust_env=False, headers=_HEADERS
             ) as client:
-                answer = await client.get(url)
-                if answer.status_code == 404 and b'"not_found"' in answer.content:
+                async with _asked(client, url) as answer:
+                    status, info = answer.status_code, await _whole(answer)
+                if status == 404 and b'"not_found"' in info:
                     await self._begin_anew(database)  # whatever will be there is new
-                _check(answer.status_code, answer.text)
-                await self._begin(database, answer.content)
-                async with client.stream("GET", f"{url}/_changes", params=_query(database)) as answer:
+                _check(status, info)
+                await self._begin(database, info)
+                async with _asked(client, f"{url}/_changes", params=_query(database)) as answer:
                     if answer.status_code != 200:
-                        _check(answer.status_code, (await answer.aread()).decode(errors="replace"))
+                        _check(answer.status_code, await _whole(answer))
                     database.state, database.last_error = "running", ""
                     database.connects += 1
-                    await self._pump(database, self._lines(database, answer.aiter_bytes()))
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+                    await self._pump(database, self._lines(database, _unpacked(answer)))
+        except TimeoutError as error:
+            raise Broken("the answer did not come in time") from error
+        except (httpx.HTTPError, httpx.InvalidURL, BadBody) as error:
             raise Broken(reason(error)) from error
         raise Broken("the server closed the connection")
 
     async def _begin(self, database: Database, info: bytes) -> None:
         """Where to begin, by what the server tells of the database."""
         try:
-            newest = _token(orjson.loads(info)["update_seq"])
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+            newest = _token(jsontext.loads(info)["update_seq"])
+        except (jsontext.NotJson, KeyError, TypeError):
             raise Broken("what answers there is no CouchDB: it tells no update_seq") from None
         if database.since == "now":
             await self._keep(database, newest)
@@ -271,22 +286,24 @@ class CouchFeed:
         now = self._clock.now()
         for line in lines:
             try:
-                change = orjson.loads(line)
+                change, _, mended = jsontext.parse_odd(line, LEVELS)
                 since = _token(change["seq"] if "seq" in change else change["last_seq"])
-            except (orjson.JSONDecodeError, KeyError, TypeError):
+            except (jsontext.NotJson, KeyError, TypeError):
                 self._refuse(database, "not a change", line)
                 continue
+            database.garbage.mend(mended)
             if "seq" in change:
-                event = {"database": database.parameters["db"], **change}
-                events.append(TriggerEvent(database.trigger, orjson.dumps(event), now, durable=True))
+                event = beside({"database": database.parameters["db"]}, change)
+                events.append(TriggerEvent(database.trigger, jsontext.dumps(event), now, durable=True))
         if events:
             await self._fire(events)
             database.delivered += len(events)
+            database.last = Moment(now, self._clock.monotonic())
         if since:
             await self._keep(database, since)
-        if self._fire.full():
+        if self._fire.full([database.trigger]):
             room = asyncio.Event()
-            self._fire.on_room(room.set)
+            self._fire.on_room(room.set, [database.trigger])
             await room.wait()
 
     async def _keep(self, database: Database, since: str) -> None:
@@ -312,23 +329,52 @@ def _query(database: Database) -> dict[str, str]:
     }
 
 
-def _check(status: int, text: str) -> None:
+@contextlib.asynccontextmanager
+async def _asked(client: Any, url: str, **given: Any) -> AsyncIterator[Any]:
+    """An answer whose body is to come; raises `TimeoutError` if its head is slow."""
+    async with contextlib.AsyncExitStack() as stack:
+        async with asyncio.timeout(HEARTBEAT * 3):
+            answer = await stack.enter_async_context(client.stream("GET", url, **given))
+        yield answer
+
+
+async def _unpacked(answer: Any) -> AsyncIterator[bytes]:
+    """A body of any size, little at a time; raises `BadBody`."""
+    unpacking = Unpacking(answer.headers.get("Content-Encoding", ""))
+    async for raw in answer.aiter_raw():
+        for piece in unpacking.pieces(raw):
+            yield piece
+
+
+async def _whole(answer: Any) -> bytes:
+    """A body that must be small; raises `BadBody` and `TimeoutError`."""
+    body = Body(answer.headers.get("Content-Encoding", ""), _INFO)
+    async with asyncio.timeout(HEARTBEAT):
+        async for piece in answer.aiter_raw():
+            body.add(piece)
+    return body.data
+
+
+def _check(status: int, text: bytes) -> None:
     if status != 200:
         hint = "; see username and password" if status in (401, 403) else ""
-        raise Broken(f"the server answers {status}: {text[:200].strip()}{hint}")
+        raise Broken(f"the server answers {status}: {text[:200].decode(errors='replace').strip()}{hint}")
 
 
 def _token(since: Any) -> str:
     """A sequence token as text; raises `TypeError` for none."""
     if since is None:
         raise TypeError
-    return since if isinstance(since, str) else orjson.dumps(since).decode()
+    found = since if isinstance(since, str) else jsontext.dumps(since).decode()
+    if len(found) > _TOKEN:
+        raise TypeError
+    return found
 
 
 def _count(since: str) -> int:
     """The number that a token begins with, as `12-g1AAAA...` and 12 do; 0 if there is none."""
     number = since.partition("-")[0]
-    return int(number) if number.isdecimal() else 0
+    return int(number) if number.isdecimal() and len(number) <= _DIGITS else 0
 
 
 def _same(parameters: Mapping[str, Any]) -> list[str]:

@@ -10,19 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed import alarm as alarms
 from edgewhisk.feed import schedule
-from edgewhisk.feed.alarm import KNOWN, Alarm, Missed
+from edgewhisk.feed.alarm import Alarm, Missed, tells
+from edgewhisk.feed.heard import Moment, heard
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
 
 _log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class AlarmsFeed:
         self._asked: dict[FullyQualifiedName, list[Any]] = {}
         self._owed: dict[FullyQualifiedName, TriggerEvent] = {}  # the disk refused them
         self._unkept: set[FullyQualifiedName] = set()  # fired, and that is not on disk yet
-        self._held = False  # waits for room in the queue
+        self._held: set[FullyQualifiedName] = set()  # wait for room in the queue
         self._offset = self._drift()  # at the last look
         self._changed = asyncio.Event()
         self.jumps = 0
@@ -102,7 +102,7 @@ class AlarmsFeed:
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`. Counts go on when the same alarm is added again, at a start."""
         made = Alarm(
-            orjson.dumps(parameters["trigger_payload"]),
+            jsontext.dumps(parameters["trigger_payload"]),
             _next(action, parameters),
             float(parameters["seconds"]) if action == "alarms/interval" else 0.0,
             parameters.get("maxTriggers"),
@@ -112,13 +112,18 @@ class AlarmsFeed:
             _daily(parameters),
         )
         asked = [action, dict(parameters)]
-        known = self._shelf.read(COLLECTION).get(trigger.key)
+        known = self._shelf.read(COLLECTION, _check).get(trigger.key)
         if known is not None and known["asked"] == asked:
             alarms.restore(made, known)
         self._alarms[trigger], self._asked[trigger] = made, asked
+        made.since = Moment(self._clock.now(), self._clock.monotonic())
         made.begin(self._clock.now() / 1000, self._clock.monotonic())
         if made.keeps:
-            await self._shelf.write([self._kept(trigger)])
+            try:
+                await self._shelf.write([self._kept(trigger)])
+            except StorageError as error:  # at a start, from a disk that takes nothing: it runs all the same
+                self._unkept.add(trigger)
+                self.last_error = str(error)
         self._changed.set()
 
     async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
@@ -136,7 +141,7 @@ class AlarmsFeed:
         if alarm is None:
             return {}
         wall = self._clock.now() / 1000
-        waiting = alarm.due == math.inf or (wall < KNOWN and not alarm.period)
+        waiting = alarm.due == math.inf or (not tells(wall) and not alarm.period)
         due = None if waiting else alarm.due
         if due is not None and alarm.period:
             due = wall + due - self._clock.monotonic()
@@ -146,6 +151,8 @@ class AlarmsFeed:
             "next": datetime.fromtimestamp(due, UTC).isoformat() if due is not None else None,
             "fired": alarm.fired,
             "missed": alarm.missed,
+            "bad": 0,  # a clock tells nothing wrong
+            **heard(alarm.latest, alarm.since, self._clock.monotonic()),
             "clock_jumps": self.jumps,
             "queue_full": self.waits,
             "last_error": self.last_error,
@@ -172,22 +179,25 @@ class AlarmsFeed:
             _log.warning("the clock was set by %+.0f s", by)
             for alarm in self._alarms.values():
                 alarm.jumped(by, wall, monotonic)
-        ripe = self._owed or any(alarm.ripe(wall, monotonic) for alarm in self._alarms.values())
-        if ripe and self._fire.full():  # they stay due; what is late by more than `GRACE` then is missed
+        ripe = [
+            one for one, alarm in self._alarms.items() if one in self._owed or alarm.ripe(wall, monotonic)
+        ]
+        # They stay due; what is late by more than `GRACE` then is missed.
+        held = {trigger for trigger in ripe if self._fire.full([trigger])}
+        if held:
             self.waits += 1
-            self._wait_for_room()
-            return LOOK
-        events = self._owed
-        self._owed = {}
+            self._wait_for_room(held)
+        events = {trigger: event for trigger, event in self._owed.items() if trigger not in held}
+        self._owed = {trigger: event for trigger, event in self._owed.items() if trigger in held}
         for trigger, alarm in self._alarms.items():
-            if alarm.turn(wall, monotonic):
+            if trigger not in held and alarm.turn(wall, monotonic):
                 alarm.missed += trigger in events  # one run is owed at most
                 events[trigger] = TriggerEvent(trigger, alarm.payload, int(wall * 1000), durable=True)
         await self._accept(events)
         waits = [
             alarm.due - (monotonic if alarm.period else wall)
-            for alarm in self._alarms.values()
-            if alarm.due is not None
+            for trigger, alarm in self._alarms.items()
+            if alarm.due is not None and trigger not in held
         ]
         return min(LOOK, max(0.001, min(waits))) if waits else LOOK if self._alarms else None
 
@@ -195,13 +205,13 @@ class AlarmsFeed:
         """Wall clock minus monotonic clock: changes when the clock is set."""
         return self._clock.now() / 1000 - self._clock.monotonic()
 
-    def _wait_for_room(self) -> None:
-        if not self._held:
-            self._held = True
-            self._fire.on_room(self._room)
+    def _wait_for_room(self, held: Collection[FullyQualifiedName]) -> None:
+        for trigger in set(held) - self._held:
+            self._held.add(trigger)
+            self._fire.on_room(partial(self._room, trigger), [trigger])
 
-    def _room(self) -> None:
-        self._held = False
+    def _room(self, trigger: FullyQualifiedName) -> None:
+        self._held.discard(trigger)
         self._changed.set()
 
     async def _accept(self, events: dict[FullyQualifiedName, TriggerEvent]) -> None:
@@ -217,7 +227,7 @@ class AlarmsFeed:
             self._unkept.clear()
             self.last_error = ""
         except StorageError as error:
-            self._owed = {trigger: event for trigger, event in events.items() if trigger in self._alarms}
+            self._owed |= {trigger: event for trigger, event in events.items() if trigger in self._alarms}
             self.last_error = str(error)
             _log.error("scheduled events could not be stored: %s", error)
 
@@ -245,12 +255,16 @@ def _next(action: str, parameters: Mapping[str, Any]) -> alarms.Next:
             seconds=parameters["seconds"], start_date=begin, end_date=stop, timezone="UTC"
         )
         return partial(every.get_next_fire_time, None)
-    line = schedule.cron_line(parameters["cron"])._asdict()
+    lines = schedule.alternatives(schedule.cron_line(parameters["cron"]))
     try:
-        cron = CronTrigger(**line, year=_YEARS, timezone="UTC")
+        crons = [CronTrigger(**line._asdict(), year=_YEARS, timezone="UTC") for line in lines]
     except ValueError as error:
         raise FeedError(f"cron {parameters['cron']!r}: {error}") from error
-    local, daily = partial(cron.get_next_fire_time, None), _daily(parameters)
+    daily = _daily(parameters)
+
+    def local(at: datetime) -> datetime | None:
+        return min(filter(None, (cron.get_next_fire_time(None, at) for cron in crons)), default=None)
+
     zone = schedule.zone(parameters["timezone"])
 
     def following(after: datetime) -> datetime | None:
@@ -263,3 +277,7 @@ def _next(action: str, parameters: Mapping[str, Any]) -> alarms.Next:
 def _daily(parameters: Mapping[str, Any]) -> bool:
     """Whether a cron line names hours."""
     return "cron" in parameters and "*" not in schedule.cron_line(parameters["cron"]).hour
+
+
+def _check(_key: str, document: Mapping[str, Any]) -> None:
+    tuple(document[name] for name in ("asked", "fired", "missed", "last"))

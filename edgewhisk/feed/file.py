@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote
 
-import orjson
-
+from edgewhisk import jsontext
+from edgewhisk.entity.facts import beside
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
+from edgewhisk.feed.heard import Moment, heard
+from edgewhisk.feed.payload import LEVELS
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import File
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
+from edgewhisk.threads import apart
 
 if TYPE_CHECKING:
     import sqlite3
@@ -54,6 +57,9 @@ class Source:
     delivered: int = 0
     rewound: int = 0  # how often there were fewer rows than before
     looks: int = 0
+    rooted: bool = False  # its folder was there at the last look
+    since: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first followed
+    latest: Moment | None = None  # when it last gave an event
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -114,14 +120,15 @@ class FileFeed:
         section = self._sections.get(parameters["file"])
         if section is None:
             raise FeedError(f"[files.{parameters['file']}] is not configured any more")
-        kept = self._shelf.read(COLLECTION).get(trigger.key)
+        kept = self._shelf.read(COLLECTION, lambda _, one: (one["last"], one["of"])).get(trigger.key)
         last = kept["last"] if kept is not None and kept["of"] == dict(parameters) else None
         if last is None and parameters["since"] == "0":
             last = 0
         self._stop(trigger)
-        self._sources[trigger] = Source(
+        self._sources[trigger] = source = Source(
             trigger, parameters["file"], section.path, parameters["table"], parameters, last
         )
+        source.since = Moment(self._clock.now(), self._clock.monotonic())
         if self._tasks is not None:
             self._start(self._tasks, self._sources[trigger])
 
@@ -141,13 +148,15 @@ class FileFeed:
             "file": str(found.path),
             "last": found.last,
             "delivered": found.delivered,
+            "bad": 0,  # a row is never refused
+            **heard(found.latest, found.since, self._clock.monotonic()),
             "rewound": found.rewound,
             "last_error": found.last_error,
         }
 
     async def run(self) -> None:
         """See `spi.Feed`."""
-        watch, loop = Watch(), asyncio.get_running_loop()
+        watch, loop = Watch(writes=True), asyncio.get_running_loop()
         loop.add_reader(watch.fileno(), self._tell, watch)
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -175,7 +184,7 @@ class FileFeed:
             name = source.path.name
             # SQLite makes and removes -wal and -shm when we read; into -wal only others write.
             # Of a folder that comes, the name says nothing.
-            if source.state == "waiting" or any(
+            if not source.rooted or any(
                 one.name == name or (one.name == f"{name}-wal" and one.written) for one in seen
             ):
                 source.changed.set()
@@ -183,6 +192,7 @@ class FileFeed:
     async def _follow(self, source: Source) -> None:
         while True:
             source.changed.clear()
+            source.rooted = source.path.parent.is_dir()
             if self._watch is not None:
                 self._watch.follow(str(one.path) for one in self._sources.values())
             await self._look(source)
@@ -198,7 +208,7 @@ class FileFeed:
         source.looks += 1
         try:
             while True:
-                rows, end = await asyncio.to_thread(_rows, source.path, source.table, source.last)
+                rows, end = await apart("read rows", _rows, source.path, source.table, source.last)
                 if rows:
                     await self._take(source, rows)
                 if end == source.last:
@@ -210,19 +220,22 @@ class FileFeed:
             source.state, source.last_error = "waiting", str(error)
 
     async def _take(self, source: Source, rows: Sequence[Row]) -> None:
-        while self._fire.full():
+        while self._fire.full([source.trigger]):
             room = asyncio.Event()
-            self._fire.on_room(room.set)
+            self._fire.on_room(room.set, [source.trigger])
             await room.wait()
         now = self._clock.now()
         head = {"file": source.name, "table": source.table}
         await self._fire(
             [
-                TriggerEvent(source.trigger, orjson.dumps({**head, **row}, default=_plain), now, durable=True)
+                TriggerEvent(
+                    source.trigger, jsontext.dumps(beside(head, row), default=_plain), now, durable=True
+                )
                 for row in rows
             ]
         )
         source.delivered += len(rows)
+        source.latest = Moment(now, self._clock.monotonic())
 
     async def _keep(self, source: Source, last: int) -> None:
         document = {"last": last, "of": dict(source.asked)}
@@ -261,24 +274,25 @@ def _selected(connection: sqlite3.Connection, table: str, last: int | None) -> t
         return [], newest
     query = f"SELECT rowid, * FROM {name} WHERE rowid > ? ORDER BY rowid LIMIT {_ROWS}"  # noqa: S608
     cursor = connection.execute(query, (last,))
-    columns = ["_row", *(column[0] for column in cursor.description[1:])]
+    columns = [column[0] for column in cursor.description[1:]]
     found = cursor.fetchall()
-    return [dict(zip(columns, row, strict=True)) for row in found], found[-1][0] if found else last
+    rows = [beside({"_row": number}, dict(zip(columns, row, strict=True))) for number, *row in found]
+    return rows, found[-1][0] if found else last
 
 
 def _tinydb(path: Path, table: str, last: int | None) -> tuple[list[Row], int]:
     if path.stat().st_size > _LARGEST:
         raise ValueError(f"{path} is larger than {_LARGEST} bytes: use SQLite for that")
     try:
-        document = orjson.loads(path.read_bytes())
+        document = jsontext.parse_odd(path.read_bytes(), LEVELS).value
         rows = {int(key): row for key, row in document.get(table or "_default", {}).items()}
-    except (orjson.JSONDecodeError, AttributeError, ValueError) as error:
+    except (jsontext.NotJson, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is neither SQLite nor TinyDB: {error}") from error
     newest = max(rows, default=0)
     if last is None or newest < last:
         return [], newest
     numbers = sorted(number for number in rows if number > last)[:_ROWS]
-    found = [{"_row": number, **_members(rows[number])} for number in numbers]
+    found = [beside({"_row": number}, _members(rows[number])) for number in numbers]
     return found, numbers[-1] if numbers else last
 
 

@@ -1,4 +1,4 @@
-"""Counts what a source sent that is no reading. Pure.
+"""Counts what a source sent that is no reading, or was odd and taken all the same. Pure.
 
 A noisy line can send thousands of bad frames; each is counted, the first of a burst is logged, and
 the rest once a minute.
@@ -18,6 +18,7 @@ class Garbage:
     """What was refused so far."""
 
     count: int = 0
+    mended: int = 0  # odd parts of what was taken: NaN, a byte order mark, half a pair of surrogates ...
     reason: str = ""
     sample: str = ""
     _logged: float | None = None  # monotonic seconds
@@ -34,8 +35,13 @@ class Garbage:
         count, self._unlogged = self._unlogged, 0
         return f"{count} refused: {reason}: {self.sample}"
 
+    def mend(self, count: int) -> None:
+        """Count odd parts of a message that something else stands for now."""
+        self.mended += count
+
     def describe(self) -> dict[str, Any]:
         """For `status`."""
+        mended = {"mended": self.mended} if self.mended else {}
         if not self.count:
-            return {"garbage": 0}
-        return {"garbage": self.count, "last_garbage": f"{self.reason}: {self.sample}"}
+            return {"garbage": 0, **mended}
+        return {"garbage": self.count, "last_garbage": f"{self.reason}: {self.sample}", **mended}

@@ -11,10 +11,12 @@ from edgewhisk.device.decode import payload
 from edgewhisk.device.profile import Line, Profile
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.entity.reading import Reading
+from edgewhisk.entity.reading import Quality, Reading
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed import ports
-from edgewhisk.feed.modbus_bus import Address, Bus, Device, Silence
+from edgewhisk.feed.heard import Moment, heard
+from edgewhisk.feed.modbus_bus import Bus, Silence
+from edgewhisk.feed.modbus_device import Address, Device
 from edgewhisk.settings import Serial
 from edgewhisk.spi import Clock, FeedAction, Fire, Reach
 
@@ -79,9 +81,11 @@ class ModbusFeed:
         profile = _profile(parameters["profile"])
         bus = self.bus(parameters, profile)
         wanted = tuple(parameters.get("points", ()))
-        bus.devices.append(
-            Device(trigger, parameters["unit"], profile, parameters["every"], parameters["timeout"], wanted)
+        device = Device(
+            trigger, parameters["unit"], profile, parameters["every"], parameters["timeout"], wanted
         )
+        device.since = Moment(self._clock.now(), self._clock.monotonic())
+        bus.devices.append(device)
         bus.changed.set()
 
     async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
@@ -119,6 +123,10 @@ class ModbusFeed:
                         "profile": device.profile.name,
                         "polls": device.polls,
                         "errors": device.errors,
+                        "bad": device.errors,
+                        **heard(device.last, device.since, self._clock.monotonic()),
+                        "questions": len(device.questions),
+                        "short_questions": device.short,
                         "connects": bus.connects,
                         "last_error": device.last_error or bus.last_error,
                     }
@@ -141,7 +149,9 @@ class ModbusFeed:
             raise FeedError("either port (an RTU line) or host (Modbus TCP) is needed")
         if host is not None:
             name, _, number = str(host).partition(":")
-            if not name or (number and not (number.isdigit() and 0 < int(number) < 65_536)):
+            if not name or (
+                number and not (number.isdecimal() and len(number) < 6 and 0 < int(number) < 65_536)
+            ):
                 raise FeedError(f"host must be HOST or HOST:PORT, not {host!r}")
             return Address(host=name, tcp_port=int(number or _TCP_PORT))
         if not isinstance(port, str):
@@ -175,11 +185,13 @@ class ModbusFeed:
         if bus is None or not readings:
             return  # removed while it was being asked
         now = self._clock.now()
+        if any(reading.quality is not Quality.FAILED for reading in readings):
+            device.last = Moment(now, self._clock.monotonic())
         text = payload(device.profile, str(bus.address), now, readings, {"unit": str(device.unit)})
         self._fire([TriggerEvent(device.trigger, text, now)])
-        if self._fire.full():
+        if self._fire.full([device.trigger]):
             bus.held.clear()
-            self._fire.on_room(bus.held.set)
+            self._fire.on_room(bus.held.set, [device.trigger])
 
 
 def _told(line: Line) -> str:

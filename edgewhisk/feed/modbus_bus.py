@@ -10,24 +10,33 @@ alone for as long again, so that a late one is not taken for the answer to the n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, NamedTuple
+from importlib import import_module
+from typing import Any, Final
 
 import serial
 
-from edgewhisk.device.profile import Line, Profile
-from edgewhisk.device.registers import BITS, Request, failures, readings, requests
-from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.device.profile import Line
+from edgewhisk.device.registers import BITS, Request, failures, halves, readings, singles
 from edgewhisk.entity.reading import Quality, Reading
 from edgewhisk.feed import ports
+from edgewhisk.feed.backoff import Backoff
+from edgewhisk.feed.modbus_device import Address, Device
 from edgewhisk.spi import Clock
+from edgewhisk.threads import apart
+
+_log = logging.getLogger(__name__)
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)  # `describe` and the events tell
 _PATIENCE: Final = 1.0  # seconds
 LOOK_AGAIN: Final = 1.0  # seconds between tries to open a line that is away
+SELDOM: Final = 10.0  # seconds at most between tries of one that is there and cannot be opened
 SLOWEST: Final = 60.0  # seconds between questions to a device that is dead, or its own pace if that is slower
 TRIES: Final = 3  # of a question to a device that answered the last one
 CODES: Final = {1: "illegal function", 2: "illegal data address", 3: "illegal data value",
@@ -35,7 +44,7 @@ CODES: Final = {1: "illegal function", 2: "illegal data address", 3: "illegal da
                 11: "gateway target did not respond"}  # fmt: skip
 _READ: Final = {"input": (4, "read_input_registers"), "holding": (3, "read_holding_registers"),
                 "coil": (1, "read_coils"), "discrete": (2, "read_discrete_inputs")}  # fmt: skip
-_PARITIES: Final = {"none": "N", "even": "E", "odd": "O", "mark": "M", "space": "S"}
+_TOO_MUCH: Final = frozenset({2, 3})  # illegal data address or value: a part of it may be legal
 
 
 class Silence(Exception):
@@ -49,40 +58,10 @@ class Refusal(Silence):
 
     answered = True
 
-
-class Address(NamedTuple):
-    """Where a bus is: a serial port or a host."""
-
-    port: str = ""  # path or usb:...
-    host: str = ""
-    tcp_port: int = 0
-
-    def __str__(self) -> str:
-        """For events and messages."""
-        return self.port or f"{self.host}:{self.tcp_port}"
-
-
-@dataclass(slots=True)
-class Device:
-    """One device that is polled for one trigger."""
-
-    trigger: FullyQualifiedName
-    unit: int
-    profile: Profile
-    every: float  # seconds
-    timeout: float  # seconds for an answer
-    wanted: tuple[str, ...] = ()  # points; none: all
-    questions: tuple[Request, ...] = field(init=False)
-    due: float = 0.0  # monotonic
-    failed: int = 0  # polls in a row that gave nothing
-    polls: int = 0
-    errors: int = 0
-    last_error: str = ""
-
-    def __post_init__(self) -> None:
-        """The questions follow from the profile."""
-        points = tuple(one for one in self.profile.points if not self.wanted or one.name in self.wanted)
-        self.questions = requests(replace(self.profile, points=points))
+    def __init__(self, code: int) -> None:
+        """`code`: of the exception (Modbus application protocol V1.1b3, section 7)."""
+        super().__init__(f"the device answers: {CODES.get(code, f'exception {code}')}")
+        self.code = code
 
 
 @dataclass(slots=True)
@@ -97,10 +76,12 @@ class Bus:
     state: str = "connecting"
     last_error: str = ""
     connects: int = 0
+    echoes: bool | None = None  # whether the line gives back what is sent; None: not known
     held: asyncio.Event = field(default_factory=asyncio.Event)  # cleared while the queue is full
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _client: Any = None
+    _backoff: Backoff = field(default_factory=lambda: Backoff(LOOK_AGAIN, SELDOM))
     _unheard: bool = False  # the last question over TCP got no answer
     _quiet: dict[int, float] = field(default_factory=dict)  # unit -> monotonic, until when it is left alone
 
@@ -150,6 +131,8 @@ class Bus:
                 ("holding", False): (16, lambda: client.write_registers(address, list(values), **how)),
             }
             function, call = calls[table, single]
+            if single and unit:
+                await self._learn(unit, table, address)
             await self._ask(unit, self.patience, call, function if unit else None)
             if not self.devices:
                 self._close()
@@ -164,7 +147,7 @@ class Bus:
 
     async def _turn(self, device: Device) -> None:
         """Ask one device everything, and set when it is asked again."""
-        begun = self.clock.monotonic()
+        begun, rest = self.clock.monotonic(), LOOK_AGAIN
         away = False
         try:
             async with self._asking:
@@ -173,8 +156,12 @@ class Bus:
         except Silence as error:  # the line itself is away: nobody is asked
             away, self.state, self.last_error = True, "waiting", str(error)
             found = [one for question in device.questions for one in failures(question, str(error))]
+            begun = self.clock.monotonic()  # finding that out may have taken long
+            # Found again within a second of being plugged in; one that fails is tried ever less often.
+            absent = error.__cause__ is not None and ports.is_absent(error.__cause__)
+            rest = LOOK_AGAIN if absent else self._backoff.pause(random.random())  # noqa: S311 - jitter
             for other in self.devices:
-                other.due = max(other.due, begun + LOOK_AGAIN)
+                other.due = max(other.due, begun + rest)
         device.polls += 1
         silent = all(reading.quality is Quality.FAILED for reading in found)
         device.failed = device.failed + 1 if silent else 0
@@ -183,7 +170,7 @@ class Bus:
             self._close()  # a gateway that was restarted may never say that it knows nothing of us
         away = away or (self._client is None and not self.address.host)
         if away:
-            pause = LOOK_AGAIN  # found again within a second of being plugged in
+            pause = rest
         device.due = begun + min(pause, max(SLOWEST, device.every))
         # A line that is away is told once, not every second.
         if not away or device.failed == 1:
@@ -191,24 +178,58 @@ class Bus:
 
     async def _poll(self, device: Device) -> list[Reading]:
         found: list[Reading] = []
-        reason = ""
-        for question in device.questions:
+        silence = trouble = ""
+        left, asked = deque(device.questions), list[Request]()
+        while left:
+            question = left.popleft()
+            if device.short and len(question.points) > 1:
+                left.extendleft(reversed(singles(question)))
+                continue
             lost = self._client is None
-            if lost or (reason and not any(one.quality is Quality.GOOD for one in found)):
-                found += failures(question, reason)  # nor did it answer the first one
+            if lost or (silence and not any(one.quality is Quality.GOOD for one in found)):
+                found += failures(question, silence or trouble)  # nor did it answer the first one
+                asked.append(question)
                 continue
             try:
                 found += readings(question, await self._read(device, question))
+                device.proven = True
             except Silence as error:
-                reason = device.last_error = str(error)
+                if smaller := await self._smaller(device, question, error):
+                    left.extendleft(reversed(smaller))
+                    continue
+                trouble = device.last_error = str(error)
+                silence = silence if error.answered else trouble
                 device.errors += 1
-                found += failures(question, reason)
-        if not reason:
+                found += failures(question, trouble)
+            asked.append(question)
+        device.questions = tuple(asked)
+        if not trouble:
             device.last_error = ""
         return found
 
-    async def _read(self, device: Device, question: Request) -> list[int]:
-        tries = 1 if device.failed else TRIES
+    async def _smaller(self, device: Device, question: Request, error: Silence) -> Sequence[Request]:
+        """What to ask instead of a question that may be too long for the device; empty: nothing.
+
+        It refuses a block in which there is one register that it does not have. Some answer short questions
+        only: to a long one they are silent, like a device that is dead.
+        """
+        if len(question.points) == 1:
+            return ()
+        if isinstance(error, Refusal):
+            return halves(question) if error.code in _TOO_MUCH else ()
+        if device.proven or self._client is None:
+            return ()
+        first, *_ = singles(question)
+        try:
+            await self._read(device, first, tries=1)
+        except Silence:
+            return ()
+        _log.warning("modbus %s, unit %d: it answers short questions only", self.address, device.unit)
+        device.proven = device.short = True
+        return singles(question)
+
+    async def _read(self, device: Device, question: Request, tries: int = TRIES) -> list[int]:
+        tries = 1 if device.failed else tries
         function, _ = _READ[question.table]
         for left in range(tries - 1, -1, -1):
             try:
@@ -225,6 +246,25 @@ class Bus:
         reader = getattr(self._client, _READ[question.table][1])
         asked: Awaitable[Any] = reader(question.first, count=question.size, device_id=device.unit)
         return asked
+
+    def _listen(self) -> None:
+        """What the line taught its client about echoes outlives it."""
+        if self.address.port:
+            self.echoes = self._client.ctx.framer.echoes
+
+    async def _learn(self, unit: int, table: str, address: int) -> None:
+        """Find out whether the line echoes, before an echo could be taken for the answer to a write.
+
+        Of functions 5 and 6 they are the same; a question shows it, answered or not.
+        """
+        if not self.address.port or self._client.ctx.framer.echoes is not None:
+            return
+        function, reader = _READ[table]
+        ask = partial(getattr(self._client, reader), address, count=1, device_id=unit)
+        with contextlib.suppress(Silence):
+            await self._ask(unit, self.patience, ask, function)
+        if self._client is None:
+            raise Silence("the line was lost")
 
     def _late(self, unit: int, patience: float) -> None:
         """An answer may still come, and on a serial line nothing tells to which question it belongs."""
@@ -260,8 +300,7 @@ class Bus:
         if function is None:
             return answer
         if answer.isError():
-            code = getattr(answer, "exception_code", 0)
-            raise Refusal(f"the device answers: {CODES.get(code, f'exception {code}')}")
+            raise Refusal(getattr(answer, "exception_code", 0))
         if answer.function_code != function:
             self._late(unit, patience)
             raise Silence("no answer in time, but one to another question")
@@ -271,59 +310,45 @@ class Bus:
         if self._client is not None and self._client.connected:
             return
         self._close()
-        client = await self._make()
+        client = await (self._tcp() if self.address.host else self._rtu())
         if not await client.connect():
             client.close()
-            raise Silence(await self._why())
-        if self.address.port:
-            try:
-                ports.settle(client.ctx.transport.sync_serial, self.line)
-            except OSError as error:
-                client.close()
-                raise Silence(ports.problem(error)) from error
+            raise await self._why()
         self._client = client
         self.connects += 1
         self.state, self.last_error = "running", ""
+        self._backoff.reset()
 
-    async def _make(self) -> Any:
-        patience = max(self.patience, _PATIENCE)
+    async def _tcp(self) -> Any:
         pymodbus = await asyncio.to_thread(_pymodbus)
-        if self.address.host:
-            return pymodbus.client.AsyncModbusTcpClient(
-                self.address.host, port=self.address.tcp_port, timeout=patience, retries=0, reconnect_delay=0
-            )
-        try:
-            path = await asyncio.to_thread(ports.locate, self.address.port)
-        except OSError as error:
-            raise Silence(ports.problem(error)) from error
-        return pymodbus.client.AsyncModbusSerialClient(
-            path,
-            framer=pymodbus.FramerType.RTU,
-            baudrate=self.line.baudrate,
-            bytesize=self.line.bytesize,
-            parity=_PARITIES[self.line.parity],
-            stopbits=int(self.line.stopbits),
-            timeout=patience,
-            retries=0,
-            reconnect_delay=0,
+        patience = max(self.patience, _PATIENCE)
+        host, port = self.address.host, self.address.tcp_port
+        return pymodbus.client.AsyncModbusTcpClient(
+            host, port=port, timeout=patience, retries=0, reconnect_delay=0
         )
 
-    async def _why(self) -> str:
+    async def _rtu(self) -> Any:
+        """A client on the port, opened beside the event loop; raises `Silence`."""
+        rtu = await asyncio.to_thread(import_module, "edgewhisk.feed.modbus_rtu")
+        try:
+            device = await apart("open serial port", ports.connect, self.address.port, self.line)
+        except (OSError, serial.SerialException, ValueError) as error:
+            raise Silence(ports.problem(error)) from error
+        return rtu.client(device, max(self.patience, _PATIENCE), echoes=self.echoes)
+
+    async def _why(self) -> Silence:
         """pymodbus does not say why it could not connect; the system does."""
         try:
-            if self.address.host:
-                async with asyncio.timeout(2):
-                    _, writer = await asyncio.open_connection(self.address.host, self.address.tcp_port)
-                writer.close()
-            else:
-                device = await asyncio.to_thread(ports.connect, self.address.port, self.line)
-                device.close()
-        except (OSError, serial.SerialException, TimeoutError) as error:
-            return ports.problem(error) or "no answer in time"
-        return "it cannot be opened"
+            async with asyncio.timeout(2):
+                _, writer = await asyncio.open_connection(self.address.host, self.address.tcp_port)
+            writer.close()
+        except (OSError, TimeoutError) as error:
+            return Silence(ports.problem(error) or "no answer in time")
+        return Silence("it cannot be opened")
 
     def _close(self) -> None:
         if self._client is not None:
+            self._listen()
             self._client.close()
         self._client, self._unheard = None, False
 

@@ -161,14 +161,29 @@ class MqttFeed:
         if letter.size:
             kept = len(letter.payload)
             raise FeedError(f"{letter.topic}: only the first {kept} of {letter.size} bytes were kept")
-        trigger = parse_name(letter.trigger, "_")
-        session = next((one for one in self.sessions.values() if one.find(trigger)), None)
-        if session is None:
-            raise FeedError(f"nothing feeds {trigger} any more")
-        taken = session.retry(letter, trigger)
-        if isinstance(taken, str):
-            raise FeedError(f"{letter.topic}: {taken}")
-        await taken
+        taken = []
+        for trigger in self._fed(letter):
+            session = next((one for one in self.sessions.values() if one.find(trigger)), None)
+            if session is None:
+                raise FeedError(f"nothing feeds {trigger} any more")
+            again = session.retry(letter, trigger)
+            if isinstance(again, str):
+                raise FeedError(f"{letter.topic}: {again}")
+            taken.append(again)
+        if not taken:
+            raise FeedError(f"no trigger is fed from {letter.topic}")
+        await asyncio.gather(*taken)
+
+    def _fed(self, letter: Letter) -> Sequence[FullyQualifiedName]:
+        """The trigger of a letter; of a message that nobody had asked for, those that ask for it now."""
+        if letter.trigger:
+            return [parse_name(letter.trigger, "_")]
+        return [
+            trigger
+            for one in self.sessions.values()
+            if letter.source == f"mqtt {one.address}"
+            for trigger in one.fed_from(letter.topic)
+        ]
 
     def hurry(self) -> None:
         """Try again now where a broker is away."""

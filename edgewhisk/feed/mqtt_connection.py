@@ -1,4 +1,4 @@
-"""One connection to an MQTT broker: the only door to gmqtt.
+"""One connection to an MQTT broker: with `mqtt_client` the only door to gmqtt.
 
 Of gmqtt this uses connecting, subscribing, keep-alive and all packets but PUBLISH and PUBACK.
 Reconnecting is ours (gmqtt's forgets subscriptions that were under way), and so is acknowledging:
@@ -10,37 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import gmqtt
-from gmqtt.mqtt.connection import MQTTConnection
 from gmqtt.mqtt.constants import MQTTv50, MQTTv311
 from gmqtt.mqtt.handler import MQTTConnectError
 from gmqtt.mqtt.package import Package
-from gmqtt.mqtt.protocol import BaseMQTTProtocol, MQTTProtocol
 
 from edgewhisk.feed import mqtt_packets as packets
+from edgewhisk.feed.mqtt_client import Client, FreeIds
+from edgewhisk.feed.mqtt_limits import Limits, reason, refusal
 from edgewhisk.feed.mqtt_outgoing import LOST, WINDOW, Failed, Outgoing, Told
 from edgewhisk.feed.mqtt_packets import NONE, PUBACK, Delivery, Message, Packets, Publication
 from edgewhisk.feed.mqtt_wake import Wake
 
 _KEEP_ALIVE: Final = 60  # seconds
 _IDENTIFIERS: Final = 65_536  # of packets, from 1 on
-_REFUSALS: Final = {
-    1: "the broker does not speak this version of MQTT: set version",
-    2: "the broker refuses the client id: set client_id",
-    3: "the broker is not available",
-    4: "wrong username or password: see username and password_file",
-    5: "the broker does not authorize this client: see username and password_file",
-    132: "the broker does not speak MQTT 5: set version",
-    133: "the broker refuses the client id: set client_id",
-    134: "wrong username or password: see username and password_file",
-    135: "the broker does not authorize this client: see username and password_file",
-}
+_DISCONNECT: Final = 0xE0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +50,22 @@ class MqttLink:
     lasting: bool = True  # the broker keeps the session when the connection ends
 
 
+class Refused(ConnectionRefusedError):
+    """The broker refused the connection."""
+
+    def __init__(self, code: int, text: str) -> None:
+        """`code` of its CONNACK."""
+        super().__init__(text)
+        self.code = code
+
+
+class Grant(NamedTuple):
+    """What is odd about a filter that was asked for."""
+
+    served: bool
+    problem: str
+
+
 class Connection:
     """One gmqtt client for the life of one connection."""
 
@@ -67,11 +73,13 @@ class Connection:
         self,
         link: MqttLink,
         take: Callable[[Connection, Sequence[Delivery]], None],
-        refused: dict[str, str] | None = None,
+        grants: dict[str, Grant] | None = None,
     ) -> None:
-        """`take` gets what each chunk from the network brought, `refused` why a filter was not granted."""
-        self._refused = {} if refused is None else refused
-        self._asked: dict[int, str] = {}  # packet identifier -> filter
+        """`take` gets what each chunk from the network brought, `grants` what is odd about a filter."""
+        self._grants = {} if grants is None else grants
+        self._asked: dict[int, tuple[str, int]] = {}  # packet identifier -> filter and its QoS
+        self._exact: set[bytes] = set()  # packet identifiers of QoS 2 messages that are not acknowledged yet
+        self._limits = Limits()
         self._link = link
         self._take = take
         self._out: list[bytes] = []  # to be sent
@@ -83,7 +91,7 @@ class Connection:
         self._wake: Wake | None = None
         self._loop = asyncio.get_running_loop()
         self._client = self._make()
-        ids = _PacketIds(self._client._package_handler.id_generator)
+        ids = FreeIds(self._client._package_handler.id_generator)
         self._outgoing = Outgoing(ids, link.version, self._send)
 
     async def open(self) -> None:
@@ -91,12 +99,13 @@ class Connection:
         link = self._link
         version = MQTTv50 if link.version >= 5 else MQTTv311
         secure = link.tls if link.tls is not None else False
+        connecting = self._client.connect(
+            link.host, link.port, ssl=secure, keepalive=_KEEP_ALIVE, version=version
+        )
         try:
-            await self._client.connect(
-                link.host, link.port, ssl=secure, keepalive=_KEEP_ALIVE, version=version
-            )
+            await _first(connecting, self._lost)
         except MQTTConnectError as error:
-            raise ConnectionRefusedError(_REFUSALS.get(error._code, str(error))) from error
+            raise Refused(error._code, refusal(error._code, link.client_id)) from error
         if link.version >= 5:
             # gmqtt takes the messages that the broker takes at once (mosquitto: 20) for the identifiers that
             # there are, and has none left for the subscriptions of a gateway with more triggers.
@@ -104,8 +113,9 @@ class Connection:
             handler.id_generator._max = _IDENTIFIERS
             most = handler._connack_properties.get("receive_maximum", [WINDOW])
             self._outgoing.window = max(1, min(WINDOW, int(most[0])))
+            self._limits = Limits.of(handler._connack_properties)
         if link.status_topic:
-            self.publish([Message(link.status_topic, b"online", 1, retain=True)])
+            self.publish([self._told(b"online", min(1, self._limits.qos))])
 
     async def lost(self) -> None:
         """Wait until the connection is gone; raises what made us give it up."""
@@ -119,9 +129,7 @@ class Connection:
         if self._client._connection is not None:
             if link.status_topic and not self._lost.is_set():
                 # A clean good-bye makes the broker forget the will.
-                self._send(
-                    packets.write(Message(link.status_topic, b"offline", 0, retain=True), 0, link.version)
-                )
+                self._send(packets.write(self._told(b"offline", 0), 0, link.version))
             self._write()
             await self._client.disconnect()
         if self._wake is not None:
@@ -161,20 +169,55 @@ class Connection:
         """The same for messages that differ in their payload only; see `Outgoing.publish`."""
         if self._lost.is_set():
             told(dict.fromkeys(range(len(payloads)), ConnectionResetError(LOST)))
+        elif problem := self._limits.refuse(what):  # to send it would end the connection, again and again
+            told(dict.fromkeys(range(len(payloads)), ConnectionRefusedError(problem)))
+        elif self._limits.packet:
+            self._publish_small(what, payloads, told)
         else:
             self._outgoing.publish(what, payloads, told)
 
+    def _publish_small(self, what: Publication, payloads: Sequence[bytes], told: Told) -> None:
+        """Publish those that are not too large for the broker."""
+        problems = [self._limits.too_large(what, payload) for payload in payloads]
+        failed = {at: ConnectionRefusedError(one) for at, one in enumerate(problems) if one}
+        places = [at for at, one in enumerate(problems) if not one]
+
+        def tell(found: Failed) -> None:
+            told({**failed, **{places[at]: error for at, error in found.items()}})
+
+        if places:
+            self._outgoing.publish(what, [payloads[at] for at in places], tell)
+        else:
+            told(failed)
+
     def subscribe(self, pattern: str, qos: int) -> None:
         """Ask for a filter."""
-        self._refused.pop(pattern, None)
-        self._asked[self._client.subscribe(pattern, qos=qos)] = pattern
+        self._grants.pop(pattern, None)
+        if problem := self._limits.forbid(pattern):
+            self._grants[pattern] = Grant(False, problem)
+        else:
+            self._asked[self._client.subscribe(pattern, qos=qos)] = pattern, qos
+
+    @property
+    def unanswered(self) -> str:
+        """The first filter that was asked for without an answer, "" if there is none."""
+        return next(iter(self._asked.values()), ("", 0))[0]
 
     def unsubscribe(self, pattern: str) -> None:
         """Ask for a filter no more."""
         self._client.unsubscribe(pattern)
 
+    def expect_release(self, packet_id: bytes) -> None:
+        """The message is of QoS 2: PUBREC acknowledges it, and PUBCOMP (gmqtt's) the PUBREL that follows."""
+        self._exact.add(packet_id)
+
     def acknowledge(self, packet_ids: Collection[bytes]) -> None:
-        """PUBACKs of QoS 1 messages, in one write."""
+        """PUBACKs of QoS 1 messages and PUBRECs of those of QoS 2, in one write."""
+        if self._exact:
+            exact = self._exact.intersection(packet_ids)
+            self._exact -= exact
+            self._send(packets.acknowledgements(exact, packets.PUBREC))
+            packet_ids = [one for one in packet_ids if one not in exact]
         self._send(packets.acknowledgements(packet_ids))
 
     def give_up(self, error: BaseException) -> None:
@@ -207,7 +250,7 @@ class Connection:
                 "session_expiry_interval": link.session_expiry,
             }
         will = gmqtt.Message(link.status_topic, b"offline", qos=1, retain=True) if link.status_topic else None
-        client = _Client(
+        client = Client(
             link.client_id,
             clean_session=not link.lasting,
             optimistic_acknowledgement=False,
@@ -221,6 +264,10 @@ class Connection:
         client.on_disconnect = lambda *_: self._lost.set()
         client.arrived = self._arrived
         return client
+
+    def _told(self, text: bytes, qos: int) -> Message:
+        """What the status topic says."""
+        return Message(self._link.status_topic, text, qos, retain=self._limits.retain)
 
     def _send(self, data: bytes) -> None:
         """Send in the next turn of the loop: acknowledgements and messages share a write."""
@@ -236,9 +283,16 @@ class Connection:
                 self._wake.sent(self._outgoing.flying)
 
     def _granted(self, _client: Any, mid: int, codes: Sequence[int], _properties: Any) -> None:
-        pattern = self._asked.pop(mid, None)
-        if pattern is not None and codes and codes[0] >= 0x80:
-            self._refused[pattern] = f"the broker does not grant {pattern} (code {codes[0]:#x}): see its ACL"
+        pattern, qos = self._asked.pop(mid, ("", 0))
+        if not pattern or not codes or codes[0] == qos:
+            return
+        if codes[0] < 0x80:
+            lost = "what it delivers may be lost"
+            self._grants[pattern] = Grant(True, f"the broker grants {pattern} at QoS {codes[0]} only: {lost}")
+        else:
+            why = "see its ACL" if codes[0] == 0x80 else reason(codes[0], self._link.client_id)
+            problem = f"the broker does not grant {pattern} (code {codes[0]:#x}): {why}"
+            self._grants[pattern] = Grant(False, problem)
 
     def _arrived(self, data: bytes) -> None:
         """What came from the network. What is sent for it at once goes out in one write, in this turn."""
@@ -287,13 +341,16 @@ class Connection:
         return found
 
     def _other(self, first: int, body: bytes) -> None:
-        """A PUBACK that tells more than that is ours, too; all others are gmqtt's."""
+        """Ours are a PUBACK that tells more than that, and why the broker leaves; all others are gmqtt's."""
+        if first == _DISCONNECT and body:  # MQTT 5, 3.14.2.1
+            self.give_up(ConnectionAbortedError(f"the broker: {reason(body[0], self._link.client_id)}"))
+            return
         if first != PUBACK:
             self._client._connection.put_package(Package(first, body))
             return
-        number, reason = int.from_bytes(body[:2], "big"), body[2] if len(body) > 2 else 0
-        if reason >= 0x80:  # MQTT 5, 3.4.2.1
-            self._outgoing.refused(number, reason)
+        number, code = int.from_bytes(body[:2], "big"), body[2] if len(body) > 2 else 0
+        if code >= 0x80:  # MQTT 5, 3.4.2.1
+            self._outgoing.refused(number, code)
         else:
             self._outgoing.acknowledged((number,))
 
@@ -304,58 +361,15 @@ class Connection:
         return self._wake
 
 
-class _PacketIds:
-    """Those of a gmqtt client; `PacketIds`."""
-
-    def __init__(self, generator: Any) -> None:
-        self._generator = generator
-
-    def take(self, count: int) -> Sequence[int]:
-        """In a row, if that many are free."""
-        generator = self._generator
-        row = range(generator._last_used_id + 1, generator._last_used_id + 1 + count)
-        if row.stop > generator._max or not generator._used_ids.isdisjoint(row):
-            return [generator._mid_generate() for _ in row]
-        generator._used_ids.update(row)
-        generator._last_used_id = row[-1]
-        return row
-
-    def give_back(self, numbers: Sequence[int]) -> None:
-        self._generator._used_ids.difference_update(numbers)
-
-
-class _Client(gmqtt.Client):  # type: ignore[misc]
-    """A client that hands us what arrives as it comes, without gmqtt's stream, task and dispatch.
-
-    These take 12 us of a reading's 50.
-    """
-
-    arrived: Callable[[bytes], None]
-
-    async def _create_connection(
-        self, host: str, port: int, ssl: ssl.SSLContext | bool, clean_session: bool, keepalive: int
-    ) -> MQTTConnection:
-        handler = self._package_handler
-        _, protocol = await asyncio.get_running_loop().create_connection(
-            lambda: _Protocol(
-                self.arrived, connection_state=self._connection_state, id_generator=handler.id_generator
-            ),
-            host,
-            port,
-            ssl=ssl,
-        )
-        return MQTTConnection(
-            protocol._transport, protocol, clean_session, keepalive, package_handler=handler
-        )
-
-
-class _Protocol(MQTTProtocol):  # type: ignore[misc]
-    def __init__(self, arrived: Callable[[bytes], None], **more: Any) -> None:
-        super().__init__(**more)
-        self.data_received = arrived
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        BaseMQTTProtocol.connection_made(self, transport)  # without a task that reads
-
-    def eof_received(self) -> bool:
-        return False  # close the transport
+async def _first(connecting: Coroutine[Any, Any, None], lost: asyncio.Event) -> None:
+    """Wait until it is connected, which gmqtt does for ever where the connection is lost meanwhile."""
+    tasks = asyncio.ensure_future(connecting), asyncio.ensure_future(lost.wait())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            why = "see client_id, username and password_file"
+            raise ConnectionResetError(f"the broker closed the connection without an answer: {why}")
+        tasks[0].result()
+    finally:
+        for one in tasks:
+            one.cancel()

@@ -13,6 +13,7 @@ from itertools import repeat
 from typing import Final, Protocol
 
 from edgewhisk.feed import mqtt_packets as packets
+from edgewhisk.feed.mqtt_limits import reason
 from edgewhisk.feed.mqtt_packets import Publication
 
 WINDOW: Final = 1000  # QoS 1 messages under way at once, if the broker does not say
@@ -108,7 +109,7 @@ class Outgoing:
         """The broker does not take a message."""
         if number in self._flying:
             sending, at = self._flying[number]
-            sending.failed[at] = ConnectionRefusedError(f"the broker refused it with code {code:#x}")
+            sending.failed[at] = ConnectionRefusedError(f"the broker refused it: {reason(code, '')}")
         self.acknowledged((number,))
 
     def abandon(self) -> None:

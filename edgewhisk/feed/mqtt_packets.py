@@ -6,17 +6,22 @@ the same for all of a topic. All others pass as they are.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import struct
 from collections.abc import Collection, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 PUBACK: Final = 0x40
+PUBREC: Final = 0x50
 _PUBLISH: Final = range(0x30, 0x40)
 _AGAIN: Final = 0x08
 _QOS: Final = 0x06
+EXACT: Final = 0x04  # of the first byte: QoS 2
 _RETAINED: Final = 0x01
 _EXPIRY: Final = 0x02
+_CORRELATION: Final = 0x09
 _NAMES: Final = {0x01: "payload_format", _EXPIRY: "expiry", 0x03: "content_type", 0x08: "response_topic",
                  0x09: "correlation", 0x0B: "subscription", 0x23: "alias", 0x26: "user"}  # fmt: skip
 _SIZES: Final = {0x01: 1, _EXPIRY: 4, 0x23: 2}
@@ -128,9 +133,10 @@ def _publish(first: int, data: bytes, start: int, stop: int, version: int) -> De
     return _delivery((topic, data[at:stop], packet_id, first, properties))
 
 
-def acknowledgements(packet_ids: Collection[bytes]) -> bytes:
-    """A PUBACK for each of the PUBLISHes (3.4)."""
-    return b"\x40\x02" + b"\x40\x02".join(packet_ids) if packet_ids else b""
+def acknowledgements(packet_ids: Collection[bytes], kind: int = PUBACK) -> bytes:
+    """A PUBACK (3.4), or a PUBREC (3.5), for each of the PUBLISHes."""
+    before = bytes((kind, 2))
+    return before + before.join(packet_ids) if packet_ids else b""
 
 
 def numbers(packet_ids: Collection[bytes]) -> tuple[int, ...]:
@@ -182,7 +188,11 @@ def head(first: int, size: int) -> bytes:
 
 
 def properties(data: bytes) -> dict[str, Any]:
-    """The properties of a PUBLISH that mean something to an action. Raises `ValueError`."""
+    """The properties of a PUBLISH that mean something to an action. Raises `ValueError`.
+
+    Of a user property that is there more than once, which 3.3.2.3.7 allows, the values are a list, in order.
+    `correlation_data` is base64: any bytes; `correlation` the same where it is text.
+    """
     found: dict[str, Any] = {}
     at = 0
     while at < len(data):
@@ -195,7 +205,12 @@ def properties(data: bytes) -> dict[str, Any]:
         elif kind == 0x26:
             key, at = _text(data, at)
             value, at = _text(data, at)
-            found.setdefault("user", {})[key] = value
+            _add(found.setdefault("user", {}), key, value)
+        elif kind == _CORRELATION:
+            raw, at = _octets(data, at)
+            found["correlation_data"] = base64.b64encode(raw).decode()
+            with contextlib.suppress(UnicodeDecodeError):
+                found["correlation"] = raw.decode()
         elif kind in _NAMES:
             found[_NAMES[kind]], at = _text(data, at)
         else:
@@ -203,11 +218,24 @@ def properties(data: bytes) -> dict[str, Any]:
     return found
 
 
+def _add(values: dict[str, Any], key: str, value: str) -> None:
+    known = values.get(key)
+    if isinstance(known, list):
+        known.append(value)
+    else:
+        values[key] = value if known is None else [known, value]
+
+
 def _text(data: bytes, at: int) -> tuple[str, int]:
+    found, end = _octets(data, at)
+    return found.decode(errors="replace"), end
+
+
+def _octets(data: bytes, at: int) -> tuple[bytes, int]:
     end = at + 2 + int.from_bytes(data[at : at + 2], "big")
-    if end > len(data):
+    if at + 2 > len(data) or end > len(data):
         raise ValueError("a property is cut off")
-    return data[at + 2 : end].decode(errors="replace"), end
+    return data[at + 2 : end], end
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

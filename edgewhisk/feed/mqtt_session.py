@@ -17,19 +17,20 @@ from typing import Any, Final
 
 from edgewhisk.dead_letters import DeadLetters, Letter
 from edgewhisk.device.decode import Undecodable
-from edgewhisk.device.decode import payload as decoded
 from edgewhisk.device.topics import Pattern
-from edgewhisk.entity.message import TriggerEvent, trigger_event
+from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
-from edgewhisk.feed import mqtt_packets as packets
 from edgewhisk.feed.backoff import Backoff
+from edgewhisk.feed.heard import Moment, heard
 from edgewhisk.feed.mqtt_accepted import Accepted, Fresh, checksum
-from edgewhisk.feed.mqtt_connection import Connection, MqttLink
+from edgewhisk.feed.mqtt_connection import Connection, Grant, MqttLink
+from edgewhisk.feed.mqtt_events import Events
 from edgewhisk.feed.mqtt_outgoing import Failed, Told
-from edgewhisk.feed.mqtt_packets import Delivery, Message, Publication
-from edgewhisk.feed.mqtt_subscription import Route, Routes, Subscription
-from edgewhisk.feed.payload import FORMATS, LARGEST, MalformedPayload, check_size, members
+from edgewhisk.feed.mqtt_packets import EXACT, Delivery, Message, Publication
+from edgewhisk.feed.mqtt_strife import Strife
+from edgewhisk.feed.mqtt_subscription import Routes, Subscription
+from edgewhisk.feed.payload import MalformedPayload
 from edgewhisk.rest import rest
 from edgewhisk.spi import Clock, Fire
 from edgewhisk.trust import reason
@@ -41,7 +42,6 @@ _log = logging.getLogger(__name__)
 # over 1,000: seen with 500 under way in every fourth run.
 TOGETHER: Final = 64
 _PATIENCE: Final = 10.0  # seconds for the broker to answer a connect
-_STEADY: Final = 1.0  # seconds a connection must hold before the pauses get short again
 
 
 class Session:
@@ -57,10 +57,12 @@ class Session:
         self._dead = dead
         self._subscriptions: dict[FullyQualifiedName, Subscription] = {}
         self._routes = Routes(self._subscriptions.values())
+        self._events = Events(f"mqtt {self.address}", dead, self._routes, self._learn)
         self._accepted = Accepted(f"mqtt:{name}:" if name else "mqtt:", origins)
         self._connection: Connection | None = None
         self._backoff = Backoff()
-        self._refused: dict[str, str] = {}  # filters that the broker does not grant, and why
+        self._grants: dict[str, Grant] = {}  # filters about which something is odd
+        self._strife = Strife(link)
         self._told = asyncio.Event()  # try again now
         self.connected: Callable[[], None] = lambda: None  # called after each connect
         self.state = "connecting"
@@ -76,25 +78,28 @@ class Session:
 
     def add(self, wanted: Subscription) -> None:
         """Feed a trigger."""
+        wanted.own = frozenset(one.filter for one in wanted.patterns)
+        wanted.since = Moment(self._clock.now(), self._clock.monotonic())
         self._subscriptions[wanted.trigger] = wanted
         self._routes.forget()
-        if self._connection is not None:
-            for one in wanted.patterns:
-                self._connection.subscribe(one.filter, self._qos_of(one.filter))
+        for one in wanted.patterns:
+            self._strife.forgive(one.filter)
+            self._ask(one)
 
     def remove(self, trigger: FullyQualifiedName) -> None:
         """Feed a trigger no more."""
         gone = self._subscriptions.pop(trigger, None)
         self._routes.forget()
-        if gone is None or self._connection is None:
-            return
-        for one in gone.patterns:
-            if self._qos_of(one.filter) < 0:
-                self._connection.unsubscribe(one.filter)
+        if gone is not None:
+            self._drop(gone.patterns)
 
     def find(self, trigger: FullyQualifiedName) -> Subscription | None:
         """What feeds a trigger."""
         return self._subscriptions.get(trigger)
+
+    def fed_from(self, topic: str) -> list[FullyQualifiedName]:
+        """The triggers that the messages of a topic fire."""
+        return [one.trigger for one in self._subscriptions.values() if one.route(topic)]
 
     def publish(self, messages: Sequence[Message]) -> asyncio.Future[Failed]:
         """See `Connection.publish`; raises `ConnectionError` while the broker is away."""
@@ -120,7 +125,7 @@ class Session:
             return f"{trigger} is not fed from {letter.topic} any more"
         delivery = Delivery(letter.topic.encode(), letter.payload)
         try:
-            text = self._event(route, delivery, letter.at)
+            text = self._events.event(route, delivery, letter.at)
         except (MalformedPayload, Undecodable) as error:
             return str(error)
         found.delivered += 1
@@ -131,15 +136,19 @@ class Session:
         found = self._subscriptions.get(trigger)
         if found is None:
             return {}
-        refused = next(
-            (self._refused[one.filter] for one in found.patterns if one.filter in self._refused), ""
-        )
+        now = self._clock.monotonic()
+        odd = [self._grants[one.filter] for one in found.patterns if one.filter in self._grants]
+        refused = self.state == "running" and not all(one.served for one in odd)
+        problems = (self.last_error, *(one.problem for one in odd), self._strife.problem(now))
         return {
-            "state": "refused" if refused and self.state == "running" else self.state,
+            "state": "refused" if refused else self.state,
             "broker": self.address,
             "topic": ", ".join(one.filter for one in found.patterns),
             "delivered": found.delivered,
-            "last_error": self.last_error or refused or _ungranted(found),
+            "without_event": found.without_event,
+            "bad": found.garbage.count,
+            **heard(found.last, found.since, now),
+            "last_error": next(filter(None, problems), "") or _ungranted(found),
             **found.garbage.describe(),
             **self.counts,
         }
@@ -151,14 +160,14 @@ class Session:
     async def run(self) -> None:
         """Stay connected until cancelled."""
         while True:
-            connected = self._clock.monotonic()
             try:
                 await self._serve()
-                self.last_error = "the broker closed the connection"
+                self.last_error = self._strife.closed(self._clock.monotonic())
             except (OSError, TimeoutError, StorageError) as error:
                 self.last_error = reason(error)
+                self._strife.failed(error, self.last_error, self._clock.monotonic())
             self.state = "waiting"
-            if self._clock.monotonic() - connected > _STEADY:
+            if self._strife.steady(self._clock.monotonic()):
                 self._backoff.reset()
             pause = self._backoff.pause(random.random())  # noqa: S311 - jitter
             _log.warning("MQTT %s: %s; again in %.0f s", self.address, self.last_error, pause)
@@ -167,8 +176,9 @@ class Session:
     async def _serve(self) -> None:
         """One connection, until it is lost."""
         self.state = "connecting"
-        self._refused.clear()
-        connection = Connection(self.link, self._take, self._refused)
+        self._grants.clear()
+        self._strife.begin(self._clock.monotonic())
+        connection = Connection(self._strife.link(self.link), self._take, self._grants)
         try:
             async with asyncio.timeout(_PATIENCE):
                 await connection.open()
@@ -176,14 +186,37 @@ class Session:
             self.counts["connects"] += 1
             self.state = "running"
             self.last_error = ""
-            patterns = {one.filter for found in self._subscriptions.values() for one in found.patterns}
-            for text in sorted(patterns):
-                connection.subscribe(text, self._qos_of(text))
+            for text in self._events.gone:
+                connection.unsubscribe(text)
+            patterns = {one for found in self._subscriptions.values() for one in found.patterns}
+            for one in sorted(patterns):
+                self._ask(one)
             self.connected()
-            await connection.lost()
+            try:
+                await connection.lost()
+            finally:
+                self._strife.ended(connection.unanswered)
         finally:
             self._connection = None
             await connection.close()
+
+    def _ask(self, pattern: Pattern) -> None:
+        """Subscribe, if there is a connection that survives it."""
+        self._events.regain(pattern)
+        if self._connection is None:
+            return
+        if problem := self._strife.avoid(pattern.filter):
+            self._grants[pattern.filter] = Grant(False, problem)
+        else:
+            self._connection.subscribe(pattern.filter, self._qos_of(pattern.filter))
+
+    def _drop(self, patterns: Sequence[Pattern]) -> None:
+        """Unsubscribe from what nobody wants any more, now or with the next connection."""
+        for one in patterns:
+            if self._qos_of(one.filter) < 0:
+                self._events.forsake(one)
+                if self._connection is not None:
+                    self._connection.unsubscribe(one.filter)
 
     def _qos_of(self, text: str) -> int:
         """The QoS that the triggers of a filter need together; -1 if there is none any more."""
@@ -198,40 +231,49 @@ class Session:
 
     def _take(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
         """All that one chunk brought, in order; so many at a time as are acknowledged together."""
+        full: set[FullyQualifiedName] = set()
         for first in range(0, len(deliveries), TOGETHER):
-            self._take_some(connection, deliveries[first : first + TOGETHER])
-        if self._fire.full():
+            events = self._take_some(connection, deliveries[first : first + TOGETHER])
+            if self._fire.full(event.trigger for event in events):
+                full.update(event.trigger for event in events)
+        if full:
             self.counts["pauses"] += 1
             connection.pause()
-            self._fire.on_room(connection.resume)
+            self._fire.on_room(connection.resume, full)
 
-    def _take_some(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
+    def _take_some(self, connection: Connection, deliveries: Sequence[Delivery]) -> list[TriggerEvent]:
+        """Fire what so many messages bring; the events."""
         self.counts["received"] += len(deliveries)
-        now = self._clock.now()
+        moment = Moment(self._clock.now(), self._clock.monotonic())
         events: list[TriggerEvent] = []
         letters: list[Letter] = []
         fresh: dict[bytes, int] = {}  # to be acknowledged when the events are on disk
+        plain = self._events.plain
         for delivery in deliveries:
-            topic, payload, packet_id, _, _ = delivery
+            topic, payload, packet_id, first, _ = delivery
             origin = ""
             if packet_id:
                 check = checksum(topic, payload)
+                if first & EXACT:
+                    connection.expect_release(packet_id)
                 if delivery.again and self._accepted.knows(packet_id, check):
                     self._acknowledge_again(connection, packet_id, check)
                     continue
                 fresh[packet_id] = check
                 origin = self._accepted.origin(packet_id, check)
-            event = self._plain_event(delivery, origin, now)
+            event = plain(delivery, origin, moment)
             if event is not None:
                 events.append(event)
             else:
-                events += self._events(delivery, origin, now, letters)
+                events += self._events.of(delivery, origin, moment, letters)
+                self.counts["unrouted"] = self._events.unrouted
         accepted = self._fire(events)
         if letters:
             accepted = asyncio.ensure_future(_both(accepted, self._dead.bury(letters)))
         if fresh:
             self._accepted.add(fresh, accepted)
             accepted.add_done_callback(partial(self._settled, connection, fresh))
+        return events
 
     def _acknowledge_again(self, connection: Connection, packet_id: bytes, check: int) -> None:
         """What is delivered again is acknowledged when its event is on disk."""
@@ -254,88 +296,24 @@ class Session:
             self.counts["refused"] += len(fresh)
             connection.give_up(error)
 
-    def _plain_event(self, delivery: Delivery, origin: str, now: int) -> TriggerEvent | None:
-        """The event of a message as nearly all are; None if it is no such, or cannot become one."""
-        plain, text = self._routes.plain.get(delivery.topic), delivery.payload
-        if plain is None or delivery.retained or len(text) > LARGEST:
-            return None
-        if plain.properties and delivery.properties:
-            return None
-        try:
-            payload = plain.read(text)
-        except MalformedPayload:
-            return None
-        plain.subscription.delivered += 1
-        return trigger_event((plain.trigger, payload, now, origin != "", origin))
-
-    def _events(self, delivery: Delivery, origin: str, now: int, letters: list[Letter]) -> list[TriggerEvent]:
-        events = []
-        routes = self._routes.all(delivery.topic)
-        if not routes:
-            self.counts["unrouted"] += 1  # of a subscription that an earlier life made
-        for route in routes:
-            found = route.subscription
-            if delivery.retained and not found.retained:
-                continue
-            try:
-                payload = self._event(route, delivery, now)
-            except (MalformedPayload, Undecodable) as error:
-                if delivery.again and self._dead.knows(str(found.trigger), origin):
-                    continue  # on the list already; only its acknowledgement was lost
-                line = found.garbage.add(str(error), delivery.payload, self._clock.monotonic())
-                if line is not None:
-                    _log.warning("MQTT topic %s: %s", route.topic, line)
-                letters.append(
-                    Letter(
-                        str(found.trigger),
-                        f"mqtt {self.address}",
-                        route.topic,
-                        str(error),
-                        delivery.payload,
-                        now,
-                        origin,
-                    )
-                )
-                continue
-            if payload:
-                found.delivered += 1
-                events.append(TriggerEvent(found.trigger, payload, now, origin != "", origin))
-        return events
-
-    def _event(self, route: Route, delivery: Delivery, now: int) -> bytes:
-        """The parameters of an event, b"" for none. Raises `MalformedPayload` or `Undecodable`."""
-        found = route.subscription
-        check_size(delivery.payload)
-        if found.profile is not None and found.decode is not None:
-            parts = route.pattern.parts(route.topic)
-            readings = found.decode(delivery.payload, parts, route.topic)
-            self._learn(found)
-            shown = {key: value for key, value in parts.items() if key != "point"}
-            return decoded(found.profile, route.topic, now, readings, shown) if readings else b""
-        head = route.head
-        if delivery.retained:
-            head += b',"retained":true'
-        if found.properties and delivery.properties:
-            try:
-                head += b"," + members({"mqtt": packets.properties(delivery.properties)})
-            except ValueError as error:
-                raise MalformedPayload(f"MQTT 5 properties: {error}") from None
-        return FORMATS[found.format](head, delivery.payload)
-
     def _learn(self, found: Subscription) -> None:
-        """Subscribe to topics that the devices of a profile announced."""
-        learned = found.learn()
-        fresh = learned - {one.filter for one in found.patterns} - found.ungranted
-        if not fresh:
+        """Subscribe to the topics that the devices of a profile announced, and no more to those of before."""
+        learned, before = found.learn(), found.learned
+        if learned is before:
             return
+        found.learned = learned
+        fresh = learned - before - found.own
         granted = {topic for topic in fresh if found.may_read(topic)}
         found.ungranted = (found.ungranted & learned) | (fresh - granted)
-        if new := tuple(Pattern(topic, ()) for topic in sorted(granted)):
-            found.patterns += new
+        gone = before - learned - found.own
+        dropped = [one for one in found.patterns if one.filter in gone]
+        new = tuple(Pattern(topic, ()) for topic in sorted(granted))
+        found.patterns = tuple(one for one in found.patterns if one.filter not in gone) + new
+        if dropped or new:
             self._routes.forget()
+            self._drop(dropped)
             for one in new:
-                if self._connection is not None:
-                    self._connection.subscribe(one.filter, self._qos_of(one.filter))
+                self._ask(one)
 
 
 def _ungranted(found: Subscription) -> str:

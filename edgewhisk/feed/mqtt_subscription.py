@@ -10,12 +10,15 @@ from typing import Final, NamedTuple
 from edgewhisk.device.decode import Decode, Learn
 from edgewhisk.device.profile import Profile
 from edgewhisk.device.topics import Pattern
+from edgewhisk.entity.facts import REQUEST, beside
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.topics import matches
 from edgewhisk.feed.garbage import Garbage
-from edgewhisk.feed.payload import FORMATS, members
+from edgewhisk.feed.heard import BEGINNING, Moment
+from edgewhisk.feed.payload import FORMATS, Head
 
 _TOPICS: Final = 4096  # remembered
+_OURS: Final = REQUEST | {"topic", "retained", "mqtt", "payload"}  # which no level of a topic may be called
 
 
 @dataclass(slots=True)
@@ -32,8 +35,13 @@ class Subscription:
     decode: Decode | None = None
     learn: Learn = frozenset
     may_read: Callable[[str], bool] = lambda _: False  # whether a learned topic is granted
-    ungranted: frozenset[str] = frozenset()  # learned topics that are not
+    own: frozenset[str] = frozenset()  # filters that it was added with
+    learned: frozenset[str] = frozenset()  # topics that its devices announced
+    ungranted: frozenset[str] = frozenset()  # those of them that are not granted
     delivered: int = 0
+    without_event: int = 0  # messages that none of the points is in, or that are retained and not wanted
+    since: Moment = BEGINNING  # when it was added
+    last: Moment | None = None  # when the last event came
     garbage: Garbage = field(default_factory=Garbage)
 
     def route(self, topic: str) -> Route | None:
@@ -41,7 +49,9 @@ class Subscription:
         fitting = next((one for one in self.patterns if matches(one.plain, topic)), None)
         if fitting is None:
             return None
-        return Route(self, topic, members({"topic": topic, **fitting.parts(topic)}), fitting)
+        facts = beside({"topic": topic}, fitting.parts(topic), _OURS)
+        reserved = ("retained", "mqtt") if self.properties else ("retained",)
+        return Route(self, topic, Head.of(facts, reserved), fitting)
 
 
 class Route(NamedTuple):
@@ -49,7 +59,7 @@ class Route(NamedTuple):
 
     subscription: Subscription
     topic: str
-    head: bytes  # members that the event gets: the topic and its named levels
+    head: Head  # what the event says: the topic and its named levels
     pattern: Pattern
 
 
@@ -92,4 +102,5 @@ class Routes:
 
 def _plain(route: Route) -> Plain:
     found = route.subscription
-    return Plain(found, found.trigger, partial(FORMATS[found.format], route.head), found.properties)
+    read = partial(FORMATS[found.format], route.head, mend=found.garbage.mend)
+    return Plain(found, found.trigger, read, found.properties)

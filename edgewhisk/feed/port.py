@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import serial
 
@@ -16,9 +17,14 @@ from edgewhisk.device.profile import Line, Profile
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, Undelivered
 from edgewhisk.feed import ports
+from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import Garbage
+from edgewhisk.feed.heard import Moment, heard
 
 SLOWEST: Final = 15.0  # seconds for one write
+LOOK_AGAIN: Final = 1.0  # seconds between looks for a port that is away
+SELDOM: Final = 10.0  # seconds at most between tries of one that is there and fails
+SOONEST: Final = 0.2  # seconds between tries at least, whatever happens in its folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,54 @@ class Port:
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     search: asyncio.Task[None] | None = None  # for the port while it is away
+    backoff: Backoff = field(default_factory=lambda: Backoff(LOOK_AGAIN, SELDOM))
+    tried: float = -math.inf  # monotonic, when it was last opened or tried to
+    due: float = -math.inf  # monotonic, when it is tried again
     holds: set[str] = field(default_factory=set)  # why it is not read: "full", "flood"
     listening: asyncio.TimerHandle | None = None  # for the silence behind an unfinished frame
+    since: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first read
+    last: Moment | None = None  # when it last gave an event
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """State and counters of a port that is read, for `status`; `now`: monotonic seconds."""
+        profile, framer = self.settings.profile, self.framer
+        if profile is None or framer is None:
+            return {}
+        quiet = profile.line.quiet
+        silent = quiet and self.device is not None and now - self.heard > quiet
+        return {
+            "state": "silent" if silent else self.state,
+            "port": self.settings.path,
+            "profile": profile.name,
+            "readings": self.readings,
+            "bad": self.garbage.count + framer.corrupt + framer.overlong + self.torn,
+            **heard(self.last, self.since, now),
+            "opened": self.opened,
+            "received": self.received,
+            "sample": self.sample.hex(" "),
+            "overlong": framer.overlong,
+            "corrupt": framer.corrupt,
+            "skipped": framer.skipped,
+            "torn": self.torn,
+            "pauses": self.pauses,
+            "floods": self.floods,
+            "last_error": self.last_error,
+            **self.garbage.describe(),
+        }
+
+    def failed(self, now: float, random: float, error: Exception | None = None) -> None:
+        """Plan the next try: soon for a port that is not there, ever later for one that fails.
+
+        `now`: monotonic seconds; `random` in [0, 1).
+        """
+        if isinstance(error, Exception) and ports.is_absent(error):
+            self.due = now + LOOK_AGAIN
+        else:
+            self.due = now + self.backoff.pause(random)
+
+    def news(self) -> None:
+        """Something happened where the port is looked for: it is tried soon."""
+        self.due = min(self.due, self.tried + SOONEST)
 
 
 async def send(device: serial.Serial, path: str, data: bytes) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import termios
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -18,6 +20,7 @@ from edgewhisk.errors import FeedError
 from edgewhisk.settings import Serial
 
 BY_ID: Final = Path("/dev/serial/by-id")
+BY_PATH: Final = Path("/dev/serial/by-path")
 USB: Final = "usb:"
 _PARITIES: Final = {"none": "N", "even": "E", "odd": "O", "mark": "M", "space": "S"}
 
@@ -26,7 +29,8 @@ class Found(NamedTuple):
     """One port of this machine."""
 
     path: str
-    by_id: str  # the lasting name below /dev/serial/by-id, if it has one
+    by_id: str  # the lasting name below /dev/serial/by-id, if it has one that is its own
+    by_path: str  # the name of the socket that it is plugged into, below /dev/serial/by-path
     usb: str  # "1a86:7523", or "" if it is no USB device
     serial_number: str
     product: str
@@ -34,18 +38,17 @@ class Found(NamedTuple):
     @property
     def lasting(self) -> str:
         """The name to configure: one that survives renumbering, if there is one."""
-        return self.by_id or self.path
+        return self.by_id or self.by_path or self.path
 
 
 def found() -> list[Found]:
     """All ports of this machine. Reads files of the kernel: not for the event loop."""
-    links = {}
-    if BY_ID.is_dir():
-        links = {str(link.resolve()): str(link) for link in BY_ID.iterdir()}
-    return [
+    ids, paths = _links(BY_ID), _links(BY_PATH)
+    every = [
         Found(
             port.device,
-            links.get(os.path.realpath(port.device), ""),
+            ids.get(os.path.realpath(port.device), ""),
+            paths.get(os.path.realpath(port.device), ""),
             f"{port.vid:04x}:{port.pid:04x}" if port.vid is not None else "",
             port.serial_number or "",
             port.product or "",
@@ -53,6 +56,17 @@ def found() -> list[Found]:
         for port in sorted(list_ports.comports())
         if port.vid is not None or not port.device.startswith("/dev/ttyS")
     ]
+    # Twins without numbers share one name by id, which leads to whichever came last.
+    alike = Counter((port.usb, port.serial_number) for port in every)
+    return [
+        port._replace(by_id="") if port.usb and alike[port.usb, port.serial_number] > 1 else port
+        for port in every
+    ]
+
+
+def _links(folder: Path) -> dict[str, str]:
+    """The links of a folder, by where they lead."""
+    return {str(link.resolve()): str(link) for link in folder.iterdir()} if folder.is_dir() else {}
 
 
 def guesses(port: Found, known: Sequence[Profile]) -> list[str]:
@@ -96,9 +110,21 @@ def locate(path: str) -> str:
     if not fitting:
         raise FileNotFoundError(2, "no such USB device", path)
     if len(fitting) > 1:
-        names = ", ".join(port.lasting for port in fitting)
-        raise FileNotFoundError(2, f"several devices fit ({names}): add the serial number", path)
+        raise FileNotFoundError(2, _several(fitting), path)
     return fitting[0].path
+
+
+def _several(fitting: Sequence[Found]) -> str:
+    """What to do where a name fits several devices."""
+    names = ", ".join(port.lasting for port in fitting)
+    numbers = Counter(port.serial_number for port in fitting)
+    if all(number and count == 1 for number, count in numbers.items()):
+        known = ", ".join(numbers)
+        return f"several devices fit ({names}): add the serial number, one of {known}"
+    return (
+        f"several devices fit ({names}) that no serial number tells apart: "
+        f"name the one meant by its socket, below {BY_PATH}"
+    )
 
 
 def line_of(line: Line, section: Serial | None) -> Line:
@@ -156,6 +182,11 @@ def settle(device: serial.Serial, line: Line) -> None:
             device.rs485_mode = rs485.RS485Settings()
     except (ValueError, OSError, termios.error) as error:
         raise OSError(22, f"the driver has no RS-485 mode ({error})") from error
+
+
+def is_absent(error: BaseException) -> bool:
+    """Whether there is no such port now: looking for it again costs next to nothing."""
+    return getattr(error, "errno", None) in (errno.ENOENT, errno.ENXIO, errno.ENODEV)
 
 
 def problem(error: Exception) -> str:

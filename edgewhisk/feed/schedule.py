@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.errors import FeedError
 
 _DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_COMMON: Final = {"trigger_payload", "startDate", "stopDate", "maxTriggers"}
+_IGNORED: Final = {"strict", "limitCronFields"}  # of OpenWhisk's alarms: this gateway fires on the second
+_COMMON: Final = {"trigger_payload", "startDate", "stopDate", "maxTriggers", *_IGNORED}
 _KNOWN: Final[Mapping[str, set[str]]] = {
     "alarms/alarm": {*_COMMON, "cron", "timezone", "missed"},
     "alarms/interval": {*_COMMON, "minutes", "seconds"},
@@ -42,7 +42,7 @@ def check(action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     if action == "alarms/alarm":
         checked["cron"] = parameters.get("cron")
         cron_line(checked["cron"])
-        checked["timezone"] = zone(parameters.get("timezone", "UTC")).key
+        checked["timezone"] = zone(parameters.get("timezone") or "UTC").key
         checked["missed"] = parameters.get("missed", "skip")
         if checked["missed"] not in ("skip", "once"):
             raise FeedError(f"missed must be skip or once, not {checked['missed']!r}")
@@ -75,9 +75,35 @@ def cron_line(text: object) -> CronLine:
     return CronLine(seconds, minute, hour, day, month, _week(days))
 
 
+def alternatives(line: CronLine) -> tuple[CronLine, ...]:
+    """The lines of which one has to fit.
+
+    Where both the day of the month and that of the week are restricted, either is enough: crontab(5), and
+    cron 1.8.2, which OpenWhisk's alarms use. What names every day (`*/1`, `1-31`, `0-6`) restricts nothing.
+    """
+    if line.day_of_week == "*" or _every_day(line.day):
+        return (line,)
+    return line._replace(day_of_week="*"), line._replace(day="*")
+
+
+def _every_day(field: str) -> bool:
+    """Whether a day of the month field names all of them; what is no field is told by who reads it."""
+    days: set[int] = set()
+    for part in field.split(","):
+        match = re.fullmatch(r"(?:\*|([0-9]{1,2})(?:-([0-9]{1,2}))?)(?:/([0-9]{1,2}))?", part)
+        if match is None:
+            return False
+        first, last, step = match.groups()
+        low = int(first or 1)
+        high = 31 if first is None or (step and last is None) else int(last or first)
+        days.update(range(low, high + 1, max(1, int(step or 1))))
+    return days.issuperset(range(1, 32))
+
+
 def _week(field: str) -> str:
     parts = [_week_part(part) for part in field.lower().split(",")]
-    return "*" if "*" in parts else ",".join(parts)
+    days = {day for part in parts for day in part.split(",")}
+    return "*" if "*" in days or days.issuperset(_DAYS) else ",".join(parts)
 
 
 def _week_part(part: str) -> str:
@@ -183,7 +209,9 @@ def _seconds(parameters: Mapping[str, Any]) -> int:
 
 
 def _whole(key: str, value: object) -> int:
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}(?:\.0*)?", value):
+        value = int(value.partition(".")[0])
+    elif isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise FeedError(f"{key} must be a whole number from 1 on, not {value!r}")
@@ -195,9 +223,10 @@ def _payload(value: object) -> dict[str, Any]:
         return {}
     if isinstance(value, str):
         try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            value = None
+            found = jsontext.parse(value.encode()).value
+        except jsontext.NotJson:
+            found = None
+        value = found if isinstance(found, dict) else {"payload": value}  # as OpenWhisk's alarms do
     if not isinstance(value, dict):
         raise FeedError("trigger_payload must be a JSON object")
     return value

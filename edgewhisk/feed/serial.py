@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 import termios
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -26,16 +27,17 @@ from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed import ports
-from edgewhisk.feed.port import Port, PortSettings, send
+from edgewhisk.feed.heard import Moment
+from edgewhisk.feed.port import LOOK_AGAIN, SOONEST, Port, PortSettings, send
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import Serial
 from edgewhisk.spi import Clock, FeedAction, Fire, Reach
+from edgewhisk.threads import apart
 
 _log = logging.getLogger(__name__)
 
 CHUNK: Final = 16_384  # bytes read in one go
 SAMPLE: Final = 24  # bytes of what came last that `describe` shows
-LOOK_AGAIN: Final = 1.0  # seconds between looks for a port that is away
 IDLE: Final = 0.25  # seconds of silence after which an unfinished binary frame is none
 _BYTES: Final = 1 << 18  # a second from one port; more is a device gone mad
 _RATE: Final = 1000  # frames a second of a port without a section
@@ -94,6 +96,7 @@ class SerialFeed:
             port = None
         if port is None:
             port = Port(settings, framer(profile.framing), decoder(profile))
+            port.since = Moment(self._clock.now(), self._clock.monotonic())
             self._ports[settings.path] = port
         elif port.settings.profile is not None and port.settings.profile.name != profile.name:
             raise FeedError(f"{settings.path} is read as {port.settings.profile.name} already")
@@ -137,6 +140,14 @@ class SerialFeed:
             )
         return known[command]
 
+    def check_write(self, name: str, command: str | None, kind: str) -> None:
+        """Raise `FeedError` or `CapabilityError` for what can never be written."""
+        self._path(name)
+        if command is None:
+            self._written(name, kind)
+        else:
+            self.command(name, command, kind)
+
     def _written(self, name: str, kind: str) -> Profile | None:
         """The profile of a port that is written to: as asked, as it is read, or as its section says."""
         section = self._sections.get(name)
@@ -152,24 +163,7 @@ class SerialFeed:
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""
         port = next((port for port in self._ports.values() if trigger in port.triggers), None)
-        if port is None or port.settings.profile is None or port.framer is None:
-            return {}
-        return {
-            "state": self._state(port, port.settings.profile.line.quiet),
-            "port": port.settings.path,
-            "profile": port.settings.profile.name,
-            "readings": port.readings,
-            "opened": port.opened,
-            "received": port.received,
-            "sample": port.sample.hex(" "),
-            "overlong": port.framer.overlong,
-            "corrupt": port.framer.corrupt,
-            "torn": port.torn,
-            "pauses": port.pauses,
-            "floods": port.floods,
-            "last_error": port.last_error,
-            **port.garbage.describe(),
-        }
+        return {} if port is None else port.describe(self._clock.monotonic())
 
     async def run(self) -> None:
         """See `spi.Feed`."""
@@ -178,6 +172,8 @@ class SerialFeed:
 
         def appeared() -> None:
             watch.changed()
+            for port in self._ports.values():
+                port.news()
             self._wake.set()
 
         loop.add_reader(watch.fileno(), appeared)
@@ -194,23 +190,21 @@ class SerialFeed:
     async def _look(self, watch: Watch, searches: asyncio.TaskGroup) -> None:
         """Search for the ports that are away, and wait until it is worth searching again."""
         self._wake.clear()
+        now = self._clock.monotonic()
         missing = [port for port in self._ports.values() if port.device is None]
         watch.follow(port.settings.path for port in missing)
         for port in missing:  # at once: opening a wedged one may take long
-            if port.search is None or port.search.done():
+            if port.due <= now and (port.search is None or port.search.done()):
                 port.search = searches.create_task(self._open(port))
-        if missing:
-            await asyncio.wait([port.search for port in missing if port.search], timeout=LOOK_AGAIN)
-        away = any(port.device is None for port in self._ports.values())
+        under_way = [port.search for port in missing if port.search and not port.search.done()]
+        if under_way:
+            await asyncio.wait(under_way, timeout=LOOK_AGAIN)
+        away = [port.due for port in self._ports.values() if port.device is None]
         try:
-            async with asyncio.timeout(LOOK_AGAIN if away else None):
+            async with asyncio.timeout(max(SOONEST, min(away) - self._clock.monotonic()) if away else None):
                 await self._wake.wait()
         except TimeoutError:
             return
-
-    def _state(self, port: Port, quiet: float) -> str:
-        silent = quiet and port.device is not None and self._clock.monotonic() - port.heard > quiet
-        return "silent" if silent else port.state
 
     def _path(self, name: str) -> str:
         section = self._sections.get(name)
@@ -246,10 +240,12 @@ class SerialFeed:
                 await self._connect(port)
 
     async def _connect(self, port: Port) -> None:
+        port.tried = self._clock.monotonic()
         try:
-            device = await asyncio.to_thread(ports.connect, port.settings.path, port.settings.line)
+            device = await apart("open serial port", ports.connect, port.settings.path, port.settings.line)
         except (OSError, serial.SerialException, ValueError) as error:
             port.state, trouble = "waiting", ports.problem(error)
+            port.failed(self._clock.monotonic(), random.random(), error)  # noqa: S311 - jitter
             if trouble != port.last_error:
                 _log.warning("serial port %s: %s", port.settings.path, trouble)
             port.last_error = trouble
@@ -290,8 +286,10 @@ class SerialFeed:
             port.last_error = port.last_error or "the device was unplugged"
             _log.warning("serial port %s: %s", port.settings.path, port.last_error)
             self._close(port)
+            port.failed(self._clock.monotonic(), random.random())  # noqa: S311 - jitter
             self._wake.set()
             return
+        port.backoff.reset()
         port.heard = self._clock.monotonic()
         port.received += len(data)
         port.sample = data[:SAMPLE]
@@ -355,11 +353,12 @@ class SerialFeed:
         if not events:
             return
         self._fire(events)
-        if self._fire.full() and port.device is not None:
+        port.last = Moment(now, self._clock.monotonic())
+        if self._fire.full(port.triggers) and port.device is not None:
             port.pauses += 1
             if "full" not in port.holds:
                 self._hold(port, port.device, "full")
-                self._fire.on_room(partial(self._read_on, port, port.device, "full"))
+                self._fire.on_room(partial(self._read_on, port, port.device, "full"), port.triggers)
 
     def _hold(self, port: Port, device: serial.Serial, why: str) -> None:
         """Read no more until nothing holds the port any more: the kernel holds its bytes back."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +20,7 @@ from edgewhisk.spi import Change, Clock, Fire, Shelf
 
 COLLECTION: Final = "held"
 _TICK: Final = 1.0  # seconds at most until held readings are looked at again
-BACKLOG: Final = 1000  # readings on their way to the shelf; beyond, sources are held back
+BACKLOG: Final = 1000  # readings on their way to the shelf; beyond, sources of shaped triggers are held back
 OWED: Final = 1000  # events that the disk refused, to be fired again; beyond, the oldest go
 Held = dict[str, Shape]  # token -> where the reading is held
 
@@ -47,7 +47,7 @@ class ShapedFire:
         self._owed: deque[Let] = deque()
         self._retry: asyncio.TimerHandle | None = None
         self.dropped = 0  # events that were owed for too long
-        self._kept = dict(sorted(shelf.read(COLLECTION).items()))  # of earlier lives
+        self._kept = dict(sorted(shelf.read(COLLECTION, _check).items()))  # of earlier lives
         self._last = max((int(key.rpartition("|")[2]) for key in self._kept), default=0)
 
     def check(self, shape: object) -> None:
@@ -117,16 +117,20 @@ class ShapedFire:
         both.add_done_callback(partial(self._undo, held))
         return both
 
-    def full(self) -> bool:
+    def full(self, triggers: Iterable[FullyQualifiedName]) -> bool:
         """See `spi.Fire`."""
-        return self._writing >= BACKLOG or self._fire.full()
+        if self._writing < BACKLOG:
+            return self._fire.full(triggers)
+        asked = tuple(triggers)
+        return any(trigger in self._shapes for trigger in asked) or self._fire.full(asked)
 
-    def on_room(self, resume: Callable[[], None]) -> None:
+    def on_room(self, resume: Callable[[], None], triggers: Iterable[FullyQualifiedName]) -> None:
         """See `spi.Fire`."""
-        if self._writing >= BACKLOG:
+        asked = tuple(triggers)
+        if self._writing >= BACKLOG and any(trigger in self._shapes for trigger in asked):
             self._waiting.append(resume)
         else:
-            self._fire.on_room(resume)
+            self._fire.on_room(resume, asked)
 
     def _token(self, event: TriggerEvent) -> str:
         self._last += 1
@@ -226,3 +230,7 @@ def _seen(done: asyncio.Future[None]) -> None:
 
 async def _both(first: asyncio.Future[None], second: asyncio.Future[None]) -> None:
     await asyncio.gather(first, second)
+
+
+def _check(key: str, document: Mapping[str, Any]) -> None:
+    int(key.rpartition("|")[2]), document["payload"].encode(), hash(document.get("origin"))

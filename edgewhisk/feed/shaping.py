@@ -11,8 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.device.table import Table
 from edgewhisk.errors import Fault, FeedError
 
@@ -121,7 +120,7 @@ class Shape:
 
         `again`: it was held in an earlier life, so it is wanted.
         """
-        document = orjson.loads(payload)
+        document = jsontext.loads(payload)
         self.offered += 1
         events: list[bytes] = []
         source = self._find(document, now, events)
@@ -216,7 +215,7 @@ class Shape:
         source.fired_at = now
         self.let_through += 1
         self._release(source)
-        return [orjson.dumps(event)]
+        return [jsontext.dumps(event)]
 
     def _find(self, document: Document, now: float, events: list[bytes]) -> _Source:
         key = tuple(

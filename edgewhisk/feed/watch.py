@@ -22,17 +22,21 @@ class Watch:
     Where the kernel has no more watches to give, nothing is told: who watches looks now and then anyway.
     """
 
-    _CHANGES: Final = (
+    _COMES: Final = (
         inotify_simple.flags.CREATE
         | inotify_simple.flags.MOVED_TO
         | inotify_simple.flags.ATTRIB  # udev sets the owner after the file is there
         | inotify_simple.flags.DELETE
-        | inotify_simple.flags.CLOSE_WRITE
-        | inotify_simple.flags.MODIFY
     )
+    _WRITTEN: Final = inotify_simple.flags.CLOSE_WRITE | inotify_simple.flags.MODIFY
 
-    def __init__(self) -> None:
-        """Watches nothing yet."""
+    def __init__(self, *, writes: bool = False) -> None:
+        """Watches nothing yet. `writes`: also tells of files that are written.
+
+        The kernel tells so of every file that was open for writing when it is closed, written or not:
+        who opens a file that he watches would take his own closing for news.
+        """
+        self._mask = self._COMES | self._WRITTEN if writes else self._COMES
         self._inotify = inotify_simple.INotify(nonblocking=True)
         self._watched: dict[str, int] = {}
 
@@ -47,7 +51,7 @@ class Watch:
             self._forget(gone)
         for folder in folders - set(self._watched):
             try:
-                self._watched[folder] = self._inotify.add_watch(folder, self._CHANGES)
+                self._watched[folder] = self._inotify.add_watch(folder, self._mask)
             except OSError:
                 continue  # removed meanwhile, or no watches left
 

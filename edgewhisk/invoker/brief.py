@@ -23,6 +23,7 @@ from edgewhisk.invoker.landings import Landings
 from edgewhisk.invoker.pace import HURRY, LARGEST
 from edgewhisk.invoker.queue import LaneKey
 from edgewhisk.invoker.runner import Runner
+from edgewhisk.room import Room
 from edgewhisk.spi import ActivationStore, Clock
 
 _log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Hands(NamedTuple):
     """What the workers offer; called on the event loop."""
 
     take_call: Callable[[ActivationMessage, Waiter], None]
-    take_events: Callable[[Offered], None]  # that turned out not to be brief
+    take_events: Callable[[Offered, int], None]  # that turned out not to be brief; so many were tried
     busy: Callable[[], bool]
     landed: Callable[[], None]  # events that waited or were under way do no more
     refused: Callable[[int, StorageError], None]  # so many records, by the disk
@@ -78,12 +79,13 @@ class Brief:
         # Of those, what is under way for less than `PROMPT`.
         self._prompt: dict[asyncio.Future[Ran], LaneKey] = {}
         self._leaving: LaneKey | None = None  # what the workers get as soon as there is nothing in that
+        self._tried = 0  # events at the front that could not be run here: a worker must
         self._unsettled = 0  # events that have begun, or may have, and are not on disk
         self._aloft = 0  # of those, the ones whose flight has not landed
         self._landing = asyncio.Event()  # set whenever something landed
         self.calls = Calls(runner, store, hands.take_call, hands.busy, hands.refused)
         self.landings = Landings(runner, store, clock, window, self._recorded)
-        self.flying = 0  # events that wait here, or whose last part is under way
+        self.room = Room()  # what each trigger's events take that wait here or are under way
 
     def course(self, bound: Bound, namespace: str) -> Course | None:
         """How events are run here; None if they are not. Called from any thread."""
@@ -101,7 +103,7 @@ class Brief:
         """
         self._offered.append(events)
         self._lanes[events.lane] += 1
-        self.flying += len(events.messages)
+        self.room.add(events.lane.trigger, len(events.messages))
         if len(self._offered) == 1:
             self._go_on(steps)
 
@@ -119,7 +121,7 @@ class Brief:
         """Wait until nothing waits here or is under way; false if it took longer than `seconds`."""
         try:
             async with asyncio.timeout(seconds):
-                while self.flying:
+                while self.room.taken:
                     self.landings.flush()
                     self._landing.clear()
                     await self._landing.wait()
@@ -141,8 +143,8 @@ class Brief:
                 self._loop.call_soon(self._go_on)
                 return
             first = self._offered[0]
-            flight, steps = self._prepare(first, steps), None
-            if flight is None or not self._runner.hurry(flight):
+            flight, steps = self._run(first, steps), None
+            if flight is None:
                 self._leaving = first.lane
             else:
                 self._land(flight, self._leave(len(flight.messages)), first.lane)
@@ -150,11 +152,26 @@ class Brief:
     def _give_back(self, lane: LaneKey) -> None:
         """Leave the events of a lane to the workers."""
         given = [events for events in self._offered if events.lane == lane]
+        tried, self._tried = self._tried, 0
         self._offered = deque(events for events in self._offered if events.lane != lane)
         del self._lanes[lane]
         for events in given:
-            self._hands.take_events(events)
-            self._lands(len(events.messages))
+            self._hands.take_events(events, tried)
+            tried = max(0, tried - len(events.messages))
+            self._lands(lane.trigger, len(events.messages))
+
+    def _run(self, first: Offered, steps: Sequence[Bound] | None) -> Flight | None:
+        """The flight of events that were run here; None if a worker must run them."""
+        try:
+            flight = self._prepare(first, steps)
+        except Exception:  # noqa: BLE001 - supervisor: the worker that gets them records what is wrong
+            _log.exception("%s cannot be run on the event loop", first.lane.action)
+            self._tried = LARGEST
+            return None
+        if flight is None or self._runner.hurry(flight):
+            return flight
+        self._tried = len(flight.messages)
+        return None
 
     def _leave(self, left: int) -> Waiting:
         """Take the first messages out of what is offered; who waits for them."""
@@ -209,12 +226,13 @@ class Brief:
     def _steps(self, bound: Bound, namespace: str) -> Sequence[Bound] | None:
         """The single actions that a run takes; None if they cannot all be run here.
 
-        All must be brief; the last one may be the gateway's own, which waits on the loop.
+        All must be brief; the last one may be the gateway's own, which waits on the loop. Events may not
+        set final parameters: a worker looks at those.
         """
         if not self._hands.may_hurry(bound):
             return None
         steps = self._runner.parts(bound, namespace)
-        if steps is None or not all(map(self._runner.brief, _ours(steps))):
+        if steps is None or not all(self._runner.brief(step) and not step.final for step in _ours(steps)):
             return None
         return steps
 
@@ -227,7 +245,8 @@ class Brief:
         if running.done():
             self._finish(flight, waiting, running)
             return
-        early = self._loop.call_later(PROMPT, self._late, running, waiting)
+        time = flight.leg.bound.action.limits.timeout / 1000
+        early = self._loop.call_later(PROMPT, self._late, running, waiting, time)
         self._finishing.add(running)
         self._prompt[running] = lane
         self._lanes[lane] += 1
@@ -260,7 +279,8 @@ class Brief:
     def _finish(self, flight: Flight, waiting: Waiting, running: asyncio.Future[Ran]) -> None:
         """The last leg was run."""
         try:
-            flight.land(running.result())
+            expired = flight.leg if running.cancelled() else None
+            flight.land(running.result() if expired is None else self._runner.expired(expired))
         except Exception:  # noqa: BLE001 - supervisor: events outlive a fault in our own code
             _log.exception("%s failed", flight.bound.action.name)
             self._aloft -= len(waiting.messages)
@@ -268,8 +288,10 @@ class Brief:
         else:
             self._record(flight, waiting)
 
-    def _late(self, running: asyncio.Future[Ran], waiting: Waiting) -> None:
-        """A last leg takes its time: the events are journalled meanwhile."""
+    def _late(self, running: asyncio.Future[Ran], waiting: Waiting, time: float) -> None:
+        """A last leg takes its time, of which it has so many seconds: the events are journalled meanwhile."""
+        limit = self._loop.call_later(max(0.0, time - PROMPT), running.cancel)
+        running.add_done_callback(lambda _: limit.cancel())
         self._come_down(running)
         if waiting.messages:
             self._aloft -= len(waiting.messages)
@@ -289,17 +311,18 @@ class Brief:
         if flight.smooth:
             self.landings.add(flight, waiting, hurry=hurry)
             return
-        self.landings.flush()  # what came before it stands before it
-        self.landings.write(self._runner.records(flight), None, len(flight.messages), [waiting], urgent=hurry)
+        self.landings.alone(flight, waiting, urgent=hurry)
 
-    def _recorded(self, count: int, waiting: Sequence[Waiting], error: StorageError | None) -> None:
-        self._lands(count)
+    def _recorded(
+        self, trigger: str, count: int, waiting: Sequence[Waiting], error: StorageError | None
+    ) -> None:
+        self._lands(trigger, count)
         if error is not None:
             self._hands.refused(count, error)
         self._settle(waiting, error)
 
-    def _lands(self, count: int) -> None:
-        self.flying -= count
+    def _lands(self, trigger: str, count: int) -> None:
+        self.room.add(trigger, -count)
         self._landing.set()
         self._hands.landed()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from edgewhisk.errors import StorageError
 from edgewhisk.invoker.acceptance import on_loop
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.spi import ActivationStore
+
+_log = logging.getLogger(__name__)
 
 Waiter = asyncio.Future[Record]
 
@@ -67,17 +70,24 @@ class Calls:
             key = (message.action, message.binding, message.namespace, message.subject)
             groups.setdefault(key, []).append(one)
         for group in groups.values():
-            bound = group[0].bound
-            records: Sequence[Record] = ()
-            if not self._busy() and self._runner.brief(bound):
-                flight = self._runner.flight(bound, (bound,), [one.message for one in group])
-                records = self._runner.records(flight) if self._runner.hurry(flight) else ()
+            records = () if self._busy() else self._records(group[0].bound, [one.message for one in group])
             waited = [(one.waiter, record) for one, record in zip(group, records, strict=False)]
             if waited:
                 self._writing += 1
                 self._store.record(records, on_loop(self._loop, self._written, waited), urgent=True)
             for one in group[len(records) :]:
                 self._take_call(one.message, one.waiter)
+
+    def _records(self, bound: Bound, messages: Sequence[ActivationMessage]) -> Sequence[Record]:
+        """Run what can be run here; no record for what a worker must run."""
+        if not self._runner.brief(bound):
+            return ()
+        flight = self._runner.flight(bound, (bound,), messages)
+        try:
+            return self._runner.records(flight) if self._runner.hurry(flight) else ()
+        except Exception:  # noqa: BLE001 - supervisor: those who wait outlive a fault in our own code
+            _log.exception("runs of %s could not be written down", bound.action.name)
+            return self._runner.failed(flight.messages)
 
     def _written(self, waited: Sequence[tuple[Waiter, Record]], error: StorageError | None) -> None:
         """The records of a turn are on disk, or refused."""

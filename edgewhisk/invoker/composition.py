@@ -7,12 +7,11 @@ machines of one action can be driven abreast and share batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.activation import Record, RecordTemplate
 from edgewhisk.entity.arguments import EMPTY, Bound
 from edgewhisk.entity.message import ActivationMessage, Outcome, Status
@@ -92,14 +91,32 @@ class Composition:
             return None
         found: list[Bound] = []
         for name in names:
-            try:
-                part = self.resolve(name, namespace)
-            except Forbidden:
-                return None
+            part = self._found(name, namespace)
             if part is None or part.composed:
                 return None
             found.append(part)
         return tuple(found)
+
+    def actions(self, bound: Bound, namespace: str) -> Iterator[Bound]:
+        """The actions that are no sequences in one, also in those inside it; or the action itself.
+
+        What a conductor will name is not known. Missing and forbidden ones are left out.
+        """
+        seen: set[FullyQualifiedName] = set()
+        left = [bound]
+        while left:
+            one = left.pop()
+            if one.sequence is None:
+                yield one
+            elif one.action.name not in seen:
+                seen.add(one.action.name)
+                left += [part for name in one.sequence if (part := self._found(name, namespace)) is not None]
+
+    def _found(self, name: FullyQualifiedName, namespace: str) -> Bound | None:
+        try:
+            return self.resolve(name, namespace)
+        except Forbidden:
+            return None
 
     def _compose(self, bound: Bound, message: ActivationMessage, account: _Account) -> Machine:
         tally = _Tally(self.now())
@@ -166,7 +183,7 @@ class Composition:
             own = self._inside(message, bound, payload)
             tally.ids.append(own.activation_id)
             outcome = yield from self._atom(bound, own, tally)
-            said = orjson.loads(outcome.result)
+            said = jsontext.loads(outcome.result)
             if not isinstance(said, dict) or "action" not in said or outcome.status is not Status.SUCCESS:
                 return _ended(outcome, said)
             state = _boxed(said["state"], "state") if "state" in said else {}
@@ -175,9 +192,9 @@ class Composition:
                 result: Mapping[str, Any] = {"error": problem}
             else:
                 given = _boxed(said["params"], "value") if "params" in said else {}
-                step = yield from self._part(part, orjson.dumps(given), message, account, tally)
-                result = _boxed(orjson.loads(step.result), "value")
-            payload = orjson.dumps({**result, **state}) if result or state else EMPTY
+                step = yield from self._part(part, jsontext.dumps(given), message, account, tally)
+                result = _boxed(jsontext.loads(step.result), "value")
+            payload = jsontext.dumps({**result, **state}) if result or state else EMPTY
 
     def _next(self, action: object, namespace: str, account: _Account) -> tuple[Bound | None, str]:
         """The action that a conductor names, or what to tell it."""
@@ -186,7 +203,7 @@ class Composition:
                 raise TypeError
             name = parse_name(action if action.startswith("/") else f"/_/{action}", namespace)
         except (EdgeWhiskError, TypeError):
-            shown = orjson.dumps(action).decode()
+            shown = jsontext.dumps(action).decode()
             return None, f"Failed to parse action name from json value {shown} during composition."
         if account.parts >= self.longest:
             return None, COMPOSITION_TOO_LONG
@@ -203,7 +220,7 @@ class Composition:
 
     def _error(self, text: str) -> Outcome:
         now = self.now()
-        return Outcome(Status.APPLICATION_ERROR, orjson.dumps({"error": text}), (), now, now)
+        return Outcome(Status.APPLICATION_ERROR, jsontext.dumps({"error": text}), (), now, now)
 
 
 def _boxed(value: Any, key: str) -> dict[str, Any]:
@@ -213,5 +230,5 @@ def _boxed(value: Any, key: str) -> dict[str, Any]:
 def _ended(outcome: Outcome, said: object) -> Outcome:
     """The response of a composition whose conductor named no further action."""
     if isinstance(said, dict) and "params" in said:
-        return outcome._replace(result=orjson.dumps(_boxed(said["params"], "value")))
+        return outcome._replace(result=jsontext.dumps(_boxed(said["params"], "value")))
     return outcome

@@ -8,6 +8,7 @@ batch: each leg is columns of ids and payloads, no object for each call. A machi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 from edgewhisk.entity.arguments import Bound
@@ -22,6 +23,11 @@ class Leg(NamedTuple):
     places: Sequence[int]  # of the messages
     ids: Sequence[str]  # of the activations to be
     payloads: Sequence[bytes]
+
+    def only(self, kept: Sequence[bool]) -> Leg:
+        """The same for some of the messages."""
+        picked = (list(compress(column, kept)) for column in (self.places, self.ids, self.payloads))
+        return Leg(self.bound, *picked)  # type: ignore[arg-type]
 
 
 class Ended(NamedTuple):

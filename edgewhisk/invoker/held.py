@@ -57,7 +57,7 @@ class Held(Generic[Waiter]):
 
     def spill(self) -> None:
         """Give up the newest of what waits, if more waits than may."""
-        if not self._queue.holding:
+        if not self._queue.held:
             return
         self._let_go()
         with self._lock:

@@ -1,19 +1,15 @@
-"""Runs queued messages on worker threads and records what came of them.
-
-Wasm releases the interpreter lock, but half of the work of a small action is Python's; so one
-worker does all the work as long as it keeps up, which also makes batches, and the others are woken
-only when something has waited for `RELIEF`: behind a slow action nobody waits longer than that.
-"""
+"""Runs queued messages on worker threads, brief ones on the event loop, and records what came of them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from edgewhisk.entity.activation import Record
+from edgewhisk.entity.activation import Record, rfc3339
+from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.delivery import Priority
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import ActivationMessage, Status
@@ -25,12 +21,20 @@ from edgewhisk.invoker.calls import Asked, Waiter, deliver
 from edgewhisk.invoker.guard import Guard
 from edgewhisk.invoker.held import Held
 from edgewhisk.invoker.queue import MOST, Job, LaneKey, Queue, Taken, Workers, by_lane
-from edgewhisk.invoker.runner import Runner
+from edgewhisk.invoker.runner import Closing, Runner
+from edgewhisk.invoker.workers import WorkerPool
+from edgewhisk.room import full, roomy, scarce
 from edgewhisk.spi import ActivationStore, Clock, Lookup, Starts
+from edgewhisk.threads import apart
 
 _log = logging.getLogger(__name__)
 
-RELIEF: Final = 0.005  # seconds that a job may wait before another worker is woken
+
+class HeldBack(NamedTuple):
+    """A source that waits for room."""
+
+    resume: Callable[[], None]
+    triggers: Sequence[str]
 
 
 class Invoker:
@@ -61,37 +65,33 @@ class Invoker:
         self._lookup = lookup
         self._clock = clock
         self._parallel = parallel
-        self._workers = workers
         self._loop = asyncio.get_running_loop()
-        self._pace = runner.pace
         self._bound = limits.max_queue
         self._guard = guard
         self._queue: Queue[Waiter] = Queue(
             self._bound,
-            self._pace.size,
+            runner.pace.size,
             self._most,
             lambda lane: priority(lane.action, lane.binding, lane.trigger),
-            Workers(max(1, workers - 2), max(1, workers // 2)),
+            limit := Workers(workers, max(1, workers - 2), max(1, workers // 2)),
         )
-        self._lock = threading.Lock()  # guards the queue and the counts below
-        self._held = Held(self._queue, self._lock, guard, lookup, self._wake_one)
-        runner.watch, runner.alert = guard.learn, guard.alert
-        self._work_waits = threading.Condition(self._lock)
-        self._all_done = threading.Condition(self._lock)
-        self._threads: list[threading.Thread] = []
-        self._awake = 0
-        self._closing = False
-        self._relief: asyncio.TimerHandle | None = None
+        self._lock = threading.Lock()  # guards the queue
+        self._pool = WorkerPool(
+            self._queue, self._lock, clock, limit.most + limit.spare, self._serve, self._make_room
+        )
+        self._held = Held(self._queue, self._lock, guard, lookup, self._pool.wake_one)
+        self.lent = self._pool.lent  # what a worker is inside that waits for another run
+        runner.watch, runner.alert, runner.lent = guard.learn, guard.alert, self.lent
         hands = Hands(
             lambda message, waiter: self._put([message], waiter),
             self._take_back,
             self._busy,
             self._landed,
-            self._refuse,
+            self.refused,
             guard.may_hurry,
         )
         self._brief = Brief(runner, store, clock, hands, window)
-        self._held_back: list[Callable[[], None]] = []
+        self._held_back: list[HeldBack] = []
         self.unrecorded = 0  # runs whose record the disk refused
         self.last_refusal = ""
 
@@ -123,12 +123,14 @@ class Invoker:
         if messages:
             self._put(messages, None)
 
-    def _take_back(self, events: Offered) -> None:
-        """Give events to the workers that turned out not to be brief."""
-        if events.accepted is None:
-            self._put(events.messages, None)
-        else:
-            self._accept(events.messages, events.accepted, urgent=False)
+    def _take_back(self, events: Offered, tried: int) -> None:
+        """Give events to the workers that turned out not to be brief; so many were tried, and stay there."""
+        if events.accepted is not None:
+            self._brief.journal(events.messages, events.accepted, urgent=False)
+        for messages, pinned in ((events.messages[:tried], True), (events.messages[tried:], False)):
+            if messages:
+                self._put(messages, None, pinned=pinned)
+        if events.accepted is not None:
             events.accepted.settle()
 
     def _take_over(self, taken: Taken[Waiter], course: Course) -> None:
@@ -155,59 +157,63 @@ class Invoker:
             self._put([message], waiter)
         return waiter
 
-    def full(self) -> bool:
-        """Whether sources must hold back."""
-        return self._queue.full or self._brief.flying >= self._bound
+    def full(self, triggers: Iterable[FullyQualifiedName]) -> bool:
+        """Whether the source of these triggers must hold back: one of them has its part of the room."""
+        taken = self._taken
+        return scarce(taken, self._bound) and any(
+            full(self._waiting_of(str(trigger)), taken, self._bound) for trigger in triggers
+        )
 
     def crowded(self, namespace: str) -> bool:
         """Whether callers of a namespace must be refused; feeds go by `full`."""
         with self._lock:
             return self._queue.crowded(namespace)
 
-    def on_room(self, resume: Callable[[], None]) -> None:
-        """Call `resume` once, on the event loop, when there is room again."""
+    def on_room(self, resume: Callable[[], None], triggers: Iterable[FullyQualifiedName]) -> None:
+        """Call `resume` once, on the event loop, when all of these triggers have room again."""
         with self._lock:
-            if not self._roomy:
-                self._held_back.append(resume)
-                return
-        self._loop.call_soon(resume)
+            self._held_back.append(HeldBack(resume, tuple(map(str, triggers))))
+            self._make_room()
 
     def runtime_ready(self) -> None:
         """An engine was compiled: what waits for one may be tried. Called from any thread."""
         self._runner.runtime_ready()
         with self._lock:
             self._queue.unpark()
-            self._wake_one()
+            self._pool.wake_one()
 
     async def drain(self, seconds: float) -> bool:
         """Wait until everything queued has been run; false if it took longer than `seconds`."""
         end = self._clock.monotonic() + seconds
         while (left := end - self._clock.monotonic()) > 0 and await self._brief.drain(left):
             left = max(0.0, end - self._clock.monotonic())
-            idle = await asyncio.to_thread(self._wait_idle, left)
-            if not idle or not self._brief.flying:  # a worker may have handed something over
+            idle = await apart("drain", self._pool.wait_idle, left)
+            if not idle or not self._brief.room.taken:  # a worker may have handed something over
                 return idle
         return False
 
     async def close(self) -> None:
         """Stop the workers after the batches they hold; what is queued stays unfinished."""
-        if self._relief is not None:
-            self._relief.cancel()
         await self._held.close()
-        with self._lock:
-            self._closing = True
-            self._work_waits.notify_all()
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+        self._pool.close()
+        self._runner.close()
+        await apart("join", self._pool.join)
 
     def describe(self) -> dict[str, Any]:
         """Counters for `status`."""
+        with self._lock:
+            waiting = {
+                "queued": len(self._queue),
+                "held": self._queue.held,
+                "parked": self._queue.parked - self._queue.held,
+                "held_back": len(self._held_back),
+                "namespaces": self._queue.describe(),
+                "workers": len(self._pool),
+            }
         return {
-            "queued": len(self._queue),
-            "held": self._queue.held,
-            "namespaces": self._queue.describe(),
+            **waiting,
             **self._guard.describe(),
-            "workers": len(self._threads),
+            **self._runner.tally.routes,
             "outcomes": {status.value: self._runner.tally.outcomes[status] for status in Status},
             "unrecorded": self.unrecorded,
             "last_refusal": self.last_refusal,
@@ -217,9 +223,10 @@ class Invoker:
         with self._lock:
             self._make_room()
 
-    def _refuse(self, count: int, error: StorageError) -> None:
+    def refused(self, count: int, error: StorageError) -> None:
+        """Count runs whose record the disk refused. Called from any thread."""
         self.unrecorded += count
-        self.last_refusal = str(error)
+        self.last_refusal = f"{error} (last at {rfc3339(self._clock.now())[:19]}Z)"
 
     def _most(self, lane: LaneKey) -> int:
         """How many batches of a lane may be run at once: fewer, if the action's limit says so."""
@@ -231,7 +238,7 @@ class Invoker:
 
     def _busy(self) -> bool:
         with self._lock:
-            return self._awake > 0 or len(self._queue) > 0 or self._closing
+            return self._pool.awake > 0 or len(self._queue) > 0 or self._pool.closing
 
     def _put(
         self,
@@ -239,47 +246,19 @@ class Invoker:
         waiter: Waiter | None,
         *,
         again: bool = False,
+        pinned: bool = False,
         suspect: bool = False,
     ) -> None:
         self._brief.landings.flush()  # what workers write stands behind what the loop has run
         now = self._clock.monotonic()
         with self._lock:
             for message in messages:
-                self._queue.put(Job(message, waiter, now, again), suspect=suspect)
-            self._wake_one()
-            overtaxed = self._awake > 0
+                self._queue.put(Job(message, waiter, now, again, pinned), suspect=suspect)
+            self._pool.wake_one()
+            overtaxed = self._pool.awake > 0
         self._held.spill()
-        if overtaxed and self._relief is None:
-            self._relief = self._loop.call_later(RELIEF, self._relieve)
-
-    def _wake_one(self) -> None:
-        """Make sure that somebody works, if there is work. The lock is held."""
-        if self._awake:
-            return
-        if self._threads:
-            self._work_waits.notify()
-        else:
-            self._hire()
-
-    def _hire(self) -> None:
-        thread = threading.Thread(target=self._serve, name=f"worker-{len(self._threads)}", daemon=True)
-        self._threads.append(thread)
-        self._awake += 1
-        thread.start()
-
-    def _relieve(self) -> None:
-        """Wake or hire one more worker if a job waits too long; look again while one waits."""
-        self._relief = None
-        with self._lock:
-            oldest = self._queue.oldest
-            if oldest is None or self._closing:
-                return
-            if self._clock.monotonic() - oldest >= RELIEF:
-                if self._awake < len(self._threads):
-                    self._work_waits.notify()
-                elif len(self._threads) < self._workers:
-                    self._hire()
-        self._relief = self._loop.call_later(RELIEF, self._relieve)
+        if overtaxed:
+            self._pool.relieve_later()
 
     def _on_loop(self, callback: Callable[..., None], *arguments: object) -> None:
         if not self._loop.is_closed():
@@ -287,34 +266,25 @@ class Invoker:
 
     # -- on a worker thread ----------------------------------------------------------------------
 
-    def _serve(self) -> None:
-        while (taken := self._next()) is not None:
-            try:
-                self._work(taken)
-            except Exception:  # noqa: BLE001 - supervisor: a worker outlives a fault in our own code
-                _log.exception("a batch of %s failed", taken.lane.action)
-                self._guard.give_back(taken.lane.action)
-                self._fail(taken)
-            with self._lock:
-                self._queue.release(taken.lane)
-
-    def _next(self) -> Taken[Waiter] | None:
-        with self._lock:
-            while not self._closing:
-                taken = self._queue.take()
-                if taken is not None:
-                    self._make_room()
-                    course = None if taken.jobs[0].again else self._brief_course(taken.lane)
-                    if course is None:
-                        return taken
-                    self._on_loop(self._take_over, taken, course)
-                    continue
-                self._awake -= 1
-                if not self._awake:
-                    self._all_done.notify_all()
-                self._work_waits.wait()
-                self._awake += 1
-            return None
+    def _serve(self, taken: Taken[Waiter]) -> bool:
+        """Run a batch, or give it to the event loop; whether its place in the queue is free then."""
+        running: Taken[Waiter] | None = taken
+        try:
+            course = None if taken.stays else self._brief_course(taken.lane)
+            if course is not None:
+                self._on_loop(self._take_over, taken, course)
+                return False
+            bound = self._lookup(*_address(taken.jobs[0].message))
+            running = self._allowed(bound, taken)
+            if running is not None:
+                self._record(running, self._run(bound, running))
+        except Closing:
+            return True  # what was journalled is run by the next life
+        except Exception:  # noqa: BLE001 - supervisor: a worker outlives a fault in our own code
+            _log.exception("a batch of %s failed", taken.lane.action)
+            self._guard.give_back(taken.lane.action)
+            self._fail(running or taken)
+        return True
 
     def _may_offer(self, lane: LaneKey) -> Course | None:
         """How the event loop is to run the events of a lane; None if a worker is.
@@ -328,7 +298,7 @@ class Invoker:
         if course is None:
             return None
         with self._lock:
-            jobs = None if self._closing else self._queue.claim(lane)
+            jobs = None if self._pool.closing else self._queue.claim(lane)
         if jobs is None:
             return None
         if jobs:
@@ -337,36 +307,40 @@ class Invoker:
 
     def _brief_course(self, lane: LaneKey) -> Course | None:
         """How the event loop runs events of a lane, if it does so sooner than it could hand them over."""
-        bound = self._lookup(lane.action, lane.binding) if lane.ordered else None
-        return self._brief.course(bound, lane.namespace) if bound is not None else None
+        try:
+            bound = self._lookup(lane.action, lane.binding) if lane.ordered else None
+            return self._brief.course(bound, lane.namespace) if bound is not None else None
+        except Exception:  # noqa: BLE001 - supervisor: the worker that runs it instead records what is wrong
+            _log.exception("%s cannot be planned", lane.action)
+            return None
 
-    def _work(self, taken: Taken[Waiter]) -> None:
-        first = taken.jobs[0].message
-        bound = self._lookup(*_address(first))
-        messages = [job.message for job in taken.jobs]
+    def _allowed(self, bound: Bound | None, taken: Taken[Waiter]) -> Taken[Waiter] | None:
+        """What may be run now of a batch, or nothing; the rest waits."""
         if bound is None:
-            records = self._runner.gone(messages)
-        elif not self._runner.ready(bound):
+            return taken
+        if not self._runner.ready(bound, taken.lane.namespace):
             with self._lock:
                 self._queue.park(taken)
-            return
-        else:
-            if (allowed := self._held.allowed(bound, taken)) is None:
-                return
-            taken, messages = allowed, [job.message for job in allowed.jobs]
-            self._guard.mark(bound, messages, again=taken.jobs[0].again)  # those of old come first
-            started = self._clock.monotonic()
-            records = self._runner.run(bound, messages)
-            if bound.composed or bound.native:  # the runner knows the pace of others
-                self._pace.ran(taken.lane.action, len(records), self._clock.monotonic() - started)
-        self._record(taken, records)
+            return None
+        return self._held.allowed(bound, taken)
+
+    def _run(self, bound: Bound | None, taken: Taken[Waiter]) -> Sequence[Record]:
+        messages = [job.message for job in taken.jobs]
+        if bound is None:
+            return self._runner.gone(messages)
+        self._guard.mark(bound, messages, again=taken.jobs[0].again)  # those of old come first
+        started = self._clock.monotonic()
+        records = self._runner.run(bound, messages)
+        if bound.composed or bound.native:  # the runner knows the pace of others
+            self._runner.ran(taken.lane.action, len(records), self._clock.monotonic() - started)
+        return records
 
     def _record(self, taken: Taken[Waiter], records: Sequence[Record]) -> None:
         waited = [(job.waiter, record) for job, record in zip(taken.jobs, records, strict=True) if job.waiter]
 
         def done(error: StorageError | None) -> None:
             if error is not None:
-                self._refuse(len(records), error)
+                self.refused(len(records), error)
             if waited:
                 self._on_loop(deliver, waited, error)
 
@@ -377,21 +351,24 @@ class Invoker:
         self._record(taken, self._runner.failed([job.message for job in taken.jobs]))
 
     def _make_room(self) -> None:
-        """Let held-back sources go on. The lock is held."""
-        if self._held_back and self._roomy:
-            for resume in self._held_back:
-                self._on_loop(resume)
-            self._held_back.clear()
+        """Let held-back sources go on whose triggers have room. The lock is held."""
+        if not self._held_back:
+            return
+        taken, waiting = self._taken, self._held_back
+        self._held_back = []
+        for one in waiting:
+            if all(roomy(self._waiting_of(trigger), taken, self._bound) for trigger in one.triggers):
+                self._on_loop(one.resume)
+            else:
+                self._held_back.append(one)
 
     @property
-    def _roomy(self) -> bool:
-        return self._queue.roomy and self._brief.flying <= self._bound // 2
+    def _taken(self) -> int:
+        """Events that wait or are under way, of all triggers."""
+        return self._queue.room.taken + self._brief.room.taken
 
-    def _wait_idle(self, seconds: float) -> bool:
-        with self._lock:
-            return self._all_done.wait_for(
-                lambda: len(self._queue) == self._queue.parked and not self._awake, seconds
-            )
+    def _waiting_of(self, trigger: str) -> int:
+        return self._queue.room.of(trigger) + self._brief.room.of(trigger)
 
 
 def _address(message: ActivationMessage) -> tuple[FullyQualifiedName, str]:

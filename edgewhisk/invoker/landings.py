@@ -32,7 +32,8 @@ MOST: Final = 512  # events that wait, at most
 LARGE: Final = 256 << 10  # bytes of results that wait, at most; and of a sheaf, which is read as a whole
 
 Landed = tuple[Flight, Waiting]
-Wrote = Callable[[int, Sequence[Waiting], StorageError | None], None]  # on the loop: so many events
+# On the loop: so many events of a trigger are written down, or refused.
+Wrote = Callable[[str, int, Sequence[Waiting], StorageError | None], None]
 
 
 class Landings:
@@ -88,8 +89,12 @@ class Landings:
     def fail(self, flight: Flight, waiting: Waiting) -> None:
         """Write down that the gateway itself broke a flight, behind what came before."""
         self.flush()
-        records = self._runner.failed(flight.messages)
-        self.write(records, None, len(flight.messages), [waiting], urgent=True)
+        self._write(self._runner.failed(flight.messages), None, _begun(flight), [waiting], urgent=True)
+
+    def alone(self, flight: Flight, waiting: Waiting, *, urgent: bool) -> None:
+        """Write a flight down by itself, behind what came before."""
+        self.flush()
+        self._write(self._records([flight]), None, _begun(flight), [waiting], urgent=urgent)
 
     def flush(self) -> None:
         """Write down what has landed."""
@@ -104,39 +109,50 @@ class Landings:
             left -= 1
             flights, waiting = [flight for flight, _ in group], [one for _, one in group]
             records, sheaf = self._told(way, flights, small=small)
-            count = sum(len(flight.messages) for flight in flights)
-            self.write(records, sheaf, count, waiting, urgent=not left)
+            self._write(records, sheaf, _begun(*flights), waiting, urgent=not left)
 
     def _told(self, way: Way, flights: Sequence[Flight], *, small: bool) -> tuple[list[Record], Sheaf | None]:
         """What is written of flights that took a way: one sheaf, if it is a `small` one."""
         try:
             sheaf = self._runner.sheaf(way, flights, self._timing) if small else None
-            if sheaf is not None:
-                return [], sheaf
-            return [record for flight in flights for record in self._runner.records(flight)], None
+        except Exception:  # noqa: BLE001 - supervisor: one by one those that can be are written down
+            _log.exception("runs of %s could not be written down together", way.bound.action.name)
+            sheaf = None
+        return ([], sheaf) if sheaf is not None else (self._records(flights), None)
+
+    def _records(self, flights: Sequence[Flight]) -> list[Record]:
+        """A record for each run of flights."""
+        try:
+            return [record for flight in flights for record in self._runner.records(flight)]
         except Exception:  # noqa: BLE001 - supervisor: events outlive a fault in our own code
             _log.exception("runs of %s could not be written down", flights[0].bound.action.name)
-            return self._runner.failed([one for flight in flights for one in flight.messages]), None
+            return self._runner.failed([one for flight in flights for one in flight.messages])
 
     def _plan(self) -> None:
         """Look again when those that wait have waited long enough; since they began, for their source."""
         times = LONELY if not self._waited else 2 if self._busy else 1
         passed = (self._clock.now() - self._since) / 1000 if self._waited else 0.0
-        self._timer = self._loop.call_later(max(0.0, self._window * times - passed), self.flush)
+        rest = self._window * times - max(0.0, passed)  # the clock may have been set back in between
+        self._timer = self._loop.call_later(max(0.0, rest), self.flush)
 
-    def write(
+    def _write(
         self,
         records: Sequence[Record],
         sheaf: Sheaf | None,
-        count: int,
+        begun: tuple[str, int],
         waiting: Sequence[Waiting],
         *,
         urgent: bool,
     ) -> None:
-        """Write records of `count` events; not `urgent`: more follow."""
+        """Write the records of what was begun, of one trigger; not `urgent`: more follow."""
         given = [one.give_up() for one in waiting]
         messages = chain.from_iterable(one.messages for one in given)
-        done = on_loop(self._loop, self._wrote, count, given)
+        done = on_loop(self._loop, self._wrote, *begun, given)
         self._store.record(
             records, done, urgent=urgent, origins=[one.origin for one in messages if one.origin], sheaf=sheaf
         )
+
+
+def _begun(*flights: Flight) -> tuple[str, int]:
+    """The trigger of flights that took the same way, and how many events they carry."""
+    return flights[0].messages[0].trigger, sum(len(flight.messages) for flight in flights)

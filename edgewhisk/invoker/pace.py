@@ -22,7 +22,7 @@ _WEIGHT: Final = 0.2  # of the newest batch in the running mean
 
 
 class Pace:
-    """Remembers how long the runs of each action take."""
+    """Remembers how long the runs of each action take. One thread at a time may tell it; any may ask."""
 
     def __init__(self) -> None:
         """Know nothing."""

@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from edgewhisk.entity.delivery import Priority
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.room import Room
 
 Waiter = TypeVar("Waiter")
 
@@ -49,6 +50,12 @@ class Job(NamedTuple, Generic[Waiter]):
     waiter: Waiter | None
     since: float  # monotonic seconds when it was queued
     again: bool = False  # an earlier life accepted it, and may have begun it
+    pinned: bool = False  # the event loop could not run it: a worker does, whatever comes of it
+
+    @property
+    def stays(self) -> bool:
+        """Whether the event loop must not take it over."""
+        return self.again or self.pinned
 
 
 class Taken(NamedTuple, Generic[Waiter]):
@@ -57,12 +64,19 @@ class Taken(NamedTuple, Generic[Waiter]):
     lane: LaneKey
     jobs: tuple[Job[Waiter], ...]
 
+    @property
+    def stays(self) -> bool:
+        """Whether the event loop must not take it over."""
+        return any(job.stays for job in self.jobs)
+
 
 class Workers(NamedTuple):
     """How many batches may be run at once."""
 
-    of_namespace: int = 14
+    most: int = 16  # shared evenly by the namespaces that want some
+    of_namespace: int = 14  # while it is the only one
     of_low: int = 8  # priority
+    spare: int = 16  # more than `most`, one for each namespace that has none
 
 
 class _Rank:
@@ -115,10 +129,12 @@ class Queue(Generic[Waiter]):
         self._ranks = tuple(map(_Rank, Priority))
         self._stride = 0  # how far the rank was that came last
         self._running_of: Counter[str] = Counter()  # batches of a namespace that workers hold
+        self._running = 0  # of all
         self._parked: set[_Lane[Waiter]] = set()
         self._held: set[_Lane[Waiter]] = set()
         self._suspected = False  # whether a suspect is being run
         self._waiting = 0
+        self.room = Room()  # what each trigger's jobs take; without those behind open circuit breakers
 
     def __len__(self) -> int:
         """Jobs waiting."""
@@ -127,7 +143,7 @@ class Queue(Generic[Waiter]):
     @property
     def full(self) -> bool:
         """Whether sources should hold back."""
-        return self._waiting - self.held >= self._bound
+        return self.room.taken >= self._bound
 
     def crowded(self, namespace: str) -> bool:
         """Whether a namespace has its part of the room, so that its callers are refused.
@@ -139,11 +155,6 @@ class Queue(Generic[Waiter]):
         waiting = self.describe()
         share = self._bound // (1 + len(waiting)) if self.full else self._bound // 2
         return waiting.get(namespace, 0) >= max(1, share)
-
-    @property
-    def roomy(self) -> bool:
-        """Whether sources that were held back may go on: half empty, so that they do not flutter."""
-        return self._waiting - self.held <= self._bound // 2
 
     @property
     def oldest(self) -> float | None:
@@ -159,13 +170,13 @@ class Queue(Generic[Waiter]):
     @property
     def held(self) -> int:
         """Jobs behind open circuit breakers; they take nobody's room."""
-        return sum(len(lane.jobs) for lane in self._held) if self._held else 0
+        return self._waiting - self.room.taken
 
     def put(self, job: Job[Waiter], *, suspect: bool = False) -> None:
         """Add a job at the end of its lane."""
         lane = self._lane(lane_of(job.message, suspect=suspect))
         lane.jobs.append(job)
-        self._waiting += 1
+        self._count(lane, 1)
         if len(lane.jobs) == 1:
             self._offer(lane)
 
@@ -178,12 +189,10 @@ class Queue(Generic[Waiter]):
         rank, key, jobs = lane.rank, lane.key, lane.jobs
         self._stride = rank.behind
         rank.behind += _STRIDE[rank.priority]
-        rank.running += 1
-        lane.running += 1
-        self._running_of[key.namespace] += 1
+        self._runs(lane, 1)
         count = 1 if key.suspect else min(len(jobs), self._size(key.action))
         taken = tuple([jobs.popleft() for _ in range(count)])
-        self._waiting -= count
+        self._count(lane, -count)
         self._suspected = self._suspected or key.suspect
         self._offer(lane)
         return Taken(key, taken)
@@ -193,25 +202,40 @@ class Queue(Generic[Waiter]):
         lane = self._lanes.get(key)
         if lane is None:
             return ()
-        if lane.running or lane.parked or lane.held or (lane.jobs and lane.jobs[0].again):
+        if lane.running or lane.parked or lane.held or any(job.stays for job in lane.jobs):
             return None
         self._withdraw(lane)
-        self._waiting -= len(lane.jobs)
+        self._count(lane, -len(lane.jobs))
         del self._lanes[key]
         return lane.jobs
 
     def release(self, key: LaneKey) -> None:
         """A batch of this lane has been run."""
         lane = self._lanes[key]
-        lane.running -= 1
-        lane.rank.running -= 1
+        self._runs(lane, -1)
         if key.suspect:
             self._suspected = False
-        self._running_of[key.namespace] -= 1
-        if not self._running_of[key.namespace]:
-            del self._running_of[key.namespace]
         self._offer(lane)
         self._tidy(lane)
+
+    def lend(self, key: LaneKey) -> None:
+        """A batch of this lane waits for the run of another, and needs no worker meanwhile.
+
+        An ordered lane is held all the same: what comes next must not overtake it.
+        """
+        lane = self._lanes[key]
+        self._runs(lane, -1)
+        if key.ordered:
+            lane.running += 1
+        else:
+            self._offer(lane)
+
+    def take_back(self, key: LaneKey) -> None:
+        """It goes on. Its lane is there still, or again: others may have been run and forgotten."""
+        lane = self._lane(key)
+        if key.ordered:
+            lane.running -= 1
+        self._runs(lane, 1)
 
     def park(self, taken: Taken[Waiter]) -> None:
         """Put jobs back in front of their lane; it is not taken again until `unpark`."""
@@ -229,14 +253,17 @@ class Queue(Generic[Waiter]):
     def hold(self, taken: Taken[Waiter]) -> None:
         """Put jobs back in front of their lane; it is not taken again until `free`."""
         lane = self._put_back(taken)
-        lane.held = True
-        self._held.add(lane)
+        if not lane.held:
+            self.room.add(lane.key.trigger, -len(lane.jobs))
+            lane.held = True
+            self._held.add(lane)
 
     def free(self, actions: Collection[FullyQualifiedName]) -> None:
         """Lanes of these actions that were held may be taken again."""
         for lane in [one for one in self._held if one.key.action in actions]:
             self._held.discard(lane)
             lane.held = False
+            self.room.add(lane.key.trigger, len(lane.jobs))
             self._offer(lane)
             self._tidy(lane)
 
@@ -268,10 +295,35 @@ class Queue(Generic[Waiter]):
             self._lanes[key] = lane = _Lane(key, self._ranks[self._priority(key)])
         return lane
 
+    def _runs(self, lane: _Lane[Waiter], more: int) -> None:
+        """So many batches more of a lane are run, or less."""
+        namespace = lane.key.namespace
+        lane.running += more
+        lane.rank.running += more
+        self._running += more
+        self._running_of[namespace] += more
+        if not self._running_of[namespace]:
+            del self._running_of[namespace]
+
+    def _may_run(self, namespace: str) -> bool:
+        """Whether a namespace gets one more worker: the first always, others as far as its share goes."""
+        running, workers = self._running_of[namespace], self._workers
+        if not running:
+            return self._running < workers.most + workers.spare
+        wanting = {name for rank in self._ranks for name in rank.turns}.union(self._running_of)
+        share = max(1, min(workers.of_namespace, workers.most // len(wanting)))
+        return self._running < workers.most and running < share
+
+    def _count(self, lane: _Lane[Waiter], more: int) -> None:
+        """A lane has so many jobs more, or less."""
+        self._waiting += more
+        if not lane.held:
+            self.room.add(lane.key.trigger, more)
+
     def _put_back(self, taken: Taken[Waiter]) -> _Lane[Waiter]:
         lane = self._lanes[taken.lane]  # it is being run
         lane.jobs.extendleft(reversed(taken.jobs))
-        self._waiting += len(taken.jobs)
+        self._count(lane, len(taken.jobs))
         if lane.offered:
             self._withdraw(lane)
         return lane
@@ -317,7 +369,7 @@ class Queue(Generic[Waiter]):
             if rank.priority is Priority.LOW and rank.running >= self._workers.of_low:
                 continue
             for namespace, lanes in rank.turns.items():
-                if self._running_of[namespace] >= self._workers.of_namespace:
+                if not self._may_run(namespace):
                     continue
                 for lane in lanes:
                     if not (self._suspected and lane.key.suspect):

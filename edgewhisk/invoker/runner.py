@@ -7,38 +7,47 @@ parts share calls into the sandbox as single actions do.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.activation import Record, RecordTemplate, unrunnable_record
-from edgewhisk.entity.arguments import EMPTY, Bound, over
-from edgewhisk.entity.call import Calls
+from edgewhisk.entity.activation import Record, unrunnable_record
+from edgewhisk.entity.arguments import NOT_ALLOWED, Bound, overrides
 from edgewhisk.entity.message import ActivationMessage, Outcome, Ran, Smooth, Status, outcomes_of
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.sheaf import Sheaf
 from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.composition import Composition, Finished, Machine, Step
+from edgewhisk.invoker.contexts import Contexts
 from edgewhisk.invoker.flight import Flight, Leg, inside_messages
 from edgewhisk.invoker.leisure import Leisure
-from edgewhisk.invoker.pace import BRIEF, HURRY, Pace
-from edgewhisk.invoker.tally import Tally
+from edgewhisk.invoker.pace import BRIEF, Pace
+from edgewhisk.invoker.tally import Route, Tally
+from edgewhisk.invoker.templates import Templates
 from edgewhisk.invoker.way import Way, Ways
 from edgewhisk.spi import ActivationStore, Clock, Sandbox
 
-_TEMPLATES: Final = 1024
+_log = logging.getLogger(__name__)
+
 _ACTIONS: Final = 1000
-ENGINE: Final = "edgewhisk"  # what runs native actions
 GONE: Final = "The requested resource does not exist."
 WELL: Final = Smooth((b"{}",), 0, 0)  # a run that went well, for who watches that
+_NOT_ALLOWED: Final = jsontext.dumps({"error": NOT_ALLOWED})
+TIMED_OUT: Final = "The action exceeded its time limits of {} milliseconds."
 BROKEN: Final = "The gateway failed to run the action; its log says why."
 
 # Runs an action of the gateway itself for a namespace; the future may be done on return.
 Native = Callable[[Bound, str, Sequence[bytes]], "asyncio.Future[Ran]"]
+
+
+class Closing(Exception):
+    """The gateway stops; what a worker waited for will not come."""
 
 
 class Runner:
@@ -58,8 +67,8 @@ class Runner:
         `key_of` gives the key of a namespace.
         """
         self.watch: Callable[[Bound, Ran], None] = lambda _bound, _ran: None
+        self.lent: Callable[[], AbstractContextManager[None]] = nullcontext  # around what a worker waits for
         self.alert: Callable[[], bool] = lambda: False  # whether it must be told of what went well, too
-        self.api_host = ""  # what actions get as __OW_API_HOST
         self.tally = Tally()
         self.pace = Pace()
         self._leisure = Leisure()
@@ -68,28 +77,37 @@ class Runner:
         self._clock = clock
         self._composition = composition
         self._native = native
-        self._key_of = key_of
+        self.contexts = Contexts(clock, key_of)
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._templates: OrderedDict[tuple[object, ...], RecordTemplate] = OrderedDict()
-        self._quick: dict[tuple[str, str, int], Action] = {}
+        self._templates = Templates(sandbox)
         self._loaded: dict[FullyQualifiedName, tuple[str, str, int]] = {}  # revision a worker last ran
         self._parts: dict[tuple[FullyQualifiedName, str, str], tuple[Bound, tuple[Bound, ...] | None]] = {}
-        self.way = Ways(self._template).of  # what flights like one that has ended have in common
-        self._contexts: dict[tuple[tuple[str, str, int], str], dict[str, str]] = {}
+        self.way = Ways(self._templates.of).of  # what flights like one that has ended have in common
         self._compiled = threading.Condition()
+        self._closing = False
 
-    def ready(self, bound: Bound) -> bool:
-        """Whether the action can run now; its engine may still be compiled."""
-        return bound.sequence is not None or bound.native or self._sandbox.ready(bound.action.exec.kind)
+    def ready(self, bound: Bound, namespace: str) -> bool:
+        """Whether an action and all its parts that are known can run now: no engine is being compiled."""
+        return all(self._ready(part) for part in self._composition.actions(bound, namespace))
+
+    def _ready(self, bound: Bound) -> bool:
+        return bound.native or self._sandbox.ready(bound.action.exec.kind)
 
     def runtime_ready(self) -> None:
-        """An engine was compiled: parts that wait for it may go on."""
+        """An engine was compiled: steps of conductors that wait for it may go on."""
         with self._compiled:
+            self._compiled.notify_all()
+
+    def close(self) -> None:
+        """Wait for no engine any more."""
+        with self._compiled:
+            self._closing = True
             self._compiled.notify_all()
 
     def run(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Record]:
         """One record for each message, in order; not stored yet, those of parts are. Blocks."""
+        self.tally.went(Route.WORKER, len(messages))
         parts = self.parts(bound, messages[0].namespace)
         if parts is None:
             return self._compose(bound, messages)
@@ -127,7 +145,7 @@ class Runner:
             and not bound.composed
             and self._loaded.get(action.name) == action.revision
             and (self.pace.brief(action.name) or self._has_leisure_for(action))
-            and self.ready(bound)
+            and self._ready(bound)
         )
 
     def _has_leisure_for(self, action: Action) -> bool:
@@ -142,29 +160,41 @@ class Runner:
 
         What came of the messages before that one; the others are as if they had not begun.
         """
-        hurried = self._hurried(leg.bound.action)
+        hurried = self.contexts.hurried(leg.bound.action)
         started = self._clock.monotonic()
-        ran = self._sandbox.run(hurried, self._calls(leg, namespace), hasty=True)
+        ran = self._sandbox.run(hurried, self.contexts.calls(leg, namespace), hasty=True)
         ended = self._clock.monotonic()
         count, took = len(leg.ids) if isinstance(ran, Smooth) else len(ran), ended - started
-        self.pace.ran(leg.bound.action.name, count, took)
+        self.ran(leg.bound.action.name, count, took)
         if took > BRIEF * count:
             self._leisure.spend(ended, took)
         if isinstance(ran, Smooth) or hurried is leg.bound.action or not ran[-1].timed_out:
             return ran
         return ran[:-1]
 
+    def ran(self, action: FullyQualifiedName, count: int, seconds: float) -> None:
+        """Remember how long runs of an action took."""
+        with self._lock:
+            self.pace.ran(action, count, seconds)
+
     def hurry(self, flight: Flight) -> bool:
         """Take a flight of `brief` actions to its end, or to its last leg if that is the gateway's own.
 
         False if it failed, or a leg took longer than `HURRY`.
         """
+        count = len(flight.messages)
         try:
             while (leg := flight.leg) is not None and not leg.bound.native:
                 if not flight.land(self.attempt(leg, flight.messages[0].namespace)):
+                    self.tally.went(Route.SLOW, count)
                     return False
-        except Exception:  # noqa: BLE001 - supervisor: the worker that takes it over tells what is wrong
+        except Exception:  # noqa: BLE001 - supervisor: the worker that takes it over records what is wrong
+            _log.exception("%s failed on the event loop", flight.bound.action.name)
+            self.tally.went(Route.FAILED, count)
+            if flight.leg is not None:  # not here again before a worker has run it
+                self._loaded.pop(flight.leg.bound.action.name, None)
             return False
+        self.tally.went(Route.INLINE, len(flight.messages))
         return True
 
     def native(self, leg: Leg, namespace: str) -> asyncio.Future[Ran]:
@@ -218,33 +248,60 @@ class Runner:
 
     def _run_leg(self, leg: Leg, namespace: str) -> Ran:
         """Run a part for some messages, on a worker."""
+        kept = [not overrides(leg.bound.final, payload) for payload in leg.payloads]
+        if not all(kept):
+            return self._without(leg, namespace, kept)
         action = leg.bound.action
-        with self._compiled:
-            self._compiled.wait_for(lambda: self.ready(leg.bound))
+        self._wait_for_engine(leg.bound)
         if leg.bound.native:
-            return asyncio.run_coroutine_threadsafe(self._waited(leg, namespace), self._loop).result()
+            return self._run_native(leg, namespace)
         started = self._clock.monotonic()
-        ran = self._sandbox.run(action, self._calls(leg, namespace))
-        self.pace.ran(action.name, len(leg.ids), self._clock.monotonic() - started)
+        ran = self._sandbox.run(action, self.contexts.calls(leg, namespace))
+        self.ran(action.name, len(leg.ids), self._clock.monotonic() - started)
         with self._lock:
             if len(self._loaded) >= _ACTIONS:
                 self._loaded.clear()
             self._loaded[action.name] = action.revision
         return ran
 
-    async def _waited(self, leg: Leg, namespace: str) -> Ran:
-        return await self.native(leg, namespace)
+    def _without(self, leg: Leg, namespace: str, kept: Sequence[bool]) -> list[Outcome]:
+        """Run a part for those messages that leave its final parameters alone; an error for the others.
 
-    def _hurried(self, action: Action) -> Action:
-        """`action` with less time; itself if it has no more anyway."""
-        found = self._quick.get(action.revision)
-        if found is None:
-            if len(self._quick) >= _TEMPLATES:
-                self._quick.clear()
-            limits = replace(action.limits, timeout=min(HURRY, action.limits.timeout))
-            found = action if limits == action.limits else replace(action, limits=limits)
-            self._quick[action.revision] = found
-        return found
+        Whoever waits for an answer is refused before; this is for events, and for results of other parts.
+        """
+        rest = leg.only(kept)
+        now = self._clock.now()
+        ran = iter(outcomes_of(self._run_leg(rest, namespace)) if rest.ids else ())
+        refused = Outcome(Status.APPLICATION_ERROR, _NOT_ALLOWED, (), now, now)
+        return [next(ran) if one else refused for one in kept]
+
+    def _wait_for_engine(self, bound: Bound) -> None:
+        """Wait until a step that a conductor named can run; raises `Closing`."""
+        if self._ready(bound):
+            return
+        with self.lent(), self._compiled:
+            self._compiled.wait_for(lambda: self._closing or self._ready(bound))
+            if self._closing:
+                raise Closing
+
+    def _run_native(self, leg: Leg, namespace: str) -> Ran:
+        """Have the event loop run an action of the gateway itself, within that action's time."""
+
+        async def waited() -> Ran:
+            return await self.native(leg, namespace)
+
+        running = asyncio.run_coroutine_threadsafe(waited(), self._loop)
+        try:
+            return running.result(leg.bound.action.limits.timeout / 1000)
+        except TimeoutError:
+            running.cancel()
+            return self.expired(leg)
+
+    def expired(self, leg: Leg) -> Ran:
+        """What comes of runs of the gateway's own action that took longer than it may."""
+        limit, now = leg.bound.action.limits.timeout, self._clock.now()
+        result = jsontext.dumps({"error": TIMED_OUT.format(limit)})
+        return [Outcome(Status.DEVELOPER_ERROR, result, (), now - limit, now, timed_out=True)] * len(leg.ids)
 
     def _compose(self, bound: Bound, messages: Sequence[ActivationMessage]) -> list[Record]:
         machines = [self._composition.start(bound, message) for message in messages]
@@ -296,7 +353,7 @@ class Runner:
         self._count(leg.bound, ran)
         outcomes = outcomes_of(ran)
         messages = inside_messages(flight, leg, [outcome.start for outcome in outcomes])
-        template, timing = self._template(leg.bound, messages[0]), self._clock.timing
+        template, timing = self._templates.of(leg.bound, messages[0]), self._clock.timing
         return [
             template.record(message, outcome, timing)
             for message, outcome in zip(messages, outcomes, strict=True)
@@ -308,65 +365,11 @@ class Runner:
         ends = flight.ends(timing)
         self._count(bound, [end.outcome for end in ends])
         return [
-            self._template(bound, message, end.memory).whole(
+            self._templates.of(bound, message, end.memory).whole(
                 message, end.outcome, end.duration, end.parts, timing
             )
             for message, end in zip(flight.messages, ends, strict=True)
         ]
-
-    def _calls(self, leg: Leg, namespace: str) -> Calls:
-        bound = leg.bound
-        deadline = str(self._clock.now() + bound.action.limits.timeout)
-        context = {
-            **self._context(bound.action, namespace),
-            "deadline": deadline,
-            "api_host": self.api_host,
-        }
-        if bound.keyed:
-            context["api_key"] = self._key_of(namespace)
-        arguments = leg.payloads
-        if bound.text != EMPTY:
-            arguments = [over(bound.text, payload) for payload in arguments]
-        return Calls(arguments, leg.ids, context)
-
-    def _context(self, action: Action, namespace: str) -> dict[str, str]:
-        """What is the same for all calls of an action for a namespace."""
-        key = (action.revision, namespace)
-        context = self._contexts.get(key)
-        if context is None:
-            if len(self._contexts) >= _ACTIONS:
-                self._contexts.clear()
-            self._contexts[key] = context = {
-                "namespace": namespace,
-                "action_name": str(action.name),
-                "action_version": str(action.version),
-            }
-        return context
-
-    def _template(self, bound: Bound, message: ActivationMessage, memory: int = 0) -> RecordTemplate:
-        """The template for a message's record; `memory` of a sequence (MB)."""
-        key = (
-            bound.action.revision,
-            message.namespace,
-            message.subject,
-            message.trigger,
-            message.binding,
-            bool(message.cause),
-            memory,
-        )
-        with self._lock:
-            template = self._templates.get(key)
-            if template is None:
-                self._templates[key] = template = self._make_template(bound, message, memory)
-                if len(self._templates) > _TEMPLATES:
-                    self._templates.popitem(last=False)
-        return template
-
-    def _make_template(self, bound: Bound, message: ActivationMessage, memory: int) -> RecordTemplate:
-        if memory:
-            return RecordTemplate.of_composite(bound.action, message, memory)
-        engine = ENGINE if bound.native else self._sandbox.engine(bound.action.exec.kind)
-        return RecordTemplate.of_action(bound.action, message, engine)
 
     def _count(self, bound: Bound, ran: Ran) -> None:
         self.watch(bound, ran)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Final
 
 from edgewhisk.entity.message import Ran, Smooth, Status
@@ -15,6 +16,15 @@ _ACTIONS: Final = 1000
 OTHERS: Final = "others"  # counted together once too many actions have been seen
 
 
+class Route(Enum):
+    """Where messages were run, or why the event loop gave them to a worker after all."""
+
+    INLINE = "inline"
+    WORKER = "workers_ran"
+    SLOW = "fell_back_slow"
+    FAILED = "fell_back_failed"
+
+
 class Tally:
     """Thread-safe."""
 
@@ -23,6 +33,7 @@ class Tally:
         self.durations = Histogram()
         self._counts: dict[str, dict[Status, int]] = {}  # "guest/pkg/a", at most `_ACTIONS` of them
         self._unrun: Counter[Status] = Counter()
+        self._routes = Counter(dict.fromkeys(Route, 0))
         self._lock = threading.Lock()
 
     @property
@@ -43,6 +54,17 @@ class Tally:
         for (_, status), count in self.by_action.items():
             found[status] += count
         return found
+
+    @property
+    def routes(self) -> dict[str, int]:
+        """How many messages took which route."""
+        with self._lock:
+            return {route.value: count for route, count in self._routes.items()}
+
+    def went(self, route: Route, count: int) -> None:
+        """Messages took a route."""
+        with self._lock:
+            self._routes[route] += count
 
     def unrun(self, status: Status, count: int) -> None:
         """Messages ended without a run."""

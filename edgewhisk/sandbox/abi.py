@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple
 
+from edgewhisk import jsontext
+
 ROW: Final = 64  # bytes
 MOST_CALLS: Final = 64  # rows of the table
 _WORDS: Final = ROW // 4
@@ -129,5 +131,5 @@ def log_lines(log: bytes) -> Iterator[tuple[int, str, str]]:
         at += _LINE.size
         if at + size > len(log) or not 0 <= time < 1e15:
             return
-        yield int(time), _STREAMS.get(stream, "stderr"), log[at : at + size].decode(errors="replace")
+        yield int(time), _STREAMS.get(stream, "stderr"), jsontext.decoded(log[at : at + size])
         at += size

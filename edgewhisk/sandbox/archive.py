@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import json
 import stat
 import zipfile
 import zlib
@@ -16,8 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.exec import CodeExec
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.errors import MalformedContent
@@ -74,7 +72,7 @@ def bundle_of(code: CodeExec, layout: Layout, main: str, parameters: Parameters)
 
 def bundle(files: Mapping[str, bytes], entry: str, main: str, environment: Mapping[str, Any]) -> bytes:
     """What a guest loads: `{"files", "entry", "main", "env"}`; a file is text or `{"base64"}`."""
-    return orjson.dumps(
+    return jsontext.dumps(
         {
             "files": {path: _content(data) for path, data in files.items()},
             "entry": entry,
@@ -140,8 +138,8 @@ def _path(member: zipfile.ZipInfo) -> str:
 
 def _named_entry(package: bytes) -> str:
     try:
-        manifest = json.loads(package)
-    except ValueError as error:
+        manifest = jsontext.parse_odd(package).value
+    except jsontext.NotJson as error:
         raise MalformedContent(f"package.json in the archive is not JSON: {error}") from error
     named = manifest.get("main") if isinstance(manifest, dict) else None
     return named.removeprefix("./").rstrip("/") if isinstance(named, str) else ""

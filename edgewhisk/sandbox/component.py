@@ -8,16 +8,20 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import orjson
 import wasmtime
 from wasmtime import _bindings, _ffi
 from wasmtime.component import Component, Linker
 
+from edgewhisk import jsontext
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving, pause
 from edgewhisk.sandbox.linear import Creator, Linear
-from edgewhisk.sandbox.native import Deadline, Trap
+from edgewhisk.sandbox.native import Deadline
+from edgewhisk.sandbox.outcome import Trap
 from edgewhisk.sandbox.runtimes import Runtime
+from edgewhisk.sandbox.zones import zone
+from edgewhisk.spi import LARGEST_REQUEST
+from edgewhisk.unforeseen import UNFORESEEN
 
 _STRING: Final = 12  # wasmtime_component_valkind_t
 _dll: Final = ctypes.CDLL(_ffi.dll._name)
@@ -25,6 +29,7 @@ _call: Final = _dll["wasmtime_component_func_call"]
 _call.restype = ctypes.c_void_p
 _delete: Final = _dll["wasmtime_component_val_delete"]
 _delete.restype = None
+_OWN: Final = ('{"op": "sleep"', '{"op": "zone"')  # what is no capability, as the guest's library writes it
 _PACE: Final = 10.0  # seconds a component may take to start
 
 
@@ -52,7 +57,7 @@ class TextFunction:
         )  # fmt: skip
         if error:
             pointer = ctypes.cast(error, ctypes.POINTER(_ffi.wasmtime_error_t))
-            raise Trap(str(wasmtime.WasmtimeError._from_ptr(pointer)))
+            raise Trap(str(wasmtime.WasmtimeError._from_ptr(pointer)), UNFORESEEN.take())
         found = self._result.of.string
         answer = ctypes.string_at(found.data, found.size)
         _delete(result)
@@ -123,15 +128,41 @@ class Live:
 
 
 def answer(serving: Serving, request: str) -> str:
-    """Serve what a component asks for: a pause here, all else through the one door."""
-    text = request.encode()
-    if text.startswith(b'{"op": "sleep"'):
-        pause(serving, orjson.loads(text)["ms"] / 1000)
-        return "{}"
+    """Serve what a component asks for: a pause and time zones here, all else through the one door.
+
+    Raises `wasmtime.WasmtimeError` to stop it, and nothing else: the wrapper keeps any other exception for
+    whoever calls into wasmtime next.
+    """
+    try:
+        return _answer(serving, request)
+    except BaseException as error:
+        raise wasmtime.WasmtimeError(UNFORESEEN.stop("ask", error)) from error
+
+
+def _answer(serving: Serving, request: str) -> str:
+    if request.startswith(_OWN):
+        return jsontext.dumps(_perform(serving, request)).decode()
+    text = request[: LARGEST_REQUEST + 1].encode()  # one more is refused, and not copied whole
     found = serving.ask(text)
     if found.refusal:
         serving.refusals.append((serving.done(), found.refusal))
     return found.text.decode()
 
 
-__all__ = ["ComponentParts", "Linear", "Live", "TextFunction", "Trap", "answer"]
+def _perform(serving: Serving, request: str) -> dict[str, Any]:
+    """Do what the guest's own library asks for."""
+    try:
+        fields = jsontext.parse(request.encode()).value
+    except jsontext.NotJson as error:
+        return {"error": f"the request is not JSON: {error}"}
+    if fields["op"] == "zone":
+        data = zone(str(fields.get("name")))
+        return {"ok": data.decode() if data is not None else None}
+    ms = fields.get("ms")
+    if not isinstance(ms, int | float):
+        return {"error": "sleep: 'ms' must be a number"}
+    pause(serving, ms / 1000)
+    return {}
+
+
+__all__ = ["ComponentParts", "Linear", "Live", "TextFunction", "answer"]

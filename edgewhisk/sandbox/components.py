@@ -17,19 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.call import Call, Calls
 from edgewhisk.entity.exec import CodeExec
-from edgewhisk.entity.message import LogLine, Outcome, Status
+from edgewhisk.entity.message import LogLine, Outcome
 from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox import archive, outcome
-from edgewhisk.sandbox.component import ComponentParts, Live, TextFunction, Trap, answer
+from edgewhisk.sandbox.component import ComponentParts, Live, TextFunction, answer
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving
 from edgewhisk.sandbox.linear import PAGE, Creator, Pristine, Undo, bridged, faults, memory_file
-from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, with_refusals
+from edgewhisk.sandbox.outcome import LoadFailure, Trap, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
 from edgewhisk.spi import Answer, Asker, Capabilities, Clock
 
@@ -40,8 +39,6 @@ _IMAGES: Final = 32  # loaded actions that are kept; each is about 1 MB
 _MEGABYTE: Final = 1 << 20
 _ZERO: Final = bytes(PAGE)
 _START: Final = 30.0  # seconds that making the base may take
-_STATUS: Final = (Status.SUCCESS, Status.APPLICATION_ERROR, Status.DEVELOPER_ERROR)
-_STREAMS: Final = {1: "stdout", 2: "stderr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +156,9 @@ class Components:
         except Trap as trap:
             slot.broken = True
             return [self._load_failed(trap, action, started)]
+        except BaseException:
+            slot.broken = True  # what passes through stopped the guest half-way
+            raise
         finally:
             self._put_back(slot)
         if logs:
@@ -189,7 +189,7 @@ class Components:
         end = self._clock.now()
         if not slot.spoilt:
             slot.undo.restore()
-        return _outcome(reply, action, serving, start, end, init)
+        return self._outcome(reply, action, serving, start, end, init)
 
     def _find(self, action: Action) -> Loaded | None:
         with self._lock:
@@ -245,7 +245,7 @@ class Components:
         """An instance with room on its heap."""
         live = Live(self._parts)
         serving = Serving(time.monotonic() + _START, lambda: (0, 0), _ask_nothing)
-        self._call(live, live.load, orjson.dumps({"reserve": RESERVE}), serving)
+        self._call(live, live.load, jsontext.dumps({"reserve": RESERVE}), serving)
         return live
 
     def _answer(self, _store: object, request: str) -> str:
@@ -283,7 +283,7 @@ class Components:
         slot.live.linear.view()[0] ^= 255
         if faults() == before:
             return "a first write to a page does not count as a fault"
-        code = orjson.dumps({"files": {"m": _TEST}, "entry": "m", "main": "main", "env": {}})
+        code = jsontext.dumps({"files": {"m": _TEST}, "entry": "m", "main": "main", "env": {}})
         serving = Serving(time.monotonic() + _START, lambda: (0, 0), _ask_nothing)
         slot.undo.restore()
         self._call(slot.live, slot.live.load, code, serving)
@@ -312,7 +312,7 @@ class Components:
             reply = self._call(live, live.run, _text_of(action, call), serving)
         except Trap as trap:
             return self._stopped(trap, action, serving, start, init)
-        found = _outcome(reply, action, serving, start, self._clock.now(), init)
+        found = self._outcome(reply, action, serving, start, self._clock.now(), init)
         return found._replace(logs=(*logs, *found.logs))
 
     # -- both ----------------------------------------------------------------------------------
@@ -323,10 +323,16 @@ class Components:
         if not isinstance(executable, CodeExec):
             raise SandboxError(f"{action.name} has no code to run")
         bundle = archive.bundle_of(executable, self.runtime.layout, self.runtime.main, action.parameters)
-        answered = orjson.loads(self._call(live, live.load, bundle, serving))
+        answered = jsontext.loads(self._call(live, live.load, bundle, serving))
         if answered["error"]:
             raise LoadFailure(answered["error"])
-        return _lines(answered["logs"])
+        return outcome.told_lines(answered["logs"])
+
+    def _outcome(
+        self, reply: bytes, action: Action, serving: Serving, start: int, end: int, init: int
+    ) -> Outcome:
+        found = outcome.of_text(reply, start, end, log_limit=action.limits.logs * _MEGABYTE, init=init)
+        return with_refusals([found], serving.refusals)[0]
 
     def _serving(self, action: Action, call: Call) -> Serving:
         until = time.monotonic() + action.limits.timeout / 1000
@@ -343,16 +349,14 @@ class Components:
             self.engine.end()
 
     def _stopped(self, trap: Trap, action: Action, serving: Serving, start: int, init: int) -> Outcome:
-        text = outcome.TIMED_OUT.format(action.limits.timeout) if trap.interrupted else outcome.EXITED
+        text = outcome.stopped(trap, action.limits.timeout)
         end = self._clock.now()
         found = outcome.developer_error(text, b"", start, end, init=init, timed_out=trap.interrupted)
         return with_refusals([found], serving.refusals)[0]
 
     def _load_failed(self, failure: LoadFailure | Trap, action: Action, start: int) -> Outcome:
         interrupted = isinstance(failure, Trap) and failure.interrupted
-        text = outcome.load_failed(
-            str(failure), isinstance(failure, Trap), interrupted, action.limits.timeout
-        )
+        text = outcome.load_failed(failure, action.limits.timeout)
         return outcome.developer_error(text, b"", start, self._clock.now(), timed_out=interrupted)
 
 
@@ -374,25 +378,4 @@ def _text_of(action: Action, call: Call) -> bytes:
         "seed": int.from_bytes(os.urandom(8), "little") >> 1,
         "log_limit": action.limits.logs * _MEGABYTE,
     }
-    return orjson.dumps(about) + b"\n" + call.arguments
-
-
-def _outcome(reply: bytes, action: Action, serving: Serving, start: int, end: int, init: int) -> Outcome:
-    """What a reply means: a line of status, or of status, logs and whether they were cut; the result."""
-    head, _, result = reply.partition(b"\n")
-    about = orjson.loads(head)
-    number, logs, cut = (about, (), False) if isinstance(about, int) else about
-    status, lines = _STATUS[number], _lines(logs)
-    if cut:
-        limit = action.limits.logs * _MEGABYTE
-        lines = (*lines, LogLine(end, "stderr", outcome.CUT.format(limit)))
-    if status is Status.DEVELOPER_ERROR:
-        lines = (*lines, LogLine(end, "stderr", outcome.LOST))
-        result = outcome.error_result(result.decode(errors="replace"))
-    elif len(result) > LARGEST_RESULT:
-        status, result = Status.APPLICATION_ERROR, outcome.too_long(result, len(result), LARGEST_RESULT)
-    return with_refusals([Outcome(status, result, lines, start, end, init)], serving.refusals)[0]
-
-
-def _lines(logs: Any) -> tuple[LogLine, ...]:
-    return tuple(LogLine(at, _STREAMS[stream], text) for at, stream, text in logs)
+    return jsontext.dumps(about) + b"\n" + call.arguments

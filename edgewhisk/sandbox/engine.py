@@ -54,6 +54,7 @@ class Engine:
             config.memory_init_cow = False  # with a creator of memories it aborts the process otherwise
             creator.use_in(config)
         self._creator = creator
+        self._compiling = threading.Lock()  # one at a time: it takes all cores, and memory for each
         self.wasmtime = wasmtime.Engine(config)
         self._cache = cache
         self._calls = threading.Condition(threading.Lock())
@@ -89,11 +90,12 @@ class Engine:
         with contextlib.suppress(wasmtime.WasmtimeError):
             if _is_whole(entry):
                 return kind.deserialize_file(self.wasmtime, str(entry)), False
-        try:
-            compiled = kind(self.wasmtime, wasm)
-        except wasmtime.WasmtimeError as error:
-            reason = " ".join(str(error).split())
-            raise SandboxError(f"{what} is no WebAssembly that runs here: {reason}") from error
+        with self._compiling:
+            try:
+                compiled = kind(self.wasmtime, wasm)
+            except wasmtime.WasmtimeError as error:
+                reason = " ".join(str(error).split())
+                raise SandboxError(f"{what} is no WebAssembly that runs here: {reason}") from error
         _store(entry, bytes(compiled.serialize()))
         _trim(self._cache)
         give_back()

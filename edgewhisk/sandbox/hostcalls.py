@@ -16,10 +16,12 @@ from typing import Any, Final
 import wasmtime
 
 from edgewhisk.sandbox.native import HostFunctions, as_double, double, read, write
-from edgewhisk.spi import Answer
+from edgewhisk.sandbox.zones import FOLDER, zone
+from edgewhisk.spi import LARGEST_REQUEST, Answer
 
 MODULE: Final = "edgewhisk"
 _MOST_RANDOM: Final = 1 << 20  # bytes in one call
+_LONGEST_NAME: Final = 1024  # bytes of a library module's name
 _NONE: Final = 0xFFFFFFFF  # -1
 _OVER: Final = 0.017  # seconds a sleep may pass the deadline: two epochs, so that it strikes
 
@@ -122,10 +124,13 @@ class HostCalls:
     def _find(self, values: Any) -> str | None:
         serving = self.current
         try:
-            name = serving.get(_u32(values[0]), _u32(values[2])).decode(errors="replace")
+            size = min(_u32(values[2]), _LONGEST_NAME)
+            name = serving.get(_u32(values[0]), size).decode(errors="replace")
         except Fault:
             return "library: the name is not in the guest's memory"
         found = self._library.get(name)
+        if found is None and name.startswith(FOLDER):
+            found = zone(name.removeprefix(FOLDER))
         serving.answer = found or b""
         values[0] = _NONE if found is None else len(found)
         return None
@@ -133,7 +138,8 @@ class HostCalls:
     def _ask(self, values: Any) -> str | None:
         serving = self.current
         try:
-            answer = serving.ask(serving.get(_u32(values[0]), _u32(values[2])))
+            size = min(_u32(values[2]), LARGEST_REQUEST + 1)  # one more is refused, and not copied whole
+            answer = serving.ask(serving.get(_u32(values[0]), size))
         except Fault:
             return "ask: the request is not in the guest's memory"
         if answer.refusal:

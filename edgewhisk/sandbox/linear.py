@@ -22,6 +22,8 @@ from typing import Any, Final
 import wasmtime
 from wasmtime import _bindings
 
+from edgewhisk.unforeseen import UNFORESEEN
+
 PAGE: Final = resource.getpagesize()
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -108,7 +110,6 @@ class Creator:
         """Prepare the callbacks."""
         self._thread = threading.local()
         self._live: dict[int, Linear] = {}
-        self._refusal = b"the memory limit is reached"
         self._get = _bindings.wasmtime_memory_get_callback_t(self._on_get)
         self._grow = _bindings.wasmtime_memory_grow_callback_t(self._on_grow)
         self._free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._on_free)
@@ -130,13 +131,15 @@ class Creator:
     ) -> int:
         try:
             linear = Linear(minimum, reserved, guard)
+            self._live[linear.base] = linear
+            made = getattr(self._thread, "made", [])
+            self._thread.made = [*made, linear]
+            out[0].env = linear.base
+            out[0].get_memory, out[0].grow_memory, out[0].finalizer = self._get, self._grow, self._free
         except MemoryError as error:
-            return self._error(str(error).encode())
-        self._live[linear.base] = linear
-        made = getattr(self._thread, "made", [])
-        self._thread.made = [*made, linear]
-        out[0].env = linear.base
-        out[0].get_memory, out[0].grow_memory, out[0].finalizer = self._get, self._grow, self._free
+            return self._error(str(error))
+        except BaseException as error:  # noqa: BLE001 - none may cross wasmtime: see `unforeseen`
+            return self._error(UNFORESEEN.stop("a new memory", error))
         return 0
 
     def _on_get(self, env: int, size: Any, capacity: Any) -> int:
@@ -145,13 +148,19 @@ class Creator:
         return linear.base
 
     def _on_grow(self, env: int, size: int) -> int:
-        return 0 if self._live[env].grow(size) else self._error(self._refusal)
+        try:
+            return 0 if self._live[env].grow(size) else self._error("the memory limit is reached")
+        except MemoryError as error:  # of the kernel: the guest is refused like one at its limit
+            return self._error(str(error))
+        except BaseException as error:  # noqa: BLE001 - none may cross wasmtime: see `unforeseen`
+            return self._error(UNFORESEEN.stop("memory.grow", error))
 
     def _on_free(self, env: int) -> None:
         self._live.pop(env).free()
 
-    def _error(self, text: bytes) -> int:
-        return ctypes.cast(_bindings.wasmtime_error_new(text), ctypes.c_void_p).value or 0
+    def _error(self, text: str) -> int:
+        made = _bindings.wasmtime_error_new(text.encode(errors="replace"))
+        return ctypes.cast(made, ctypes.c_void_p).value or 0
 
 
 class Pristine:

@@ -13,9 +13,9 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
 import wasmtime
 
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.call import Call, Calls
 from edgewhisk.entity.exec import CodeExec
@@ -24,12 +24,13 @@ from edgewhisk.errors import MalformedContent, SandboxError
 from edgewhisk.sandbox import archive, outcome, wasi
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import MODULE, Fault, HostCalls
-from edgewhisk.sandbox.native import Instance, Template, Trap, read, write
-from edgewhisk.sandbox.streams import Streams
+from edgewhisk.sandbox.native import Instance, Template, read, write
+from edgewhisk.sandbox.outcome import Trap
+from edgewhisk.sandbox.streams import LONGEST_LINE, Streams
 from edgewhisk.spi import Asker, Capabilities, Clock
 
 LARGEST_MODULE: Final = 16 << 20  # bytes
-_AT_ONCE: Final = 20  # instances: one for each worker of the invoker, and some
+_AT_ONCE: Final = 68  # instances: one for each thread of the invoker, and some
 _KEPT: Final = 32  # modules that stay loaded
 _MEGABYTE: Final = 1 << 20
 _MAGIC: Final = b"\0asm"
@@ -146,8 +147,8 @@ class Modules:
             logs.append(LogLine(end, "stderr", outcome.CUT.format(log_limit)))
         if trap is not None or result is None:
             timed_out = trap is not None and trap.interrupted
-            text = outcome.TIMED_OUT.format(timeout) if timed_out else outcome.EXITED
-            if trap is not None and not timed_out:
+            text = outcome.EXITED if trap is None else outcome.stopped(trap, timeout)
+            if trap is not None and not timed_out and not trap.fault:
                 logs.append(LogLine(end, "stderr", _reason(trap)))
             logs.append(LogLine(end, "stderr", outcome.LOST))
             error = outcome.error_result(text)
@@ -208,16 +209,16 @@ class Modules:
     def _log(self, values: Any) -> str | None:
         command = self._calls.current
         try:
-            text = command.get(values[2] & 0xFFFFFFFF, values[4] & 0xFFFFFFFF)
+            text = command.get(values[2] & 0xFFFFFFFF, min(values[4] & 0xFFFFFFFF, LONGEST_LINE))
         except Fault:
             return "log: the text is not in the guest's memory"
-        command.streams.log(_STREAMS.get(values[0], "stderr"), text.decode(errors="replace"))
+        command.streams.log(_STREAMS.get(values[0], "stderr"), jsontext.decoded(text))
         return None
 
     def _context(self, values: Any) -> None:
         command = self._calls.current
         pairs = (entry.decode().split("=", 1) for entry in command.environment)
-        command.answer = orjson.dumps(dict(pairs))
+        command.answer = jsontext.dumps(dict(pairs))
         values[0] = len(command.answer)
 
     def _abort(self, values: Any) -> str:
@@ -251,7 +252,7 @@ def _perform(instance: Instance, arguments: bytes) -> bytes | None:
     at, size = packed >> 32, packed & 0xFFFFFFFF
     if at + size > end:
         raise Trap("ew_call gave a result that is not in memory")
-    return read(base + at, size)
+    return read(base + at, min(size, LONGEST_LINE))
 
 
 def _check_header(wasm: bytes) -> None:
@@ -297,4 +298,4 @@ def _first_line(error: Exception) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else jsontext.dumps(value).decode()

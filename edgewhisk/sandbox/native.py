@@ -16,6 +16,9 @@ from typing import Any, Final
 import wasmtime
 from wasmtime import _bindings, _ffi
 
+from edgewhisk.sandbox.outcome import Trap
+from edgewhisk.unforeseen import UNFORESEEN
+
 _dll: Final = ctypes.CDLL(_ffi.dll._name)
 _call: Final = _dll["wasmtime_func_call_unchecked"]
 _call.restype = ctypes.c_void_p
@@ -53,15 +56,6 @@ _TYPES: Final[dict[str, Callable[[], wasmtime.ValType]]] = {
 _NO_FINALIZER: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p)()
 
 
-class Trap(Exception):
-    """A guest was stopped. `interrupted`: by its deadline."""
-
-    def __init__(self, message: str) -> None:
-        """Keep wasmtime's text."""
-        super().__init__(message)
-        self.interrupted = "wasm trap: interrupt" in message
-
-
 class Function:
     """An exported function of a live instance, with buffers of its own. One thread at a time."""
 
@@ -97,10 +91,10 @@ def _stopped(error: int | None, trap: ctypes.c_void_p) -> Trap:
     """Take over the error or the trap, which wasmtime leaves to the caller to free."""
     if error:
         kind = ctypes.POINTER(_ffi.wasmtime_error_t)
-        return Trap(str(wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, kind))))
+        return Trap(str(wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, kind))), UNFORESEEN.take())
     pointer = ctypes.cast(trap, ctypes.POINTER(_ffi.wasm_trap_t))
     trap.value = None
-    return Trap(str(wasmtime.Trap._from_ptr(pointer)))
+    return Trap(str(wasmtime.Trap._from_ptr(pointer)), UNFORESEEN.take())
 
 
 class Deadline:
@@ -132,14 +126,17 @@ class HostFunctions:
     ) -> None:
         """Define `module_name.name`; types are letters: i (i32), j (i64), d (f64).
 
-        `run` gets the raw values, 16 bytes each, as an array of u64, arguments in and results out. It
-        must not raise: an exception cannot cross the guest. A text that it returns stops the guest.
+        `run` gets the raw values, 16 bytes each, as an array of u64, arguments in and results out. A
+        text that it returns stops the guest; so does an exception, which `UNFORESEEN` counts and tells.
         """
         kinds = [[_TYPES[letter]() for letter in side] for side in (parameters, results)]
         kind = wasmtime.FuncType(*kinds)
 
         def call(_data: int, _caller: Any, values: Any, _count: int) -> int:
-            stop = run(values)
+            try:
+                stop = run(values)
+            except BaseException as error:  # noqa: BLE001 - none may cross the guest: see `unforeseen`
+                stop = UNFORESEEN.stop(f"{module_name}.{name}", error)
             return 0 if stop is None else _trap(stop)
 
         callback = _HOST(call)
@@ -297,7 +294,7 @@ def _address(value: Any) -> ctypes.c_void_p:
 
 def _trap(message: str) -> int:
     """A trap for wasmtime to take over."""
-    text = message.encode()
+    text = message.encode(errors="replace")
     return ctypes.cast(_bindings.wasmtime_trap_new(text, len(text)), ctypes.c_void_p).value or 0
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.entity.message import LogLine, Outcome, Status
 from edgewhisk.sandbox.abi import Reply, log_lines
 
 TIMED_OUT: Final = "The action exceeded its time limits of {} milliseconds."
 EXITED: Final = "The action did not produce a valid response and exited unexpectedly."
+NESTED: Final = "The action's calls were nested too deeply: its stack was exhausted, and it was aborted."
 EXHAUSTED: Final = "The action exhausted its memory and was aborted."
 LOST: Final = "The action did not initialize or run as expected. Log data might be missing."
 NO_RESULT: Final = "The action printed no result: its last line must be a JSON object or array."
@@ -23,8 +22,11 @@ _TOO_LONG: Final = (
     "The action produced a response that exceeded the allowed length: {} > {} bytes. "
     "The truncated response was: {}"
 )
+INVALID: Final = "The action did not produce a valid JSON or JSON Array response: {}"
 _SHOWN: Final = 4096  # bytes of a result that is too long
+_UNWRITABLE: Final = b"The action's result can not be written as JSON: RangeError"  # it nests too deeply
 _OUT_OF_MEMORY: Final = b"InternalError: out of memory"
+_STREAMS: Final = {1: "stdout", 2: "stderr"}
 _STATUS: Final = (Status.SUCCESS, Status.APPLICATION_ERROR, Status.DEVELOPER_ERROR)
 
 
@@ -32,11 +34,34 @@ class LoadFailure(Exception):
     """The action's own code could not be loaded; the text is for its author."""
 
 
-def load_failed(text: str, trapped: bool, interrupted: bool, timeout: int) -> str:
+class Trap(Exception):
+    """A guest was stopped.
+
+    `interrupted`: by its deadline; `exhausted`: its stack was; `fault`: a host function failed.
+    """
+
+    def __init__(self, message: str, fault: str = "") -> None:
+        """Keep wasmtime's text."""
+        super().__init__(message)
+        self.interrupted = "wasm trap: interrupt" in message
+        self.exhausted = "call stack exhausted" in message
+        self.fault = fault
+
+
+def load_failed(failure: LoadFailure | Trap, timeout: int) -> str:
     """What the caller of an action that could not be loaded is told."""
-    if interrupted:
+    if isinstance(failure, LoadFailure):
+        return str(failure)
+    if failure.interrupted:
         return TIMED_OUT.format(timeout).replace(".", " during initialization.")
-    return "The action did not initialize and exited unexpectedly." if trapped else text
+    return failure.fault or "The action did not initialize and exited unexpectedly."
+
+
+def stopped(trap: Trap, timeout: int) -> str:
+    """What the caller of an action whose call was stopped is told."""
+    if trap.interrupted:
+        return TIMED_OUT.format(timeout)
+    return trap.fault or (NESTED if trap.exhausted else EXITED)
 
 
 def with_refusals(outcomes: list[Outcome], refusals: Sequence[tuple[int, str]]) -> list[Outcome]:
@@ -54,15 +79,50 @@ def of_reply(reply: Reply, start: int, end: int, *, largest: int, log_limit: int
     status = _STATUS[reply.status]
     result = reply.result
     if status is Status.DEVELOPER_ERROR:
-        text = EXHAUSTED if result.endswith(_OUT_OF_MEMORY) else result.decode(errors="replace")
+        text = EXHAUSTED if result.endswith(_OUT_OF_MEMORY) else jsontext.decoded(result)
+        if result.startswith(_UNWRITABLE):
+            text = INVALID.format(text)
         return developer_error(text, reply.log, start, end, init=init)
     if reply.result_size > largest:
         status = Status.APPLICATION_ERROR
         result = too_long(result, reply.result_size, largest)
+    else:
+        status, result = checked(status, result)
     logs = lines(reply.log)
     if reply.log_cut:
         logs += (LogLine(end, "stderr", CUT.format(log_limit)),)
     return Outcome(status, result, logs, start, end, init)
+
+
+def of_text(reply: bytes, start: int, end: int, *, log_limit: int, init: int) -> Outcome:
+    """The outcome of a component's call that came back.
+
+    Its reply is a line of status, or of status, logs, whether they were cut, and the size of a result that
+    the guest cut; then the result.
+    """
+    head, _, result = reply.partition(b"\n")
+    try:
+        about = jsontext.loads(head)
+        number, logs, cut, *true_size = (about, (), False) if isinstance(about, int) else about
+        size = int(true_size[0]) if true_size else len(result)
+        status, found = _STATUS[number], told_lines(logs)
+    except (jsontext.NotJson, TypeError, ValueError, LookupError):  # the action changed what runs it
+        return developer_error(EXITED, b"", start, end, init=init)
+    if cut:
+        found = (*found, LogLine(end, "stderr", CUT.format(log_limit)))
+    if status is Status.DEVELOPER_ERROR:
+        found = (*found, LogLine(end, "stderr", LOST))
+        result = error_result(jsontext.decoded(result))
+    elif size > LARGEST_RESULT:
+        status, result = Status.APPLICATION_ERROR, too_long(result, size, LARGEST_RESULT)
+    else:
+        status, result = checked(status, result)
+    return Outcome(status, result, found, start, end, init)
+
+
+def told_lines(logs: Any) -> tuple[LogLine, ...]:
+    """The lines that a component tells: (ms since the epoch, stream, text)."""
+    return tuple(LogLine(at, _STREAMS[stream], text) for at, stream, text in logs)
 
 
 def developer_error(
@@ -73,23 +133,39 @@ def developer_error(
     return Outcome(Status.DEVELOPER_ERROR, error_result(text), logs, start, end, init, timed_out)
 
 
+def checked(status: Status, result: bytes) -> tuple[Status, bytes]:
+    """Status and result of a call that gave `result`. A guest may say anything; every reader must take it."""
+    if jsontext.are_plain((result,)):
+        return status, result
+    try:
+        found = jsontext.parse_odd(result, cut=False)
+    except jsontext.NotJson:
+        found = None
+    if found is None or not isinstance(found.value, dict | list):
+        shown = jsontext.decoded(result[:_SHOWN])
+        return Status.DEVELOPER_ERROR, error_result(INVALID.format(shown))
+    return status, found.text
+
+
 def of_printed(text: bytes, exit_code: int) -> tuple[Status, bytes]:
     """Status and result of a command whose last line was `text`."""
+    if len(text) > LARGEST_RESULT:  # whatever it is: it is not worth parsing
+        return Status.APPLICATION_ERROR, too_long(text, len(text), LARGEST_RESULT)
     try:
-        value = orjson.loads(text) if text else None
-    except orjson.JSONDecodeError:
+        value = jsontext.parse_odd(text, cut=False).value if text else None
+    except jsontext.TooDeep:
+        return checked(Status.SUCCESS, text)
+    except jsontext.NotJson:
         value = None
     if exit_code and not (isinstance(value, dict) and "error" in value):
         return Status.DEVELOPER_ERROR, error_result(f"The action exited with status {exit_code}.")
     if not isinstance(value, dict | list):
-        shown = text[:_SHOWN].decode(errors="replace")
+        shown = jsontext.decoded(text[:_SHOWN])
         problem = f"The action did not return a dictionary or array: {shown}" if shown else NO_RESULT
         return Status.DEVELOPER_ERROR, error_result(problem)
     if isinstance(value, dict) and "error" in value:
-        return Status.APPLICATION_ERROR, orjson.dumps({"error": value["error"]})
-    if len(text) > LARGEST_RESULT:
-        return Status.APPLICATION_ERROR, too_long(text, len(text), LARGEST_RESULT)
-    return Status.SUCCESS, text if b"\n" not in text else orjson.dumps(value)
+        return Status.APPLICATION_ERROR, jsontext.dumps({"error": value["error"]})
+    return checked(Status.SUCCESS, text)
 
 
 def too_long(result: bytes, size: int, largest: int) -> bytes:
@@ -105,4 +181,4 @@ def lines(log: bytes) -> tuple[LogLine, ...]:
 
 def error_result(text: str) -> bytes:
     """`{"error": text}`."""
-    return json.dumps({"error": text}).encode()
+    return jsontext.dumps({"error": text})

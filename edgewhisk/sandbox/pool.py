@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import orjson
 import wasmtime
 
+from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.call import Calls
 from edgewhisk.entity.exec import CodeExec, Exec
@@ -159,7 +159,7 @@ class Sandboxes:
 
     def _failed(self, text: str, count: int) -> list[Outcome]:
         now = self._clock.now()
-        return [Outcome(Status.WHISK_ERROR, orjson.dumps({"error": text}), (), now, now)] * count
+        return [Outcome(Status.WHISK_ERROR, jsontext.dumps({"error": text}), (), now, now)] * count
 
     def _prepare(self, runtime: Runtime, progress: Callable[[str], None]) -> None:
         kind, engine = runtime.kind, self.engine_of_guests

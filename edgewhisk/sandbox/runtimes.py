@@ -8,9 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
-from edgewhisk import share
+from edgewhisk import jsontext, share
 from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox.archive import Layout
 
@@ -48,8 +46,8 @@ class Runtime:
         if self.library == Path():
             return {}
         try:
-            found: dict[str, str] = orjson.loads(self.library.read_bytes())
-        except (OSError, orjson.JSONDecodeError) as error:
+            found: dict[str, str] = jsontext.loads(self.library.read_bytes())
+        except (OSError, jsontext.NotJson) as error:
             raise SandboxError(f"{self.library} cannot be read: {error}") from error
         return {name: text.encode() for name, text in found.items()}
 

@@ -18,13 +18,14 @@ from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import HostCalls, Serving
 from edgewhisk.sandbox.image import GRANULE, Image
 from edgewhisk.sandbox.linear import PAGE, memory_file, show
-from edgewhisk.sandbox.native import Deadline, Function, Trap, base_address, read, view, write
+from edgewhisk.sandbox.native import Deadline, Function, base_address, read, view, write
 from edgewhisk.sandbox.outcome import LoadFailure
 from edgewhisk.sandbox.runtimes import Runtime
 
 _PAGE: Final = 65536
 _DRIVER: Final = Path(__file__).with_name("driver.wat")
 _SLACK: Final = 64  # pages that a guest may grow in a call before its slot is dropped: 4 MiB
+_BATCH: Final = 8 << 20  # bytes that a batch's arguments and results may leave in a slot that is kept
 _OUTPUT: Final = 4 << 20  # bytes of results and logs after which a batch is cut
 _BOOT: Final = 30.0  # seconds a guest may take to start
 _REPLY: Final = 24  # bytes of the guest's reply
@@ -176,8 +177,11 @@ class Slot:
 
     @property
     def grown(self) -> bool:
-        """Whether the last run left the memory so much larger that the slot should be dropped."""
-        return self._ended.pages > self._image.pages + _SLACK
+        """Whether the last run left the memory so much larger that the slot should be dropped.
+
+        The guest's, or the driver's, where arguments and results of a batch are: neither can shrink.
+        """
+        return self._ended.pages > self._image.pages + _SLACK or self._room - self._table > _BATCH
 
     def memory(self) -> bytes:
         """The guest's whole memory, for the tests of isolation."""
@@ -261,6 +265,3 @@ class Slot:
         if at < 0 or at + size > self._memory.data_len(self._store):
             return b""
         return read(self._guest_at + at, size)
-
-
-__all__ = ["Parts", "Slot", "Trap"]

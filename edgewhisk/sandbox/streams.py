@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from edgewhisk import jsontext
 from edgewhisk.entity.message import LogLine
 
+OVERHEAD: Final = 16  # bytes that a line counts beyond its text, as with guests: empty ones take room, too
 LONGEST_LINE: Final = 2 << 20  # bytes; a longer one is cut
 
 
@@ -52,7 +54,7 @@ class Streams:
         self._add(LogLine(self._now(), stream, text))
 
     def _line(self, stream: str, data: bytearray) -> None:
-        line = LogLine(self._now(), stream, data.decode(errors="replace").removesuffix("\r"))
+        line = LogLine(self._now(), stream, jsontext.decoded(bytes(data)).removesuffix("\r"))
         if stream == "stdout" and line.text.strip():
             line, self._candidate = self._candidate or line._replace(text=""), line
             if not line.text:
@@ -60,7 +62,7 @@ class Streams:
         self._add(line)
 
     def _add(self, line: LogLine) -> None:
-        self._room -= len(line.text) + 1
+        self._room -= len(line.text) + OVERHEAD
         if self._room < 0:
             self.cut = True
         else:

@@ -23,6 +23,7 @@ _NAMES: Final = {1: "stdout", 2: "stderr"}
 _CHARACTER_DEVICE: Final = 2
 _MOST_RANDOM: Final = 1 << 20  # bytes in one call
 _MOST_VECTORS: Final = 1024
+_MOST_WRITTEN: Final = 1 << 20  # bytes in one call; a program writes the rest in another
 _RIGHTS: Final = 0x1FFFFFFF
 
 # Parameters of every function of preview 1 (i: i32, j: i64); all but proc_exit give an errno.
@@ -51,7 +52,7 @@ class Command(Serving):
         super().__init__(*common)
         self.streams = streams
         self.arguments = [b"action"]
-        self.environment = [f"{key}={value}".encode() for key, value in environment.items()]
+        self.environment = [f"{key}={value}".encode(errors="replace") for key, value in environment.items()]
         self.exit_code: int | None = None
 
 
@@ -111,8 +112,10 @@ class Wasi:
         stream = _NAMES.get(_low(file))
         if stream is None:
             return _BADF
-        data = b"".join(command.get(at, size) for at, size in _vectors(command, vectors, count))
-        command.streams.write(stream, data)
+        data = bytearray()
+        for at, size in _vectors(command, vectors, count):
+            data += command.get(at, min(size, _MOST_WRITTEN - len(data)))
+        command.streams.write(stream, bytes(data))
         return _put(command, size_at, "<I", len(data))
 
     def _fd_read(self, command: Command, file: int, vectors: int, count: int, size_at: int) -> int:

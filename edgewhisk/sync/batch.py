@@ -2,9 +2,10 @@
 
     {"v": 1, "device": D, "epoch": E, "first": N, "after": M, "records": [...]}  ->  {"have": N}
 
-Records are the stored texts of activations, spliced, never parsed. `have` is the highest number the
-receiver has of this (device, epoch); a batch with no records only asks. Records between `after` and
-`first` no longer exist.
+Records are the stored texts of activations, spliced. `have` is the highest number the receiver has of this
+(device, epoch); a batch with no records only asks. Records between `after` and `first` no longer exist. A
+record that nests so deeply that a body with it would have more levels than OpenWhisk takes has its result
+as text; the annotation `edge-result` says so.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
-import orjson
-
+from edgewhisk import jsontext
 from edgewhisk.errors import CloudError, MalformedContent
 from edgewhisk.spi import Batch
 
 VERSION: Final = 1
 LARGEST: Final = 900 << 10  # bytes of records: a body must stay under OpenWhisk's 1 MiB
 MOST: Final = 2000  # records
+_AS_TEXT: Final = {"key": "edge-result", "value": "text"}
 
 
 def body(device: str, epoch: str, batch: Batch) -> bytes:
@@ -31,8 +32,32 @@ def body(device: str, epoch: str, batch: Batch) -> bytes:
         epoch.encode(),
         batch.first,
         after,
-        b",".join(batch.records),
+        b",".join(map(_flat, batch.records)),
     )
+
+
+def _flat(text: bytes) -> bytes:
+    """A record that a body has room for: at most two levels less than a body may have."""
+    if not jsontext.is_deeper(text, jsontext.LEVELS - 2):
+        return text
+    record = jsontext.loads(text)
+    result = jsontext.dumps(record["response"]["result"]).decode()
+    annotations = [*record.get("annotations", []), _AS_TEXT]
+    response = {**record["response"], "result": result}
+    return jsontext.dumps({**record, "response": response, "annotations": annotations})
+
+
+def _whole(record: Any) -> Any:
+    """A record as it was before `_flat`; anything else as it is, for the store to refuse."""
+    annotations = record.get("annotations") if isinstance(record, dict) else None
+    if not isinstance(annotations, list) or _AS_TEXT not in annotations:
+        return record
+    try:
+        result = jsontext.parse(record["response"]["result"].encode()).value
+    except (jsontext.NotJson, KeyError, TypeError, AttributeError):
+        return record
+    kept = [one for one in annotations if one != _AS_TEXT]
+    return {**record, "response": {**record["response"], "result": result}, "annotations": kept}
 
 
 def read(parameters: Mapping[str, Any]) -> tuple[str, str, Batch]:
@@ -50,20 +75,24 @@ def read(parameters: Mapping[str, Any]) -> tuple[str, str, Batch]:
         raise MalformedContent("after must be a whole number below first")
     if not isinstance(records, list) or len(records) > MOST:
         raise MalformedContent(f"records must be an array of at most {MOST}")
-    return str(device), str(epoch), Batch(first, tuple(orjson.dumps(record) for record in records), after)
+    return (
+        str(device),
+        str(epoch),
+        Batch(first, tuple(jsontext.dumps(_whole(record)) for record in records), after),
+    )
 
 
 def owned(batch: Batch, namespace: str) -> Batch:
     """The batch with all records in `namespace`; what is no record is left for the store to refuse."""
-    mark = b'{"namespace":%b,' % orjson.dumps(namespace)
+    mark = b'{"namespace":%b,' % jsontext.dumps(namespace)
     records = (
-        text if text.startswith(mark) else _moved(orjson.loads(text), namespace) for text in batch.records
+        text if text.startswith(mark) else _moved(jsontext.loads(text), namespace) for text in batch.records
     )
     return batch._replace(records=tuple(records))
 
 
 def _moved(record: Any, namespace: str) -> bytes:
-    return orjson.dumps({**record, "namespace": namespace} if isinstance(record, dict) else record)
+    return jsontext.dumps({**record, "namespace": namespace} if isinstance(record, dict) else record)
 
 
 def have(answer: Any) -> int:

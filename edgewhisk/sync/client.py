@@ -1,10 +1,20 @@
-"""The cloud OpenWhisk controller over HTTP: the only door to httpx."""
+"""The cloud OpenWhisk controller over HTTP: the only door to httpx.
+
+It may be broken, or not the cloud at all: whatever it answers is bounded in size and time, and ends in a
+number or in a `CloudError` that says what was wrong.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+import contextlib
+from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Final, NamedTuple
 
+from edgewhisk import jsontext
+from edgewhisk.body import BadBody, Body
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CloudError
@@ -14,7 +24,11 @@ from edgewhisk.trust import reason
 
 _CONNECT: Final = 10.0  # seconds
 _ANSWER: Final = 70.0  # seconds: a blocking invoke answers after at most 60
+_SLOWEST: Final = 1000  # bytes a second that a batch is sent with at least
 _POLLS: Final = 20  # times, one second apart, that a late result is asked for
+_LARGEST: Final = 64 << 10  # bytes of an answer: the ingest action's has about 100
+_SHOWN: Final = 200  # characters of an answer that are told
+_LONGEST: Final = 3600.0  # seconds that the cloud may have us wait
 
 
 class CloudRefusal(CloudError):
@@ -28,7 +42,35 @@ class TooMuch(CloudError):
 
 
 class Busy(CloudError):
-    """The cloud's rate limit is reached: nothing before the next calendar minute."""
+    """The cloud cannot take this now, and may have said for how long."""
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        """`after`: seconds; without, nothing before the next calendar minute."""
+        super().__init__(message)
+        self.after = after
+
+
+class Said(NamedTuple):
+    """What the cloud answered."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def value(self) -> Any:
+        """The body as JSON; None if it is none."""
+        try:
+            return jsontext.parse(self.body).value
+        except jsontext.NotJson:
+            return None
+
+    @property
+    def text(self) -> str:
+        """What a person is shown of it."""
+        value = self.value
+        found = value.get("error", "") if isinstance(value, dict) else self.body.decode(errors="replace")
+        return " ".join(str(found)[:_SHOWN].split())
 
 
 class OpenWhiskCloud:
@@ -50,62 +92,104 @@ class OpenWhiskCloud:
 
         if self._client is None:
             timeout = httpx.Timeout(_ANSWER, connect=_CONNECT)
-            self._client = httpx.AsyncClient(auth=self._auth, timeout=timeout, trust_env=False)
+            cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # none, however many it sets
+            self._client = httpx.AsyncClient(
+                auth=self._auth,
+                timeout=timeout,
+                trust_env=False,
+                cookies=cookies,
+                headers={"Accept-Encoding": "identity"},
+            )
         content = batches.body(device, epoch, batch)
-        try:
-            response = await self._client.post(
+        with self._told():
+            said = await self._ask(
+                "POST",
                 self._action,
+                _ANSWER + len(content) / _SLOWEST,
                 params={"blocking": "true", "result": "true"},
                 content=content,
                 headers={"Content-Type": "application/json"},
             )
-            if response.status_code == 202:
-                return await self._late(response)
-        except httpx.TransportError as error:
-            raise CloudError(f"{self._action}: {reason(error)}") from error
-        return self._have(response)
+            return await self._late(said) if said.status == 202 else self._have(said)
 
     async def close(self) -> None:
         """Close the connections."""
         if self._client is not None:
             await self._client.aclose()
 
-    async def _late(self, response: Any) -> int:
+    @contextlib.contextmanager
+    def _told(self) -> Any:
+        """Whatever goes wrong with a connection is a `CloudError`."""
+        import httpx
+
+        try:
+            yield
+        except TimeoutError as error:
+            raise CloudError(f"{self._action}: the answer did not come in time") from error
+        except BadBody as error:
+            raise CloudError(f"{self._action}: {error}") from error
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError) as error:
+            raise CloudError(f"{self._action}: {reason(error)}") from error
+
+    async def _ask(self, method: str, url: str, patience: float, **given: Any) -> Said:
+        """One request, within bounds; raises `TimeoutError` after `patience` seconds, and `BadBody`."""
+        async with asyncio.timeout(patience), self._client.stream(method, url, **given) as answer:
+            body = Body(answer.headers.get("Content-Encoding", ""), _LARGEST)
+            pieces: AsyncIterator[bytes] = answer.aiter_raw()
+            async for piece in pieces:
+                body.add(piece)
+            return Said(answer.status_code, answer.headers, body.data)
+
+    async def _late(self, said: Said) -> int:
         """Ask for a result that took longer than the cloud waits."""
-        known = _json(response)
+        known = said.value
         found = known.get("activationId") if isinstance(known, dict) else None
-        if not isinstance(found, str) or not found.isalnum():
+        if not isinstance(found, str) or not (found.isascii() and found.isalnum()):
             raise CloudError(f"{self._action} answered 202 without an activation id")
         for _ in range(_POLLS):
             await asyncio.sleep(1)
-            late = await self._client.get(f"{self._activations}/{found}/result")
-            if late.status_code == 200:
-                result = _json(late)
+            late = await self._ask("GET", f"{self._activations}/{found[:64]}/result", _CONNECT)
+            if late.status == 200:
+                result = late.value
                 return batches.have(result.get("result") if isinstance(result, dict) else None)
         raise CloudError(f"{self._action} did not finish in time")
 
-    def _have(self, response: Any) -> int:
-        status, answer = response.status_code, _json(response)
+    def _have(self, said: Said) -> int:
+        status = said.status
         if status == 200:
-            return batches.have(answer)
-        said = answer.get("error", "") if isinstance(answer, dict) else response.text[:200]
-        text = f"{self._action} answered {status}: {said}"
+            if (value := said.value) is None:
+                raise CloudError(f"{self._action} answered 200 with what is no JSON: {said.text!r}")
+            return batches.have(value)
+        text = f"{self._action} answered {status}: {said.text}"
         if status == 413:
             raise TooMuch(text)
-        if status == 429:
-            raise Busy(text)
+        if status == 429 or (status == 503 and "Retry-After" in said.headers):
+            raise Busy(text, retry_after(said.headers))
         if status in (401, 403):
             raise CloudRefusal(text, hint="check [cloud] auth_file and namespace")
+        if 300 <= status < 400:
+            where = said.headers.get("Location", "elsewhere")[:_SHOWN]
+            raise CloudRefusal(f"{text}moved to {where}", hint="name that in [cloud] url, if it is the cloud")
         if status == 404:
             hint = f"the cloud has no action {self._name}: deploy one and name it in [cloud] ingest"
             raise CloudRefusal(text, hint=hint)
-        if status < 500 or status == 502:
+        if status == 204:
+            raise CloudRefusal(f"{text}nothing", hint="[cloud] ingest must name an action that answers")
+        if status not in (408, 425) and (status < 500 or status == 502):
             raise CloudRefusal(text, hint="the ingest action does not take these records; see its log")
         raise CloudError(text)
 
 
-def _json(response: Any) -> Any:
+def retry_after(headers: Any) -> float | None:
+    """Seconds that `Retry-After` asks for, up to an hour; None if it says nothing that can be read.
+
+    A date counts from the cloud's own `Date`: the clock of this gateway may be wrong.
+    """
+    told = headers.get("Retry-After", "").strip()[:64]
+    if told.isascii() and told.isdigit():
+        return min(float(told), _LONGEST)
     try:
-        return response.json()
-    except ValueError:
+        until, now = parsedate_to_datetime(told), parsedate_to_datetime(headers.get("Date", ""))
+        return min(max(0.0, (until - now).total_seconds()), _LONGEST)
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -104,8 +104,8 @@ class Sync:
                 return self._failed(Event.REFUSED, str(error))
             return self._failed(Event.FAILED, str(error))
         except Busy as error:
-            left = _MINUTE - self._clock.now() % _MINUTE
-            self._next = left / 1000 + random.uniform(0, 10)  # noqa: S311 - jitter
+            left = (_MINUTE - self._clock.now() % _MINUTE) / 1000 if error.after is None else error.after
+            self._next = left + random.uniform(0, min(10, 1 + left / 2))  # noqa: S311 - jitter
             return self._failed(Event.FAILED, str(error))
         except (CloudError, StorageError) as error:
             return self._failed(Event.FAILED, str(error))
@@ -115,13 +115,35 @@ class Sync:
         pending = await asyncio.to_thread(self._store.pending, 1, 1)
         have = await self._request(pending._replace(records=()))
         if pending.records and have >= pending.first:
-            await asyncio.to_thread(self._store.confirm, pending.epoch, have)
+            believed = await self._believed(have, pending)
+            await asyncio.to_thread(self._store.confirm, pending.epoch, believed)
         return Event.ANSWERED
+
+    async def _believed(self, have: int, sent: Batch) -> int:
+        """How far the cloud is, of what can have been sent; raises `CloudRefusal` for a mark beyond that.
+
+        It would have records taken for synced that are not. More than `sent` may be there: one batch, of
+        the largest size, may have lost its answer.
+        """
+        if have <= sent.last:
+            return have
+        largest = await asyncio.to_thread(self._store.pending, batches.MOST, batches.LARGEST)
+        if largest.epoch != sent.epoch:  # something more urgent came meanwhile
+            return sent.last
+        if have <= largest.last:
+            return have
+        raise CloudRefusal(
+            f"the cloud says that it has records up to {have}, but can have been sent up to {largest.last} "
+            "at most; none is taken for synced by that",
+            hint="its ingest action is wrong, or the state of this gateway is an old copy: then delete the "
+            "files named identity in its buffer, for new numbers",
+        )
 
     async def _send(self) -> Event:
         self._news.clear()
         pending = await asyncio.to_thread(self._store.pending, batches.MOST, self._size)
         if not pending.records:
+            self._pause = 0.0
             return Event.EMPTY
         if not self._ready:
             await self._settled()
@@ -130,7 +152,9 @@ class Sync:
         have = await self._request(pending)
         if have < pending.first:
             raise CloudError(f"the cloud has records up to {have}, but was sent from {pending.first} on")
-        await asyncio.to_thread(self._store.confirm, pending.epoch, min(have, pending.last))
+        believed = min(await self._believed(have, pending), pending.last)
+        await asyncio.to_thread(self._store.confirm, pending.epoch, believed)
+        self._pause = 0.0  # only now: a cloud may answer questions and take nothing
         self.batches += 1
         self.records += len(pending.records)
         return Event.ANSWERED
@@ -141,7 +165,6 @@ class Sync:
             await asyncio.sleep(wait)
         self._sent = self._clock.monotonic()
         have = await self._cloud.send(self._store.device, batch.epoch, batch)
-        self._pause = 0.0
         self.last_success = self._clock.now()
         self.last_error = ""
         return have
@@ -157,7 +180,7 @@ class Sync:
         """Growing, with jitter, unless the cloud said how long."""
         told, self._next = self._next, None
         if told is not None:
-            return told
+            return max(told, PAUSE[0])
         first = PAUSE[0]
         grown = max(first, min(self._longest_pause, self._pause * 3))
         self._pause = first + (grown - first) * random.random() if self._pause else first  # noqa: S311

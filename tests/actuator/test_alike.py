@@ -323,7 +323,7 @@ def test_what_the_broker_refuses_is_told(tmp_path: Path, way: str) -> None:
                 if topic == "out/good":
                     assert outcomes == [(Status.SUCCESS, {"delivered": True})] * 2
                 else:
-                    refusal = {"error": "the broker refused it with code 0x87"}
+                    refusal = {"error": "the broker refused it: not authorized: see its ACL (code 0x87)"}
                     assert outcomes == [(Status.APPLICATION_ERROR, refusal)] * 2
             assert (made.outbox.counts["delivered"], made.outbox.counts["refused"]) == (2, 2)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from edgewhisk.actuator.request import Command
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.boots import Boots
-from edgewhisk.errors import CapabilityError, NotFound, Unavailable, Undelivered
+from edgewhisk.errors import CapabilityError, NotFound, StorageError, Unavailable, Undelivered
+from edgewhisk.spi import Change
 from tests.fakes.clock import HandClock
 
 
@@ -102,6 +103,33 @@ def test_order_is_kept_over_a_restart_and_with_what_comes_later(tmp_path: Path) 
         assert await outbox.send([command(5)]) == [{"delivered": True, "took": 5}]
         await closed(shelf, task)
         assert Shelf.open(tmp_path).read("outbox") == {}
+
+    play(scene)
+
+
+def test_a_command_that_the_disk_refused_is_not_done_behind_its_senders_back(tmp_path: Path) -> None:
+    async def scene() -> None:
+        target, clock = Target(), LateClock()
+        shelf, outbox, task = await opened(tmp_path, target, clock)
+        target.away = True
+        real = shelf.write
+
+        def refuse(changes: Sequence[Change]) -> asyncio.Future[None]:
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(StorageError("no space"))
+            return failed
+
+        shelf.write = refuse  # type: ignore[method-assign]
+        with pytest.raises(StorageError):
+            await outbox.send([command(1)])
+        shelf.write = real  # type: ignore[method-assign]
+        await until(lambda: not outbox.describe()["waiting"])
+        told = outbox.describe()
+        assert (told["bytes"], told["queued"], told["refused"]) == (0, 0, 1)
+        target.away = False
+        await outbox.send([command(2)])
+        assert target.got == [2]
+        await closed(shelf, task)
 
     play(scene)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import struct
 import threading
 import tty
@@ -22,10 +23,13 @@ from edgewhisk.actuator.outbox import Outbox
 from edgewhisk.actuator.request import KINDS, read
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
+from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.names import parse_name
-from edgewhisk.errors import CapabilityError
+from edgewhisk.errors import CapabilityError, EdgeWhiskError
 from edgewhisk.feed.modbus import ModbusFeed
+from edgewhisk.feed.mqtt import MqttFeed
+from edgewhisk.feed.mqtt_connection import MqttLink
 from edgewhisk.feed.serial import SerialFeed
 from edgewhisk.world import Deliveries
 from tests.fakes.fire import RecordingFire
@@ -55,8 +59,13 @@ class Gateway:
         self.fire, clock = RecordingFire(), SystemClock()
         self.serial, self.modbus = SerialFeed({}, self.fire, clock), ModbusFeed({}, self.fire, clock)
         self.shelf = Shelf.open(folder)
-        made = Deliveries(None, self.serial, self.modbus, HttpRequests())  # type: ignore[arg-type]
-        self.outbox = Outbox(self.shelf, clock, made.by_kind, Boots({}).moment)
+        dead = DeadLetters(self.shelf, clock)
+        links = {"": MqttLink("127.0.0.1", 1, "x")}
+        self.mqtt = MqttFeed(links, self.fire, clock, dead, [], lambda _subject, _topic: True)
+        made = Deliveries(self.mqtt, self.serial, self.modbus, HttpRequests())
+        self.outbox = Outbox(
+            self.shelf, clock, made.by_kind, Boots({}).moment, made.alike_by_kind, made.check
+        )
 
     async def act(self, package: str, **parameters: Any) -> Any:
         kind = next(kind for kind in KINDS if kind.package == package)
@@ -174,16 +183,12 @@ def test_a_port_that_is_away_is_written_to_when_it_comes(tmp_path: Path) -> None
             kept = await made.act("serial", port=str(port), profile="lctech/relay-1", command="on")
             assert "No such file" in kept["reason"]
             assert made.outbox.rows()[0]["told"] == f"write on to {port}"
-            never = await made.act("serial", port=str(port), profile="lctech/relay-1", command="explode")
-            assert never["delivered"] is False  # order is kept: nobody looked at it yet
             port.symlink_to(os.ttyname(slave))
             made.outbox.wake(f"serial:{port}")
             async with asyncio.timeout(20):
                 while len(made.outbox):  # noqa: ASYNC110 - a task of the outbox's own
                     await asyncio.sleep(0.01)
             assert os.read(master, 100) == b"\xa0\x01\x01\xa2"
-            (row,) = made.outbox.rows()
-            assert (row["state"], "known: on, off" in row["reason"]) == ("refused", True)
 
     try:
         asyncio.run(play())
@@ -191,6 +196,40 @@ def test_a_port_that_is_away_is_written_to_when_it_comes(tmp_path: Path) -> None
         port.unlink(missing_ok=True)
         os.close(master)
         os.close(slave)
+
+
+@pytest.mark.parametrize(
+    ("package", "first", "second", "told"),
+    [
+        ("serial", {"command": "on"}, {"command": "explode"}, "no command 'explode'; known: on, off"),
+        ("serial", {"command": "on"}, {"command": "on", "profile": "no/thing"}, "there is no profile"),
+        ("serial", {"command": "on"}, {"data": "x", "profile": "no/thing"}, "there is no profile"),
+        ("serial", {"command": "on"}, {"command": "on", "port": "nowhere"}, "below /dev"),
+        ("serial", {"command": "on"}, {"data": "x", "port": "/etc/passwd"}, "below /dev"),
+        ("modbus", {"value": 1}, {"value": 1, "port": "nowhere"}, "below /dev"),
+        ("modbus", {"value": 1}, {"value": 1, "port": "usb:1"}, "write usb:VENDOR"),
+        ("mqtt", {"payload": "x"}, {"payload": "x", "broker": "other"}, r"there is no \[brokers.other\]"),
+    ],
+)
+def test_what_can_never_be_done_is_refused_at_once_also_while_others_wait(
+    package: str, first: dict[str, Any], second: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    port = f"/dev/shm/edgewhisk-absent-{os.getpid()}"
+    usual: dict[str, dict[str, Any]] = {
+        "serial": {"port": port, "profile": "lctech/relay-1"},
+        "modbus": {"port": port, "register": 0},
+        "mqtt": {"topic": "t"},
+    }
+
+    async def play() -> None:
+        async with gateway(tmp_path) as made:
+            assert (await made.act(package, **{**usual[package], **first}))["delivered"] is False
+            refused = await made.act(package, **{**usual[package], **second})
+            assert isinstance(refused, EdgeWhiskError)
+            assert re.search(told, str(refused))
+            assert len(made.outbox.rows()) == 1
+
+    asyncio.run(play())
 
 
 def test_what_a_line_took_only_in_part_is_not_written_again(

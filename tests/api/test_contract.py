@@ -234,3 +234,16 @@ def test_init_parameters_go_to_the_environment(made: Gateway) -> None:
     code = "function main(p) { return {keys: Object.keys(p), env: process.env.TOKEN} }"
     made.action("inits", code, parameters=[{"key": "TOKEN", "value": {"a": 1}, "init": True}])
     assert made.ok("POST", "_/actions/inits?blocking=true&result=true", {}) == {"keys": [], "env": '{"a":1}'}
+
+
+def test_a_list_of_large_records_comes_whole_through_both_doors(made: Gateway) -> None:
+    code = "function main(p) { return {fill: 'x'.repeat(400000), n: p.n} }"
+    made.ok("PUT", "_/actions/clarge", {"exec": {**CODE, "code": code}})
+    for number in range(4):
+        made.ok("POST", "_/actions/clarge?blocking=true", {"n": number})
+    for path in ("_/activations", "_/activations/"):  # the second is Quart's
+        found = made.call("GET", f"{path}?docs=true&limit=200&name=clarge")
+        assert [one["response"]["result"]["n"] for one in found.body] == [3, 2, 1, 0]
+        assert "content-length" not in found.headers
+        short = made.call("GET", f"{path}?limit=200&name=clarge")
+        assert len(short.body) == 4

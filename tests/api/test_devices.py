@@ -33,7 +33,7 @@ def token(made: Gateway, trigger: str, device: str) -> str:
 
 
 def test_a_device_posts_with_its_token_and_nothing_else(made: Gateway) -> None:
-    made.action("posted", "function main(p) { return {c: p.c, device: p.device} }")
+    made.action("posted", "function main(p) { return {c: p.c, device: p.device, told: p.device_} }")
     made.feed("posts", "http/post")
     made.rule("posts", "posted")
     mine, other = token(made, "posts", "greenhouse"), token(made, "elsewhere", "x")
@@ -69,7 +69,8 @@ def test_a_device_posts_with_its_token_and_nothing_else(made: Gateway) -> None:
         chunked.close()
     until(lambda: made.count("posted") == 4)
     (last,) = [one for one in made.activations("posted") if one["response"]["result"]["c"] == 4]
-    assert last["response"]["result"]["device"] == "greenhouse"  # as the token says
+    result = last["response"]["result"]
+    assert (result["device"], result["told"]) == ("greenhouse", "another")  # the first as the token says
     assert made.call("GET", "_/triggers", Authorization=f"Bearer {mine}").status == 401
     feed = next(one for one in made.status()["feeds"] if one["feed"] == "http/post")
     assert (feed["delivered"], feed["garbage"]) == (4, 4)

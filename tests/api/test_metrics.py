@@ -11,8 +11,8 @@ from tests.path.gateway import Gateway
 README = (Path(__file__).parents[2] / "edgewhisk" / "api" / "README.md").read_text()
 
 
-def scraped(made: Gateway) -> dict[str, dict[tuple[str, ...], float]]:
-    answer = made.call("GET", "/metrics", Authorization="")
+def scraped(made: Gateway, **headers: str) -> dict[str, dict[tuple[str, ...], float]]:
+    answer = made.call("GET", "/metrics", **headers)
     assert answer.headers["content-type"].startswith("text/plain")
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(answer.body):
@@ -40,6 +40,19 @@ def test_activations_are_counted(made: Gateway) -> None:
 
 
 def test_every_name_is_described(made: Gateway) -> None:
-    answer = made.call("GET", "/metrics", Authorization="")
+    answer = made.call("GET", "/metrics")
     names = {family.name for family in text_string_to_metric_families(answer.body)}
     assert sorted(name for name in names if f"`{name}" not in README) == []
+
+
+def test_a_stranger_is_told_numbers_and_no_names(made: Gateway) -> None:
+    made.action("private", "function main(p) { return p }")
+    made.ok("POST", "_/actions/private?blocking=true", {})
+    made.feed("hidden", "alarms/interval", minutes=60)
+    runs = sum(scraped(made)["edgewhisk_activations_total"].values())
+    text = made.call("GET", "/metrics", Authorization="").body
+    assert not any(name in text for name in ("guest", "private", "hidden"))
+    found = scraped(made, Authorization="")
+    assert sum(found["edgewhisk_activations_total"].values()) == runs
+    assert found["edgewhisk_process_resident_bytes"][()] > 1e7
+    assert made.call("GET", "/metrics", Authorization="Basic eDp5").status == 401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -14,13 +15,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewhisk import server
+from tests import stages
 from tests.path.gateway import Gateway, until
+
+WEB = [{"key": "web-export", "value": True}]
 
 
 def exchange(made: Gateway, data: bytes, seconds: float = 10) -> bytes:
@@ -48,6 +53,16 @@ def parsed(answer: bytes) -> tuple[int, dict[str, str]]:
 def test_what_is_no_http_is_told(made: Gateway) -> None:
     status, body = parsed(exchange(made, b"\x00\x01nonsense\r\n\r\n"))
     assert (status, sorted(body)) == (400, ["code", "error"])
+
+
+def test_a_body_that_is_no_http_ends_the_request_it_belongs_to(made: Gateway) -> None:
+    key = base64.b64encode(made.auth.encode())
+    for path in (b"actions/a", b"packages/p"):  # by both doors
+        head = b"PUT /api/v1/namespaces/_/" + path + b" HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+        head += b"Expect: 100-continue\r\nAuthorization: Basic " + key + b"\r\n\r\n"
+        answer = exchange(made, head + b"5\r\nab\r\nzz").removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert (answer.count(b"HTTP/1.1 "), parsed(answer)[0]) == (1, 400)
+    assert b"Traceback" not in (made.folder / "log").read_bytes()
 
 
 def test_endless_headers_are_refused(made: Gateway) -> None:
@@ -111,6 +126,73 @@ def test_a_slow_client_does_not_hold_up_others(made: Gateway) -> None:
             if at % 10 == 0:
                 assert made.call("GET", "/ping", Authorization="").status == 200
         assert slow.recv(100).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("path", ["/ping", "/api/v1", "/api/v1/web/guest/default/half.json"])
+def test_a_client_that_ends_its_side_gets_its_answers(made: Gateway, path: str) -> None:
+    """`printf ... | nc -N`: the end of the request comes with it, or while the action runs."""
+    wait = "new Promise(done => setTimeout(() => done({a: 1}), 200))"
+    made.action("half", f"function main() {{ return {wait} }}", annotations=WEB)
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    assert exchange(made, request).startswith(b"HTTP/1.1 200")
+    assert exchange(made, request * 3).count(b"HTTP/1.1 200") == 3
+    assert exchange(made, b"GET /ping HTTP/1.1\r\nHo") == b""
+    until(lambda: made.status()["http"]["connections"] < 10, what="they are forgotten")
+
+
+class Talk:
+    """A server of its own with little patience, and a client that says what it likes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(server, "PATIENCE", 0.3)
+        monkeypatch.setattr(server, "_LEAST", 0.05)
+
+    async def until_closed(self, head: bytes, piece: bytes, answer: int) -> None:
+        """Send `head`, and `piece` every 20 ms until the server closes; the answer has so many bytes."""
+
+        async def app(_scope: Any, receive: Any, send: Any) -> None:
+            while (await receive()).get("more_body"):
+                pass
+            length = (b"content-length", str(answer).encode())
+            await send({"type": "http.response.start", "status": 200, "headers": [length]})
+            await send({"type": "http.response.body", "body": b"x" * answer})
+
+        listener = server.bind("127.0.0.1", 0)
+        served = server.HttpServer(app)
+        task = asyncio.create_task(served.serve([listener]))
+        client = socket.create_connection(listener.getsockname())
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(20):
+                await loop.sock_sendall(client, b"POST / HTTP/1.1\r\nHost: x\r\n")
+                await stages.until(lambda: bool(served.connections))
+                await loop.sock_sendall(client, head)
+                while served.connections:
+                    with contextlib.suppress(ConnectionError):
+                        await loop.sock_sendall(client, piece)
+                    await asyncio.sleep(0.02)
+        finally:
+            client.close()
+            served.stop()
+            await task
+            listener.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "piece", "answer"),
+    [
+        (b"", b"X: y\r\n", 2),
+        (b"Content-Length: 9999\r\n\r\n", b"x", 2),
+        (b"", b"", 2),
+        (b"Content-Length: 0\r\n\r\n", b"", 1 << 25),
+    ],
+    ids=["headers for ever", "a body for ever", "nothing more", "takes no answer"],
+)
+def test_a_client_that_comes_to_no_end_is_parted_from(
+    monkeypatch: pytest.MonkeyPatch, head: bytes, piece: bytes, answer: int
+) -> None:
+    asyncio.run(Talk(monkeypatch).until_closed(head, piece, answer))
 
 
 def test_memory_stays_flat_under_refusals(made: Gateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import stat
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def plant(made: Gateway) -> As:
     def call(method: str, path: str, body: Any = None) -> Answer:
         return made.call(method, path, body, Authorization=header)
 
-    until(lambda: call("GET", "_/actions").status == 200, what="the gateway knows the subject")
+    assert call("GET", "_/actions").status == 200  # at once
     return call
 
 
@@ -110,6 +111,7 @@ def test_shared_packages(made: Gateway, other: As) -> None:
     try:
         assert other("POST", run, {}).status == 403
         assert other("GET", "_/packages/own").status == 403
+        assert other("GET", "_/actions/own/").status == 403
         assert other("POST", "_/actions/chain?blocking=true", {}).status == 403
         body = {"binding": {"namespace": "guest", "name": "shared"}}
         assert other("PUT", "_/packages/own2", body).status == 403
@@ -117,6 +119,47 @@ def test_shared_packages(made: Gateway, other: As) -> None:
         assert other("PUT", "_/actions/chain2", body).status == 403
     finally:
         made.ok("PUT", "_/packages/shared?overwrite=true", {"publish": True})
+
+
+def test_a_rule_starts_what_its_owner_may_invoke(made: Gateway, other: As) -> None:
+    assert other("PUT", "_/triggers/eve", {}).status == 200
+    made.ok("PUT", "_/packages/inner", {"parameters": [{"key": "k", "value": "secret"}]})
+    made.action("inner/say", "function main(p) { return p }")
+    published = {"publish": True, "binding": {"namespace": "guest", "name": "inner"}}
+    made.ok("PUT", "_/packages/outer", published)  # a binding is its owner's, published or not
+    for action, named in (
+        ("/guest/closed/say", "guest/closed"),
+        ("/guest/outer/say", "guest/outer"),
+        ("/guest/none/say", "guest/none"),
+        ("/guest/mine", "guest/mine"),
+    ):
+        answer = other("PUT", "_/rules/r", {"trigger": "/_/eve", "action": action})
+        assert (answer.status, f"'{named}'" in answer.body["error"]) == (403, True), answer
+    assert other("PUT", "_/rules/r", {"trigger": "/_/eve", "action": "/_/none/say"}).status == 404
+    body = {"exec": {"kind": "sequence", "components": ["/guest/shared/say"]}}
+    assert other("PUT", "_/actions/eves?overwrite=true", body).status == 200
+    binding = {"binding": {"namespace": "guest", "name": "shared"}}
+    assert other("PUT", "_/packages/bound", binding).status == 200
+    for number, action in enumerate(("/guest/shared/say", "/_/bound/say", "/_/eves")):
+        assert other("PUT", f"_/rules/r{number}", {"trigger": "/_/eve", "action": action}).status == 200
+
+    def fired() -> list[dict[str, Any]]:
+        answer = other("POST", "_/triggers/eve", {})
+        assert answer.status == 202
+        logs = other("GET", f"_/activations/{answer.body['activationId']}/logs").body["logs"]
+        return sorted((json.loads(line) for line in logs), key=lambda line: str(line["rule"]))
+
+    assert [line["statusCode"] for line in fired()] == [0, 0, 0]
+    made.ok("PUT", "_/packages/shared?overwrite=true", {"publish": False})
+    try:
+        refused = "The supplied authentication is not authorized to access '{}'."
+        names = ("guest/shared", "plant/bound", "guest/shared")
+        assert [(line["statusCode"], line.get("error")) for line in fired()] == [
+            (1, refused.format(name)) for name in names
+        ]
+    finally:
+        made.ok("PUT", "_/packages/shared?overwrite=true", {"publish": True})
+    assert [line["statusCode"] for line in fired()] == [0, 0, 0]
 
 
 def test_the_gateways_own_state_is_the_default_subjects(other: As) -> None:
@@ -154,6 +197,13 @@ def test_rates_are_each_namespaces_own(tmp_path_factory: pytest.TempPathFactory)
         assert "Too many requests in the last minute (count: 4, allowed: 3)." in refused[0].body["error"]
         assert refused[0].headers["retry-after"] == "60"
         assert made.call("GET", "_/actions").status == 200
+        made.action(
+            "page", "function main() { return {} }", annotations=[{"key": "web-export", "value": True}]
+        )
+        web = [made.call("GET", "/api/v1/web/guest/default/page.json", Authorization="") for _ in range(64)]
+        assert [answer.status for answer in web[:30]] == [200] * 30  # a budget of its own, ten times as large
+        assert 429 in [answer.status for answer in web]
+        assert any("allowed: 30" in str(answer.body) for answer in web)
     finally:
         made.stop()
 

@@ -170,11 +170,18 @@ def test_who_may_call(made: Gateway, call: Call) -> None:
     assert call("GET", "web-secret.json", **{"X-Require-Whisk-Auth": "s3cret"}).status == 200
     export(made, "number", require_whisk_auth=8215307511320898)
     assert call("GET", "number.json", **{"X-Require-Whisk-Auth": "8215307511320898"}).status == 200
-    export(made, "odd", require_whisk_auth={"a": 1})
-    assert call("GET", "odd.json").status == 401
     export(made, "echo")
     assert "__ow_user" not in call("GET", "echo.json", Authorization="Basic eDp5").body["body"]
     assert call("GET", "echo.json", Authorization=credentials).body["body"]["__ow_user"] == "guest"
+
+
+@pytest.mark.parametrize("value", ["", None, -1, 1.5, 0, {}, [], {"a": 1}, "false", "\u00e9"], ids=repr)
+def test_only_a_plain_off_opens(made: Gateway, call: Call, value: Any) -> None:
+    export(made, "odd", require_whisk_auth=value)
+    for given in ({}, {"X-Require-Whisk-Auth": ""}, {"X-Require-Whisk-Auth": "true"}):
+        assert call("GET", "odd.json", **given).status == 401
+    export(made, "odd", require_whisk_auth=False)
+    assert call("GET", "odd.json").status == 200
 
 
 def test_cors(made: Gateway, call: Call) -> None:

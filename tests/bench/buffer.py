@@ -31,7 +31,8 @@ from tinydb import TinyDB
 
 from edgewhisk.buffer.disk import RealDisk
 from edgewhisk.buffer.journal import Frame
-from edgewhisk.buffer.records import MARKS, RECORDS, Records
+from edgewhisk.buffer.records import Records
+from edgewhisk.buffer.routes import MARKS, RECORDS
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.lane import NORMAL

@@ -7,11 +7,12 @@ and compares with what was acknowledged until then. `python -m tests.bench.power
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import pytest
@@ -22,7 +23,8 @@ from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.ledger import ABSORBED, event_frame
 from edgewhisk.buffer.loss import EVICTED
-from edgewhisk.buffer.records import MARKS, RECORDS, SHEAVES, Records
+from edgewhisk.buffer.records import Records
+from edgewhisk.buffer.routes import MARKS, RECORDS, SHEAVES
 from edgewhisk.entity.lane import ERRORS, LANES, NORMAL, TELEMETRY
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
@@ -114,20 +116,27 @@ def open_records(disk: MemoryDisk, clock: Clock) -> Records:
 
 
 class History:
-    """A random life of a store."""
+    """A random life of a store: the first, or one after a cut."""
 
-    def __init__(self, random: Random, steps: int, disk: MemoryDisk | None = None, first: int = 1) -> None:
+    def __init__(
+        self, random: Random, disk: MemoryDisk, store: Records, *, lives: int = 0, foreign: int = 0
+    ) -> None:
+        """Of an open `store`, after so many `lives`, which had so many records from another gateway."""
         self.random = random
-        self.disk = disk or MemoryDisk()
-        self.clock = Clock()
+        self.disk = disk
         self.steps: list[Step] = []
-        self.store = open_records(self.disk, self.clock)
-        self.open: list[str] = []
-        self._number = first
-        self._present = present(self.store)
-        self._foreign = 0
+        self.store = store
+        self.open = sorted(store.normal.ledger.events)
+        self._number = lives * 10**6 + 1
+        self._present = present(store)
+        self._foreign = foreign
+
+    def live(self, steps: int) -> None:
+        """So many calls."""
         for _ in range(steps):
             self.step()
+        if self.random.random() < 0.5:
+            self.store.close()
 
     def step(self) -> None:
         """One call."""
@@ -244,12 +253,38 @@ class Promise:
     confirmed: dict[str, int]
     may_confirm: dict[str, int]
     absorbed: list[tuple[int, set[str]]]
-    acknowledged: int
+
+    @classmethod
+    def nothing(cls) -> Promise:
+        """Of a store that is new."""
+        return cls({}, {}, set(), set(), set(), set(), set(), {}, {}, [])
+
+    def copy(self) -> Promise:
+        """Another that may be changed."""
+        return Promise(*(copy(getattr(self, name)) for name in self.__dataclass_fields__))
+
+    def kept(self, store: Records, found: Mapping[str, tuple[str, int, bytes]]) -> Promise:
+        """What a later life owes: what this one, just opened after a cut, has `found`; no more, no less."""
+        ledger = store.normal.ledger
+        events, have = set(ledger.events), ledger.absorbed.get(SENDER, 0)
+        confirmed = {name: lane.ledger.confirmed for name, lane in store.lanes.items()}
+        return Promise(
+            {key: (lane, number) for key, (lane, number, _) in found.items()},
+            {key: text for key, (_, _, text) in found.items()},
+            self.gone,
+            self.dropping,
+            events,
+            events,
+            self.finished,
+            confirmed,
+            confirmed,
+            [one for one in self.absorbed if one[0] <= have],
+        )
 
 
-def promise(steps: list[Step], count: int) -> Promise:
-    """After `count` operations."""
-    it = Promise({}, {}, set(), set(), set(), set(), set(), {}, {}, [], 0)
+def promise(steps: list[Step], count: int, before: Promise) -> Promise:
+    """After `count` operations of a life that began with what was promised `before`."""
+    it = before.copy()
     finishing: set[str] = set()
     for step in steps:
         if step.begun >= count and step.ended > count:
@@ -267,7 +302,6 @@ def promise(steps: list[Step], count: int) -> Promise:
             it.finished |= step.finished
             it.gone |= step.dropped
             it.confirmed.update(step.confirmed)
-            it.acknowledged += 1
     for key in it.dropping:
         it.must.pop(key, None)
     it.events -= finishing
@@ -276,7 +310,10 @@ def promise(steps: list[Step], count: int) -> Promise:
 
 def check(store: Records, it: Promise) -> dict[str, tuple[str, int, bytes]]:
     """Raise `Failure` unless `store` has what it promised, and nothing else."""
-    if bad := [line for lane in store.lanes.values() for line in lane.incidents]:
+    lost = [
+        damage for lane in store.lanes.values() for one in lane.unlooked(100) if (damage := lane.look(one))
+    ]
+    if bad := [*store.damage(), *lost, *(line for lane in store.lanes.values() for line in lane.incidents)]:
         raise Failure(f"false alarm: {bad}")
     if any(lane.corrupt for lane in store.lanes.values()):
         raise Failure("torn taken for damaged")
@@ -304,6 +341,12 @@ def check_marks(store: Records, it: Promise, found: Set[str]) -> None:
         least, most = it.confirmed.get(name, 0), it.may_confirm.get(name, 0)
         if not least <= lane.ledger.confirmed <= max(least, most):
             raise Failure(f"{name} confirmed {lane.ledger.confirmed}, not {least} to {most}")
+    # What comes again from one of them is taken for known.
+    known = {origin.removeprefix("mqtt:") for origin in store.normal.ledger.origins}
+    if never := known - found - unfinished - it.dropping:
+        raise Failure(f"origins of what never happened: {never}")
+    if not it.events <= known:
+        raise Failure(f"origins lost: {it.events - known}")
     have = store.normal.ledger.absorbed.get(SENDER, 0)
     for upto, ids in it.absorbed:
         if upto <= have and not ids <= found | it.dropping:
@@ -315,62 +358,58 @@ def evicted(store: Records) -> int:
     return store.normal.ledger.lost.get((NORMAL, EVICTED), 0)
 
 
-def survive(image: Image, it: Promise, random: Random, *, deep: bool) -> int:
-    """Recover from `image`, check, write on; `deep`: cut once more meanwhile. States that were seen."""
+def survive(image: Image, it: Promise, random: Random, cuts: Sequence[float], lives: int = 1) -> int:
+    """Recover from `image`, check, live on; `cuts`: how probably power is cut again, and once more, ...
+
+    Returns how many states were seen.
+    """
     disk = MemoryDisk(image)
-    clock = Clock()
-    store = open_records(disk, clock)
+    store = open_records(disk, Clock())
     found = check(store, it)
-    if not deep and random.random() < 0.7:
+    if not cuts or random.random() >= cuts[0]:
+        if random.random() < 0.3:
+            write_on(store, it)
         return 1
-    key, text = text_of(10**6)
+    owed = it.kept(store, found)
+    life = History(random, disk, store, lives=lives, foreign=store.normal.ledger.absorbed.get(SENDER, 0))
+    life.live(random.randint(0, 3))
+    seen, known = 1, (-1, owed)
+    for count, again in Cuts(disk).states(random, every=random.choice((31, 97)), shuffled=1):
+        if count != known[0]:
+            known = count, promise(life.steps, count, owed)
+        seen += survive(again, known[1], random, cuts[1:], lives + 1)
+    return seen
+
+
+def write_on(store: Records, it: Promise) -> None:
+    """What is written after a cut is there, under a number of its own."""
+    key, text = text_of(10**9)
     number, lost = store.normal.ledger.last + 1, evicted(store)
     store.write([Frame(RECORDS[NORMAL], 0, text)])
     now = present(store)
     if key not in now:  # one that is larger than its segment's share may give way at once
         if store.normal.oldest <= number or evicted(store) == lost:
             raise Failure("what is written after a cut is neither there nor told as a loss")
-        return 1
-    if any(now[key][0] == where[0] and now[key][1] <= where[1] for where in it.must.values()):
+    elif any(now[key][0] == where[0] and now[key][1] <= where[1] for where in it.must.values()):
         raise Failure("a number was given twice")
-    if not deep:
-        return 1
-    seen = 1
-    left = {one: (lane, number) for one, (lane, number, _) in found.items() if one in now}
-    fresh = {one: (lane, number) for one, (lane, number, _) in now.items() if one not in found}
-    ledger = store.normal.ledger
-    confirmed = {name: lane.ledger.confirmed for name, lane in store.lanes.items()}
-    for count, again in Cuts(disk).states(random, every=7, shuffled=1):
-        done = count >= len(disk.trace)
-        second = Promise(
-            {**left, **fresh} if done else left,
-            {**it.may, **{one: stored for one, (_, _, stored) in now.items()}},
-            set(),
-            it.dropping | {one for one in found if one not in now},
-            set(ledger.events),
-            set(ledger.events) | it.may_events,
-            it.finished,
-            confirmed,
-            confirmed,
-            it.absorbed,
-            0,
-        )
-        check(open_records(MemoryDisk(again), Clock()), second)
-        seen += 1
-    return seen
 
 
-def play(seed: int, steps: int, *, every: int = 1, deep: float = 0.01, **mutant: bool) -> int:
+CUTS: Final = (0.01, 0.01)  # how many of the states are followed to a second cut, and of those to a third
+
+
+def play(seed: int, steps: int, *, every: int = 1, cuts: Sequence[float] = CUTS, **mutant: bool) -> int:
     """All states of one history; how many there were. Raises `Failure` with what it takes to repeat it."""
     random = Random(seed)
     with small():
-        history = History(random, steps)
-        seen, known = 0, (-1, promise([], 0))
-        for count, image in Cuts(history.disk, **mutant).states(random, every=every):
+        disk = MemoryDisk()
+        history = History(random, disk, open_records(disk, Clock()))
+        history.live(steps)
+        seen, known = 0, (-1, Promise.nothing())
+        for count, image in Cuts(disk, **mutant).states(random, every=every):
             if count != known[0]:
-                known = count, promise(history.steps, count)
+                known = count, promise(history.steps, count, Promise.nothing())
             try:
-                seen += survive(image, known[1], random, deep=random.random() < deep)
+                seen += survive(image, known[1], random, cuts)
             except Exception as error:
                 raise Failure(
                     f"history {seed} of {steps} steps, after {count} operations: {error}"

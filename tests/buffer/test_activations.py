@@ -155,7 +155,7 @@ def test_segments_roll_and_unfinished_events_survive_it(
         assert {orjson.loads(text)["name"] for text in pending.records} == {"loss"}
         store.confirm(pending.epoch, pending.last)
         pending = store.pending(10, 1 << 20)
-    assert pending.first == stats.evicted + 1
+    assert pending.first == store.stats().evicted + 1  # marks may need a segment of their own
     assert pending.after == 0
     store.close()
 
@@ -188,6 +188,12 @@ def test_the_cloud_gets_each_once_in_order(tmp_path: Path, monkeypatch: pytest.M
     cloud.close()
 
 
+def uncleanly_ended(folder: Path) -> None:
+    """Make a store that was closed one that was not: nothing tells where its newest segment ends."""
+    (witness,) = folder.glob("newest-*")
+    witness.rename(folder / witness.name[: len("newest-00000001")])
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.data())
 def test_any_torn_tail_is_cut_and_written_over(sizes: list[int], draw: st.DataObject) -> None:
@@ -200,6 +206,7 @@ def test_any_torn_tail_is_cut_and_written_over(sizes: list[int], draw: st.DataOb
             ends.append((store.stats().bytes, number))
         store.close()
         (segment,) = folder.glob("seg-*")
+        uncleanly_ended(folder)
         header = segment.read_bytes().index(b"\n") + 1
         cut = draw.draw(st.integers(header, segment.stat().st_size))
         os.truncate(segment, cut)

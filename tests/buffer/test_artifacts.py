@@ -15,6 +15,7 @@ from tinydb.storages import MemoryStorage
 from edgewhisk.buffer import artifacts as module
 from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.spi import Change
+from tests.buffer.test_activations import uncleanly_ended
 
 
 def test_entities_survive(tmp_path: Path) -> None:
@@ -73,6 +74,7 @@ def test_a_torn_write_is_not_half_done(tmp_path: Path) -> None:
     store.write([Change("actions", "a", {"v": 2}), Change("rules", "r", {"v": 2})])
     store.close()
     (segment,) = tmp_path.glob("seg-*")
+    uncleanly_ended(tmp_path)
     data = segment.read_bytes()
     segment.write_bytes(data[:-3])
     store = Artifacts.open(tmp_path)

@@ -13,8 +13,9 @@ from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.log import Log
 from edgewhisk.buffer.wear import wear
 from edgewhisk.entity.activation import Record
+from edgewhisk.entity.stats import BufferStats
 from edgewhisk.settings import Buffer
-from edgewhisk.spi import BufferStats, Query
+from edgewhisk.spi import Query
 from tests.buffer.test_activations import commit, open_store, record
 from tests.fakes.disk import MemoryDisk
 

@@ -20,7 +20,7 @@ from edgewhisk.buffer.activations import Activations
 from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Change, Query
-from tests.buffer.test_activations import commit, message, open_store, record, wait
+from tests.buffer.test_activations import commit, message, open_store, record, uncleanly_ended, wait
 from tests.fakes.disk import MemoryDisk
 
 LOAD = """
@@ -83,6 +83,30 @@ for work in (
 ):
     threading.Thread(target=work).start()
 """
+
+
+def test_what_a_cut_tore_is_not_taken_for_known_after_a_second_one(tmp_path: Path) -> None:
+    """A message whose round was torn was never acknowledged: its source delivers it again."""
+    store = open_store(tmp_path)
+    messages = [message(n)._replace(origin=f"mqtt:{n}") for n in (1, 2, 3)]
+    wait(lambda done: store.accept(messages[:1], done, urgent=True))
+    wait(lambda done: store.accept(messages[1:], done, urgent=True))
+    store.close()
+    (segment,) = tmp_path.glob("seg-*")
+    uncleanly_ended(tmp_path)
+    whole = segment.read_bytes().rstrip(b"\0")
+    torn = whole[: whole.rindex(b"\n", 0, -1) + 1]  # the first line of the round of two is all there
+    segment.write_bytes(torn)
+    second = open_store(tmp_path)
+    assert second.origins() == ["mqtt:1"]
+    commit(second, record(9))
+    second.close()
+    uncleanly_ended(tmp_path)
+    segment.write_bytes(torn)  # what recovery cut off was not synced, and is back
+    third = open_store(tmp_path)
+    assert third.origins() == ["mqtt:1"]
+    assert [one.origin for one in third.unfinished()] == ["mqtt:1"]
+    third.close()
 
 
 def all_starts(store: Activations) -> list[int]:

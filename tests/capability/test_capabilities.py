@@ -166,7 +166,7 @@ def test_http_to_granted_hosts_only(made: Gateway, server: str, kind: str, code:
     for url, problem in (
         ("http://127.0.0.1:1/", "http.fetch to 127.0.0.1:1 is not granted"),
         (f"http://{server}/away", "http.fetch to other.example.com is not granted"),
-        (f"http://{server}/large", "is over 1048576 bytes"),
+        (f"http://{server}/large", "more than 1048576 bytes"),
         ("file:///etc/passwd", "must begin with http:// or https://"),
     ):
         record = call(made, "fetch", url=url)

@@ -174,6 +174,10 @@ def test_scan_names_ports_that_last_and_guesses_by_chip_and_name(
     told = capsys.readouterr()
     assert "usb-1a86_USB_Serial-if00" in told.out
     assert "edgewhisk device try generic/nmea-gps --port /dev/ttyACM3" in told.err
+    assert "by-path" not in told.err
+    gps.serial_number = None  # twins
+    assert main(["device", "scan"]) == 0
+    assert "below /dev/serial/by-path" in capsys.readouterr().err
 
 
 def test_a_truncated_capture_names_its_line(tmp_path: Path) -> None:

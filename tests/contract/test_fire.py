@@ -15,7 +15,7 @@ from edgewhisk.clock import SystemClock
 from edgewhisk.settings import Buffer
 from edgewhisk.spi import Fire, Query
 from tests.fakes.fire import RecordingFire
-from tests.stages import event, stages
+from tests.stages import TRIGGER, event, stages
 
 Made = tuple[Fire, Callable[[], list[int]]]  # the implementation, and the numbers it was fired with so far
 
@@ -60,7 +60,7 @@ def test_nothing_fired_is_acknowledged_at_once(implementation: Implementation, t
         async with implementation(tmp_path) as (fire, _):
             async with asyncio.timeout(5):
                 await fire([])
-            assert not fire.full()
+            assert not fire.full([TRIGGER])
 
     asyncio.run(play())
 

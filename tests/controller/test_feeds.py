@@ -14,7 +14,7 @@ from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
 from edgewhisk.controller.entities import Entities
-from edgewhisk.controller.feeds import Feeds
+from edgewhisk.controller.feeds import FULL, Feeds
 from edgewhisk.controller.triggers import Triggers
 from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.entity.identity import AuthKey, Identity
@@ -292,3 +292,18 @@ def test_a_stored_feed_that_is_not_granted_any_more_is_told(tmp_path: Path, paus
         (second, {"plant": Grants(mqtt=("office/#",))}),
         (third, {}),
     )
+
+
+def test_a_source_that_is_held_back_is_told_to_be_full(tmp_path: Path) -> None:
+    async def scene(made: Made) -> None:
+        await made.ask("CREATE", "alarms/interval", minutes=1)
+        await made.ask("CREATE", "alarms/interval", "other", minutes=1)
+        made.fire.fill(ONE)
+        assert (await made.ask("READ", "alarms/interval"))["status"]["state"] == "full"
+        states = {one["trigger"]: (one["state"], one.get("last_error")) for one in made.feeds.describe()}
+        assert states[str(ONE)] == ("full", FULL)
+        assert states[str(OTHER)][0] == "running"
+        made.fire.make_room()
+        assert (await made.ask("READ", "alarms/interval"))["status"]["state"] == "running"
+
+    play(tmp_path, scene)

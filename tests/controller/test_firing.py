@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 
+import orjson
+import pytest
+
 from edgewhisk.controller.firing import Plan, Start, messages
+from edgewhisk.entity.arguments import NOT_ALLOWED
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import parse_name
-from tests.stages import TRIGGER, event, stages, until
+from tests.stages import GUEST, TRIGGER, event, stages, until
 
 
 def test_each_event_starts_each_action_over_the_parameters_of_the_trigger() -> None:
     one, other = parse_name("/guest/a", "_"), parse_name("/plant/b", "_")
     starts = (Start("guest/r", "guest/a", one), Start("guest/s", "guest/p/b", other, "guest/p"))
-    plan = Plan("/guest/t", "guest", "me", b'{"site":"north"}', starts, ())
+    plan = Plan("/guest/t", "guest", "me", b'{"site":"north"}', starts, (), active=True)
     events = [
         TriggerEvent(TRIGGER, b"{}", 5),
         TriggerEvent(TRIGGER, b'{"n":1}', 6, durable=True, origin="mqtt:x"),
@@ -31,6 +36,41 @@ def test_each_event_starts_each_action_over_the_parameters_of_the_trigger() -> N
     assert {(made.namespace, made.subject, made.trigger, made.cause) for made in found} == {
         ("guest", "me", "/guest/t", "")
     }
+
+
+@pytest.mark.parametrize("sequence", [(), ("/_/a",)], ids=["action", "sequence"])
+def test_an_event_that_sets_a_final_parameter_is_an_error_and_the_others_run(
+    tmp_path: Path, sequence: tuple[str, ...]
+) -> None:
+    async def play() -> None:
+        async with stages(tmp_path) as made:
+            await made.make("function main(p) { return p }", *sequence)
+            await made.annotate(final=True)
+            await made.bind(unit="C")
+            odd = event(1)._replace(payload=b'{"n":1,"unit":"F"}')
+            for _ in range(3):  # the later ones by the short way
+                await made.controller([event(0), odd, event(2)])
+            await until(lambda: len(made.recorded()) == 9)
+            found = Counter(str(record["response"]["result"]) for record in made.recorded())
+            wanted = [{"unit": "C", "n": 0}, {"error": NOT_ALLOWED}, {"unit": "C", "n": 2}]
+            assert found == dict.fromkeys(map(str, wanted), 3)
+
+    asyncio.run(play())
+
+
+def test_a_trigger_that_sets_a_final_parameter_starts_nothing_for_a_caller(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with stages(tmp_path) as made:
+            await made.make()
+            await made.annotate(final=True)
+            await made.bind(unit="C")
+            fired = await made.controller.fire(GUEST, TRIGGER, b'{"unit":"F"}', {})
+            assert fired is not None
+            (log,) = (orjson.loads(line) for line in made.store.get(fired)["logs"])  # type: ignore[index]
+            assert (log["statusCode"], log["error"]) == (1, NOT_ALLOWED)
+            assert not made.recorded()
+
+    asyncio.run(play())
 
 
 def test_events_without_a_rule_are_counted_and_the_others_keep_their_order(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,13 @@ def test_annotations_that_mean_nothing_are_refused() -> None:
     wrong = Trigger(name("t"), Parameters(), Parameters.of({"edge-priority": 1}), SemVer(), 0)
     with pytest.raises(MalformedContent, match="must be high, normal, low, not 1"):
         _ = wrong.priority
+
+
+def test_what_was_updated_at_the_same_time_is_listed_with_and_without_a_package(tmp_path: Path) -> None:
+    entities = Entities(Artifacts.open(tmp_path))
+    made = [action("plain"), action("other")]
+    made += [replace(made[0], name=parse_name("/guest/p/plain", "_"))]
+    entities.provide(made)
+    assert [one.name.key for one in entities.actions.within("guest")] == [
+        "guest/plain", "guest/p/plain", "guest/other"
+    ]  # fmt: skip

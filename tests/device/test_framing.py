@@ -166,3 +166,16 @@ def test_a_damaged_modbus_answer_is_no_answer(at: int, change: int) -> None:
     damaged = bytearray(RTU)
     damaged[at] ^= change
     assert pdus(FramerRTU, iter([bytes(damaged)])) == []
+
+
+@given(st.binary(max_size=60), st.integers(1, 9))
+def test_no_byte_is_taken_twice_and_those_skipped_are_counted(noise: bytes, size: int) -> None:
+    """A frame that ends as the next one would begin: its last byte was taken twice."""
+    framing = Framing("fixed", 4, b"BM", b"", 4)
+    frame = b"BMxB"
+    stream = noise.replace(b"B", b"-") + frame + b"M??" + frame
+    cutter = framer(framing)
+    found = [one for at in range(0, len(stream), size) for one in cutter.feed(stream[at : at + size])]
+    found += cutter.idle()
+    assert found == [frame, frame]
+    assert cutter.skipped == len(stream) - 8

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +319,50 @@ def test_mqtt_profiles_where_messages_are_lost_or_come_twice(name: str) -> None:
                 continue
 
 
+_ODD_LEAVES = st.none() | st.floats() | st.integers() | st.text(st.characters(codec=None), max_size=5)
+_ODD_KEYS = _KEYS | st.sampled_from(["POWER", "POWER1", "POWER33", "nan"])
+_ODD = st.recursive(
+    _ODD_LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_ODD_KEYS, inner, max_size=5),
+)
+
+
+@pytest.mark.parametrize("name", ["tasmota/sensor", "tasmota/energy", "tasmota/state", "zigbee2mqtt/device"])
+@settings(max_examples=150)
+@given(
+    st.dictionaries(_ODD_KEYS, _ODD, max_size=5), st.sampled_from([("", ""), ("\ufeff", "\0"), ("", "\0\n")])
+)
+def test_json_with_what_is_none_is_an_event_of_json_or_refused(
+    name: str, said: dict[str, Any], around: tuple[str, str]
+) -> None:
+    """C programs print nan, inf, halves of pairs and what is around the text."""
+    text = around[0] + json.dumps(said).replace("NaN", "nan") + around[1]
+    found: Sequence[Reading] = ()
+    refused = ""
+    try:
+        found = decode(PROFILES[name], text.encode(), {"id": "x"})
+    except Undecodable as error:
+        refused = str(error)
+    assert "not JSON" not in refused
+    event = orjson.loads(payload(PROFILES[name], "t", 5, found, {"id": "x"}))
+    assert [key for key in event.get("errors", {}) if event[key] is not None] == []
+
+
+def test_values_beyond_those_that_are_passed_on_are_told() -> None:
+    said = orjson.dumps({f"v{number}": number for number in range(300)})
+    found = decode(PROFILES["zigbee2mqtt/device"], said, {"id": "x"})
+    assert len(found) == 257
+    assert found[-1].reason == "44 values beyond 256 are left out"
+
+
+def test_a_compressed_payload_is_bounded() -> None:
+    body = zlib.compress(bytes(5 << 20), 9)
+    size = len(body)
+    said = b"\x22\x12SPBV1.0_COMPRESSED\x2a" + bytes((size & 0x7F | 0x80, size >> 7)) + body
+    with pytest.raises(Undecodable, match="a compressed payload of more than 4194304 bytes"):
+        decode(PROFILES["eclipse/sparkplug-b"], said, {"kind": "DDATA", "group": "g", "node": "n"})
+
+
 def test_what_a_device_calls_like_the_events_own_keys_does_not_hide_them() -> None:
     profile = PROFILES["zigbee2mqtt/device"]
     found = decode(profile, b'{"device": "x", "topic": 1, "id": 2, "odd": 3}', {"id": "kitchen"})
@@ -348,3 +394,85 @@ def test_cbor_numbers_beyond_64_bits_are_no_fault() -> None:
         orjson.loads(payload(profile, "a", 5, decode(profile, cbor2.dumps(sent))))
     with pytest.raises(Undecodable, match="t is no number"):
         decode(profile, cbor2.dumps({"t": 1 << 2000}))
+
+
+def _read(kind: str, points: dict[str, Any], frame: bytes, **decoding: Any) -> dict[str, Any]:
+    text = {
+        "serial": {},
+        "framing": {"kind": "line"},
+        "decoding": {"kind": kind, **decoding},
+        "points": points,
+    }
+    profile = profiles.read("a/b", text, "a/b.toml")
+    return values(profile, payload(profile, "p", 5, decode(profile, frame)))
+
+
+N: dict[str, Any] = {"unit": "1"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "frame", "expected", "wrong"),
+    [
+        ("json", {"a": N, "b": N}, b'{"a": [1], "b": 2}', {"a": None, "b": 2}, "a is no number"),
+        ("json", {"a": N, "b": N}, b'{"b": 2}', {"a": None, "b": 2}, "a is missing"),
+        (
+            "json",
+            {"a": {"kind": "text"}, "b": N},
+            b'{"a": {"x": 1}, "b": 2}',
+            {"a": None, "b": 2},
+            "a is no text",
+        ),
+        (
+            "csv",
+            {"a": {"column": 0, **N}, "b": {"column": 1, **N}},
+            b"x,2",
+            {"a": None, "b": 2},
+            "a is no number",
+        ),
+        (
+            "csv",
+            {"a": {"column": 4, **N}, "b": {"column": 1, **N}},
+            b"x,2",
+            {"a": None, "b": 2},
+            "a is missing",
+        ),
+        (
+            "regex",
+            {"a": {"pattern": "a=([^ ]+)", **N}, "b": {"pattern": "b=(.)", **N}},
+            b"a=-- b=2",
+            {"a": None, "b": 2},
+            "a is no number",
+        ),
+        (
+            "struct",
+            {"a": {"at": 9, **N}, "b": {"at": 0, "type": "u8", **N}},
+            b"\x02\x00",
+            {"a": None, "b": 2},
+            "a is missing: the frame has 2 bytes only",
+        ),
+        (
+            "struct",
+            {"a": {"at": 1, "type": "f32", **N}, "b": {"at": 0, "type": "u8", **N}},
+            b"\x02\x7f\xc0\x00\x00",
+            {"a": None, "b": 2},
+            "a is no number",
+        ),
+        (
+            "struct",
+            {"a": {"at": 1, "scale": 0.1, "invalid": [65535], **N}, "b": {"at": 0, "type": "u8", **N}},
+            b"\x02\xff\xff",
+            {"a": None, "b": 2},
+            "a has no value: the device says 65535",
+        ),
+    ],
+)
+def test_a_value_that_is_bad_costs_no_other(
+    kind: str, points: dict[str, Any], frame: bytes, expected: dict[str, Any], wrong: str
+) -> None:
+    assert _read(kind, points, frame) == {**expected, "errors": {"a": wrong}}
+    with pytest.raises(Undecodable, match=r"^a "):  # nothing is good: refused
+        _read(kind, {"a": points["a"]}, frame)
+
+
+def test_a_switch_may_be_written_as_a_float() -> None:
+    assert _read("json", {"on": {"kind": "boolean"}}, b'{"on": 1.0}') == {"on": True}

@@ -130,9 +130,10 @@ def test_splicing_is_merging(base: dict[str, Any], top: dict[str, Any]) -> None:
 def test_final_parameters_may_not_be_overridden() -> None:
     values = [{"key": "k", "value": 1}, {"key": "open", "value": None}]
     bound = bind(action(parameters=values, annotations=[{"key": "final", "value": True}]), (), None)
-    check_final(bound, {"open": 1, "other": 2})
-    with pytest.raises(BadRequest, match="not allowed"):
-        check_final(bound, {"k": 2})
+    check_final(bound, b'{"open":1,"other":2}')
+    for payload in (b'{"k":2}', b'{"\\u006b":null}', b"[1]", b'{"k":'):
+        with pytest.raises(BadRequest, match="not allowed"):
+            check_final(bound, payload)
 
 
 def test_parameters_go_package_then_action() -> None:

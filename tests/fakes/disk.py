@@ -126,6 +126,9 @@ class MemoryDisk:
     def room(self, directory: Path) -> int:
         return self.free
 
+    def size(self, directory: Path) -> int:
+        return self.free + sum(map(len, self._contents.values()))
+
     def _file(self, path: Path) -> int:
         if path not in self._names:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from edgewhisk.entity.message import TriggerEvent
+from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
 
 
@@ -19,6 +20,7 @@ class RecordingFire:
         self.resumed = 0  # how many feeds were told that there is room again
         self._holding = False
         self._full = False
+        self._crammed: set[FullyQualifiedName] = set()
         self._refusing = False
         self._waiting: list[Callable[[], None]] = []
         self._changed = asyncio.Event()
@@ -46,12 +48,13 @@ class RecordingFire:
         self._changed.set()
         return future
 
-    def full(self) -> bool:
-        """Whether the test said so."""
-        return self._full
+    def full(self, triggers: Iterable[FullyQualifiedName]) -> bool:
+        """Whether the test said so, of all triggers or of one of these."""
+        return self._full or not self._crammed.isdisjoint(triggers)
 
-    def on_room(self, resume: Callable[[], None]) -> None:
+    def on_room(self, resume: Callable[[], None], triggers: Iterable[FullyQualifiedName]) -> None:
         """Keep `resume` until `make_room`."""
+        del triggers
         self._waiting.append(resume)
 
     def hold(self) -> None:
@@ -74,13 +77,15 @@ class RecordingFire:
             self._holding = False
         self._settle(count, StorageError("the disk is full"))
 
-    def fill(self) -> None:
-        """Have no room from now on."""
-        self._full = True
+    def fill(self, *triggers: FullyQualifiedName) -> None:
+        """Have no room from now on: for these triggers, or for any."""
+        self._full = not triggers
+        self._crammed = set(triggers)
 
     def make_room(self) -> None:
         """Have room again and tell everybody who asked."""
         self._full = False
+        self._crammed.clear()
         waiting, self._waiting = self._waiting, []
         for resume in waiting:
             resume()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.names import parse_name
-from edgewhisk.errors import FeedError
+from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.cron import LOOK, AlarmsFeed, _next
+from edgewhisk.spi import Change
 from tests.fakes.fire import RecordingFire
 
 T = parse_name("/guest/t", "_")
@@ -218,7 +219,7 @@ async def survive(folder: Path, jumps: list[tuple[float, float]], missed: str, c
         life.clock.wall = min(max(0.0, life.clock.wall + by), 4e9)
         # At most once a second, once for what was missed, and once on the edge.
         assert await life.pass_(passing, 1.0) <= passing + 3
-    life.clock.set("2120-05-01T02:59:00")
+    life.clock.set("2054-05-01T02:59:00")
     assert await life.pass_(450) >= 1
     await life.shelf.close()
 
@@ -322,6 +323,34 @@ def test_a_clock_that_was_years_ahead_does_not_silence_an_alarm_after_a_restart(
     play(scene)
 
 
+@pytest.mark.parametrize("ahead", ["2082-05-01T12:00:00", "2031-05-01T12:00:00"])
+@pytest.mark.parametrize(
+    ("action", "parameters", "fired"),
+    [
+        ("alarm", {"cron": "0 * * * *", "stopDate": "2030-05-01T20:00:00Z"}, 5),
+        ("interval", {"minutes": 60, "stopDate": "2030-05-01T20:00:00Z"}, 5),
+        ("once", {"date": "2050-05-01T13:00:00Z"}, 0),
+    ],
+)
+def test_a_clock_that_is_decades_ahead_for_a_while_ends_no_alarm(
+    tmp_path: Path, ahead: str, action: str, parameters: dict[str, Any], fired: int
+) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T12:00:30"))
+        await life.add(action, **parameters)
+        life.clock.set(ahead)
+        assert await life.pass_(60) <= 1
+        life.clock.set("2026-05-01T12:02:00")
+        before = len(life.fire.events)
+        await life.pass_(5 * 3600, 10)
+        assert len(life.fire.events) - before == fired
+        assert life.told["state"] == "running"
+        assert life.told["next"] is not None
+        await life.shelf.close()
+
+    play(scene)
+
+
 def test_an_interval_keeps_to_its_dates_whatever_the_clock_does(tmp_path: Path) -> None:
     dates = {"startDate": "2026-05-01T12:10:00Z", "stopDate": "2026-05-01T12:20:00Z"}
 
@@ -359,6 +388,28 @@ def test_an_interval_without_dates_goes_by_no_clock(tmp_path: Path) -> None:
         for wall in ("2026-05-01T12:00:31", "2001-01-01T00:00:00", "2026-05-01T12:00:31"):
             life.clock.set(wall)
             assert await life.pass_(60) == 1
+        await life.shelf.close()
+
+    play(scene)
+
+
+def test_an_alarm_runs_though_the_disk_does_not_keep_its_count_at_the_start(tmp_path: Path) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T12:00:30"))
+        real = life.shelf.write
+
+        def refuse(changes: Sequence[Change]) -> asyncio.Future[None]:
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(StorageError("read-only"))
+            return failed
+
+        life.shelf.write = refuse  # type: ignore[method-assign]
+        await life.add("alarm", cron="* * * * *", maxTriggers=3)
+        assert life.told["last_error"] == "read-only"
+        life.shelf.write = real  # type: ignore[method-assign]
+        assert await life.pass_(60) == 1
+        assert life.told["last_error"] == ""
+        assert life.shelf.read("alarms")[T.key]["fired"] == 1
         await life.shelf.close()
 
     play(scene)
@@ -447,6 +498,35 @@ def test_every_minute_is_every_minute_through_both_changes(zone: str) -> None:
     assert at == end
 
 
+def _days(least: int, most: int) -> Any:
+    """A list of days as a field of a cron line, and the days."""
+    days = st.lists(st.integers(least, most), min_size=1, max_size=3)
+    return days.map(lambda found: (",".join(map(str, found)), set(found)))
+
+
+ANY_DAY = st.sampled_from([("*", None), ("1-31", None), ("*/1", None)])
+ANY_WEEKDAY = st.sampled_from([("*", None), ("0-6", None), ("sun-sat", None), ("1-7", None)])
+
+
+@given(_days(1, 31) | ANY_DAY, _days(0, 6) | ANY_WEEKDAY)
+def test_day_of_month_or_of_week_is_enough_where_both_are_restricted(days: Any, week: Any) -> None:
+    """crontab(5); cron 1.8.2, which OpenWhisk's alarms use."""
+    (day, wanted), (weekday, weekdays) = days, week
+    following = _next("alarms/alarm", {"cron": f"0 12 {day} * {weekday}", "timezone": "Europe/Berlin"})
+    at, end, found = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC), []
+    while (due := following(at)) is not None and due < end:
+        found.append(due.astimezone(ZoneInfo("Europe/Berlin")).date())
+        at = due + timedelta(seconds=1)
+    expected, one = [], date(2026, 1, 1)
+    while one < date(2026, 3, 1):
+        fits = [one.day in wanted] if wanted else []
+        fits += [one.isoweekday() % 7 in weekdays] if weekdays else []
+        if any(fits) or not fits:
+            expected.append(one)
+        one += timedelta(days=1)
+    assert found == expected
+
+
 @given(
     st.lists(
         st.text("0123456789*/-,", max_size=6) | st.sampled_from(["*", "0", "sun", "1-5", "*/5"]),
@@ -484,6 +564,26 @@ def test_missed_has_two_choices(tmp_path: Path) -> None:
         life = Life(tmp_path, Hands("2026-05-01T12:00:00"))
         with pytest.raises(FeedError, match="missed must be skip or once"):
             await life.add("alarm", cron="* * * * *", missed="all")
+
+    play(scene)
+
+
+def test_a_trigger_that_is_full_holds_back_no_other_alarm(tmp_path: Path) -> None:
+    async def scene() -> None:
+        life = Life(tmp_path, Hands("2026-05-01T12:00:00.5"))
+        other = parse_name("/guest/other", "_")
+        await life.add("alarm", cron="* * * * * *")
+        every_second = life.feed.check("alarms/alarm", {"cron": "* * * * * *"})
+        await life.feed.add(other, "alarms/alarm", every_second)
+        life.fire.fill(T)
+        await life.pass_(10)
+        fired = [one.trigger for one in life.fire.events]
+        assert set(fired) == {other}
+        assert len(fired) >= 9
+        life.fire.make_room()
+        await life.pass_(2)
+        assert T in [one.trigger for one in life.fire.events]
+        await life.shelf.close()
 
     play(scene)
 

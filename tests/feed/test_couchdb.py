@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import json
 import subprocess
+import tracemalloc
 import urllib.request
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from edgewhisk.clock import SystemClock
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import FeedError
 from edgewhisk.feed import couchdb as module
-from edgewhisk.feed.couchdb import CouchFeed, Database
+from edgewhisk.feed.couchdb import Broken, CouchFeed, Database
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
 from tests.path.gateway import free_port
@@ -357,3 +359,76 @@ def test_wrong_parameters_are_named(parameters: dict[str, Any], text: str, tmp_p
     made = CouchFeed(RecordingFire(), SystemClock(), Shelf.open(tmp_path))
     with pytest.raises(FeedError, match=text):
         made.check("changes/couchdb", parameters)
+
+
+# -- a server that lies ----------------------------------------------------------------------------
+
+
+def whole(body: bytes, *headers: bytes) -> bytes:
+    lines = b"".join(header + b"\r\n" for header in headers)
+    return b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (lines, len(body), body)
+
+
+BOMB = zlib.compress(bytes(200 << 20), 9)
+GOOD = whole(b'{"update_seq": 5}')
+PACKED = b"Content-Encoding: deflate"
+
+
+@pytest.mark.parametrize(
+    ("replies", "text"),
+    [
+        ([whole(BOMB, PACKED)], "more than 65536 bytes"),
+        ([whole(b" " * 100_000)], "more than 65536 bytes"),
+        ([whole(b"x", b"Content-Encoding: br")], "was not asked for"),
+        ([whole(b'{"update_seq": "%b-x"}' % (b"9" * 6000))], "closed the connection|disconnected"),
+        ([whole(b'{"update_seq": "%b"}' % (b"x" * 60_000))], "tells no update_seq"),
+        ([whole(b'{"update_seq": ' + b"[" * 5000)], "tells no update_seq"),
+        ([whole(b"[1]")], "tells no update_seq"),
+        ([b"HTTP/1.1 302 X\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"], "answers 302"),
+        ([b"HTTP/1.1 200 OK\r\nX: (drip)"], "in time"),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n(drip)"], "in time"),
+        ([GOOD, whole(BOMB, PACKED)], "closed the connection"),
+        ([GOOD, whole(b"\xff" * 50, PACKED)], "cannot be unpacked"),
+        ([GOOD, whole(b'[1]\n5\n"seq"\n{"seq": null}\n' + b"[" * 5000)], "closed the connection"),
+    ],
+)
+def test_a_server_that_lies_is_told_and_costs_no_memory(
+    replies: list[bytes], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT", 0.2)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while replies:
+                await reader.readuntil(b"\r\n\r\n")
+                reply = replies.pop(0)
+                writer.write(reply.removesuffix(b"(drip)"))
+                while reply.endswith(b"(drip)"):
+                    writer.write(b"x")
+                    await asyncio.sleep(0.02)
+                await writer.drain()
+        writer.close()
+
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.get_running_loop().create_task(answer(reader, writer)))
+
+    async def scene() -> None:
+        shelf = Shelf.open(tmp_path)
+        feed = CouchFeed(RecordingFire(), SystemClock(), shelf)
+        async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            database = Database(T, feed.check("couchdb/changes", {"url": url, "db": "d"}), "now")
+            with pytest.raises(Broken, match=text):
+                await feed._read(database)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await shelf.close()
+
+    tracemalloc.start()
+    try:
+        asyncio.run(scene())
+        assert tracemalloc.get_traced_memory()[1] < 60 << 20
+    finally:
+        tracemalloc.stop()

@@ -29,10 +29,12 @@ def test_rows_of_sqlite_and_tinydb(tmp_path: Path) -> None:
     log, notes = tmp_path / "log.sqlite", tmp_path / "notes.json"
     database = sqlite3.connect(log)
     database.execute("PRAGMA journal_mode = WAL")
-    database.execute("CREATE TABLE readings (celsius REAL, raw BLOB)")
+    database.execute("CREATE TABLE readings (celsius REAL, raw BLOB, _row TEXT, 'table' TEXT)")
 
     def insert(*values: float) -> None:
-        database.executemany("INSERT INTO readings VALUES (?, ?)", [(value, b"\x00") for value in values])
+        database.executemany(
+            "INSERT INTO readings VALUES (?, ?, 'x', 'y')", [(one, b"\x00") for one in values]
+        )
         database.commit()
 
     insert(1.0)
@@ -59,7 +61,9 @@ def test_rows_of_sqlite_and_tinydb(tmp_path: Path) -> None:
     database = sqlite3.connect(log, check_same_thread=False)
     asyncio.run(life(fire, "log", "readings", 0, lambda: insert(2.0, 3.0), 3))
     assert [orjson.loads(payload)["celsius"] for payload in fire.payloads] == [1.0, 2.0, 3.0]
-    assert orjson.loads(fire.payloads[0])["raw"] == "AA=="
+    first = orjson.loads(fire.payloads[0])
+    assert (first["raw"], first["_row"], first["table"]) == ("AA==", 1, "readings")
+    assert (first["_row_"], first["table_"]) == ("x", "y")  # columns are called like what the event says
     insert(4.0)  # while the gateway is off
     again = RecordingFire()
     asyncio.run(life(again, "log", "readings", 0, lambda: insert(5.0), 2))

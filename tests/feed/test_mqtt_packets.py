@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import NamedTuple
 
 import pytest
@@ -179,3 +180,30 @@ def test_any_properties_are_read_or_refused(data: bytes) -> None:
         packets.properties(data)
     except ValueError:
         return
+
+
+def _string(text: bytes) -> bytes:
+    return len(text).to_bytes(2, "big") + text
+
+
+_PAIRS = st.lists(
+    st.tuples(st.sampled_from(["", "unit", "x"]), st.sampled_from(["", "1", "C", "F"])), max_size=8
+)
+
+
+@given(_PAIRS, st.none() | st.binary(max_size=20))
+def test_user_properties_keep_all_values_in_order_and_correlation_data_its_bytes(
+    pairs: list[tuple[str, str]], correlation: bytes | None
+) -> None:
+    data = b"".join(b"\x26" + _string(key.encode()) + _string(value.encode()) for key, value in pairs)
+    if correlation is not None:
+        data += b"\x09" + _string(correlation)
+    found = packets.properties(data + b"\x08" + _string(b"r/1"))
+    assert found["response_topic"] == "r/1"
+    for key, told in found.get("user", {}).items():
+        values = [value for name, value in pairs if name == key]
+        assert told == (values if len(values) > 1 else values[0])
+    assert set(found.get("user", {})) == {key for key, _ in pairs}
+    if correlation is not None:
+        assert base64.b64decode(found["correlation_data"]) == correlation
+        assert found.get("correlation", "").encode() in (correlation, b"")

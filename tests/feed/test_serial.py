@@ -185,12 +185,38 @@ def test_a_usb_device_is_found_under_another_number(tmp_path: Path, monkeypatch:
                     await fire.count(1)
                     there.clear()
                 await state(made, "waiting")
-            assert "no such USB device" in (await state(made, "waiting"))["last_error"]
+            async with asyncio.timeout(5):
+                while "no such USB device" not in made.describe(T)["last_error"]:  # noqa: ASYNC110 - a real port
+                    await asyncio.sleep(0.01)
         there[:] = [listed(tmp_path / "a", "x"), listed(tmp_path / "b", "mine")]
-        with pytest.raises(FileNotFoundError, match="several devices fit"):
+        with pytest.raises(
+            FileNotFoundError, match=r"several devices fit .*: add the serial number, one of x, mine"
+        ):
             ports.locate("usb:1a86:7523")
 
     asyncio.run(play())
+
+
+def test_twins_without_serial_numbers_are_named_by_their_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """udev gives both the same name by id: it leads to the one that came last."""
+    twins = [list_ports_common.ListPortInfo(str(tmp_path / f"ttyUSB{number}")) for number in (0, 1)]
+    for twin in twins:
+        twin.vid, twin.pid = 0x1A86, 0x7523
+    monkeypatch.setattr(list_ports, "comports", lambda: twins)
+    for name, links in (("BY_ID", ["usb-1a86"]), ("BY_PATH", ["pci-usb-0:1", "pci-usb-0:2"])):
+        folder = tmp_path / name.lower()
+        folder.mkdir()
+        monkeypatch.setattr(ports, name, folder)
+        for number, link in enumerate(links):
+            (folder / link).symlink_to(tmp_path / f"ttyUSB{number}")
+    sockets = [f"{tmp_path}/by_path/pci-usb-0:{number}" for number in (1, 2)]
+    assert [port.lasting for port in ports.found()] == sockets
+    with pytest.raises(FileNotFoundError, match=f"{sockets[0]}, {sockets[1]}.*below {tmp_path}/by_path"):
+        ports.locate("usb:1a86:7523")
+    twins.pop()
+    assert [port.lasting for port in ports.found()] == [f"{tmp_path}/by_id/usb-1a86"]
 
 
 def test_a_full_queue_holds_a_flood_back(tmp_path: Path) -> None:

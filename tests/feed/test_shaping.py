@@ -26,7 +26,7 @@ from edgewhisk.feed.shaping import SOURCES, Shape, read
 from edgewhisk.spi import Change
 from tests.fakes.fire import RecordingFire
 
-T = parse_name("/guest/t", "_")
+T, OTHER = (parse_name(f"/guest/{name}", "_") for name in ("t", "other"))
 
 
 def through(wish: dict[str, Any], readings: Sequence[tuple[float, dict[str, Any]]]) -> list[Any]:
@@ -253,12 +253,13 @@ def test_a_slow_shelf_holds_sources_back(tmp_path: Path, monkeypatch: pytest.Mon
         shaped = ShapedFire(fire, SystemClock(), shelf)
         shaped.shape(T, {"batch": {"seconds": 3600}})
         sent = [shaped([event(number)]) for number in range(BACKLOG)]
-        assert shaped.full()
-        shaped.on_room(lambda: resumed.append(1))
+        assert shaped.full([T])
+        assert not shaped.full([OTHER])  # only triggers that are shaped wait for the shelf
+        shaped.on_room(lambda: resumed.append(1), [T])
         release.set()
         await asyncio.wait_for(asyncio.gather(*sent), 20)
         assert resumed == [1]
-        assert not shaped.full()
+        assert not shaped.full([T])
         await shelf.close()
 
     asyncio.run(scene())

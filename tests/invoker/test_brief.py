@@ -179,6 +179,7 @@ def test_what_waits_on_the_loop_is_run_before_the_gateway_stops(tmp_path: Path) 
         await warm(made)
         made.controller([event(number, durable=False) for number in range(60, 4000)])
         assert await made.invoker.drain(20)
+        await until(lambda: len(made.recorded()) == 4000)  # those of workers are on their way to the disk
         assert made.numbers() == list(range(4000))
 
     play(tmp_path, course)
@@ -294,7 +295,7 @@ def test_workers_get_nothing_past_what_is_under_way(tmp_path: Path, monkeypatch:
         await reached.wait()
         made.runner.pace.ran(parse_name("/guest/a", "_"), 1, 1.0)  # it is not brief any more
         second = made.controller([event(61)])
-        assert made.invoker._brief.flying == 2
+        assert made.invoker._brief.room.taken == 2
         go.set()
         await asyncio.gather(first, second)
         await until(lambda: len(made.recorded("s")) == 62)
@@ -363,5 +364,16 @@ def test_where_many_events_wait_for_the_disk_it_is_asked_at_once(tmp_path: Path)
         await made.controller([event(EARLY + 5)])
         assert not asked[-1]
         await until(lambda: made.numbers() == list(range(EARLY + 6)))
+
+    play(tmp_path, course)
+
+
+def test_a_clock_that_is_set_back_while_a_flight_lands_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        landings = made.invoker._brief.landings
+        landings._waited, landings._since = 1, made.clock.now() + 10**12  # it began by the clock of before
+        landings._plan()
+        assert landings._timer is not None
+        assert landings._timer.when() - asyncio.get_running_loop().time() < 1
 
     play(tmp_path, course)

@@ -304,3 +304,51 @@ def test_one_slow_run_may_have_had_to_wait() -> None:
     assert pace.brief(ACTION)
     pace.ran(ACTION, 1, 0.01)  # that is not waiting
     assert not pace.brief(ACTION)
+
+
+def take_all(queue: Queue[None]) -> list[Taken[None]]:
+    taken = []
+    while (one := queue.take()) is not None:
+        taken.append(one)
+    return taken
+
+
+def test_namespaces_that_want_workers_get_even_shares_and_a_new_one_is_never_kept_waiting() -> None:
+    queue: Queue[None] = Queue(1000, lambda _: 1, workers=Workers(16, 14, 8, 4))
+    for number in range(400):
+        queue.put(job("", number, f"n{number % 2}", f"a{number % 40}"))
+    held = take_all(queue)
+    assert Counter(one.lane.namespace for one in held) == {"n0": 8, "n1": 8}
+    for number in range(6):
+        queue.put(job("", 400 + number, f"new{number}"))
+        queue.put(job("", 500 + number, f"new{number}"))
+    late = take_all(queue)
+    assert sorted(one.lane.namespace for one in late) == ["new0", "new1", "new2", "new3"]  # 4 spare ones
+    for one in held:
+        queue.release(one.lane)
+    held = take_all(queue)
+    assert max(Counter(one.lane.namespace for one in held + late).values()) <= 2
+    assert {"new4", "new5"} <= {one.lane.namespace for one in held}
+
+
+def test_a_batch_that_waits_for_another_lends_its_place_but_keeps_its_order() -> None:
+    queue: Queue[None] = Queue(1000, lambda _: 1, most=lambda lane: 1)
+    for lane in ("", "", "t", "t"):
+        queue.put(job(lane, 0))
+    plain, ordered = queue.take(), queue.take()
+    assert plain is not None
+    assert ordered is not None
+    assert queue.take() is None
+    for one in (plain, ordered):
+        queue.lend(one.lane)
+    second = queue.take()
+    assert second is not None
+    assert second.lane == LaneKey(ACTION, "", "", "guest")
+    assert queue.take() is None  # what is next of the trigger must not overtake
+    queue.release(second.lane)
+    for one in (plain, ordered):
+        queue.take_back(one.lane)
+        queue.release(one.lane)
+    assert len(drain(queue)) == 1
+    assert not queue._lanes
+    assert not queue._running_of

@@ -13,16 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgewhisk import jsontext
 from edgewhisk.buffer.activations import Activations
 from edgewhisk.clock import SystemClock
 from edgewhisk.errors import CloudError, MalformedContent
 from edgewhisk.spi import Batch, Query
 from edgewhisk.sync import batch
 from edgewhisk.sync import sync as module
-from edgewhisk.sync.client import CloudRefusal, TooMuch
+from edgewhisk.sync.client import Busy, CloudRefusal, TooMuch
 from edgewhisk.sync.ingest import Ingest
 from edgewhisk.sync.sync import Sync
 from edgewhisk.sync.uplink import _TABLE, Effect, Event, IllegalTransition, State, step
+from tests import odd
 from tests.buffer.test_activations import commit, open_store, record
 
 
@@ -102,6 +104,23 @@ def test_a_batch_survives_the_wire(records: list[dict[str, int]], first: int) ->
     assert batch.read(orjson.loads(body)) == ("d", "e", Batch(first, texts, 0))
 
 
+@settings(max_examples=30, deadline=None)
+@given(odd.objects() | st.sampled_from([odd.nested(levels) for levels in (995, 996, 997, 1000)]))
+def test_a_record_with_any_result_goes_through_the_door_of_any_cloud(result: Any) -> None:
+    text = jsontext.dumps({"response": {"result": result, "success": True}, "annotations": [{"key": "path"}]})
+    body = batch.body("d", "e", Batch(1, (text,), 0))
+    _, _, found = batch.read(jsontext.parse(body).value)  # which takes no more levels than OpenWhisk's
+    assert found.records == (jsontext.dumps(jsontext.loads(text)),)
+
+
+@pytest.mark.parametrize("annotations", [5, "edge-result", [{"key": "edge-result", "value": "text"}]])
+@pytest.mark.parametrize("response", [None, {}, {"result": 5}, {"result": "{"}])
+def test_what_only_looks_like_a_record_is_left_for_the_store(annotations: Any, response: Any) -> None:
+    record = {"annotations": annotations, "response": response}
+    taken = batch.read({"v": 1, "device": "d", "epoch": "e", "first": 1, "after": 0, "records": [record, 5]})
+    assert taken[2].records == (orjson.dumps(record), b"5")
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -125,3 +144,48 @@ def test_wrong_batches_name_what_is_wrong(change: dict[str, Any], text: str) -> 
 def test_an_answer_must_say_what_the_cloud_has(answer: Any) -> None:
     with pytest.raises(CloudError, match="answered"):
         batch.have(answer)
+
+
+class Deaf:
+    """A cloud that answers questions and takes nothing."""
+
+    def __init__(self, after: float | None) -> None:
+        self.after = after
+
+    async def send(self, _device: str, _epoch: str, sent: Batch) -> int:
+        if sent.records:
+            raise CloudError("no") if self.after is None else Busy("later", self.after)
+        return 0
+
+
+@pytest.mark.parametrize("after", [None, 0.0])
+def test_a_cloud_that_answers_and_takes_nothing_is_asked_ever_less_often(
+    after: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    enough = asyncio.Event()
+
+    async def rest(seconds: float, _told: asyncio.Event) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 5:
+            enough.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(module, "rest", rest)
+    monkeypatch.setattr("random.random", lambda: 0.9)
+
+    async def play(store: Activations) -> None:
+        task = asyncio.create_task(Sync(store, Deaf(after), SystemClock(), interval=0).run())
+        async with asyncio.timeout(20):
+            await enough.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    store = open_store(tmp_path)
+    commit(store, record(1))
+    asyncio.run(play(store))
+    store.close()
+    assert min(pauses) >= 1
+    if after is None:
+        assert pauses == sorted(pauses)
+        assert pauses[-1] > 50

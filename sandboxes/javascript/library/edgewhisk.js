@@ -1,10 +1,15 @@
 // The capability module: what the annotation `edge-capabilities` grants. See sandboxes/README.md.
 function ask(op, fields) {
-  const answer = JSON.parse(host.ask(JSON.stringify({ op, ...fields })));
-  if (answer.error !== undefined) throw Object.assign(new Error(answer.error), { name: 'CapabilityError' });
+  let request;
+  try { request = JSON.stringify({ op, ...fields }); } catch (error) { // a BigInt, a circle, a broken toJSON
+    throw refused(`${typeof op === 'string' ? op : 'ask'}: the request cannot be written as JSON: ${error && error.message}`, error);
+  }
+  const answer = JSON.parse(host.ask(request));
+  if (answer.error !== undefined) throw refused(answer.error);
   return answer.ok;
 }
 
+const refused = (text, cause) => Object.assign(new Error(text, cause && { cause }), { name: 'CapabilityError' });
 const later = async (op, fields) => ask(op, fields);
 const base64 = (data) => require('buffer').Buffer.from(data).toString('base64');
 

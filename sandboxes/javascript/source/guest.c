@@ -33,7 +33,7 @@ struct reply {
 
 static struct reply reply;
 static JSContext *ctx;
-static JSValue entry, tick, context_text, resolve_module, module_text;
+static JSValue entry, tick, context_text, resolve_module, module_text, explain;
 static uint32_t log_room, log_limit;
 static uint64_t random_state;
 
@@ -193,6 +193,12 @@ static uint32_t answer(uint32_t status, const char *text, size_t size) {
 
 static uint32_t refuse(const char *text) { return answer(DEVELOPER_ERROR, text, strlen(text)); }
 
+/* An error with what the prelude can tell beyond the engine. */
+static JSValue explained(JSValue error) {
+    if (JS_IsError(error) && JS_IsException(JS_Call(ctx, explain, JS_UNDEFINED, 1, &error))) JS_GetException(ctx);
+    return error;
+}
+
 static uint32_t refuse_with(const char *prefix, JSValue error, int with_stack) {
     const char *text = NULL;
     JSValue stack = JS_UNDEFINED;
@@ -306,7 +312,7 @@ static uint32_t answer_promise(JSValue promise) {
     if (!settle(promise)) return refuse(unexpected_exit);
     JSValue value = JS_PromiseResult(ctx, promise);
     if (JS_PromiseState(ctx, promise) == JS_PROMISE_FULFILLED) return answer_value(value);
-    log_error(value);
+    log_error(explained(value));
     return answer_error(value);
 }
 
@@ -349,11 +355,12 @@ EXPORT(ew_boot) uint32_t ew_boot(uint32_t reserve) {
     function = JS_Eval(ctx, modules, sizeof modules - 1, "modules.js", JS_EVAL_TYPE_GLOBAL);
     JSValue others[] = {native("compile", js_compile, 2), native("evaluate", js_evaluate, 2),
                         native("library", js_library, 1), native("ask", js_ask, 1), native("entropy", js_entropy, 1),
-                        part(parts, "env")};
-    parts = JS_Call(ctx, function, JS_UNDEFINED, 6, others);
+                        part(parts, "env"), part(parts, "promises")};
+    parts = JS_Call(ctx, function, JS_UNDEFINED, 7, others);
     if (JS_IsException(parts)) return 0;
     start = part(parts, "start");
     resolve_module = part(parts, "resolve");
+    explain = part(parts, "explain");
     module_text = part(parts, "text");
     return 1;
 }
@@ -368,12 +375,12 @@ EXPORT(ew_load) uint32_t ew_load(char *bundle, uint32_t size) {
     free(bundle);
     if (JS_IsException(files)) return refuse_with(failed, JS_GetException(ctx), 0);
     JSValue found = JS_Call(ctx, start, JS_UNDEFINED, 1, &files);
-    if (JS_IsException(found)) return refuse_with(failed, JS_GetException(ctx), 1);
+    if (JS_IsException(found)) return refuse_with(failed, explained(JS_GetException(ctx)), 1);
     if (is_promise(found)) {
         if (!settle(found)) return refuse_with(failed, JS_NewString(ctx, "a top-level await never ended"), 0);
         JSValue promise = found;
         found = JS_PromiseResult(ctx, promise);
-        if (JS_PromiseState(ctx, promise) != JS_PROMISE_FULFILLED) return refuse_with(failed, found, 1);
+        if (JS_PromiseState(ctx, promise) != JS_PROMISE_FULFILLED) return refuse_with(failed, explained(found), 1);
     }
     drain_jobs();
     if (!JS_IsFunction(ctx, found)) return refuse_with(failed, found, 0);
@@ -394,7 +401,7 @@ uint32_t ew_run(char *arguments, uint32_t size, char *context, uint32_t context_
     if (JS_IsException(parameters)) return refuse_with("The parameters are no valid JSON: ", JS_GetException(ctx), 0);
     JSValue value = JS_Call(ctx, entry, JS_UNDEFINED, 1, &parameters);
     if (JS_IsException(value)) {
-        JSValue error = JS_GetException(ctx);
+        JSValue error = explained(JS_GetException(ctx));
         log_error(error);
         return refuse_with("An error has occurred: ", error, 0);
     }

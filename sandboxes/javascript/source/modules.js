@@ -1,5 +1,5 @@
 // Finds, compiles and links the user's files and our library. Runs once, before the image is taken.
-(function (compile, evaluate, librarySource, ask, entropy, env) {
+(function (compile, evaluate, librarySource, ask, entropy, env, promises) {
   'use strict';
   const NO_FILES = 'an action has no files: pack them into the zip archive and require them, or keep data with the state capability';
   const NO_SOCKETS = 'an action has no sockets: use fetch, with the http capability';
@@ -17,8 +17,8 @@
   const LIBRARY = ['assert', 'buffer', 'crypto', 'edgewhisk', 'events', 'openwhisk', 'path', 'punycode', 'querystring', 'string_decoder', 'url', 'util'];
   const PROVIDED = {
     process: () => globalThis.process, console: () => globalThis.console, perf_hooks: () => ({ performance }),
-    timers: () => ({ setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate }),
-    'timers/promises': () => ({ setTimeout: (ms, value) => new Promise((done) => setTimeout(done, ms, value)) }),
+    timers: () => ({ setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate, promises }),
+    'timers/promises': () => promises,
     'path/posix': () => builtin('path'), 'util/types': () => builtin('util').types, 'assert/strict': () => builtin('assert').strict,
   };
   // Globals that cost nothing until they are used: name -> [library, export].
@@ -26,10 +26,11 @@
     Buffer: ['buffer', 'Buffer'], URL: ['url', 'URL'], URLSearchParams: ['url', 'URLSearchParams'],
     TextEncoder: ['text', 'TextEncoder'], TextDecoder: ['text', 'TextDecoder'], crypto: ['crypto', 'webcrypto'],
     structuredClone: ['clone', 'structuredClone'], fetch: ['fetch', 'fetch'], Headers: ['fetch', 'Headers'], Response: ['fetch', 'Response'],
+    Intl: ['intl', 'Intl'],
     AbortController: ['abort', 'AbortController'], AbortSignal: ['abort', 'AbortSignal'], Event: ['abort', 'Event'], EventTarget: ['abort', 'EventTarget'],
   };
-  const host = { ask, entropy };
-  const loaded = new Map();
+  const host = { ask, entropy, zone: (name) => librarySource(`zone/${name}`) };
+  const loaded = new Map(), heads = new Set(); // paths of files whose first line begins with HEAD
   let files = {};
 
   // -- the library ------------------------------------------------------------------------------
@@ -53,8 +54,18 @@
     });
   }
 
+  // The engine's own ignore locale and time zone in silence.
+  const LOCAL = { Date: ['toLocaleString', 'toLocaleDateString', 'toLocaleTimeString'], Number: ['toLocaleString'], BigInt: ['toLocaleString'], String: ['localeCompare'] };
+  for (const [name, methods] of Object.entries(LOCAL)) {
+    for (const method of methods) {
+      const value = { [method](...parts) { return builtin('intl').methods[name][method](this, ...parts); } }[method];
+      Object.defineProperty(globalThis[name].prototype, method, { value, writable: true, configurable: true, enumerable: false });
+    }
+  }
+
   // What the sources mention is loaded now, into the image, and not again in each call.
   function preload(sources) {
+    if (sources.some((text) => /toLocale|localeCompare/.test(text))) builtin('intl');
     for (const name of Object.keys(LAZY)) {
       const mentioned = new RegExp(`\\b${name}\\b`);
       if (sources.some((text) => mentioned.test(text))) void globalThis[name];
@@ -149,9 +160,12 @@
   }
 
   // The source becomes the body of a function on its own first line, so line numbers hold.
+  const HEAD = '(function (exports, require, module, __filename, __dirname) {';
+
   function run(module, path, tail) {
     const source = files[path].replace(/^#!.*/, '');
-    const wrapped = compile(`(function (exports, require, module, __filename, __dirname) {${source}\n${tail}})`, path);
+    const wrapped = compile(`${HEAD}${source}\n${tail}})`, path);
+    heads.add(path);
     return wrapped.call(module.exports, module.exports, requireFrom(path), module, `/${path}`, `/${folder(path)}`);
   }
 
@@ -214,9 +228,52 @@
     } catch (error) {
       if (!(error instanceof SyntaxError) || !SYNTAX.test(files[entry])) throw error;
       loaded.delete(entry);
+      heads.delete(entry);
       return startModule(entry, main);
     }
   }
 
-  return { start, resolve, text };
+  // -- errors -----------------------------------------------------------------------------------
+  // The engine says "not a function" and a place at or behind what was called; the source has its name.
+  function explain(error) {
+    if (!(error instanceof TypeError) || error.message !== 'not a function') return;
+    const frames = [...String(error.stack).matchAll(/([^\s()]+):(\d+):(\d+)\)?$/gm)];
+    const frame = frames.find(([, file]) => isText(file));
+    if (!frame) return;
+    const [, file, line, column] = frame, lines = files[file].split('\n').slice(0, line);
+    const head = Number(line) === 1 && heads.has(file) ? HEAD.length : 0;
+    let at = lines.join('\n').length - lines.at(-1).length + Number(column) - 1 - head;
+    while (files[file][at] === '.' || files[file][at] === '?') at += 1; // sometimes it is the dot before the name
+    error.message = called(files[file], at) || `not a function, near "${files[file].slice(Math.max(0, at - 40), at + 40).split('\n').join(' ').trim()}"`;
+  }
+
+  // The name of what was called at a place, if that is sure: calls within another call's arguments are not.
+  function called(source, at) {
+    const own = /^[\w$]+(\s*\??\.\s*[\w$]+)*(?=\s*(\?\.)?\()/.exec(source.slice(at, at + 200));
+    const outer = opened(source, at);
+    if (own) return outer < 0 ? `${chain(source, at)}${own[0].replace(/\s/g, '')} is not a function` : '';
+    const name = outer < 0 ? null : /[\w$]+\s*(\?\.)?$/.exec(source.slice(Math.max(0, outer - 200), outer));
+    if (!name || opened(source, outer - name[0].length) >= 0) return '';
+    return `${chain(source, outer - name[0].length)}${name[0].replace(/[\s.?]/g, '')} is not a function`;
+  }
+
+  // What stands before a name: "p.data." of p.data.decode.
+  function chain(source, at) {
+    const [before] = /[\w$.?]*$/.exec(source.slice(Math.max(0, at - 200), at));
+    return /^\??\./.test(before) ? `(intermediate value)${before}` : before;
+  }
+
+  // Where the call opens whose arguments a place is in; -1 if it is in none.
+  function opened(source, place) {
+    let depth = 0;
+    for (let at = place - 1; at >= Math.max(0, place - 400); at--) {
+      if (source[at] === ')') depth += 1;
+      else if (source[at] === '(' && depth) depth -= 1;
+      else if (source[at] === '(' && /[\w$\])]\s*(\?\.)?$/.test(source.slice(Math.max(0, at - 20), at)) && !/\b(if|for|while|switch|return|catch|function|await|typeof)\s*$/.test(source.slice(Math.max(0, at - 20), at))) return at;
+      else if (!depth && /[;{}]/.test(source[at])) return -1;
+    }
+    return -1;
+  }
+
+  return { start, resolve, text, explain };
 })

@@ -67,16 +67,27 @@
   };
 
   // -- timers ---------------------------------------------------------------------------------
-  const timers = new Map();
+  const timers = new Map(), LONGEST_DELAY = 2 ** 31 - 1;
   let lastTimer = 0;
 
   function schedule(callback, delay, parts, repeat) {
     if (typeof callback !== 'function') throw new TypeError('The "callback" argument must be of type function');
-    const wait = Math.max(1, Number(delay) || 0);
+    const wait = delay >= 1 && delay <= LONGEST_DELAY ? Number(delay) : 1; // as Node does
     const id = ++lastTimer;
-    timers.set(id, { due: Date.now() + wait, id, callback, parts, every: repeat ? wait : 0 });
-    return id;
+    timers.set(id, { due: Date.now() + wait, id, callback, parts, wait, repeat });
+    return new Timeout(id);
   }
+
+  class Timeout {
+    constructor(id) { Object.defineProperty(this, 'id', { value: id }); }
+    ref() { return this; }
+    unref() { return this; } // an action ends with its result, whatever timers there are
+    hasRef() { return true; }
+    refresh() { const timer = timers.get(this.id); if (timer) timer.due = Date.now() + timer.wait; return this; }
+    close() { timers.delete(this.id); return this; }
+    [Symbol.toPrimitive]() { return this.id; }
+  }
+  const cancel = (timer) => { timers.delete(timer instanceof Timeout ? timer.id : Number(timer)); };
 
   // Waits for the next timer and runs it; false when there is none.
   function tick() {
@@ -85,7 +96,7 @@
     if (!next) return false;
     const wait = next.due - Date.now();
     if (wait > 0) sleep(wait);
-    if (next.every) next.due = Date.now() + next.every; else timers.delete(next.id);
+    if (next.repeat) next.due = Date.now() + next.wait; else timers.delete(next.id);
     next.callback(...next.parts);
     return true;
   }
@@ -94,10 +105,27 @@
     setTimeout: (callback, delay, ...parts) => schedule(callback, delay, parts, false),
     setInterval: (callback, delay, ...parts) => schedule(callback, delay, parts, true),
     setImmediate: (callback, ...parts) => schedule(callback, 0, parts, false),
-    clearTimeout: (id) => { timers.delete(id); },
-    clearInterval: (id) => { timers.delete(id); },
-    clearImmediate: (id) => { timers.delete(id); },
+    clearTimeout: cancel, clearInterval: cancel, clearImmediate: cancel,
   });
+
+  // util.promisify(setTimeout), and what is in timers/promises.
+  function promised(begin, value, { signal } = {}) {
+    return new Promise((resolve, reject) => {
+      const stopped = () => reject(Object.assign(new Error('The operation was aborted', { cause: signal.reason }), { name: 'AbortError', code: 'ABORT_ERR' }));
+      if (signal && signal.aborted) { stopped(); return; }
+      const timer = begin(() => resolve(value));
+      if (signal) signal.addEventListener('abort', () => { cancel(timer); stopped(); });
+    });
+  }
+  const promises = {
+    setTimeout: (ms, value, options) => promised((done) => setTimeout(done, ms), value, options),
+    setImmediate: (value, options) => promised(setImmediate, value, options),
+    setInterval: async function* (ms, value, options) { for (;;) yield await promises.setTimeout(ms, value, options); },
+    scheduler: { wait: (ms, options) => promises.setTimeout(ms, undefined, options), yield: () => promises.setImmediate() },
+  };
+  for (const name of ['setTimeout', 'setImmediate']) {
+    Object.defineProperty(globalThis[name], Symbol.for('nodejs.util.promisify.custom'), { value: promises[name] });
+  }
   if (!globalThis.queueMicrotask) {
     globalThis.queueMicrotask = (callback) => { Promise.resolve().then(callback); };
   }
@@ -123,5 +151,5 @@
   };
   globalThis.global = globalThis;
 
-  return { tick, env };
+  return { tick, env, promises };
 })

@@ -12,7 +12,11 @@ class CapabilityError(Exception):
 
 def ask(op, **fields):
     """Ask the gateway; the value of its answer. Raises `CapabilityError`."""
-    answer = json.loads(_world.ask(json.dumps({"op": op, **fields})))
+    try:
+        request = json.dumps({"op": op, **fields}, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:  # no JSON value, a circle, NaN, too deep
+        raise CapabilityError(f"{op}: the request cannot be written as JSON: {error}") from error
+    answer = json.loads(_world.ask(request))
     if "error" in answer:
         raise CapabilityError(answer["error"])
     return answer["ok"]

@@ -8,19 +8,24 @@ import inspect
 import io
 import json
 import logging
+import marshal
 import os
 import random
 import sys
 import time
 import traceback
 
-from edgewhisk import _library, _loop, _packages
+from edgewhisk import _library, _loop, _packages, _zones
 
 SUCCESS, APPLICATION_ERROR, DEVELOPER_ERROR = 0, 1, 2
 STDOUT, STDERR = 1, 2
+LONGEST, SHOWN = 1 << 20, 1 << 13  # characters of a result; of a longer one the host gets so many
+OVERHEAD = 16  # bytes that a line of log counts beyond its text: empty ones take room, too
 NO_DICTIONARY = "The action did not return a dictionary or array."
+TOO_DEEP = "The action did not produce a valid JSON or JSON Array response: it is nested too deeply."
 
-_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+# The host puts null for NaN.
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _loads = json.JSONDecoder().decode
 _now = time.time
 
@@ -39,7 +44,7 @@ class Log:
 
     def add(self, stream, text):
         """Keep one line, if there is room."""
-        self.room -= len(text) + 1
+        self.room -= len(text) + OVERHEAD
         if self.room < 0:
             self.cut = True
         else:
@@ -101,7 +106,7 @@ def load(bundle):
         error = None
     except BaseException as failure:  # the user's module may raise anything
         error = f"Initialization has failed due to: {_shown(failure)}"
-    return _dumps({"error": error, "logs": _logs(), "cut": _log.cut})
+    return _sayable(_dumps({"error": error, "logs": _logs(), "cut": _log.cut}))
 
 
 def _entry(module, main):
@@ -127,7 +132,13 @@ def run(call):
         status, result = DEVELOPER_ERROR, f"An error has occurred: {_shown(failure)}"
     logs = _logs()
     # The first line tells of the second: the result goes out as it is.
-    return f"{_dumps([status, logs, _log.cut])}\n{result}" if logs or _log.cut else f"{status}\n{result}"
+    head = [status, logs, _log.cut]
+    if len(result) > LONGEST:
+        size = len(result) if result.isascii() else len(result.encode(errors="replace"))
+        said = f"{_dumps([*head, size])}\n{result[:SHOWN]}"
+    else:
+        said = f"{_dumps(head)}\n{result}" if logs or _log.cut else f"{status}\n{result}"
+    return said if said.isascii() else _sayable(said)
 
 
 def _perform(arguments):
@@ -136,6 +147,8 @@ def _perform(arguments):
         value = _loop.run(value)
     if not isinstance(value, (dict, list)):
         return DEVELOPER_ERROR, NO_DICTIONARY
+    if _is_too_deep(value):
+        return DEVELOPER_ERROR, TOO_DEEP
     try:
         text = _dumps(value)
     except (TypeError, ValueError) as failure:
@@ -143,6 +156,25 @@ def _perform(arguments):
     if isinstance(value, dict) and "error" in value:
         return APPLICATION_ERROR, _dumps({"error": value["error"]})
     return SUCCESS, text
+
+
+def _is_too_deep(value):
+    """Whether json would run out of stack, which ends the guest: marshal counts levels, up to some 1,500."""
+    try:
+        marshal.dumps(value)
+    except ValueError as failure:
+        return "nested" in str(failure)
+    return False
+
+
+def _sayable(text):
+    """Text that can leave the guest: halves of a surrogate pair are joined, lone ones become `?`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        return joined.encode(errors="replace").decode()
+    return text
 
 
 def _begin(room):
@@ -214,4 +246,5 @@ class WitWorld:
 
 _logging()
 _library.pack()
+_zones.install()
 warm()

@@ -6,11 +6,15 @@ import time
 
 import wit_world
 
+LONGEST = 1 << 33  # seconds, as time.sleep takes them
+
 
 def sleep(seconds):
     """time.sleep by the gateway, which ends it when the action's time is over."""
-    if seconds < 0:
+    if not seconds >= 0:  # true for NaN, too
         raise ValueError("sleep length must be non-negative")
+    if seconds > LONGEST:
+        raise OverflowError("timestamp too large to convert to C PyTime_t")
     wit_world.ask(json.dumps({"op": "sleep", "ms": seconds * 1000}))
 
 

@@ -1,0 +1,54 @@
+"""Typed inputs of manifests, `name: {type, value, default}`. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+_EMPTY: Final[Mapping[str, Any]] = {"string": "", "integer": 0, "float": 0.0, "number": 0, "boolean": False,
+                                    "json": {}, "object": {}}  # fmt: skip
+
+
+def nothing(kind: str) -> Any:
+    """What an input of a type is without a value."""
+    return _EMPTY.get(kind)
+
+
+def typed(kind: str, value: Any) -> Any:
+    """A value as its type says; raises `ValueError`, `TypeError` or `OverflowError` for what it cannot be."""
+    convert = _CONVERT.get(kind)
+    return value if convert is None else convert(value)
+
+
+def _truth(value: Any) -> bool:
+    if str(value).lower() not in ("true", "false"):
+        raise ValueError(value)
+    return str(value).lower() == "true"
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+        raise ValueError(value)
+    return int(value)
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not math.isfinite(found := float(value)):
+        raise ValueError(value)
+    return found
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict | list) or value is None:
+        raise ValueError(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_CONVERT: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "integer": _integer,
+    "float": _finite,
+    "number": _finite,
+    "boolean": _truth,
+    "string": _words,
+}

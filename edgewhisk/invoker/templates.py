@@ -1,0 +1,50 @@
+"""The constant parts of records: made once for an action, version, trigger and caller, and remembered."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Final
+
+from edgewhisk.entity.activation import RecordTemplate
+from edgewhisk.entity.arguments import Bound
+from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.spi import Sandbox
+
+ENGINE: Final = "edgewhisk"  # what runs native actions
+_MOST: Final = 1024  # of those used last
+
+
+class Templates:
+    """The templates of what ran lately; used from any thread."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        """`sandbox` tells which engine runs a kind of action."""
+        self._sandbox = sandbox
+        self._lock = threading.Lock()
+        self._known: OrderedDict[tuple[object, ...], RecordTemplate] = OrderedDict()
+
+    def of(self, bound: Bound, message: ActivationMessage, memory: int = 0) -> RecordTemplate:
+        """Returns the template for a message's record; `memory` (MB) is told for a sequence only."""
+        key = (
+            bound.action.revision,
+            message.namespace,
+            message.subject,
+            message.trigger,
+            message.binding,
+            bool(message.cause),
+            memory,
+        )
+        with self._lock:
+            template = self._known.get(key)
+            if template is None:
+                self._known[key] = template = self._made(bound, message, memory)
+                if len(self._known) > _MOST:
+                    self._known.popitem(last=False)
+        return template
+
+    def _made(self, bound: Bound, message: ActivationMessage, memory: int) -> RecordTemplate:
+        if memory:
+            return RecordTemplate.of_composite(bound.action, message, memory)
+        engine = ENGINE if bound.native else self._sandbox.engine(bound.action.exec.kind)
+        return RecordTemplate.of_action(bound.action, message, engine)

@@ -1,0 +1,66 @@
+"""Memory that runs took is given back: real WebAssembly, measured by the kernel."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from edgewhisk.entity.call import Calls
+from edgewhisk.entity.message import outcomes_of
+from edgewhisk.instance import frugal_heaps, return_memory
+from edgewhisk.sandbox.pool import Sandboxes
+from tests.sandbox.test_pool import action
+
+GREEDY = {
+    "nodejs:default": "function main(p) { const a = []; for (let i = 0; i < 60; i++) "
+    "a.push('x'.repeat(1e6) + i); return {n: a.length} }",
+    "python:default": "def main(p):\n    a = [bytes(1000000) + bytes([i]) for i in range(60)]\n"
+    "    return {'n': len(a)}\n",
+}
+LONG = b'{"x":"%b"}' % (b"x" * 900_000)
+
+
+@pytest.fixture(autouse=True)
+def heaps() -> None:
+    """As a gateway has them."""
+    frugal_heaps()
+
+
+def pss() -> int:
+    """MB that this process holds for itself."""
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) // 1024
+
+
+def flood(sandboxes: Sandboxes, code: str, kind: str, payloads: list[bytes]) -> None:
+    """Four actions at once, four times."""
+    made = [action(sandboxes, code, kind=kind, timeout=60_000) for _ in range(4)]
+
+    def run(at: int) -> bool:
+        calls = Calls(payloads, ["x1"] * len(payloads), {})
+        return all(one.status.value == "success" for one in outcomes_of(sandboxes.run(made[at % 4], calls)))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(run, range(16)))
+
+
+@pytest.mark.parametrize("kind", sorted(GREEDY))
+def test_memory_comes_back_after_runs_that_took_much(sandboxes: Sandboxes, kind: str) -> None:
+    flood(sandboxes, GREEDY[kind].replace("60", "1"), kind, [b"{}"])
+    return_memory()
+    before = pss()
+    flood(sandboxes, GREEDY[kind], kind, [b"{}"])
+    return_memory()
+    assert pss() <= before + 40  # one run takes 60
+
+
+def test_memory_comes_back_after_large_batches(sandboxes: Sandboxes) -> None:
+    echo = "function main(p) { return {n: p.x.length} }"
+    flood(sandboxes, echo, "nodejs:default", [b'{"x":"x"}'])
+    return_memory()
+    before = pss()
+    flood(sandboxes, echo, "nodejs:default", [LONG] * 32)
+    return_memory()
+    assert pss() <= before + 40  # one batch takes 30, and there are four

@@ -1,0 +1,256 @@
+"""A cloud that lies, over real HTTP: nothing is lost, the sync goes on, and status says what was wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import random
+import resource
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from email.utils import formatdate
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgewhisk.buffer.activations import Activations
+from edgewhisk.clock import SystemClock
+from edgewhisk.entity.identity import AuthKey
+from edgewhisk.spi import Query
+from edgewhisk.sync import client as client_module
+from edgewhisk.sync import sync as module
+from edgewhisk.sync.client import OpenWhiskCloud, retry_after
+from edgewhisk.sync.ingest import Ingest
+from edgewhisk.sync.sync import Sync
+from edgewhisk.sync.uplink import State
+from tests.buffer.test_activations import commit, open_store, record
+
+KEY = AuthKey(str(uuid.uuid4()), "k" * 64)
+OK = b"HTTP/1.1 200 OK\r\n"
+RECORDS = 5
+DRIP = b"(drip)"  # a reply that goes on for ever, a byte at a time
+
+
+class Cloud:
+    """Gives the replies it was told first, then those of a real ingest."""
+
+    def __init__(self, store: Activations, replies: list[bytes]) -> None:
+        self._ingest = Ingest(store)
+        self.replies = replies
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self.answer(reader, writer))
+        self.tasks.add(task)
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                lines = head.decode().lower().split("\r\n")
+                length = next((int(line[15:]) for line in lines if line.startswith("content-length:")), 0)
+                body = await reader.readexactly(length)
+                if not self.replies:
+                    found = orjson.dumps(await self._ingest("guest", orjson.loads(body)))
+                    writer.write(OK + b"Content-Length: %d\r\n\r\n%b" % (len(found), found))
+                    await writer.drain()
+                    continue
+                await self._lie(writer, self.replies.pop(0))
+                return
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    async def _lie(self, writer: asyncio.StreamWriter, reply: bytes) -> None:
+        if reply.startswith(DRIP):
+            writer.write(reply[len(DRIP) :])
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.write(reply)
+        await writer.drain()
+
+
+@contextlib.asynccontextmanager
+async def serving(cloud: Cloud) -> AsyncIterator[str]:
+    async with await asyncio.start_server(cloud.take, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for task in cloud.tasks:
+            task.cancel()
+        await asyncio.gather(*cloud.tasks, return_exceptions=True)
+
+
+async def told(replies: list[bytes], folder: Path) -> list[str]:
+    """Sync past `replies`; what status said on the way. All records arrive, each once."""
+    edge, far = open_store(folder / "edge"), open_store(folder / "cloud")
+    errors: list[str] = []
+    try:
+        await asyncio.to_thread(commit, edge, *(record(n) for n in range(1, RECORDS + 1)))
+        cloud = Cloud(far, list(replies))
+        async with serving(cloud) as url:
+            door = OpenWhiskCloud(url, "guest", KEY, "/whisk.system/edge/ingest")
+            sync = Sync(edge, door, SystemClock(), interval=0)
+            task = asyncio.create_task(sync.run())
+            try:
+                async with asyncio.timeout(30):
+                    while cloud.replies or edge.stats().unsynced or sync.state is not State.IDLE:
+                        errors += [sync.last_error] if sync.last_error not in ["", *errors[-1:]] else []
+                        assert not task.done(), task.exception()
+                        await asyncio.sleep(0.001)
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                await door.close()
+        found = [one["start"] for one in far.list(Query("guest", limit=100))]
+        assert found == list(range(RECORDS, 0, -1))
+    finally:
+        edge.close()
+        far.close()
+    return errors
+
+
+@pytest.fixture(autouse=True)
+def _quick() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PAUSE", (0.01, 0.01))
+        patch.setattr(module, "PAUSE_LONG", 0.01)
+        patch.setattr(module, "_MINUTE", 20)
+        patch.setattr(random, "uniform", lambda *_: 0.0)
+        patch.setattr(client_module, "_ANSWER", 0.5)
+        patch.setattr(client_module, "_LONGEST", 0.02)
+        yield
+
+
+def whole(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
+    lines = b"".join(header + b"\r\n" for header in headers)
+    return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n%b" % (status, lines, len(body), body)
+
+
+LIES = {
+    "a mark of 10^15": (whole(b'{"have": 1000000000000000}'), "can have been sent up to"),
+    "a mark of 10^30": (whole(b'{"have": 1%b}' % (b"0" * 30)), "answered"),
+    "a mark one too high": (whole(b'{"have": 6}'), "can have been sent up to 5"),
+    "NaN": (whole(b'{"have": NaN}'), "no JSON"),
+    "nested": (whole(b'{"have":' + b"[" * 5000 + b"]" * 5000 + b"}"), "no JSON"),
+    "nothing": (whole(b""), "no JSON"),
+    "HTML": (whole(b"<html>Log in to the hotel's network"), "Log in to the hotel"),
+    "two of the same": (whole(b'{"have": 1, "have": -5}'), "answered"),
+    "no UTF-8": (whole(b'{"have": "\xff\xfe"}'), "no JSON"),
+    "a redirect": (whole(b"", b"Location: http://127.0.0.1:1/", status=b"302 Found"), "moved to http://127"),
+    "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", "answered 204"),
+    "no such encoding": (whole(b"x", b"Content-Encoding: br"), "which was not asked for"),
+    "not what it says": (whole(b"x" * 50, b"Content-Encoding: gzip"), "cannot be unpacked"),
+    "large": (whole(b" " * (1 << 20)), "more than 65536 bytes"),
+    "half a reply": (OK + b"Content-Length: 100\r\n\r\n{", "peer closed"),
+    "half a head": (b"HTTP/1.1 200", "disconnected"),
+    "nothing at all": (b"", "disconnected"),
+    "no HTTP": (b"\x00\xff" * 100 + b"\r\n\r\n", "illegal"),
+    "large head": (OK + b"X: " + b"x" * (1 << 20), "too long"),
+    "a body that drips": (DRIP + OK + b"Content-Length: 60000\r\n\r\n", "in time"),
+    "a head that drips": (DRIP + OK + b"X: ", "in time"),
+    "only news of processing": (DRIP + b"HTTP/1.1 102 Processing\r\n\r\n" * 50 + OK + b"X: ", "in time"),
+    "late without an id": (whole(b"[]", status=b"202 Accepted"), "without an activation id"),
+    "busy": (whole(b'{"error": "busy"}', b"Retry-After: 0", status=b"503 Service Unavailable"), "busy"),
+    "throttled": (whole(b"", b"Retry-After: soon", status=b"429 Too Many Requests"), "answered 429"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_no_reply_stops_the_sync_or_loses_a_record_and_each_is_told(lie: str, tmp_path: Path) -> None:
+    reply, text = LIES[lie]
+    for number, replies in enumerate(([reply], [whole(b'{"have": 0}'), reply])):  # asked, and sent to
+        errors = asyncio.run(told(replies, tmp_path / str(number)))
+        assert any(text in error for error in errors), errors
+
+
+def test_a_reply_that_unpacks_to_gigabytes_costs_no_memory(tmp_path: Path) -> None:
+    bomb = gzip.compress(gzip.compress(b"\0" * (1 << 30), 1), 9)
+    packed = gzip.decompress(bomb)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    errors = asyncio.run(told([whole(packed, b"Content-Encoding: gzip")] * 2, tmp_path))
+    assert any("more than 65536 bytes" in error for error in errors), errors
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
+
+
+def test_the_cloud_says_how_long_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_LONGEST", 3600.0)
+    busy = whole(b"", b"Retry-After: 1", status=b"503 Service Unavailable")
+    begun = time.monotonic()
+    asyncio.run(told([busy], tmp_path))
+    assert time.monotonic() - begun >= 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "7"}, 7),
+        ({"Retry-After": " 7 "}, 7),
+        ({"Retry-After": "0"}, 0),
+        ({"Retry-After": "9" * 60}, 3600),
+        ({"Retry-After": "9" * 6000}, 3600),
+        ({"Retry-After": "-5"}, None),
+        ({"Retry-After": "1.5"}, None),
+        ({"Retry-After": "\u0663"}, None),
+        ({"Retry-After": formatdate(30, usegmt=True), "Date": formatdate(0, usegmt=True)}, 30),
+        ({"Retry-After": formatdate(0, usegmt=True), "Date": formatdate(30, usegmt=True)}, 0),
+        ({"Retry-After": formatdate(10**9, usegmt=True), "Date": formatdate(0, usegmt=True)}, 3600),
+        ({"Retry-After": formatdate(30, usegmt=True)}, None),
+        ({"Retry-After": "Fri, 99 Foo 2026"}, None),
+        ({}, None),
+    ],
+)
+def test_how_long(headers: dict[str, str], seconds: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_LONGEST", 3600.0)
+    assert retry_after(headers) == seconds
+
+
+# No number from 1 to 5: a cloud that says that it has what it was sent is believed, who else.
+NUMBERS = st.integers(RECORDS + 1, 10**20) | st.integers(-(10**20), 0)
+KEYS = st.sampled_from(["have", "result", "error", "activationId"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+BODIES = st.one_of(
+    VALUES.map(lambda value: json.dumps(value).encode()),
+    st.binary(max_size=200),
+    st.integers(0, 10**4).map(lambda depth: b'{"have":' + b"[" * depth),
+    VALUES.map(lambda value: gzip.compress(json.dumps(value).encode())),
+)
+LINES = (
+    b"Content-Encoding: gzip,Content-Encoding: zstd,Transfer-Encoding: chunked,Content-Length: 5,"
+    b"Content-Length: -1,Retry-After: 0,Retry-After: x,Set-Cookie: a=b,Connection: close,Location: ///,"
+    b"Location: \xff,Content-Type: \xff,Broken,: x,Date: x"
+).split(b",")
+STATUSES = [100, 101, 199, 200, 201, 202, 204, 206, 300, 301, 304, 307, 400, 401, 403, 404, 408, 409, 413]
+STATUSES += [425, 429, 500, 502, 503, 504, 599, 999]
+
+
+def reply(status: int, headers: list[bytes], body: bytes, sized: bool) -> bytes:
+    lines = [*headers, *([b"Content-Length: %d" % len(body)] if sized else [])]
+    return b"HTTP/1.1 %d X\r\n%b\r\n%b" % (status, b"".join(line + b"\r\n" for line in lines), body)
+
+
+REPLIES = st.builds(
+    reply, st.sampled_from(STATUSES), st.lists(st.sampled_from(LINES), max_size=3), BODIES, st.booleans()
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(REPLIES | st.binary(max_size=100), min_size=1, max_size=4))
+def test_any_replies(replies: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client_module, "_POLLS", 0)
+        asyncio.run(told(replies, Path(folder)))

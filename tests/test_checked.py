@@ -1,0 +1,60 @@
+"""Small files and their checksums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgewhisk import checked
+from edgewhisk.controller.subjects import ensure_key, key_file, read_key
+from edgewhisk.errors import StorageError
+from edgewhisk.instance import lasting_name
+
+
+def test_a_flipped_bit_in_a_key_does_not_change_it(tmp_path: Path) -> None:
+    made = ensure_key(tmp_path)
+    path = key_file(tmp_path)
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 7):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert read_key(path) == made
+
+
+def test_a_key_that_is_damaged_worse_is_told_and_no_key(tmp_path: Path) -> None:
+    ensure_key(tmp_path)
+    path = key_file(tmp_path)
+    path.write_bytes(path.read_bytes()[:40] + b"xxxx" + path.read_bytes()[44:])
+    with pytest.raises(StorageError, match="damaged"):
+        read_key(path)
+
+
+def test_a_file_of_an_older_version_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "client_id").write_text("edgewhisk-01234567")
+    assert lasting_name(tmp_path / "client_id") == ("edgewhisk-01234567", "")
+
+
+@pytest.mark.parametrize("data", [bytes(18), b"", b"\xff" * 18])
+def test_a_damaged_client_id_is_made_anew_and_the_file_is_named(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "client_id"
+    first, trouble = lasting_name(path)
+    assert trouble == ""
+    path.write_bytes(data)
+    name, trouble = lasting_name(path)
+    assert name != first
+    assert str(path) in trouble
+    assert path.with_name("client_id.bad").read_bytes() == data
+    assert lasting_name(path) == (name, "")
+
+
+def test_a_client_id_that_is_gone_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "client_id"
+    lasting_name(path)
+    path.unlink()
+    assert "is gone" in lasting_name(path)[1]
+
+
+def test_a_damaged_checksum_changes_nothing(tmp_path: Path) -> None:
+    checked.write(tmp_path / "one", b"text")
+    (tmp_path / ".one.crc32").write_bytes(b"0" + (tmp_path / ".one.crc32").read_bytes()[1:])
+    assert checked.read(tmp_path / "one").data == b"text"
