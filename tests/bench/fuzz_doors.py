@@ -70,7 +70,7 @@ GRANTED: Final = {
 }  # fmt: skip
 LISTS: Final = (
     *(f"{SPACE}/{kind}?limit=200" for kind in ("actions", "triggers", "rules", "packages")),
-    f"{SPACE}/activations?limit=200", f"{SPACE}/activations?docs=true&limit=50", SPACE, "/edgewhisk/status",
+    f"{SPACE}/activations?limit=200", f"{SPACE}/activations?docs=true&limit=50", "/api/v1/namespaces", "/edgewhisk/status",
     "/metrics",
 )  # fmt: skip
 
@@ -314,7 +314,7 @@ def _listed(site: Site, path: str) -> None:
         for one in random.Random(len(answer)).sample(found, min(5, len(found))):
             for part in ("", "/result", "/logs"):
                 _listed(site, f"{SPACE}/activations/{one['activationId']}{part}")
-    elif isinstance(found, list) and "docs" not in path:
+    elif isinstance(found, list) and "docs" not in path and path.startswith(SPACE):
         for one in found:
             space, _, package = one["namespace"].partition("/")
             name = quote(f"{package}/{one['name']}" if package else one["name"])
@@ -334,7 +334,7 @@ def _total(site: Site) -> int:
 
 def _synced(site: Site) -> bool:
     told = site.edge.status()["buffer"]
-    return bool(told["pending"] == 0)
+    return bool(told["unsynced"] == 0)
 
 
 def _settled(what: str, condition: Callable[[], bool]) -> None:
