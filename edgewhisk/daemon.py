@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -30,6 +29,7 @@ from edgewhisk.capability.fetch import Fetch
 from edgewhisk.capability.outward import Outward
 from edgewhisk.capability.state import State
 from edgewhisk.clock import SystemClock
+from edgewhisk.cloud import uplink
 from edgewhisk.controller import system
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
@@ -40,7 +40,7 @@ from edgewhisk.controller.feeds import Feeds
 from edgewhisk.controller.packages import Packages
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.rules import Rules
-from edgewhisk.controller.subjects import Subjects, greet, read_key
+from edgewhisk.controller.subjects import Subjects, greet
 from edgewhisk.controller.tokens import DeviceTokens
 from edgewhisk.controller.triggers import Triggers
 from edgewhisk.dead_letters import DeadLetters
@@ -67,13 +67,11 @@ from edgewhisk.links import mqtt_links
 from edgewhisk.native import native_actions
 from edgewhisk.removal import Removal
 from edgewhisk.sandbox.pool import Sandboxes
-from edgewhisk.server import HttpServer, bind, certificate_of, url_of
+from edgewhisk.server import HttpServer, bind, certificate_of, serving, url_of
 from edgewhisk.settings import Config
 from edgewhisk.spi import Feed
 from edgewhisk.supervision import Run, supervised
-from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.ingest import Ingest
-from edgewhisk.sync.sync import Sync
 from edgewhisk.timekeeper import Timekeeper
 from edgewhisk.world import Deliveries, GatewayWorld
 
@@ -160,7 +158,7 @@ class Daemon:
             await self._invoker.resume(unfinished, self._log.starts())
             stack.push_async_callback(self._invoker.drain, DRAIN)
             self.incidents += await self._feeds.restore()
-            self._sync = self._uplink(stack)
+            self._sync = uplink(config.cloud, self._log, self._timekeeper, self._clock, stack)
             tasks: list[tuple[str, Run]] = [(type(feed).__name__, feed.run) for feed in sources]
             tasks += [
                 ("Outbox", self._outbox.run),
@@ -347,41 +345,6 @@ class Daemon:
         offered = native_actions(self._feeds, self._outbox, Ingest(self._log), self._config.grants)
         entities.provide(list(system.entities(offered, self._config.limits)))
         self._controller.system.update((action.fqn, action) for action in offered)
-
-    def _uplink(self, stack: contextlib.AsyncExitStack) -> Sync | None:
-        settings = self._config.cloud
-        if not settings.url or settings.auth_file is None:
-            return None
-        key = read_key(settings.auth_file)
-        cloud = OpenWhiskCloud(settings.url, settings.namespace, key, settings.ingest)
-        stack.push_async_callback(cloud.close)
-        sync = Sync(
-            self._log,
-            cloud,
-            self._clock,
-            interval=settings.interval,
-            longest_pause=settings.longest_pause,
-            settled=self._timekeeper.settled,
-        )
-        self._timekeeper.was_set.append(sync.hurry)
-        loop = asyncio.get_running_loop()
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(sync.wake)
-
-        self._log.on_commit = wake
-        return sync
-
-
-@contextlib.asynccontextmanager
-async def serving(server: HttpServer, listener: socket.socket) -> AsyncIterator[None]:
-    """Answer HTTP inside the block."""
-    task = asyncio.create_task(server.serve([listener]))
-    try:
-        yield
-    finally:
-        server.stop()
-        await task
 
 
 async def run(

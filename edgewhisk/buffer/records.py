@@ -25,9 +25,7 @@ from edgewhisk.buffer.ledger import (
     event_id,
     lost_frame,
     origins_frame,
-    origins_of,
     told_frame,
-    worn_frame,
 )
 from edgewhisk.buffer.log import Segment
 from edgewhisk.buffer.loss import EVICTED, EXPIRED, REJECTED, Loss, loss_record
@@ -40,7 +38,8 @@ from edgewhisk.buffer.retention import (
     rejects,
     victim,
 )
-from edgewhisk.buffer.routes import ids_of, is_new, routed
+from edgewhisk.buffer.routes import ids_of, is_new, routed, without_records
+from edgewhisk.buffer.wear import Wear
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
 from edgewhisk.errors import NoRoom, StorageError
@@ -48,7 +47,6 @@ from edgewhisk.settings import EVICT_OLDEST, Buffer
 from edgewhisk.settings import Lane as Policy
 from edgewhisk.spi import Clock
 
-REMEMBER: Final = 3600.0  # seconds between two times that wear is written down
 TELL_EVERY: Final = 60.0  # seconds between two activations about losses of one kind, at least
 _SLOW: Final = 3_600_000  # ms that the clock may have been set back since an event was accepted
 _OTHERS: Final = (ERRORS, TELEMETRY)  # lanes with a directory of their own, inside that of `normal`
@@ -82,9 +80,8 @@ class Records:
         self._earliest = earliest or clock.now
         self.boots = boots or Boots({})
         self._directory = directory
-        self._started = clock.monotonic()
         self._told = -TELL_EVERY
-        self._remembered = self._started  # monotonic, when wear was last written down
+        self.wear = Wear(disk, clock)
         self.refusal = ""  # why the disk took nothing new when it was last asked
         self._finished: list[Frame] = []  # marks that go along with the next round of `normal`
         self.normal = Lane(disk, directory, NORMAL, self.lock, self.wear, self.boots)
@@ -95,10 +92,6 @@ class Records:
         with contextlib.suppress(OSError):
             self._most = fitting(settings.max_bytes, settings.min_free_bytes, disk.size(directory))
         self.policies = policies(lanes or {}, self._most)
-
-    def wear(self) -> tuple[int, float]:
-        """Bytes the card had to write, and seconds the gateway ran, in this life."""
-        return self._disk.worn, self._clock.monotonic() - self._started
 
     @property
     def held(self) -> int:
@@ -151,7 +144,7 @@ class Records:
             if self._finished:
                 self._write_normal([])
             if not self.normal.log.full:
-                self._write_normal([self._worn()])
+                self._write_normal([self.wear.frame(self.normal.ledger)])
         for lane in self.lanes.values():
             lane.log.close(lane.ledger.last)
 
@@ -185,7 +178,7 @@ class Records:
             else:
                 own += self._refusal(lane, theirs)
         if own and not self._admit(self.normal, own):
-            own = self._without_records(own)
+            own = without_records(own, self._clock.now())
         if ids:
             fresh = {event_id(frame.text) for frame in own if frame.op == EVENT}
             self._finished += [
@@ -207,18 +200,12 @@ class Records:
             self._expire(lane)
         self._fit(0)
         grows = logs.SEGMENT if self.normal.log.full else 0  # nothing goes for the sake of a number
-        if self._clock.monotonic() - self._remembered >= REMEMBER and self.held + grows <= self._bound():
+        if self.wear.due and self.held + grows <= self._bound():
             with contextlib.suppress(StorageError):
-                self._write_normal([self._worn()])
+                self._write_normal([self.wear.frame(self.normal.ledger)])
         if self.refusal:
             with contextlib.suppress(StorageError):
                 self.write([origins_frame([])])
-
-    def _worn(self) -> Frame:
-        """What later lives must know of wear: headers tell it only as it was when a segment was begun."""
-        self._remembered = self._clock.monotonic()
-        worn, ran = self.wear()
-        return worn_frame(self.normal.ledger.worn + worn, self.normal.ledger.ran + ran)
 
     def _write_normal(self, frames: Sequence[Frame]) -> None:
         marks, self._finished = self._finished, []
@@ -244,18 +231,6 @@ class Records:
         now = self._clock.now()
         count = sum(frame.records for frame in frames)
         return [lost_frame(Loss(lane.name, REJECTED, count, now, now))] if count else []
-
-    def _without_records(self, frames: Sequence[Frame]) -> list[Frame]:
-        """Of a round for `normal`, what it takes though it takes no more records."""
-        refused = ids_of(frames)
-        if not refused:
-            return list(frames)
-        now = self._clock.now()
-        kept = [frame for frame in frames if not frame.records]
-        kept += [Frame(FINISHED, 0, found.encode()) for found in refused]
-        if origins := [one for frame in frames if frame.records for one in origins_of(frame)]:
-            kept.append(origins_frame(origins))
-        return [*kept, lost_frame(Loss(NORMAL, REJECTED, len(refused), now, now))]
 
     def _tell(self) -> None:
         """Put losses into activations; what cannot be told now is told later."""

@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from typing import Final
 
 from edgewhisk.buffer.journal import ACTIVATION, SHEAF, Frame
-from edgewhisk.buffer.ledger import ABSORBED, CONFIRMED, EVENT, ORIGINS
+from edgewhisk.buffer.ledger import (
+    ABSORBED,
+    CONFIRMED,
+    EVENT,
+    FINISHED,
+    ORIGINS,
+    lost_frame,
+    origins_frame,
+    origins_of,
+)
+from edgewhisk.buffer.loss import REJECTED, Loss
 from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
 
 # Ops of work that concerns another lane: in its log they are the plain ones.
@@ -44,3 +54,16 @@ def is_new(frame: Frame) -> bool:
 def ids_of(frames: Iterable[Frame]) -> list[str]:
     """The activation ids of the records among `frames`."""
     return [found for frame in frames if frame.records for found in frame.ids()]
+
+
+def without_records(frames: Iterable[Frame], now: int) -> list[Frame]:
+    """Of a round for `normal`, what it takes though it takes no more records."""
+    frames = list(frames)
+    refused = ids_of(frames)
+    if not refused:
+        return frames
+    kept = [frame for frame in frames if not frame.records]
+    kept += [Frame(FINISHED, 0, found.encode()) for found in refused]
+    if origins := [one for frame in frames if frame.records for one in origins_of(frame)]:
+        kept.append(origins_frame(origins))
+    return [*kept, lost_frame(Loss(NORMAL, REJECTED, len(refused), now, now))]

@@ -1,14 +1,44 @@
-"""How long a card will last. Pure."""
+"""What the card had to write, and how long it will last."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+from edgewhisk.buffer.disk import Disk
+from edgewhisk.buffer.journal import Frame
+from edgewhisk.buffer.ledger import Ledger, worn_frame
 from edgewhisk.entity.stats import BufferStats
 from edgewhisk.settings import Buffer
+from edgewhisk.spi import Clock
 
 _SOONEST: Final = 600  # seconds that a gateway must have run for a projection
 _DAY: Final = 86_400  # seconds
+REMEMBER: Final = 3600.0  # seconds between two times that wear is written down
+
+
+class Wear:
+    """What the card had to write in this life, and when that was last written down for later ones."""
+
+    def __init__(self, disk: Disk, clock: Clock) -> None:
+        """A life begins."""
+        self._disk = disk
+        self._clock = clock
+        self._started = self._remembered = clock.monotonic()
+
+    def __call__(self) -> tuple[int, float]:
+        """Bytes the card had to write, and seconds the gateway ran."""
+        return self._disk.worn, self._clock.monotonic() - self._started
+
+    @property
+    def due(self) -> bool:
+        """Whether it should be written down again."""
+        return self._clock.monotonic() - self._remembered >= REMEMBER
+
+    def frame(self, ledger: Ledger) -> Frame:
+        """What later lives must know: headers tell it only as it was when a segment was begun."""
+        self._remembered = self._clock.monotonic()
+        worn, ran = self()
+        return worn_frame(ledger.worn + worn, ledger.ran + ran)
 
 
 def wear(stats: BufferStats, settings: Buffer) -> dict[str, Any]:
