@@ -51,8 +51,13 @@ def forget(path: Path) -> None:
 
 
 def write(path: Path, data: bytes, mode: int = 0o600, owner: os.stat_result | None = None) -> None:
-    """Put a file in place, its checksum before; durable on return. Raises `OSError`."""
-    for where, what in ((_beside(path), b"%08x\n" % crc32(data)), (path, data)):
+    """Put a file in place, then its checksum; durable on return. Raises `OSError`.
+
+    The checksum of what stood there goes first: cut off anywhere, the old file or the new one is whole, if
+    without a checksum.
+    """
+    forget(path)
+    for where, what in ((path, data), (_beside(path), b"%08x\n" % crc32(data))):
         draft = where.with_name(f".{path.name}.new")
         with contextlib.suppress(FileNotFoundError):
             draft.unlink()
@@ -62,12 +67,17 @@ def write(path: Path, data: bytes, mode: int = 0o600, owner: os.stat_result | No
             file.write(what)
             file.flush()
             os.fsync(file.fileno())
+        _sync(path.parent)
         draft.rename(where)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def _beside(path: Path) -> Path:

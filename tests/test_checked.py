@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,48 @@ def test_a_damaged_checksum_changes_nothing(tmp_path: Path) -> None:
     checked.write(tmp_path / "one", b"text")
     (tmp_path / ".one.crc32").write_bytes(b"0" + (tmp_path / ".one.crc32").read_bytes()[1:])
     assert checked.read(tmp_path / "one").data == b"text"
+
+
+class _PowerCut(Exception):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("before", ["an old text, which is much longer", ""])
+def test_a_file_that_is_being_replaced_is_whole_wherever_the_power_is_cut(
+    before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "one"
+    for cut in range(20):
+        path.unlink(missing_ok=True)
+        checked.forget(path)
+        if before:
+            checked.write(path, before.encode())
+        left = iter(range(cut))
+
+        def cutting(call: Callable[..., object], left: Iterator[int]) -> Callable[..., object]:
+            def step(*given: object, **more: object) -> object:
+                if next(left, None) is None:
+                    raise _PowerCut
+                return call(*given, **more)
+
+            return step
+
+        with monkeypatch.context() as patch:
+            for owner, name in ((Path, "rename"), (Path, "unlink"), (os, "fsync"), (os, "open")):
+                patch.setattr(owner, name, cutting(getattr(owner, name), left))
+            try:
+                checked.write(path, b"new")
+                ended = True
+            except (_PowerCut, FileNotFoundError):
+                ended = False
+        if path.exists():
+            found = checked.read(path)
+            assert found.data in (before.encode(), b"new")
+            assert not found.trouble
+        else:
+            assert not before
+            assert not checked.was_there(path)
+        if ended:
+            assert checked.read(path).data == b"new"
+            return
+    raise AssertionError("it never ends")

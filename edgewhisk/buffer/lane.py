@@ -322,17 +322,20 @@ class Lane:
         """
         try:
             found = sum(map(_readable, self.log.scan(segment).frames))
+        except StorageError:
+            if not segment.held:
+                return None
+            found = 0
+        try:
             with self._lock:
                 lost = self._owed(segment) - found
-        except StorageError:
-            found, lost = 0, segment.held and self._owed(segment)
-        except ValueError:
+        except ValueError:  # it was dropped, perhaps while it was read
             return None
         if lost <= 0:
             return None
-        self.incidents.append(
-            f"{segment.path}: {lost} record(s) cannot be read any more; what else stands in it is kept"
-        )
+        told = f"{segment.path}: {lost} record(s) cannot be read any more; what else stands in it is kept"
+        if told not in self.incidents:  # a list that is asked for again has it looked through again
+            self.incidents.append(told)
         return Damage(self.name, segment.serial, lost)
 
     def _owed(self, segment: Segment) -> int:

@@ -167,17 +167,19 @@ class Records:
     def _write(self, own: list[Frame], others: Mapping[str, list[Frame]]) -> None:
         """Write a round. What goes to other lanes is written before `normal`.
 
-        So an event is never finished before its record is on disk.
+        So an event is never finished before its record is on disk. Raises `NoRoom` before anything is written:
+        its groups are tried again alone.
         """
+        self._check_room({self.lanes[name]: theirs for name, theirs in others.items()} | {self.normal: own})
         ids: list[str] = []
         for name, theirs in others.items():
             lane = self.lanes[name]
             ids += ids_of(theirs)
-            if self._admit(lane, theirs):
+            if self._admit(lane):
                 self._write_lane(lane, theirs)
             else:
                 own += self._refusal(lane, theirs)
-        if own and not self._admit(self.normal, own):
+        if own and not self._admit(self.normal):
             own = without_records(own, self._clock.now())
         if ids:
             fresh = {event_id(frame.text) for frame in own if frame.op == EVENT}
@@ -242,22 +244,29 @@ class Records:
             with contextlib.suppress(StorageError):
                 if not self._recorded(errors, record.activation_id):
                     told_by = [Frame(ACTIVATION, 0, record.text)]
-                    if not self._admit(errors, told_by):
+                    self._check_room({errors: told_by})
+                    if not self._admit(errors):
                         continue
                     errors.write(told_by)
                 self.normal.write([told_frame(loss)])
 
     # -- room --------------------------------------------------------------------------------------
 
-    def _admit(self, lane: Lane, frames: Sequence[Frame]) -> bool:
-        """Make room for a lane's next segment, if it needs one; false if it takes no more records.
+    def _check_room(self, work: Mapping[Lane, Sequence[Frame]]) -> None:
+        """Raise `NoRoom` if others have filled the disk, and something new would begin a segment.
 
-        Raises `NoRoom`. Marks are taken always: what the cloud has can go.
+        While the disk refuses, anything new is asked for. Marks are taken always: what the cloud has can go.
         """
-        if not lane.log.full and not self.refusal:
-            return True
-        if any(map(is_new, frames)):
-            self._give_way(0 if lane.log.has_spare or not lane.log.full else logs.SEGMENT)
+        asked = [
+            lane.log
+            for lane, frames in work.items()
+            if (lane.log.full or self.refusal) and any(map(is_new, frames))
+        ]
+        if asked:
+            self._give_way(logs.SEGMENT * sum(log.full and not log.has_spare for log in asked))
+
+    def _admit(self, lane: Lane) -> bool:
+        """Make room for a lane's next segment, if it needs one; false if it takes no more records."""
         if not lane.log.full:
             return True
         self._expire(lane)

@@ -13,7 +13,9 @@ import pytest
 
 from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.buffer.export import export
-from edgewhisk.buffer.journal import encode, scan, seed_of
+from edgewhisk.buffer.journal import Scan, encode, scan, seed_of
+from edgewhisk.buffer.log import Segment
+from edgewhisk.errors import StorageError
 from edgewhisk.spi import Query
 from tests.buffer import damage
 from tests.buffer.test_activations import commit, open_store, record
@@ -125,3 +127,48 @@ def test_an_unreadable_record_does_not_hold_the_next_ones_up(tmp_path: Path) -> 
     again.close()
     (unread,) = [one for one in export(tmp_path) if b"unreadable" in one.line]
     assert b'"number":2' in unread.line
+
+
+def test_a_segment_that_goes_while_it_is_looked_through_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with damage.small():
+        store = open_store(tmp_path)
+        for number in range(100):
+            commit(store, record(number, size=200))
+        store.close()
+        store = open_store(tmp_path)
+        lane = store._records.normal
+        assert len(lane.log.segments) > 2
+
+        def gone(segment: Segment) -> Scan:
+            lane.drop(segment)  # as the commit thread may
+            raise StorageError("no such file")
+
+        monkeypatch.setattr(lane.log, "scan", gone)
+        oldest = lane.log.segments[0]
+        assert lane.look(oldest) is None
+        assert oldest not in lane.log.segments
+        store.close()
+
+
+def test_what_is_damaged_is_told_once_however_often_it_is_asked_for(tmp_path: Path) -> None:
+    with damage.small():
+        store = open_store(tmp_path)
+        for number in range(100):
+            commit(store, record(number, size=200))
+        store.close()
+        store = open_store(tmp_path)
+        commit(store, record(1000))  # what is new stands elsewhere
+        segment = store._records.normal.log.segments[0]
+        text = segment.path.read_bytes()
+        at = text.index(f"{2:032x}".encode())
+        segment.path.write_bytes(text[: at + 40] + b"~~~~" + text[at + 44 :])
+        told = []
+        for _ in range(3):
+            store.list(Query("guest", limit=200))
+            store.patrol(1000)
+            told.append(len(store.incidents))
+        assert told == [told[0]] * 3
+        assert store.stats().lanes["normal"]["damaged"] == 1
+        store.close()

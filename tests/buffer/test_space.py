@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,37 @@ def test_marks_that_share_a_round_with_what_is_refused_are_taken() -> None:
         stop.set()
         ended.wait(30)
     assert store.pending(1, 1).first == batch.last + 1
+    store.close()
+
+
+def test_a_round_that_is_refused_leaves_nothing_of_itself_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went to another lane before would be there twice, or there and refused."""
+    disk = roomy()
+    store = open_store(disk)
+    numbers = iter(range(10_000))
+    while not store._records.normal.log.full:
+        commit(store, record(next(numbers)))
+    busy, go_on, sync = threading.Event(), threading.Event(), disk.sync
+
+    def slow(file: int) -> None:
+        busy.set()
+        assert go_on.wait(30)
+        sync(file)
+
+    monkeypatch.setattr(disk, "sync", slow)
+    first = threading.Thread(target=fill, args=(store, TELEMETRY, range(20_000, 20_001)))
+    first.start()
+    assert busy.wait(30)
+    disk.free = FLOOR // 2  # somebody else, while a round is being written
+    told: dict[str, StorageError | None] = {}
+    store.record([record(20_001)._replace(lane=TELEMETRY)], partial(told.__setitem__, "record"), urgent=True)
+    store.accept([message(5000)], partial(told.__setitem__, "event"), urgent=True)
+    go_on.set()
+    first.join()
+    until(lambda: len(told) == 2, what="both are told")
+    assert isinstance(told["event"], NoRoom)
+    assert isinstance(told["record"], NoRoom)
+    assert store.get(f"{20_001:032x}") is None
     store.close()
 
 
