@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -186,6 +187,16 @@ def test_a_start_loads_nothing_that_few_gateways_use() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_decisions_on_field_cases_say_why_and_are_held_by_tests() -> None:
+    """Odd inputs that people reported, where the gateway does something else than one could expect."""
+    decisions = json.loads((ROOT / "tests" / "field_decisions.json").read_text())
+    for case, decision in decisions.items():
+        assert sorted(decision) == ["does", "held_by", "why"], case
+        for test in decision["held_by"]:
+            path, name = test.split("::")
+            assert f"def {name}(" in (ROOT / path).read_text(), (case, test)
 
 
 def test_the_version_of_wasmtime_is_told_right() -> None:
