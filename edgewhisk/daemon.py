@@ -283,7 +283,8 @@ class Daemon:
         self._state = State(kept)
         entitled = partial(check_granted, config.grants)
         self._doors = Doors(dict(self._state.operations), self._state.settle, entitled)
-        sandboxes = Sandboxes(config.state_dir / "cache", self._clock, self._doors, slots=SLOTS)
+        cache, memory = config.state_dir / "cache", config.limits.sandbox_memory << 20
+        sandboxes = Sandboxes(cache, self._clock, self._doors, slots=SLOTS, memory=memory)
         stack.callback(sandboxes.close)
         await asyncio.to_thread(sandboxes.prepare_first, self._progress)
         return artifacts, log, sandboxes

@@ -207,6 +207,12 @@ def _limits(limits: Limits) -> Iterator[Rule]:
         problem = f"must be at least {least}"
         example = f"{entry.name} = {entry.default}"
         yield Rule(getattr(limits, entry.name) < least, f"limits.{entry.name}", problem, example)
+    small = 0 < limits.sandbox_memory < limits.default_action_memory
+    problem = (
+        f"must be at least limits.default_action_memory ({limits.default_action_memory}), so that one run "
+        "can use what it may, or 0 for half of the machine's memory"
+    )
+    yield Rule(small, "limits.sandbox_memory", problem, "sandbox_memory = 512")
     for noun in ("duration", "memory", "logs"):
         low, usual, high = (getattr(limits, f"{edge}_action_{noun}") for edge in ("min", "default", "max"))
         problem = f"min, default and max must be in this order, not {low}, {usual}, {high}"

@@ -97,6 +97,14 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
             "1 while the cloud takes what is sent.",
             cloud["state"] in ("idle", "sending"),
         ),
+        "edgewhisk_sandbox_memory_bytes": (
+            "What sandboxes grew by, together.",
+            status["sandboxes"]["memory_used"],
+        ),
+        "edgewhisk_sandbox_memory_budget_bytes": (
+            "What they may grow by, together.",
+            status["sandboxes"]["memory_budget"],
+        ),
         "edgewhisk_clock_known": ("0 while the clock says 1970.", status["clock"]["sureness"] != "unset"),
     }
     for name, (meaning, value) in gauges.items():
@@ -140,6 +148,10 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         "edgewhisk_refused_capabilities": (
             "What actions asked for without a grant.",
             status["sandboxes"]["refused"],
+        ),
+        "edgewhisk_sandbox_refused_memory": (
+            "Growths of sandboxes that the memory of all was too small for.",
+            status["sandboxes"]["memory_refused"],
         ),
         "edgewhisk_clock_steps": ("Times that the clock was set.", status["clock"]["steps"]),
         "edgewhisk_process_written_bytes": (

@@ -90,6 +90,12 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"trouble   {document['unruled']} events of triggers without an active rule: nothing ran"
         )
+    if refused := document["sandboxes"]["memory_refused"]:
+        most = document["sandboxes"]["memory_budget"] >> 20
+        lines.append(
+            f"trouble   actions were refused memory {refused} times: all together have {most} MB "
+            "(limits.sandbox_memory)"
+        )
     if invoker["unrecorded"]:
         lines.append(f"trouble   {invoker['unrecorded']} runs not recorded: {invoker['last_refusal']}")
     lines += [f"trouble   {line}" for line in document["incidents"]]

@@ -26,6 +26,7 @@ class Limits:
     min_action_memory: int = 128
     max_action_memory: int = 512
     default_action_memory: int = 256
+    sandbox_memory: int = 0  # MB that all sandboxes together may grow by; 0: half of the machine's
     min_action_logs: int = 0
     max_action_logs: int = 10
     default_action_logs: int = 10

@@ -15,7 +15,7 @@ from wasmtime.component import Component, Linker
 from edgewhisk import jsontext
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving, pause
-from edgewhisk.sandbox.linear import Creator, Linear
+from edgewhisk.sandbox.linear import Linear, Pristine, Undo
 from edgewhisk.sandbox.native import Deadline
 from edgewhisk.sandbox.outcome import Trap
 from edgewhisk.sandbox.runtimes import Runtime
@@ -70,12 +70,9 @@ class ComponentParts:
     Loaded with the first instance: it takes 80 ms and 5 MB, and many gateways have no action for it.
     """
 
-    def __init__(
-        self, engine: Engine, creator: Creator, runtime: Runtime, ask: Callable[[object, str], str]
-    ) -> None:
+    def __init__(self, engine: Engine, runtime: Runtime, ask: Callable[[object, str], str]) -> None:
         """`ask` is the component's one way out."""
         self.engine = engine
-        self.creator = creator
         self._runtime = runtime
         self._ask = ask
         self._loading = threading.Lock()
@@ -111,20 +108,43 @@ class Live:
         self._store = wasmtime.Store(parts.engine.wasmtime)
         self._store.set_wasi(wasmtime.WasiConfig())  # no files, no sockets, no streams
         self._deadline = Deadline(self._store)
-        parts.creator.created()
+        self.share = parts.engine.creator.open()
         with parts.engine.ticking():
             self._deadline.set(parts.engine.epochs(time.monotonic() + _PACE))
             try:
                 instance = linker.instantiate(self._store, component)
             except wasmtime.WasmtimeError as error:
                 raise Trap(str(error)) from error
-        (self.linear,) = parts.creator.created()
+        (self.linear,) = parts.engine.creator.created()
         self.load = TextFunction(self._store, instance.get_func(self._store, "load"))
         self.run = TextFunction(self._store, instance.get_func(self._store, "run"))
 
     def deadline(self, until: float) -> None:
         """Stop what runs after `until`, monotonic seconds."""
+        self.share.begin(until)
         self._deadline.set(self._parts.engine.epochs(until))
+
+
+class Slot:
+    """A live instance that shows some action's memory, or the base's."""
+
+    def __init__(self, live: Live, base: Pristine) -> None:
+        """Show the base."""
+        self.live = live
+        self.size = live.linear.size
+        self.broken = False
+        self.revision: object = None
+        self.undo = Undo(live.linear, base)
+
+    def attach(self, revision: object, pristine: Pristine) -> None:
+        """Show another memory."""
+        self.undo = Undo(self.live.linear, pristine)
+        self.revision = revision
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether it must be dropped: after a trap, or with a memory that grew and cannot shrink."""
+        return self.broken or self.live.linear.size != self.size
 
 
 def answer(serving: Serving, request: str) -> str:
@@ -165,4 +185,4 @@ def _perform(serving: Serving, request: str) -> dict[str, Any]:
     return {}
 
 
-__all__ = ["ComponentParts", "Linear", "Live", "TextFunction", "answer"]
+__all__ = ["ComponentParts", "Linear", "Live", "Slot", "TextFunction", "answer"]

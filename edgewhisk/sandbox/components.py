@@ -24,17 +24,20 @@ from edgewhisk.entity.exec import CodeExec
 from edgewhisk.entity.message import LogLine, Outcome
 from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox import archive, outcome
-from edgewhisk.sandbox.component import ComponentParts, Live, TextFunction, answer
-from edgewhisk.sandbox.engine import Engine
+from edgewhisk.sandbox.budget import Budget
+from edgewhisk.sandbox.component import ComponentParts, Live, Slot, TextFunction, answer
+from edgewhisk.sandbox.creator import Creator
+from edgewhisk.sandbox.engine import COMPONENT_STACK, Engine
 from edgewhisk.sandbox.hostcalls import Serving
-from edgewhisk.sandbox.linear import PAGE, Creator, Pristine, Undo, bridged, faults, memory_file
-from edgewhisk.sandbox.outcome import LoadFailure, Trap, with_refusals
+from edgewhisk.sandbox.linear import PAGE, Pristine, bridged, faults, memory_file
+from edgewhisk.sandbox.outcome import LoadFailure, Starved, Trap, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
 from edgewhisk.spi import Answer, Asker, Capabilities, Clock
 
 _log = logging.getLogger(__name__)
 
 RESERVE: Final = 32 << 20  # bytes of heap that calls have before the memory grows and the slot is lost
+_SPARED: Final = 24 << 20  # bytes that a guest starts with: most of them are the base's, seen by all
 _IMAGES: Final = 32  # loaded actions that are kept; each is about 1 MB
 _MEGABYTE: Final = 1 << 20
 _ZERO: Final = bytes(PAGE)
@@ -49,28 +52,6 @@ class Loaded:
     logs: tuple[LogLine, ...]  # printed while loading
 
 
-class Slot:
-    """A live instance that shows some action's memory, or the base's."""
-
-    def __init__(self, live: Live, base: Pristine) -> None:
-        """Show the base."""
-        self.live = live
-        self.size = live.linear.size
-        self.broken = False
-        self.revision: object = None
-        self.undo = Undo(live.linear, base)
-
-    def attach(self, revision: object, pristine: Pristine) -> None:
-        """Show another memory."""
-        self.undo = Undo(self.live.linear, pristine)
-        self.revision = revision
-
-    @property
-    def spoilt(self) -> bool:
-        """Whether it must be dropped: after a trap, or with a memory that grew and cannot shrink."""
-        return self.broken or self.live.linear.size != self.size
-
-
 class Components:
     """Runs the actions of one runtime whose guest is a component."""
 
@@ -82,16 +63,17 @@ class Components:
         clock: Clock,
         capabilities: Capabilities,
         progress: Callable[[str], None],
+        budget: Budget,
     ) -> None:
         """Compile the component if this device has not (blocking); raises `SandboxError`."""
         self.runtime = runtime
         self._slots = slots
         self._clock = clock
         self._capabilities = capabilities
-        creator = Creator()
-        self.engine = Engine(cache, creator)
+        self._budget = budget
+        self.engine = Engine(cache, Creator(budget, spared=_SPARED), stack=COMPONENT_STACK)
         self._thread = threading.local()
-        self._parts = ComponentParts(self.engine, creator, runtime, self._answer)
+        self._parts = ComponentParts(self.engine, runtime, self._answer)
         self._parts.compile(progress)
         self._lock = threading.Lock()
         self._making = threading.Lock()
@@ -101,10 +83,10 @@ class Components:
         self._large: set[object] = set()  # actions that need more to load than a slot has
         self.problem = ""  # why slots are not restored
         self._base: Pristine | None = None  # made when the first action wants it
+        budget.shed_by(self.shed)
 
     def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> list[Outcome]:
         """See `spi.Sandbox`."""
-        self._ensure_base()
         wanted = list(calls.each())
         outcomes: list[Outcome] = []
         while len(outcomes) < len(wanted) and not (hasty and outcomes and outcomes[-1].timed_out):
@@ -124,6 +106,12 @@ class Components:
             self._idle.clear()
         self.engine.close()
 
+    def shed(self) -> None:
+        """Drop the idle slots: others need the memory."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self._live -= len(idle)
+
     def describe(self) -> dict[str, Any]:
         """Counters for `status`."""
         way = "fresh" if self.problem else "restored" if self._base else "not used yet"
@@ -138,7 +126,13 @@ class Components:
     def _attempt(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
         """Outcomes of at least the first call, or none if the action must be run fresh."""
         started = self._clock.now()
-        slot = self._take(action.revision)
+        try:
+            self._ensure_base()
+            if self.problem:
+                return []
+            slot = self._take(action)
+        except Trap as trap:
+            return [self._load_failed(trap, action, started)]
         try:
             logs: tuple[LogLine, ...] = ()
             init = 0
@@ -147,7 +141,8 @@ class Components:
                 init = self._clock.now() - started
             outcomes: list[Outcome] = []
             while len(outcomes) < len(calls) and not slot.spoilt:
-                outcomes.append(self._run_in(slot, action, calls[len(outcomes)], 0 if outcomes else init))
+                found = self._run_in(slot, action, calls[len(outcomes)], 0 if outcomes else init)
+                outcomes.append(self._told(found, slot.live))
         except LoadFailure as failure:
             if "MemoryError" in str(failure):
                 self._large.add(action.revision)
@@ -222,30 +217,40 @@ class Components:
             raise SandboxError(f"{self.runtime.kind}: {self.problem or 'there is no base image'}")
         return self._base
 
-    def _take(self, revision: object) -> Slot:
-        """An idle slot, best one that shows the action already; a new one if there is none."""
+    def _take(self, action: Action) -> Slot:
+        """An idle slot, best one that shows the action already; a new one if there is none.
+
+        Raises `Trap` if that is refused memory.
+        """
         with self._lock:
             for at in range(len(self._idle) - 1, -1, -1):
-                if self._idle[at].revision == revision:
+                if self._idle[at].revision == action.revision:
                     return self._idle.pop(at)
             # Showing another action takes 3 ms, a new slot 30 ms once and 1 MB.
             if self._idle and self._live >= self._slots:
                 return self._idle.pop(0)
             self._live += 1
-        return Slot(self._reserved(), self._the_base)
+        try:
+            return Slot(self._reserved(time.monotonic() + action.limits.timeout / 1000), self._the_base)
+        except BaseException:
+            with self._lock:
+                self._live -= 1
+            raise
 
     def _put_back(self, slot: Slot) -> None:
         with self._lock:
-            if len(self._idle) < self._slots and not slot.spoilt:
+            if len(self._idle) < self._slots and not slot.spoilt and not self._budget.waiting:
                 self._idle.append(slot)
             else:
                 self._live -= 1
 
-    def _reserved(self) -> Live:
-        """An instance with room on its heap."""
+    def _reserved(self, until: float) -> Live:
+        """An instance with room on its heap, made before `until`. Raises `Trap`, `Starved` for one."""
         live = Live(self._parts)
-        serving = Serving(time.monotonic() + _START, lambda: (0, 0), _ask_nothing)
+        serving = Serving(until, lambda: (0, 0), _ask_nothing)
         self._call(live, live.load, jsontext.dumps({"reserve": RESERVE}), serving)
+        if live.share.refused:
+            raise Starved(self._budget.size)
         return live
 
     def _answer(self, _store: object, request: str) -> str:
@@ -261,7 +266,7 @@ class Components:
     def _make_base(self) -> None:
         """Make what all slots begin with, and see whether this kernel lets us restore it."""
         try:
-            live = self._reserved()
+            live = self._reserved(time.monotonic() + _START)
             view = live.linear.view()
             file = os.memfd_create("edgewhisk-base")
             os.ftruncate(file, live.linear.size)
@@ -271,6 +276,8 @@ class Components:
             base = Pristine(file, memory_file("edgewhisk-none", ()), ())
             self.problem = self._test(Slot(live, base), base)
             self._base = base
+        except Starved:
+            raise
         except (Trap, MemoryError, OSError) as error:
             self.problem = f"{type(error).__name__}: {error}"
         if self.problem:
@@ -301,18 +308,20 @@ class Components:
     def _run_fresh(self, action: Action, call: Call) -> Outcome:
         start = self._clock.now()
         serving = self._serving(action, call)
+        live: Live | None = None
         try:
             live = Live(self._parts)
             live.linear.limit = max(live.linear.size, action.limits.memory * _MEGABYTE)
             logs = self._init(live, action, serving)
         except (LoadFailure, Trap) as failure:
-            return self._load_failed(failure, action, start)
+            return self._load_failed(failure, action, start, live)
         init = self._clock.now() - start
         try:
             reply = self._call(live, live.run, _text_of(action, call), serving)
         except Trap as trap:
-            return self._stopped(trap, action, serving, start, init)
+            return self._told(self._stopped(trap, action, serving, start, init), live)
         found = self._outcome(reply, action, serving, start, self._clock.now(), init)
+        found = self._told(found, live)
         return found._replace(logs=(*logs, *found.logs))
 
     # -- both ----------------------------------------------------------------------------------
@@ -354,10 +363,19 @@ class Components:
         found = outcome.developer_error(text, b"", start, end, init=init, timed_out=trap.interrupted)
         return with_refusals([found], serving.refusals)[0]
 
-    def _load_failed(self, failure: LoadFailure | Trap, action: Action, start: int) -> Outcome:
+    def _load_failed(
+        self, failure: LoadFailure | Trap, action: Action, start: int, live: Live | None = None
+    ) -> Outcome:
         interrupted = isinstance(failure, Trap) and failure.interrupted
         text = outcome.load_failed(failure, action.limits.timeout)
-        return outcome.developer_error(text, b"", start, self._clock.now(), timed_out=interrupted)
+        found = outcome.developer_error(text, b"", start, self._clock.now(), timed_out=interrupted)
+        return self._told(found, live)
+
+    def _told(self, found: Outcome, live: Live | None) -> Outcome:
+        """The outcome, which says so if it is for want of memory that others have."""
+        if live is None or not live.share.refused:
+            return found
+        return outcome.starved([found], self._budget.size)[0]
 
 
 _TEST: Final = "def main(args):\n    return {}\n"

@@ -17,8 +17,8 @@ import wasmtime
 from wasmtime.component import Component
 
 from edgewhisk.errors import SandboxError
-from edgewhisk.sandbox.linear import Creator
-from edgewhisk.sandbox.native import give_back, use_pool
+from edgewhisk.sandbox.creator import Creator
+from edgewhisk.sandbox.native import give_back
 
 # Of wasmtime, whose ABI this folder calls: a test holds it against pyproject.toml and what is installed.
 # Asking importlib.metadata takes 1 MB and 15 ms.
@@ -27,33 +27,27 @@ TICK: Final = 0.008  # seconds of an epoch: how late a call may be stopped, and 
 _DOZE: Final = 0.048  # seconds without an epoch while only `patient` calls run
 _LINGER: Final = 1.0  # seconds that the ticker goes on after the last call, for the next one
 _MAX_WASM_STACK: Final = 2 << 20  # bytes; QuickJS uses 2 to 4 times its shadow stack of 176 KiB
-_COMPONENT_STACK: Final = 1536 << 10  # bytes; must stay below the 2 MiB of its asynchronous stack
+COMPONENT_STACK: Final = 1536 << 10  # bytes; must stay below the 2 MiB of its asynchronous stack
 _MOST_CACHED: Final = 256 << 20  # bytes of compiled code
 
 
 class Engine:
     """wasmtime's engine with a cache of compiled code and a clock for deadlines."""
 
-    def __init__(self, cache: Path, creator: Creator | None = None, *, instances: int = 0) -> None:
+    def __init__(self, cache: Path, creator: Creator, *, stack: int = _MAX_WASM_STACK) -> None:
         """Keep compiled code in the directory `cache`, which only the service may write.
 
-        With a `creator` for memories, which components want; or with room for so many `instances` at
-        once, which are made several times as quickly then.
+        Memories come from `creator`. `stack`: bytes that calls may nest to.
         """
         config = wasmtime.Config()
         config.epoch_interruption = True
-        stack = _MAX_WASM_STACK if creator is None else _COMPONENT_STACK
         config.max_wasm_stack = stack
-        if instances:
-            use_pool(config, instances)
-        # What compiled code depends on.
-        self._settings = f"epoch stack={stack} owned={creator is not None} still alone pool={instances}"
+        self._settings = f"epoch stack={stack} owned still alone"  # what compiled code depends on
         config.memory_may_move = False  # addresses of memories are kept
         config.wasm_threads = False  # a module that waits for another thread would pass its deadline
-        if creator is not None:
-            config.memory_init_cow = False  # with a creator of memories it aborts the process otherwise
-            creator.use_in(config)
-        self._creator = creator
+        config.memory_init_cow = False  # with a creator of memories it aborts the process otherwise
+        creator.use_in(config)
+        self.creator = creator
         self._compiling = threading.Lock()  # one at a time: it takes all cores, and memory for each
         self.wasmtime = wasmtime.Engine(config)
         self._cache = cache

@@ -18,6 +18,7 @@ from edgewhisk.entity.message import Outcome, Ran, Smooth, outcomes_of
 from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox import archive, outcome
 from edgewhisk.sandbox.abi import MOST_CALLS, SEED, Given
+from edgewhisk.sandbox.budget import Budget
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving
 from edgewhisk.sandbox.image import Image, Images
@@ -33,7 +34,13 @@ class Guests:
     """Runs the actions of one runtime whose guest keeps the contract of `sandboxes/README.md`."""
 
     def __init__(
-        self, engine: Engine, runtime: Runtime, slots: int, clock: Clock, capabilities: Capabilities
+        self,
+        engine: Engine,
+        runtime: Runtime,
+        slots: int,
+        clock: Clock,
+        capabilities: Capabilities,
+        budget: Budget,
     ) -> None:
         """Compile or load the guest (blocking) and start a slot; raises `SandboxError`."""
         self.runtime = runtime
@@ -46,6 +53,8 @@ class Guests:
         self._blank = first.blank
         self._idle: list[Slot] = [first]
         self._images = Images()
+        self._budget = budget
+        budget.shed_by(self.shed)
         # For `Math.random` and the like; what must be secret asks the kernel (`hostcalls`).
         self._chance = Random(os.urandom(32))  # noqa: S311
 
@@ -65,6 +74,13 @@ class Guests:
         with self._lock:
             self._idle.clear()
 
+    def shed(self) -> None:
+        """Drop the idle slots: others need the memory."""
+        with self._lock:
+            idle = self._idle  # they go when this does: behind the lock
+            self._idle = []
+        del idle
+
     def describe(self) -> dict[str, Any]:
         """Counters for `status`."""
         return {"idle_slots": len(self._idle), "images": len(self._images)}
@@ -81,9 +97,13 @@ class Guests:
             broken = self._load_failed(failure, slot.log(), action, started)
             if not isinstance(failure, Trap):
                 self._put_back(slot)
-            return [broken] * len(calls.ids)
+            return self._told([broken] * len(calls.ids), slot)
         printed = () if known else outcome.lines(slot.log())  # while loading: the first call shows it
-        slot.attach(action.revision, image, action.limits.memory, lambda old: self._patch(old, image))
+        slot.share.begin(time.monotonic() + action.limits.timeout / 1000)
+        try:
+            slot.attach(action.revision, image, action.limits.memory, lambda old: self._patch(old, image))
+        except Trap as trap:  # what is in the slot is another action's: none of its log
+            return self._told([self._load_failed(trap, b"", action, started)] * len(calls.ids), slot)
         ran = self._run(slot, action, calls, self._clock.now() - started, hasty)
         if not printed:
             return ran
@@ -118,7 +138,11 @@ class Guests:
             )
             for at, reply in enumerate(replies)
         ]
-        return with_refusals(done + broken, serving.refusals)
+        return self._told(with_refusals(done + broken, serving.refusals), slot)
+
+    def _told(self, outcomes: list[Outcome], slot: Slot) -> list[Outcome]:
+        """The outcomes of a run, which say so if it is for want of memory that others have."""
+        return outcome.starved(outcomes, self._budget.size) if slot.share.refused else outcomes
 
     def _stopped(self, trap: Trap, slot: Slot, action: Action, start: int, init: int) -> Outcome:
         """The outcome of the call that was stopped."""
@@ -173,7 +197,7 @@ class Guests:
 
     def _put_back(self, slot: Slot) -> None:
         with self._lock:
-            if len(self._idle) < self._slots:
+            if len(self._idle) < self._slots and not self._budget.waiting:
                 self._idle.append(slot)
 
 

@@ -15,14 +15,10 @@ import mmap
 import os
 import resource
 import struct
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
-import wasmtime
-from wasmtime import _bindings
-
-from edgewhisk.unforeseen import UNFORESEEN
+from edgewhisk.sandbox.budget import Share
 
 PAGE: Final = resource.getpagesize()
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -41,33 +37,59 @@ _STEP: Final = 2 << 20  # bytes asked for at once: with more than 512 ranges its
 _REGIONS: Final = 512
 _GAP: Final = 8  # pages: copying so many is cheaper than another mapping
 _MOST_VECTORS: Final = 1024  # of preadv(2)
+_RESIDENT: Final = 1 << 18  # bytes that are zeroed rather than given back to the kernel: no faults later
 
 
 class Linear:
     """One linear memory."""
 
-    def __init__(self, minimum: int, reserved: int, guard: int) -> None:
-        """Reserve address space; `minimum` bytes can be used. Raises `MemoryError`."""
-        self._span = reserved + guard
-        base = _libc.mmap(None, self._span, 0, _PRIVATE | _ANONYMOUS | _NORESERVE, -1, 0)
+    def __init__(self, reserved: int, guard: int, spared: int) -> None:
+        """Reserve address space. Raises `MemoryError`. `spared`: bytes that are not counted."""
+        self.span = reserved + guard
+        base = _libc.mmap(None, self.span, 0, _PRIVATE | _ANONYMOUS | _NORESERVE, -1, 0)
         if base in (_FAILED, None):
             raise MemoryError("no address space for a sandbox")
         self.base: int = base
         self.reserved = reserved
         self.size = 0
         self.limit = reserved  # bytes it may grow to now
-        self._reach(minimum)
+        self._spared = spared
+        self._share: Share | None = None
+        self._counted = 0
+
+    def open(self, minimum: int, share: Share) -> None:
+        """Make `minimum` bytes usable, all zero, and count against `share`. Raises `MemoryError`."""
+        self._share = share
+        if self.size > minimum:
+            _libc.mprotect(self.base + minimum, self.size - minimum, 0)
+            self.size = minimum
+        if not self.grow(minimum):
+            raise MemoryError("no memory for a sandbox: the budget of all is used up")
 
     def grow(self, size: int) -> bool:
-        """Make `size` bytes usable; false if that is over the limit."""
+        """Make `size` bytes usable; false if that is over the limit, or over what all may have."""
         if size > min(self.limit, self.reserved):
             return False
+        more = size - self._spared - self._counted
+        if more > 0 and self._share is not None:
+            if not self._share.budget.take(self._share, more):
+                return False
+            self._counted += more
         self._reach(size)
         return True
 
+    def close(self) -> None:
+        """Forget what is in it, and give back what was counted."""
+        if self.size <= _RESIDENT:
+            ctypes.memset(self.base, 0, self.size)
+        else:
+            self.drop()
+        self._give_back()
+
     def free(self) -> None:
-        """Give the address space back."""
-        _libc.munmap(self.base, self._span)
+        """Give the address space back, and what was counted."""
+        _libc.munmap(self.base, self.span)
+        self._give_back()
 
     def map(self, file: int, pages: Iterable[tuple[int, int]], *, packed: bool) -> None:
         """Show ranges of pages (first, end) of `file`; `packed`: they lie one after the other there."""
@@ -97,70 +119,15 @@ class Linear:
         """Numbers of the pages that were written since they were mapped."""
         return list(_scanned(self.base, self.size) if SCANS else _read_pagemap(self.base, self.size))
 
+    def _give_back(self) -> None:
+        if self._share is not None and self._counted:
+            self._share.budget.give(self._share, self._counted)
+        self._share, self._counted = None, 0
+
     def _reach(self, size: int) -> None:
         if _libc.mprotect(self.base + self.size, size - self.size, _READ_WRITE):
             raise MemoryError(f"mprotect: {os.strerror(ctypes.get_errno())}")
         self.size = size
-
-
-class Creator:
-    """Gives wasmtime its memories. Must live as long as the engine."""
-
-    def __init__(self) -> None:
-        """Prepare the callbacks."""
-        self._thread = threading.local()
-        self._live: dict[int, Linear] = {}
-        self._get = _bindings.wasmtime_memory_get_callback_t(self._on_get)
-        self._grow = _bindings.wasmtime_memory_grow_callback_t(self._on_grow)
-        self._free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._on_free)
-        self._none = ctypes.CFUNCTYPE(None, ctypes.c_void_p)()
-        self._new = _bindings.wasmtime_new_memory_callback_t(self._on_new)
-        self._creator = _bindings.wasmtime_memory_creator_t(None, self._new, self._none)
-
-    def use_in(self, config: wasmtime.Config) -> None:
-        """Have an engine of this configuration ask us."""
-        _bindings.wasmtime_config_host_memory_creator_set(config.ptr(), ctypes.byref(self._creator))
-
-    def created(self) -> list[Linear]:
-        """The memories made on this thread since this was last asked."""
-        found, self._thread.made = getattr(self._thread, "made", []), []
-        return found
-
-    def _on_new(
-        self, _env: Any, _type: Any, minimum: int, _most: int, reserved: int, guard: int, out: Any
-    ) -> int:
-        try:
-            linear = Linear(minimum, reserved, guard)
-            self._live[linear.base] = linear
-            made = getattr(self._thread, "made", [])
-            self._thread.made = [*made, linear]
-            out[0].env = linear.base
-            out[0].get_memory, out[0].grow_memory, out[0].finalizer = self._get, self._grow, self._free
-        except MemoryError as error:
-            return self._error(str(error))
-        except BaseException as error:  # noqa: BLE001 - none may cross wasmtime: see `unforeseen`
-            return self._error(UNFORESEEN.stop("a new memory", error))
-        return 0
-
-    def _on_get(self, env: int, size: Any, capacity: Any) -> int:
-        linear = self._live[env]
-        size[0], capacity[0] = linear.size, linear.reserved
-        return linear.base
-
-    def _on_grow(self, env: int, size: int) -> int:
-        try:
-            return 0 if self._live[env].grow(size) else self._error("the memory limit is reached")
-        except MemoryError as error:  # of the kernel: the guest is refused like one at its limit
-            return self._error(str(error))
-        except BaseException as error:  # noqa: BLE001 - none may cross wasmtime: see `unforeseen`
-            return self._error(UNFORESEEN.stop("memory.grow", error))
-
-    def _on_free(self, env: int) -> None:
-        self._live.pop(env).free()
-
-    def _error(self, text: str) -> int:
-        made = _bindings.wasmtime_error_new(text.encode(errors="replace"))
-        return ctypes.cast(made, ctypes.c_void_p).value or 0
 
 
 class Pristine:

@@ -22,6 +22,8 @@ from edgewhisk.entity.exec import CodeExec
 from edgewhisk.entity.message import LogLine, Outcome, Status
 from edgewhisk.errors import MalformedContent, SandboxError
 from edgewhisk.sandbox import archive, outcome, wasi
+from edgewhisk.sandbox.budget import Budget
+from edgewhisk.sandbox.creator import Creator
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import MODULE, Fault, HostCalls
 from edgewhisk.sandbox.native import Instance, Template, read, write
@@ -30,7 +32,7 @@ from edgewhisk.sandbox.streams import LONGEST_LINE, Streams
 from edgewhisk.spi import Asker, Capabilities, Clock
 
 LARGEST_MODULE: Final = 16 << 20  # bytes
-_AT_ONCE: Final = 68  # instances: one for each thread of the invoker, and some
+_READY: Final = 4  # memories that are kept for the next instances
 _KEPT: Final = 32  # modules that stay loaded
 _MEGABYTE: Final = 1 << 20
 _MAGIC: Final = b"\0asm"
@@ -43,9 +45,10 @@ _LONGEST_ABORT: Final = 1000  # characters of AssemblyScript's message
 class Modules:
     """Runs modules: kind `wasm:default`."""
 
-    def __init__(self, cache: Path, clock: Clock, capabilities: Capabilities) -> None:
+    def __init__(self, cache: Path, clock: Clock, capabilities: Capabilities, budget: Budget) -> None:
         """Link what modules may import."""
-        self._engine = engine = Engine(cache, instances=_AT_ONCE)
+        self._engine = engine = Engine(cache, Creator(budget, kept=_READY))
+        self._budget = budget
         self._clock = clock
         self._capabilities = capabilities
         self._linker = wasmtime.Linker(engine.wasmtime)
@@ -107,6 +110,8 @@ class Modules:
         environment |= {key: _text(value) for key, value in action.parameters.environment().items()}
         trap: Trap | None = None
         result: bytes | None = None
+        share = self._engine.creator.open()
+        share.begin(until)
         with (
             self._engine.ticking(),
             template.store(limits.memory * _MEGABYTE, self._engine.epochs(until)) as instance,
@@ -129,7 +134,8 @@ class Modules:
         if result is None and (trap is None or command.exit_code is not None):
             trap = None
             result = printed
-        return self._outcome(result, trap, command, start, init, limits.timeout, limits.logs * _MEGABYTE)
+        found = self._outcome(result, trap, command, start, init, limits.timeout, limits.logs * _MEGABYTE)
+        return outcome.starved([found], self._budget.size)[0] if share.refused else found
 
     def _outcome(
         self,

@@ -25,9 +25,7 @@ _call.restype = ctypes.c_void_p
 # Without giving way to other threads: taking the turn back costs more than this does.
 _set_deadline: Final = ctypes.PyDLL(_ffi.dll._name)["wasmtime_context_set_epoch_deadline"]
 _set_deadline.restype = None
-_MOST_MEMORY: Final = 1 << 30  # bytes of one instance in a pool
-_MOST_ELEMENTS: Final = 65_536  # of its table: Go's have some ten thousand
-_RESIDENT: Final = 1 << 18  # bytes that are zeroed rather than given back to the kernel
+_MOST_ELEMENTS: Final = 65_536  # of a module's table: Go's have some ten thousand
 
 
 def _raw(name: str, result: Any) -> Any:
@@ -181,7 +179,7 @@ class Template:
         store = _store_new(self._engine, None, None)
         try:
             context = ctypes.c_void_p(_store_context(ctypes.c_void_p(store)))
-            _limiter(ctypes.c_void_p(store), *map(ctypes.c_int64, (memory, 1 << 20, 1, 4, 4)))
+            _limiter(ctypes.c_void_p(store), *map(ctypes.c_int64, (memory, _MOST_ELEMENTS, 1, 1, 1)))
             _set_deadline(context, ctypes.c_uint64(epochs))
             yield Instance(self._pre, context)
         finally:
@@ -238,31 +236,6 @@ class Instance:
     def _export(self, name: bytes) -> bool:
         size = ctypes.c_size_t(len(name))
         return bool(_export_get(self._context, self._p_instance, name, size, self._p_item))
-
-
-def use_pool(config: wasmtime.Config, instances: int) -> None:
-    """Have an engine keep memories and tables ready, for modules that are instantiated for each call.
-
-    Of C's functions for it, which the wrapper lacks.
-    """
-    pool = _bindings.wasmtime_pooling_allocation_config_new()
-    wanted = {
-        "total_memories": instances,
-        "total_tables": instances,
-        "total_core_instances": instances,
-        "total_stacks": 1,
-        "total_gc_heaps": 0,
-        "max_memory_size": _MOST_MEMORY,
-        "max_core_instance_size": 1 << 20,
-        "table_elements": _MOST_ELEMENTS,
-        "linear_memory_keep_resident": _RESIDENT,
-        "table_keep_resident": _RESIDENT,
-        "max_unused_warm_slots": 4,
-    }
-    for name, value in wanted.items():
-        getattr(_bindings, f"wasmtime_pooling_allocation_config_{name}_set")(pool, value)
-    _bindings.wasmtime_pooling_allocation_strategy_set(config.ptr(), pool)
-    _bindings.wasmtime_pooling_allocation_config_delete(pool)
 
 
 def base_address(store: wasmtime.Store, memory: wasmtime.Memory) -> int:

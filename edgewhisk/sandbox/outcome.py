@@ -13,6 +13,11 @@ TIMED_OUT: Final = "The action exceeded its time limits of {} milliseconds."
 EXITED: Final = "The action did not produce a valid response and exited unexpectedly."
 NESTED: Final = "The action's calls were nested too deeply: its stack was exhausted, and it was aborted."
 EXHAUSTED: Final = "The action exhausted its memory and was aborted."
+STARVED: Final = (
+    "The action was refused memory: not its own limit was reached, but what all sandboxes together may use, "
+    "{} MB. Run fewer at once that need much (limits.instances of an action), or raise limits.sandbox_memory "
+    "in the gateway's configuration."
+)
 LOST: Final = "The action did not initialize or run as expected. Log data might be missing."
 NO_RESULT: Final = "The action printed no result: its last line must be a JSON object or array."
 LARGEST_RESULT: Final = 1 << 20  # bytes, OpenWhisk's limit
@@ -26,6 +31,7 @@ INVALID: Final = "The action did not produce a valid JSON or JSON Array response
 _SHOWN: Final = 4096  # bytes of a result that is too long
 _UNWRITABLE: Final = b"The action's result can not be written as JSON: RangeError"  # it nests too deeply
 _OUT_OF_MEMORY: Final = b"InternalError: out of memory"
+_STARVING: Final = (b" exited ", b"exhausted its memory", b"out of memory", b"MemoryError")
 _STREAMS: Final = {1: "stdout", 2: "stderr"}
 _STATUS: Final = (Status.SUCCESS, Status.APPLICATION_ERROR, Status.DEVELOPER_ERROR)
 
@@ -48,6 +54,14 @@ class Trap(Exception):
         self.fault = fault
 
 
+class Starved(Trap):
+    """A guest could not be started: all actions together had no memory left for it."""
+
+    def __init__(self, budget: int) -> None:
+        """Of a budget of so many bytes."""
+        super().__init__("no memory", STARVED.format(budget >> 20))
+
+
 def load_failed(failure: LoadFailure | Trap, timeout: int) -> str:
     """What the caller of an action that could not be loaded is told."""
     if isinstance(failure, LoadFailure):
@@ -62,6 +76,23 @@ def stopped(trap: Trap, timeout: int) -> str:
     if trap.interrupted:
         return TIMED_OUT.format(timeout)
     return trap.fault or (NESTED if trap.exhausted else EXITED)
+
+
+def starved(outcomes: Sequence[Outcome], budget: int) -> list[Outcome]:
+    """`outcomes` of a run that the budget of all, of `budget` bytes, refused memory: what broke says so."""
+    text = STARVED.format(budget >> 20)
+    return [_starved(one, text) if _is_broken(one) else one for one in outcomes]
+
+
+def _is_broken(found: Outcome) -> bool:
+    """Whether the want of memory can have been the end of it."""
+    broken = found.status is Status.DEVELOPER_ERROR and not found.timed_out
+    return broken and any(sign in found.result for sign in _STARVING)
+
+
+def _starved(found: Outcome, text: str) -> Outcome:
+    logs = (LogLine(found.end, "stderr", text), *found.logs)
+    return found._replace(result=error_result(text), logs=logs)
 
 
 def with_refusals(outcomes: list[Outcome], refusals: Sequence[tuple[int, str]]) -> list[Outcome]:

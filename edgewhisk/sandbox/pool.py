@@ -17,7 +17,9 @@ from edgewhisk.entity.exec import CodeExec, Exec
 from edgewhisk.entity.message import Outcome, Ran, Status
 from edgewhisk.errors import MalformedContent, SandboxError, StorageError
 from edgewhisk.sandbox import archive
+from edgewhisk.sandbox.budget import Budget, usual
 from edgewhisk.sandbox.components import Components
+from edgewhisk.sandbox.creator import Creator
 from edgewhisk.sandbox.engine import VERSION, Engine
 from edgewhisk.sandbox.guests import Guests
 from edgewhisk.sandbox.modules import Modules
@@ -44,13 +46,19 @@ class Host(Protocol):
 class Sandboxes:
     """All runtimes. Those that are not ready yet are being compiled, or are broken."""
 
-    def __init__(self, cache: Path, clock: Clock, capabilities: Capabilities, *, slots: int) -> None:
-        """Keep compiled code in `cache`, and at most `slots` idle slots of a runtime."""
+    def __init__(
+        self, cache: Path, clock: Clock, capabilities: Capabilities, *, slots: int, memory: int = 0
+    ) -> None:
+        """Keep compiled code in `cache`, and at most `slots` idle slots of a runtime.
+
+        All together may grow by `memory` bytes; 0: what is `usual` on this machine.
+        """
         self._clock = clock
         self._capabilities = capabilities
         self._slots = slots
         self._cache = cache
-        self.engine_of_guests = Engine(cache)
+        self.budget = Budget(memory or usual())
+        self.engine_of_guests = Engine(cache, Creator(self.budget))
         self.runtimes = {runtime.kind: runtime for runtime in installed()}
         self.kinds: Mapping[str, str] = kinds(list(self.runtimes.values()))
         self.hosts: dict[str, Host] = {}
@@ -98,11 +106,12 @@ class Sandboxes:
         self.engine_of_guests.close()
 
     def describe(self) -> dict[str, Any]:
-        """State and counters of each runtime, for `status`."""
-        return {
+        """State and counters of each runtime, and of the memory of all, for `status`."""
+        runtimes = {
             kind: {"state": state, **(self.hosts[kind].describe() if kind in self.hosts else {})}
             for kind, state in self.states.items()
         }
+        return {**runtimes, **self.budget.describe()}
 
     def families(self) -> dict[str, list[dict[str, Any]]]:
         """Kinds for the info document, as wskdeploy reads it."""
@@ -165,12 +174,14 @@ class Sandboxes:
         kind, engine = runtime.kind, self.engine_of_guests
         self.states[kind] = "compiling"
         if runtime.form == "module":
-            host: Host = Modules(self._cache, self._clock, self._capabilities)
+            host: Host = Modules(self._cache, self._clock, self._capabilities, self.budget)
         elif runtime.form == "component":
-            host = Components(self._cache, runtime, self._slots, self._clock, self._capabilities, progress)
+            host = Components(
+                self._cache, runtime, self._slots, self._clock, self._capabilities, progress, self.budget
+            )
         else:
             engine.announce(runtime.wasm(), runtime.engine, progress)
-            host = Guests(engine, runtime, self._slots, self._clock, self._capabilities)
+            host = Guests(engine, runtime, self._slots, self._clock, self._capabilities, self.budget)
         with self._lock:
             if self._closing:
                 host.close()

@@ -19,7 +19,7 @@ from edgewhisk.sandbox.hostcalls import HostCalls, Serving
 from edgewhisk.sandbox.image import GRANULE, Image
 from edgewhisk.sandbox.linear import PAGE, memory_file, show
 from edgewhisk.sandbox.native import Deadline, Function, base_address, read, view, write
-from edgewhisk.sandbox.outcome import LoadFailure
+from edgewhisk.sandbox.outcome import LoadFailure, Trap
 from edgewhisk.sandbox.runtimes import Runtime
 
 _PAGE: Final = 65536
@@ -60,6 +60,7 @@ class Slot:
         self._store = wasmtime.Store(parts.engine.wasmtime)
         self._deadline = Deadline(self._store)
         self._limit = _ROOM
+        self.share = parts.engine.creator.open()
         self._store.set_limits(memory_size=_ROOM * _MEGABYTE)
         with parts.engine.ticking():
             self._deadline.set(parts.engine.epochs(time.monotonic() + _BOOT))
@@ -115,7 +116,7 @@ class Slot:
     def attach(
         self, revision: object, image: Image, memory: int, patch: Callable[[Image], bytes] | None = None
     ) -> None:
-        """Show the image of another action. `memory`: MB its calls may use.
+        """Show the image of another action; raises `Trap`. `memory`: MB its calls may use.
 
         `patch` gives the change from an image to this one, which is quicker than all of it.
         """
@@ -124,7 +125,7 @@ class Slot:
             self._limit = memory
         missing = image.pages - self._memory.size(self._store)
         if missing > 0:
-            self._memory.grow(self._store, missing)
+            self._grow(self._memory, missing)
         if image is not self._image:
             if patch is None or image.high + _GAP > self._table:
                 self._place(image, self._stack, self._image.high)
@@ -220,6 +221,7 @@ class Slot:
             write(self._marks_at + first, b"\1" * (last - first + 1))
 
     def _set_deadline(self, serving: Serving) -> None:
+        self.share.begin(serving.until)
         self._deadline.set(self._parts.engine.epochs(serving.until))
 
     def _take_image(self) -> Image:
@@ -254,8 +256,16 @@ class Slot:
         if end > self._room:
             missing = -(-end // _PAGE) - self._own.size(self._store)
             if missing > 0:
-                self._own.grow(self._store, missing)
+                self._grow(self._own, missing)
             self._room = self._own.data_len(self._store)
+
+    def _grow(self, memory: Any, pages: int) -> None:
+        """Raises `Trap`: the slot is done for."""
+        try:
+            memory.grow(self._store, pages)
+        except wasmtime.WasmtimeError as error:
+            self._ended = abi.Done(0, 0, 0)
+            raise Trap(str(error)) from error
 
     def _reply(self) -> tuple[int, ...]:
         text = self._read(self._reply_at, _REPLY)

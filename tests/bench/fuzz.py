@@ -28,6 +28,7 @@ from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent
 from edgewhisk.sandbox import abi, archive, outcome
+from edgewhisk.sandbox.budget import Budget, usual
 from edgewhisk.sandbox.modules import Modules
 from tests.fakes.capabilities import NoCapabilities
 from tests.sandbox import wat
@@ -51,7 +52,7 @@ def main() -> None:
     chance, counts = random.Random(options.seed), Counter[str]()
     end = time.monotonic() + options.minutes * 60
     with tempfile.TemporaryDirectory() as folder:
-        modules = Modules(Path(folder) / "cache", SystemClock(), NoCapabilities())
+        modules = Modules(Path(folder) / "cache", SystemClock(), NoCapabilities(), Budget(usual()))
         while time.monotonic() < end:
             counts[f"archive {unzip(chance)}"] += 1
             counts[f"reply {reply(chance)}"] += 1
