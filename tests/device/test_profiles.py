@@ -413,7 +413,7 @@ N: dict[str, Any] = {"unit": "1"}
 @pytest.mark.parametrize(
     ("kind", "points", "frame", "expected", "wrong"),
     [
-        ("json", {"a": N, "b": N}, b'{"a": [1], "b": 2}', {"a": None, "b": 2}, "a is no number"),
+        ("json", {"a": N, "b": N}, b'{"a": {}, "b": 2}', {"a": None, "b": 2}, "a is no number"),
         ("json", {"a": N, "b": N}, b'{"b": 2}', {"a": None, "b": 2}, "a is missing"),
         (
             "json",
