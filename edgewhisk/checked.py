@@ -14,6 +14,7 @@ from zlib import crc32
 
 _LONGEST: Final = 256  # bytes of a file in which a changed byte is searched for: 20 ms
 _DIGITS: Final = 8
+_SUFFIX: Final = ".crc32"
 
 
 class Found(NamedTuple):
@@ -45,6 +46,11 @@ def was_there(path: Path) -> bool:
     return _beside(path).exists()
 
 
+def told_by(name: str) -> str:
+    """The name of the file whose checksum a file of this name holds; "" if it holds none."""
+    return name[1 : -len(_SUFFIX)] if name.startswith(".") and name.endswith(_SUFFIX) else ""
+
+
 def forget(path: Path) -> None:
     """Remove the checksum of a file that is removed."""
     _beside(path).unlink(missing_ok=True)
@@ -71,7 +77,7 @@ def write(path: Path, data: bytes, mode: int = 0o600, owner: os.stat_result | No
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.crc32")
+    return path.with_name(f".{path.name}{_SUFFIX}")
 
 
 def _mended(data: bytes, told: bytes) -> bytes | None:
