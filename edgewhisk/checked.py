@@ -14,6 +14,7 @@ from zlib import crc32
 
 _LONGEST: Final = 256  # bytes of a file in which a changed byte is searched for: 20 ms
 _DIGITS: Final = 8
+_SUFFIX: Final = ".crc32"
 
 
 class Found(NamedTuple):
@@ -43,6 +44,11 @@ def read(path: Path) -> Found:
 def was_there(path: Path) -> bool:
     """Whether there was a file once, which may be gone."""
     return _beside(path).exists()
+
+
+def told_by(name: str) -> str:
+    """The name of the file whose checksum a file of this name holds; "" if it holds none."""
+    return name[1 : -len(_SUFFIX)] if name.startswith(".") and name.endswith(_SUFFIX) else ""
 
 
 def forget(path: Path) -> None:
@@ -81,7 +87,7 @@ def _sync(folder: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.crc32")
+    return path.with_name(f".{path.name}{_SUFFIX}")
 
 
 def _mended(data: bytes, told: bytes) -> bytes | None:

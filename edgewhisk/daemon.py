@@ -111,6 +111,7 @@ class Daemon:
             self.incidents.append(greet(config.state_dir))
             self._certificate = certificate_of(config.api)
             self._subjects = Subjects(config.state_dir, self._clock)
+            self._tokens = DeviceTokens(config.state_dir, self._clock)
             listener = stack.enter_context(contextlib.closing(bind(config.api.host, config.api.port)))
             self._artifacts, self._log, self._sandboxes = await self._open(stack)
             entities = Entities(self._artifacts)
@@ -181,7 +182,7 @@ class Daemon:
                 Rules(entities, resolver, config.limits, self._clock),
                 Activations(self._log),
                 _one(sources, HttpFeed),
-                DeviceTokens(config.state_dir, self._clock),
+                self._tokens,
                 _one(sources, MqttFeed),
                 self._dead,
                 self._outbox,
@@ -279,7 +280,7 @@ class Daemon:
         stack.callback(kept.close)
         stores = (artifacts, self._shelf, log, kept)
         self._told.follow(*(partial(getattr, store, "incidents") for store in stores))
-        self._told.follow(self._subjects.problems, self._problems)
+        self._told.follow(self._subjects.problems, self._tokens.problems, self._problems)
         self._state = State(kept)
         entitled = partial(check_granted, config.grants)
         self._doors = Doors(dict(self._state.operations), self._state.settle, entitled)

@@ -262,6 +262,14 @@ class ActivationStore(Protocol):
         """The cloud has all records of this epoch up to the sequence number; durable on return."""
         ...
 
+    def pass_over(self, epoch: str, numbers: tuple[int, ...]) -> None:
+        """Leave these records of an epoch out of `pending`, and no other unconfirmed ones; durable on return.
+
+        They are in doubt; once `confirm` goes beyond one it was refused by the cloud, which is counted. They
+        stay readable.
+        """
+        ...
+
     def tend(self) -> None:
         """Drop what is too old and give way to others on the disk; to be called once a minute or so."""
         ...

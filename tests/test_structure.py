@@ -59,7 +59,7 @@ PURE = [
     *(PACKAGE / "sandbox" / f"{name}.py" for name in ("abi", "outcome", "archive", "streams", "image")),
     *(
         PACKAGE / "buffer" / f"{name}.py"
-        for name in ("journal", "repair", "index", "ledger", "loss", "retention", "wear")
+        for name in ("journal", "repair", "index", "ledger", "loss", "retention", "witness")
     ),
     *(PACKAGE / "sync" / f"{name}.py" for name in ("batch", "uplink")),
 ]

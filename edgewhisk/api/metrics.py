@@ -121,6 +121,10 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
             buffer["expired"],
         ),
         "edgewhisk_buffer_rejected_activations": ("Not taken by a full lane.", buffer["rejected"]),
+        "edgewhisk_buffer_refused_activations": (
+            "Refused by the cloud, which took others.",
+            buffer["refused"],
+        ),
         "edgewhisk_buffer_repaired_records": ("Records with a flipped bit put right.", buffer["repaired"]),
         "edgewhisk_buffer_corrupt_records": ("Damaged records that were skipped.", buffer["corrupt"]),
         "edgewhisk_unrecorded_activations": ("Runs whose record the disk refused.", invoker["unrecorded"]),

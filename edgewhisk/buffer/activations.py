@@ -22,10 +22,19 @@ from edgewhisk.buffer.disk import Disk, RealDisk
 from edgewhisk.buffer.index import fingerprint
 from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.lane import Lane
-from edgewhisk.buffer.ledger import ABSORBED, event_frame, message_of, origins_frame, started_frame
-from edgewhisk.buffer.loss import DAMAGED, EVICTED, EXPIRED, REJECTED
+from edgewhisk.buffer.ledger import (
+    ABSORBED,
+    event_frame,
+    lost_frame,
+    message_of,
+    origins_frame,
+    passed_frame,
+    started_frame,
+)
+from edgewhisk.buffer.loss import DAMAGED, EVICTED, EXPIRED, REFUSED, REJECTED
+from edgewhisk.buffer.outgoing import batch, oldest, passing, refused, straight
 from edgewhisk.buffer.records import Records
-from edgewhisk.buffer.routes import MARKS, RECORDS, SHEAVES
+from edgewhisk.buffer.routes import MARKS, PASSES, RECORDS, SHEAVES
 from edgewhisk.entity.activation import Record, filed_under
 from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.foreign import taken
@@ -38,6 +47,7 @@ from edgewhisk.settings import Buffer
 from edgewhisk.settings import Lane as Policy
 from edgewhisk.spi import Batch, Clock, Committed, Query, Starts
 
+LOSSES: Final = (EVICTED, EXPIRED, REJECTED, DAMAGED, REFUSED)
 LOOK: Final = 2.0  # seconds between two tries of a disk that refused
 _OP: dict[tuple[str, bool], str] = {
     (lane, succeeded): RECORDS[lane if succeeded else ERRORS] for lane in LANES for succeeded in (True, False)
@@ -148,7 +158,16 @@ class Activations:
         """See `spi.ActivationStore`."""
         for name, lane in self._lanes.items():
             if lane.epoch == epoch:
-                self._commit([Frame(MARKS[name], min(upto, lane.ledger.last), b"")])
+                upto = min(upto, lane.ledger.last)
+                if (loss := refused(lane, upto)) is not None:  # before: a crash must not leave it untold
+                    self._commit([lost_frame(loss)])
+                self._commit([Frame(MARKS[name], upto, b"")])
+
+    def pass_over(self, epoch: str, numbers: tuple[int, ...]) -> None:
+        """See `spi.ActivationStore`."""
+        for name, lane in self._lanes.items():
+            if lane.epoch == epoch and (passed := passing(lane, numbers)) != lane.ledger.passed:
+                self._commit([passed_frame(passed)._replace(op=PASSES[name])])
 
     def absorb(self, device: str, epoch: str, batch: Batch) -> int:
         """See `spi.ActivationStore`; raises `MalformedContent` for records that are none."""
@@ -257,17 +276,18 @@ class Activations:
                 evicted=sum(told[EVICTED] for told in lanes.values()),
                 expired=sum(told[EXPIRED] for told in lanes.values()),
                 rejected=sum(told[REJECTED] for told in lanes.values()),
+                refused=sum(told[REFUSED] for told in lanes.values()),
                 corrupt=sum(lane.corrupt + lane.catalog.damaged for lane in self._lanes.values())
                 + self.unreadable,
                 repaired=sum(lane.repaired for lane in self._lanes.values()),
-                oldest=min(filter(None, map(_oldest, self._lanes.values())), default=None),
+                oldest=min(filter(None, map(oldest, self._lanes.values())), default=None),
                 worn=self._ledger.worn + worn,
                 ran=int(self._ledger.ran + ran),
                 lanes=lanes,
             )
 
     def _account(self, name: str, lane: Lane) -> dict[str, int]:
-        lost = {why: self._ledger.lost.get((name, why), 0) for why in (EVICTED, EXPIRED, REJECTED, DAMAGED)}
+        lost = {why: self._ledger.lost.get((name, why), 0) for why in LOSSES}
         return {
             "records": lane.ledger.last - lane.oldest + 1,
             "unsynced": lane.unsynced(),
@@ -343,51 +363,9 @@ class Activations:
         self.on_commit()
 
 
-def batch(lane: Lane, boots: Boots, max_records: int, max_bytes: int) -> Batch:
-    """What the cloud is sent next of a lane; ends before a number that is missing."""
-    confirmed = lane.ledger.confirmed
-    first, size = 0, 0
-    texts: list[bytes] = []
-    for number, text in lane.backlog():
-        if not _legible(text):  # as one that is damaged: a cloud could not read the others of its batch
-            continue
-        first = first or number
-        size += len(text)
-        full = len(texts) >= max_records or size > max_bytes
-        if texts and (full or number != first + len(texts)):
-            break
-        texts.append(straight(boots, text))
-    return Batch(first or confirmed + 1, tuple(texts), confirmed, lane.epoch)
-
-
-def straight(boots: Boots, text: bytes) -> bytes:
-    """A record told right; one in which that cannot be done as it stands."""
-    try:
-        return boots.straight(text)
-    except UNREADABLE:
-        return text
-
-
-def _legible(text: bytes) -> bool:
-    try:
-        jsontext.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _order(found: tuple[Lane, Match]) -> tuple[int, int]:
     lane, match = found
     return lane.catalog.order(match)
-
-
-def _oldest(lane: Lane) -> int | None:
-    """Start of a lane's oldest unsynced record, or of one that stands in the same segment."""
-    if not lane.unsynced():
-        return None
-    number = lane.ledger.confirmed + 1
-    segment = next((one for one in lane.log.segments if lane.last_of(one) >= number), None)
-    return lane.catalog.times(lane.catalog.summary(segment))[0] or None if segment is not None else None
 
 
 def _taken(text: bytes, number: int) -> tuple[str, bytes]:

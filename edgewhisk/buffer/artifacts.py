@@ -171,8 +171,8 @@ class Artifacts:
         for segment in list(self._log.segments):
             found = self._scan(segment)
             if found is None or not found.frames:
-                self.incidents.append(f"{segment.path}: nothing in it is readable; set aside")
-                self._log.set_aside(segment)
+                done = self._log.set_aside(segment)
+                self.incidents.append(f"{segment.path}: nothing in it is readable; {done}")
                 continue
             if found.corrupt:
                 self.incidents.append(f"{segment.path}: {found.corrupt} damaged line(s) skipped")

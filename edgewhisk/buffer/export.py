@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from edgewhisk import jsontext
 from edgewhisk.buffer.artifacts import REMOVED, WRITTEN
 from edgewhisk.buffer.journal import ACTIVATION, SHEAF, Frame, Scan, parse_name, scan, seed_of
-from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, event_id
+from edgewhisk.buffer.ledger import CONFIRMED, EVENT, FINISHED, PASSED, Ledger, event_id
 from edgewhisk.buffer.log import HEADER, storage_error
 from edgewhisk.entity.boots import COLLECTION, Boots
 from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
@@ -64,7 +64,7 @@ def _accepted(text: bytes) -> bytes:
 def _lane(
     directory: Path, lane: str, open_: dict[str, bytes], finished: set[str], boots: Boots
 ) -> Iterator[Exported]:
-    confirmed, last, done = _confirmed(directory), 0, 0
+    (confirmed, passed), last, done = _confirmed(directory), 0, 0
     told: set[Path] = set()
     while True:
         paths = [path for path in _segments(directory) if _serial(path) >= done]
@@ -78,7 +78,8 @@ def _lane(
                 for number, text in enumerate(_texts(frame), frame.number):
                     if number > last:
                         last = number
-                        yield Exported(_line(lane, last, text, boots, synced=last <= confirmed))
+                        synced = last <= confirmed and last not in passed
+                        yield Exported(_line(lane, last, text, boots, synced=synced))
         if not paths or done == _serial(paths[-1]):
             return
         done = _serial(paths[-1])  # look again: a running gateway may have gone on meanwhile
@@ -177,14 +178,17 @@ def _boots(shelf: Path) -> Boots:
     return Boots(dict(sorted(found.values(), key=lambda entry: int(entry[1]["number"]))))
 
 
-def _confirmed(directory: Path) -> int:
-    """How far the cloud has the records."""
+def _confirmed(directory: Path) -> tuple[int, frozenset[int]]:
+    """How far the cloud has the records, and those that it was not sent: it refused them."""
     for path in reversed(_segments(directory)):
         found, _ = _read(path, None)
-        marks = [frame.number for frame in found.frames if frame.op == CONFIRMED]
-        heads = [frame for frame in found.frames if frame.op == HEADER]
-        with suppress(*UNREADABLE):
-            marks.append(int(jsontext.loads(heads[0].text)["confirmed"]))
-        if marks:
-            return int(max(marks))
-    return 0
+        ledger = Ledger()
+        for frame in found.frames:
+            with suppress(*UNREADABLE):
+                if frame.op == HEADER:
+                    ledger.load(frame)
+                elif frame.op in (CONFIRMED, PASSED):
+                    ledger.apply(frame, 0)
+        if ledger.confirmed or ledger.passed:
+            return ledger.confirmed, frozenset(ledger.passed)
+    return 0, frozenset()

@@ -235,12 +235,11 @@ class Lane:
         try:
             scan = self.log.scan(segment)
         except StorageError as error:
-            self.incidents.append(f"{error}; set aside")
-            self.log.set_aside(segment)
+            self.incidents.append(f"{error}; {self.log.set_aside(segment)}")
             return None
         if not scan.frames:
-            self.incidents.append(f"{segment.path}: nothing in it is readable; set aside")
-            self.log.set_aside(segment)
+            done = self.log.set_aside(segment)
+            self.incidents.append(f"{segment.path}: nothing in it is readable; {done}")
             return None
         self.repaired += scan.repaired
         if scan.corrupt:

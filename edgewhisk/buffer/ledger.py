@@ -32,6 +32,7 @@ DROPPED: Final = "V"  # format 1: unconfirmed records dropped so far
 ORIGINS: Final = "O"  # of messages whose records are in the same round; number unused
 LOST: Final = "L"  # a loss
 TOLD: Final = "T"  # a loss stands in an activation now
+PASSED: Final = "R"  # numbers of records that the cloud is not sent: it refuses each alone; number unused
 WORN: Final = "W"  # number: bytes the card had to write since the store was made; seconds it ran since
 TELLING: Final = EVENT + ORIGINS + SHEAF  # of where messages came from
 REMEMBERED: Final = 4096  # origins of accepted messages
@@ -143,6 +144,11 @@ def worn_frame(worn: int, ran: float) -> Frame:
     return Frame(WORN, worn, b"%d" % ran)
 
 
+def passed_frame(numbers: Sequence[int]) -> Frame:
+    """The frame that says which records the cloud is not sent."""
+    return Frame(PASSED, 0, jsontext.dumps(list(numbers)))
+
+
 class Ledger:
     """The state that follows from the frames of one log."""
 
@@ -150,6 +156,7 @@ class Ledger:
         """Of an empty log."""
         self.last = 0  # number of the newest record
         self.confirmed = 0
+        self.passed: tuple[int, ...] = ()  # not sent: up to `confirmed` refused for good, beyond in doubt
         self.absorbed: dict[str, int] = {}  # "device:epoch" -> highest number that is here
         self.open: dict[str, Place] = {}  # activation ids of unfinished events
         self.events: dict[str, Frame] = {}  # of earlier lives, until they are finished
@@ -171,6 +178,7 @@ class Ledger:
             "format": FORMAT,
             "last": self.last,
             "confirmed": self.confirmed,
+            "passed": self.passed,
             "absorbed": self.absorbed,
             "open": [list(place) for place in self.open.values()],
             "starts": {key: boots for key, boots in self.starts.items() if key in self.open},
@@ -208,6 +216,7 @@ class Ledger:
         }
         self.gone = dict(snapshot["gone"])
         self.damaged = dict(snapshot.get("damaged", {}))
+        self.passed = tuple(snapshot.get("passed", ()))
         if (cleared := snapshot.get("cleared")) is not None:
             self.cleared = {lane: Cleared(*found) for lane, found in cleared.items()}
         else:
@@ -311,6 +320,8 @@ class Ledger:
             lane, reason = jsontext.loads(text)
             if (left := self.untold.pop((lane, reason), None)) is not None and left.records > number:
                 self.untold[lane, reason] = left._replace(records=left.records - number)
+        elif op == PASSED:
+            self.passed = tuple(map(int, jsontext.loads(text)))
         elif op == DAMAGED:
             self._damage(damage_of(text))
         elif op == CLEARED and self.cleared is not None:

@@ -3,9 +3,7 @@
 A segment is written to in one life of its owner only: whatever a crash tore at its end stays behind
 it, and starting needs no write. Segments that are dropped become spares, which the next segments
 overwrite in place: their blocks are allocated, so a commit costs no journal of the file system.
-A file gets a segment's name when its header is on disk, and its name only once. An empty file, the
-witness, bears the number of the newest segment in its name, after a clean end also where that ended: without
-it nobody could tell that the newest segment is gone, or cut short, from its never having been written.
+A file gets a segment's name when its header is on disk, and its name only once.
 """
 
 from __future__ import annotations
@@ -16,19 +14,21 @@ import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from edgewhisk import jsontext
 from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.journal import Frame, Scan, encode, parse_name, read_line, scan, seed_of, segment_name
+from edgewhisk.buffer.witness import Witness, witness_of
 from edgewhisk.errors import UNREADABLE, StorageError
 
 SEGMENT: Final = 1 << 20  # bytes after which a new segment is begun
 HEADER: Final = "H"  # op of a segment's first frame; its text is a JSON object
 FOOTER: Final = "F"  # op of the line at the end of a sealed file: where the last frame of the footer stands
 SPARES: Final = 2
-_WITNESS: Final = re.compile(r"newest-(\d{8})(?:-(\d{10})-(\d{12}))?")
+BAD: Final = 4  # files set aside that are kept, the newest: about 4 MB
 _FOOTER_SIZE: Final = len("00000000 F 0 0000000000 0000000000\n")
+_BAD: Final = ".bad"
 _BLOCK: Final = 4096  # bytes
 _SMALL: Final = 12 << 10  # bytes of a commit: below, allocating ahead costs less than the journal does
 _FEW: Final = 16  # commits that say nothing about their size yet
@@ -62,20 +62,6 @@ class Segment:
         self.seed = seed_of(path.name)
 
 
-class Witness(NamedTuple):
-    """What is known of the newest segment from outside of it."""
-
-    serial: int
-    size: int = 0  # where it ended; 0: its life did not end by itself
-    last: int = 0  # number of the last record then
-
-    @property
-    def name(self) -> str:
-        """Of the file."""
-        ended = f"-{self.size:010d}-{self.last:012d}" if self.size else ""
-        return f"newest-{self.serial:08d}{ended}"
-
-
 class Log:
     """Segments, oldest first; the last one is written to."""
 
@@ -100,8 +86,8 @@ class Log:
                 self.segments.append(Segment(directory / name, *found, size, size))
             elif name.startswith("spare-"):
                 self._spares.append((directory / name, size))
-            elif (told := _WITNESS.fullmatch(name)) is not None:
-                self.witness = Witness(*(int(one or 0) for one in told.groups()))
+            elif (told := witness_of(name)) is not None:
+                self.witness = told
         newest = self.segments[-1].serial if self.segments else 0
         self._serial = max(newest, self.witness.serial if self.witness else 0)
         self._keep_spares()
@@ -276,12 +262,21 @@ class Log:
             with contextlib.suppress(OSError):
                 self.disk.remove(path)
 
-    def set_aside(self, segment: Segment) -> None:
-        """Keep an unreadable segment under another name and go on without it."""
+    def set_aside(self, segment: Segment) -> str:
+        """Keep an unreadable segment under another name and go on without it; what was done, for a person.
+
+        The newest `BAD` of them are kept: somebody may want to look, and a failing card must not fill itself.
+        """
         self.segments.remove(segment)
-        with contextlib.suppress(OSError):
-            self.disk.rename(segment.path, segment.path.with_suffix(".bad"))
+        try:
+            self.disk.rename(segment.path, segment.path.with_suffix(_BAD))
+            oldest = [name for name in self.disk.names(self.directory) if name.endswith(_BAD)][:-BAD]
+            for name in oldest:
+                self.disk.remove(self.directory / name)
             self.disk.sync_directory(self.directory)
+        except OSError as error:
+            return f"left out ({error.strerror})"
+        return "set aside" + (f"; {len(oldest)} set aside earlier removed" if oldest else "")
 
     # -- reading ---------------------------------------------------------------------------------
 

@@ -15,12 +15,14 @@ EVICTED: Final = "evicted"  # for space, the oldest first
 EXPIRED: Final = "expired"  # older than the lane keeps them
 REJECTED: Final = "rejected"  # new ones, of a lane that is full and keeps what it has
 DAMAGED: Final = "damaged"  # cannot be read any more: the disk changed them, or somebody removed them
+REFUSED: Final = "refused"  # by the cloud, each alone, while it took others; they are still here
 NAMESPACE: Final = "guest"  # the subject that every gateway has
 _VERBS: Final = {
     EVICTED: "were evicted, as the space for them is used up",
     EXPIRED: "expired, older than the lane keeps them",
     REJECTED: "were rejected, as it is full and keeps what it has",
     DAMAGED: "are damaged or gone and cannot be read",
+    REFUSED: "were refused by the cloud, which took others; they stay here as long as there is space",
 }
 
 

@@ -12,6 +12,7 @@ from edgewhisk.buffer.ledger import (
     EVENT,
     FINISHED,
     ORIGINS,
+    PASSED,
     lost_frame,
     origins_frame,
     origins_of,
@@ -23,8 +24,11 @@ from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
 RECORDS: Final = {NORMAL: ACTIVATION, ERRORS: "X", TELEMETRY: "Y"}
 SHEAVES: Final = {NORMAL: SHEAF, ERRORS: "J", TELEMETRY: "K"}
 MARKS: Final = {NORMAL: CONFIRMED, ERRORS: "P", TELEMETRY: "Q"}
+PASSES: Final = {NORMAL: PASSED, ERRORS: "I", TELEMETRY: "M"}
 _ROUTES: Final = {
-    ops[lane]: (lane, ops[NORMAL]) for ops in (RECORDS, SHEAVES, MARKS) for lane in (ERRORS, TELEMETRY)
+    ops[lane]: (lane, ops[NORMAL])
+    for ops in (RECORDS, SHEAVES, MARKS, PASSES)
+    for lane in (ERRORS, TELEMETRY)
 }
 _NEW: Final = (EVENT, ABSORBED, ORIGINS)  # besides records
 

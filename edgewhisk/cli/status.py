@@ -25,7 +25,7 @@ from edgewhisk.settings import Config
 _PATIENCE = 5.0  # seconds
 # http_proxy of the system does not lead to this machine.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-_LOSSES = ("evicted", "expired", "rejected")
+_LOSSES = ("evicted", "expired", "rejected", "refused")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +82,8 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         f"the next try is in {one['try_in']:.0f} s"
         for one in invoker["breakers"]
     ]
+    if doubt := cloud.get("in_doubt"):
+        lines.append(f"trouble   the cloud refuses {len(doubt)} activations, each alone: {doubt[0]} first")
     dead = document["dead_letters"]
     gone = dead["unlisted"] + dead["evicted"] + dead["refused"]
     if dead["kept"] or gone:
@@ -131,7 +133,8 @@ def _buffer(buffer: Mapping[str, Any], wear: Mapping[str, Any]) -> Iterator[str]
     yield (
         f"buffer    {buffer['records']} activations, {buffer['unsynced']} not synced{age}, "
         f"{buffer['bytes'] / 1e6:.1f} MB, {buffer['evicted']} evicted, {buffer['expired']} expired, "
-        f"{buffer['rejected']} rejected, {buffer['corrupt']} damaged"
+        f"{buffer['rejected']} rejected, {buffer['refused']} refused by the cloud, "
+        f"{buffer['corrupt']} damaged"
     )
     for name, lane in buffer["lanes"].items():
         if lane["records"] or any(lane[why] for why in _LOSSES):

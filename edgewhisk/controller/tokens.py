@@ -8,9 +8,9 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from edgewhisk import jsontext
+from edgewhisk import checked, jsontext
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
-from edgewhisk.errors import BadRequest, Forbidden, NotFound, Unauthorized
+from edgewhisk.errors import UNREADABLE, BadRequest, Forbidden, NotFound, Unauthorized
 
 if TYPE_CHECKING:  # the command line makes tokens without the seams and what they import
     from edgewhisk.spi import Clock
@@ -19,6 +19,7 @@ _FRESH: Final = 1.0  # seconds that what is known of the files counts as true
 _TICK: Final = 50_000_000  # ns
 _LONGEST: Final = 64  # characters of a device's name
 _SHOWN: Final = 12  # characters of a hash that name a token
+_LOST: Final = "the device with this token is refused: restore the file, or make a new token and remove {}"
 
 
 class DeviceToken(NamedTuple):
@@ -41,55 +42,69 @@ def add_token(state_dir: Path, trigger: FullyQualifiedName, device: str) -> str:
     token = secrets.token_urlsafe(32)
     where = folder(state_dir)
     where.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path, half = where / _hash(token), where / f".{_hash(token)}"
-    # Under its name when it is whole: the gateway reads the folder when a name comes or goes.
-    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(jsontext.dumps({"trigger": str(trigger), "device": device}).decode())
-        if os.geteuid() == 0:  # root may add one for a service that runs as another user
-            owner = state_dir.stat()
-            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            os.chown(where, owner.st_uid, owner.st_gid)
-        file.flush()
-        os.fsync(file.fileno())
-    half.rename(path)
-    folder_fd = os.open(where, os.O_RDONLY)
-    try:
-        os.fsync(folder_fd)
-    finally:
-        os.close(folder_fd)
+    # Root may add one for a service that runs as another user.
+    owner = state_dir.stat() if os.geteuid() == 0 else None
+    if owner is not None:
+        os.chown(where, owner.st_uid, owner.st_gid)
+    document = {"trigger": str(trigger), "device": device}
+    checked.write(where / _hash(token), jsontext.dumps(document), owner=owner)
     return token
 
 
 def tokens_of(state_dir: Path) -> dict[str, DeviceToken]:
     """All tokens by their hash; damaged files are no tokens."""
-    where = folder(state_dir)
-    found = {}
-    for path in sorted(where.iterdir()) if where.exists() else []:
-        if path.name.startswith("."):
-            continue  # being written
+    return _survey(state_dir)[0]
+
+
+def _survey(state_dir: Path) -> tuple[dict[str, DeviceToken], list[str]]:
+    """All tokens by their hash, and what is wrong with files of tokens."""
+    found, troubles = {}, []
+    for name in _names(state_dir):
+        path = folder(state_dir) / name
         try:
-            document: Any = jsontext.loads(path.read_bytes())
+            data, trouble = checked.read(path)
+            document: Any = jsontext.loads(data)
             parse_name(document["trigger"], "_")
-            found[path.name] = DeviceToken(path.name[:_SHOWN], document["trigger"], str(document["device"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadRequest):
-            continue
-    return found
+            found[name] = DeviceToken(name[:_SHOWN], document["trigger"], str(document["device"]))
+        except UNREADABLE as error:
+            trouble = f"{path} is damaged: {error}; {_LOST.format(name[:_SHOWN])}"
+        except FileNotFoundError:
+            trouble = f"{path} is gone; {_LOST.format(name[:_SHOWN])}"
+        except OSError as error:
+            trouble = f"{path} cannot be read ({error.strerror}): the device with this token is refused"
+        if trouble:
+            troubles.append(trouble)
+    return found, troubles
+
+
+def _names(state_dir: Path) -> list[str]:
+    """Hashes of all tokens that there are or, by their checksums, should be."""
+    where = folder(state_dir)
+    names = [path.name for path in where.iterdir()] if where.exists() else []
+    files = {name for name in names if not name.startswith(".")}
+    return sorted(files | set(filter(None, map(checked.told_by, names))))
 
 
 def remove_tokens(state_dir: Path, namespace: str) -> None:
     """Make all tokens for triggers of a namespace worthless."""
     for name, token in tokens_of(state_dir).items():
         if token.trigger.startswith(f"/{namespace}/"):
-            (folder(state_dir) / name).unlink(missing_ok=True)
+            _remove(state_dir, name)
 
 
 def remove_token(state_dir: Path, shown: str) -> None:
-    """Make a token worthless; raises `NotFound`."""
-    fitting = [name for name, token in tokens_of(state_dir).items() if token.id == shown]
+    """Make a token worthless, or remove what is left of it; raises `NotFound`."""
+    fitting = [name for name in _names(state_dir) if name[:_SHOWN] == shown]
     if not fitting:
         raise NotFound(f"there is no token {shown}", hint="edgewhisk device tokens")
     for name in fitting:
-        (folder(state_dir) / name).unlink()
+        _remove(state_dir, name)
+
+
+def _remove(state_dir: Path, name: str) -> None:
+    path = folder(state_dir) / name
+    path.unlink(missing_ok=True)
+    checked.forget(path)
 
 
 class DeviceTokens:
@@ -102,6 +117,7 @@ class DeviceTokens:
         self._looked = -_FRESH
         self._seen: int | None = None
         self._known: dict[str, DeviceToken] = {}
+        self._troubles: list[str] = []
 
     def check(self, header: str, trigger: FullyQualifiedName) -> str:
         """The device whose token this is; raises `Unauthorized` or `Forbidden`."""
@@ -116,6 +132,11 @@ class DeviceTokens:
             raise Forbidden(trigger.key)
         return found.device
 
+    def problems(self) -> list[str]:
+        """For `status`: what is wrong with files of tokens."""
+        self._look()
+        return list(self._troubles)
+
     def _look(self) -> None:
         now = self._clock.monotonic()
         if now - self._looked < _FRESH:
@@ -128,7 +149,7 @@ class DeviceTokens:
         # What changes within the same tick of the kernel's clock (10 ms at most) changes no time.
         settled = seen is None or self._clock.now() * 1_000_000 - seen > _TICK
         self._seen = seen if settled else None
-        self._known = tokens_of(self._state_dir)
+        self._known, self._troubles = _survey(self._state_dir)
 
 
 def _hash(token: str) -> str:

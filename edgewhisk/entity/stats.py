@@ -19,6 +19,7 @@ class BufferStats:
     evicted: int  # unsynced activations dropped for space since the store was made
     expired: int  # and those that became too old
     rejected: int  # and those that a full lane did not take
+    refused: int  # and those that the cloud refused, each alone, while it took others
     corrupt: int  # records and other lines that are lost because their checksum did not match
     repaired: int  # frames in which a flipped bit was put right
     oldest: int | None  # start of the oldest unsynced activation, ms

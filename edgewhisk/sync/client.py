@@ -29,6 +29,9 @@ _POLLS: Final = 20  # times, one second apart, that a late result is asked for
 _LARGEST: Final = 64 << 10  # bytes of an answer: the ingest action's has about 100
 _SHOWN: Final = 200  # characters of an answer that are told
 _LONGEST: Final = 3600.0  # seconds that the cloud may have us wait
+_UNFIT: Final = (500, 502)  # an action that raises, or ends with an error, answers 502
+_PASSING: Final = (408, 425)
+_UNFIT_HINT: Final = "the ingest action does not take these records; see its log"
 
 
 class CloudRefusal(CloudError):
@@ -37,7 +40,11 @@ class CloudRefusal(CloudError):
     retryable = False
 
 
-class TooMuch(CloudError):
+class Unfit(CloudRefusal):
+    """The cloud will not take this batch for what is in it, as far as one can tell."""
+
+
+class TooMuch(Unfit):
     """The batch is larger than the cloud takes."""
 
 
@@ -151,7 +158,7 @@ class OpenWhiskCloud:
             late = await self._ask("GET", f"{self._activations}/{found[:64]}/result", _CONNECT)
             if late.status == 200:
                 result = late.value
-                return batches.have(result.get("result") if isinstance(result, dict) else None)
+                return _taken(result.get("result") if isinstance(result, dict) else None, self._action)
         raise CloudError(f"{self._action} did not finish in time")
 
     def _have(self, said: Said) -> int:
@@ -159,25 +166,41 @@ class OpenWhiskCloud:
         if status == 200:
             if (value := said.value) is None:
                 raise CloudError(f"{self._action} answered 200 with what is no JSON: {said.text!r}")
-            return batches.have(value)
+            return _taken(value, self._action)
         text = f"{self._action} answered {status}: {said.text}"
         if status == 413:
             raise TooMuch(text)
         if status == 429 or (status == 503 and "Retry-After" in said.headers):
             raise Busy(text, retry_after(said.headers))
+        raise self._refusal(said, text)
+
+    def _refusal(self, said: Said, text: str) -> CloudError:
+        """What an answer means that is neither a number nor a request to wait."""
+        status = said.status
         if status in (401, 403):
-            raise CloudRefusal(text, hint="check [cloud] auth_file and namespace")
+            return CloudRefusal(text, hint="check [cloud] auth_file and namespace")
         if 300 <= status < 400:
             where = said.headers.get("Location", "elsewhere")[:_SHOWN]
-            raise CloudRefusal(f"{text}moved to {where}", hint="name that in [cloud] url, if it is the cloud")
+            return CloudRefusal(
+                f"{text}moved to {where}", hint="name that in [cloud] url, if it is the cloud"
+            )
         if status == 404:
             hint = f"the cloud has no action {self._name}: deploy one and name it in [cloud] ingest"
-            raise CloudRefusal(text, hint=hint)
+            return CloudRefusal(text, hint=hint)
         if status == 204:
-            raise CloudRefusal(f"{text}nothing", hint="[cloud] ingest must name an action that answers")
-        if status not in (408, 425) and (status < 500 or status == 502):
-            raise CloudRefusal(text, hint="the ingest action does not take these records; see its log")
-        raise CloudError(text)
+            return CloudRefusal(f"{text}nothing", hint="[cloud] ingest must name an action that answers")
+        if status in _UNFIT or (400 <= status < 500 and status not in _PASSING):
+            return Unfit(text, hint=_UNFIT_HINT)
+        if status < 400:
+            return CloudRefusal(text, hint="[cloud] url or ingest leads to what is no ingest action")
+        return CloudError(text)
+
+
+def _taken(value: Any, action: str) -> int:
+    """The number in a result; raises `Unfit` if the action ended with an error, else `CloudError`."""
+    if isinstance(value, dict) and "error" in value and "have" not in value:
+        raise Unfit(f"{action} ended with an error: {str(value['error'])[:_SHOWN]}", hint=_UNFIT_HINT)
+    return batches.have(value)
 
 
 def retry_after(headers: Any) -> float | None:

@@ -8,11 +8,13 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from edgewhisk.errors import CloudError, StorageError
+from edgewhisk import jsontext
+from edgewhisk.errors import UNREADABLE, CloudError, StorageError
 from edgewhisk.rest import rest
 from edgewhisk.spi import ActivationStore, Batch, Clock, Cloud
 from edgewhisk.sync import batch as batches
-from edgewhisk.sync.client import Busy, CloudRefusal, TooMuch
+from edgewhisk.sync.client import Busy, CloudRefusal, TooMuch, Unfit
+from edgewhisk.sync.doubt import Doubt
 from edgewhisk.sync.uplink import Effect, Event, State, step
 
 _log = logging.getLogger(__name__)
@@ -20,7 +22,6 @@ _log = logging.getLogger(__name__)
 PAUSE: Final = (1.0, 300.0)  # seconds after a failure: first, longest
 PAUSE_LONG: Final = 60.0  # seconds between probes while a person is needed
 _MINUTE: Final = 60_000  # ms
-_SMALLEST: Final = 1024  # bytes: below this the size of a batch is not the trouble
 
 
 async def _at_once() -> None:
@@ -52,7 +53,10 @@ class Sync:
         self._settled = settled
         self._ready = False  # whether it has been waited for since the cloud was away
         self._pause = 0.0
-        self._size = batches.LARGEST
+        self._size = batches.LARGEST  # bytes of a batch
+        self._most = batches.MOST  # records of one
+        self._doubt = Doubt()
+        self._asked: set[str] = set()  # epochs of which this life knows what the cloud has
         self._sent = -interval  # monotonic seconds of the last request
         self._news = asyncio.Event()
         self._told = asyncio.Event()  # try again now
@@ -61,6 +65,7 @@ class Sync:
         self.last_error = ""
         self.last_success: int | None = None  # ms since the epoch
         self.batches = self.records = 0
+        self.last_refused = ""  # activation id of the record that was refused last
 
     def wake(self) -> None:
         """There is something new; call on the event loop."""
@@ -78,6 +83,8 @@ class Sync:
             "last_success": self.last_success,
             "batches": self.batches,
             "records": self.records,
+            "last_refused": self.last_refused,
+            "in_doubt": [_id_of(one) for one in self._doubt.passed],
         }
 
     async def run(self) -> None:
@@ -97,12 +104,6 @@ class Sync:
             return await (self._ask() if effect is Effect.ASK else self._send())
         except CloudRefusal as error:
             return self._failed(Event.REFUSED, f"{error} ({error.hint})")
-        except TooMuch as error:
-            self._size //= 2
-            if self._size < _SMALLEST:
-                self._size = batches.LARGEST
-                return self._failed(Event.REFUSED, str(error))
-            return self._failed(Event.FAILED, str(error))
         except Busy as error:
             left = (_MINUTE - self._clock.now() % _MINUTE) / 1000 if error.after is None else error.after
             self._next = left + random.uniform(0, min(10, 1 + left / 2))  # noqa: S311 - jitter
@@ -117,6 +118,9 @@ class Sync:
         if pending.records and have >= pending.first:
             believed = await self._believed(have, pending)
             await asyncio.to_thread(self._store.confirm, pending.epoch, believed)
+        if pending.epoch not in self._asked:  # what an earlier life doubted is tried again
+            await asyncio.to_thread(self._store.pass_over, pending.epoch, ())
+            self._asked.add(pending.epoch)
         return Event.ANSWERED
 
     async def _believed(self, have: int, sent: Batch) -> int:
@@ -141,7 +145,7 @@ class Sync:
 
     async def _send(self) -> Event:
         self._news.clear()
-        pending = await asyncio.to_thread(self._store.pending, batches.MOST, self._size)
+        pending = await asyncio.to_thread(self._store.pending, self._most, self._size)
         if not pending.records:
             self._pause = 0.0
             return Event.EMPTY
@@ -149,15 +153,65 @@ class Sync:
             await self._settled()
             self._ready = True
             return Event.ANSWERED  # what is pending may read otherwise now
-        have = await self._request(pending)
+        if pending.epoch not in self._asked:
+            return await self._ask()
+        try:
+            if self._doubt.passed and await self._taken_now(self._doubt.passed[0]):
+                return Event.ANSWERED
+            have = await self._request(pending)
+        except Unfit as error:
+            return await self._narrow(pending, error)
         if have < pending.first:
             raise CloudError(f"the cloud has records up to {have}, but was sent from {pending.first} on")
         believed = min(await self._believed(have, pending), pending.last)
+        await self._settle()
         await asyncio.to_thread(self._store.confirm, pending.epoch, believed)
+        self._most = min(batches.MOST, self._most * 2)
         self._pause = 0.0  # only now: a cloud may answer questions and take nothing
         self.batches += 1
         self.records += len(pending.records)
         return Event.ANSWERED
+
+    async def _narrow(self, sent: Batch, error: Unfit) -> Event:
+        """Look for the record for which a batch was refused; pass over one that is refused alone for long."""
+        text = f"{error} ({error.hint})"
+        if (count := len(sent.records)) > 1:
+            if isinstance(error, TooMuch):
+                self._size = sum(map(len, sent.records)) // 2
+            else:
+                self._most = count // 2
+            return self._failed(Event.DIVIDED, text)
+        self._size = batches.LARGEST
+        told = f"{text}: activation {_id_of(sent)} alone"
+        if not self._doubt.refused(sent, self._clock.monotonic()):
+            return self._failed(Event.REFUSED, told)
+        if self._doubt.general:
+            await self._withdraw()
+            return self._failed(Event.REFUSED, f"{told}, as all before it: none is set aside")
+        await asyncio.to_thread(self._store.pass_over, sent.epoch, self._doubt.of(sent.epoch))
+        return self._failed(Event.DIVIDED, told)
+
+    async def _taken_now(self, first: Batch) -> bool:
+        """Whether the cloud takes the first in doubt now; then it was at fault, and nothing is in doubt."""
+        try:
+            have = await self._request(first)
+        except Unfit:
+            return False
+        await self._withdraw()
+        if have >= first.first:
+            await asyncio.to_thread(self._store.confirm, first.epoch, first.first)
+        return True
+
+    async def _withdraw(self) -> None:
+        for epoch in {one.epoch for one in self._doubt.settle()}:
+            await asyncio.to_thread(self._store.pass_over, epoch, ())
+
+    async def _settle(self) -> None:
+        """The cloud takes others: what is in doubt is refused for good."""
+        for one in self._doubt.settle():
+            await asyncio.to_thread(self._store.confirm, one.epoch, one.first)
+            self.last_refused = _id_of(one)
+            _log.warning("the cloud refuses activation %s for good: it is kept here only", self.last_refused)
 
     async def _request(self, batch: Batch) -> int:
         wait = self._sent + self._interval - self._clock.monotonic()
@@ -185,3 +239,11 @@ class Sync:
         grown = max(first, min(self._longest_pause, self._pause * 3))
         self._pause = first + (grown - first) * random.random() if self._pause else first  # noqa: S311
         return self._pause
+
+
+def _id_of(alone: Batch) -> str:
+    """The activation id of a batch's record, for a person."""
+    try:
+        return str(jsontext.loads(alone.records[0])["activationId"])
+    except UNREADABLE:
+        return f"number {alone.first}"

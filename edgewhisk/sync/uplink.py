@@ -34,6 +34,7 @@ class Event(Enum):
     FAILED = auto()  # network, overload: will pass
     REFUSED = auto()  # key, action, nonsense: will not pass by itself
     BUFFERED = auto()  # there is something to send
+    DIVIDED = auto()  # refused for what was in it: part of it, or what is behind it, may be taken
     EMPTY = auto()  # there was nothing to send
 
 
@@ -57,6 +58,7 @@ _TABLE: Final[Mapping[State, Mapping[Event, tuple[State, Effect]]]] = {
     },
     State.SENDING: {
         Event.ANSWERED: (State.SENDING, Effect.SEND),
+        Event.DIVIDED: (State.SENDING, Effect.SEND),
         Event.EMPTY: (State.IDLE, Effect.WAIT),
         Event.FAILED: (State.OFFLINE, Effect.PAUSE),
         Event.REFUSED: (State.BLOCKED, Effect.PAUSE_LONG),

@@ -337,6 +337,25 @@ def test_an_unreadable_newest_segment_is_set_aside_and_the_cloud_takes_new_numbe
     store.close()
 
 
+def test_what_is_set_aside_does_not_fill_the_disk(tmp_path: Path) -> None:
+    """A card that ruins a segment in each life: the newest few stay, and it is told how many went."""
+    disk, told = MemoryDisk({}), list[str]()
+    for number in range(1, 11):
+        store = open_store(tmp_path, disk=disk)
+        commit(store, record(number))
+        told += [line for line in store.incidents if "set aside" in line]
+        store.close()
+        image = disk.image()
+        newest = max(path for path in image if path.parent == tmp_path and path.suffix == ".ewj")
+        disk = MemoryDisk({**image, newest: b"\xee" * 2000})
+    kept = sorted(path.name for path in disk.image() if path.suffix == ".bad")
+    assert len(kept) == log_module.BAD
+    ruined = sorted(line.split(":")[0].rpartition("/")[2][:12] for line in told)
+    assert len(ruined) == 9
+    assert [name[:12] for name in kept] == ruined[-log_module.BAD :]
+    assert sum("1 set aside earlier removed" in line for line in told) == 9 - log_module.BAD
+
+
 def test_threads_share_a_store(tmp_path: Path) -> None:
     store = open_store(tmp_path)
 

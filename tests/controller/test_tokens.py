@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgewhisk.clock import SystemClock
 from edgewhisk.controller.tokens import DeviceTokens, add_token, folder, remove_token, tokens_of
@@ -53,7 +57,7 @@ def test_a_token_is_good_for_its_trigger_until_it_is_removed(tmp_path: Path) -> 
 
 def test_files_are_secret_and_hold_no_token(tmp_path: Path) -> None:
     token = add_token(tmp_path, T, "greenhouse")
-    (path,) = folder(tmp_path).iterdir()
+    (path,) = (path for path in folder(tmp_path).iterdir() if path.name[0] != ".")
     assert (path.stat().st_mode & 0o777, folder(tmp_path).stat().st_mode & 0o777) == (0o600, 0o700)
     assert token not in path.read_text() + path.name
 
@@ -73,6 +77,38 @@ def test_damaged_and_unfinished_files_are_no_tokens(tmp_path: Path) -> None:
     ):
         (folder(tmp_path) / name).write_text(text)
     assert [token.device for token in tokens_of(tmp_path).values()] == ["greenhouse"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 60), st.integers(0, 255))
+def test_a_changed_byte_of_a_token_is_put_right_and_told(at: int, value: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        token = add_token(Path(name), T, "greenhouse")
+        path = folder(Path(name)) / hashlib.sha256(token.encode()).hexdigest()
+        data = bytearray(path.read_bytes())
+        changed = data[at % len(data)] != value
+        data[at % len(data)] = value
+        path.write_bytes(data)
+        tokens = DeviceTokens(Path(name), Seconds())
+        assert tokens.check(f"Bearer {token}", T) == "greenhouse"
+        assert any("was put right" in line for line in tokens.problems()) is changed
+
+
+@pytest.mark.parametrize("left", [None, b"", b"{", b"[]", b"\x00" * 40, b"[" * 5000])
+def test_a_damaged_token_is_told_and_can_be_removed(left: bytes | None, tmp_path: Path) -> None:
+    token, other = add_token(tmp_path, T, "greenhouse"), add_token(tmp_path, T, "other")
+    path = folder(tmp_path) / hashlib.sha256(token.encode()).hexdigest()
+    path.unlink() if left is None else path.write_bytes(left)
+    tokens = DeviceTokens(tmp_path, Seconds())
+    with pytest.raises(Unauthorized):
+        tokens.check(f"Bearer {token}", T)
+    assert tokens.check(f"Bearer {other}", T) == "other"
+    (line,) = tokens.problems()
+    assert str(path) in line
+    assert f"remove {path.name[:12]}" in line
+    remove_token(tmp_path, path.name[:12])
+    assert DeviceTokens(tmp_path, Seconds()).problems() == []
+    assert len(list(folder(tmp_path).iterdir())) == 2  # the other, with its checksum
 
 
 def test_every_token_is_known_however_fast_they_are_made(tmp_path: Path) -> None:
