@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from edgewhisk import checked
-from edgewhisk.controller.subjects import ensure_key, key_file, read_key
+from edgewhisk.controller.subjects import Subjects, ensure_key, key_file, read_key, remove_subject
 from edgewhisk.errors import StorageError
 from edgewhisk.instance import lasting_name
+from tests.fakes.clock import HandClock
 
 
 def test_a_flipped_bit_in_a_key_does_not_change_it(tmp_path: Path) -> None:
@@ -29,6 +30,16 @@ def test_a_key_that_is_damaged_worse_is_told_and_no_key(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:40] + b"xxxx" + path.read_bytes()[44:])
     with pytest.raises(StorageError, match="damaged"):
         read_key(path)
+
+
+def test_a_damaged_key_is_told_no_more_when_its_subject_is_removed(tmp_path: Path) -> None:
+    ensure_key(tmp_path, "plant")
+    key_file(tmp_path, "plant").write_bytes(b"x" * 40)
+    subjects = Subjects(tmp_path, HandClock())
+    assert [line.split(":")[0] for line in subjects.problems()] == ["subject plant cannot log in"]
+    remove_subject(tmp_path, "plant")
+    subjects.refresh()
+    assert subjects.problems() == []
 
 
 def test_a_file_of_an_older_version_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -247,6 +247,7 @@ class Subjects:
         states = [(name, _state_of(key_file(self._state_dir, name))) for name in names]
         if tuple(states) == self._seen:
             return
+        self.troubles = {}
         found = [identity for name in names if (identity := self._read(name))]
         self._by_uuid = {identity.auth.uuid: identity for identity in found}
         self._by_name = {identity.namespace: identity for identity in found}
@@ -261,7 +262,6 @@ class Subjects:
 
     def _read(self, name: str) -> Identity | None:
         """One damaged file locks out its own subject only, and is told."""
-        self.troubles.pop(name, None)
         try:
             return Identity(name, name, read_key(key_file(self._state_dir, name)))
         except (StorageError, BadRequest) as error:

@@ -103,9 +103,10 @@ class HttpFeed:
         told = [jsontext.dumps(beside({"device": device}, {"taken_at": now, **one})) for one in readings]
         events = [TriggerEvent(trigger, text, now, durable=True) for text in told]
         await self._fire(events)
-        self._taken[trigger] += len(events)
-        self._last[trigger] = self._now()
-        self._mended[trigger] = self._mended.get(trigger, 0) + mended
+        if trigger in self._taken:  # else it was removed meanwhile
+            self._taken[trigger] += len(events)
+            self._last[trigger] = self._now()
+            self._mended[trigger] = self._mended.get(trigger, 0) + mended
         return len(events)
 
     def _now(self) -> Moment:

@@ -102,3 +102,19 @@ def test_what_a_device_posts_is_told() -> None:
         assert made.describe(T)["last_event"] >= fire.events[0].at
 
     asyncio.run(play())
+
+
+def test_a_reading_is_answered_though_its_trigger_is_removed_meanwhile() -> None:
+    async def play() -> None:
+        fire = RecordingFire()
+        made = HttpFeed(fire, SystemClock())
+        await made.add(T, "http/post", {})
+        fire.hold()
+        taking = asyncio.ensure_future(made.post(T, "d", b'{"n": 1}'))
+        await fire.wait_for(lambda _: bool(fire.held))
+        await made.remove(T)
+        fire.commit()
+        assert await taking == 1
+        assert made.describe(T) == {}
+
+    asyncio.run(play())
