@@ -32,6 +32,7 @@ from edgewhisk.api.asking import (
 from edgewhisk.api.invoking import fire, invoke
 from edgewhisk.api.services import Services
 from edgewhisk.api.web import PREFIX, VERBS, serve
+from edgewhisk.entity.web import BODILESS
 from edgewhisk.errors import EdgeWhiskError
 from edgewhisk.histogram import Histogram
 
@@ -228,7 +229,7 @@ def _headers(reply: Reply, request_id: str) -> list[tuple[str, str]]:
     found = [("x-request-id", request_id), *reply.headers]
     if reply.content_type:
         found.append(("content-type", reply.content_type))
-    if reply.status != 204 and reply.more is None:
+    if reply.status not in BODILESS and reply.more is None:
         found.append(("content-length", str(len(reply.body))))
     return found
 

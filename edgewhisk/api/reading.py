@@ -12,6 +12,7 @@ from edgewhisk.api import query
 from edgewhisk.api.asking import JSON, Ask, Reply, check_json, too_large
 from edgewhisk.api.services import Services
 from edgewhisk.entity.identity import Identity
+from edgewhisk.entity.web import BODILESS
 from edgewhisk.errors import BadRequest, MalformedContent
 
 
@@ -77,6 +78,8 @@ def sent(reply: Reply) -> Response:
     response = Response(body, reply.status, content_type=reply.content_type or None)
     if not reply.content_type:
         response.headers.pop("Content-Type", None)
+    if reply.status in BODILESS:
+        response.headers.pop("Content-Length", None)
     response.headers.extend(reply.headers)
     return response
 

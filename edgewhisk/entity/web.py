@@ -20,6 +20,7 @@ from edgewhisk.entity.exec import is_base64
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.errors import BadRequest, MalformedContent, NotAcceptable, NotFound
 
+BODILESS: Final = frozenset({204, 304})  # a body would be read as the next answer (RFC 9112, 6.3)
 EXTENSIONS: Final = (".http", ".json", ".html", ".svg", ".text")
 RESERVED: Final = frozenset(f"__ow_{name}" for name in ("method", "headers", "path", "user", "query", "body"))
 _JSON: Final = "application/json"
@@ -206,13 +207,13 @@ def _http(result: Any) -> WebResponse:
     try:
         if not isinstance(result, dict):
             raise TypeError
-        code = _status(result.get("statusCode"))
+        code = _status(result["statusCode"]) if "statusCode" in result else None
         headers = tuple(_headers(result["headers"])) if "headers" in result else ()
     except (TypeError, ValueError):
         raise BadRequest("Response is not valid 'message/http'.") from None
     kept = tuple((key, value) for key, value in headers if key.lower() != "content-type")
     body = result.get("body")
-    if body is None or body == "":
+    if body is None or body == "" or code in BODILESS:
         return WebResponse(code or 204, b"", "", kept)
     given = next((value for key, value in headers if key.lower() == "content-type"), "")
     if given and not _well_formed(_media_type(given)):
@@ -236,13 +237,11 @@ def _string_body(body: str, kind: str) -> tuple[bytes, str]:
         raise BadRequest(_MISMATCH) from None
 
 
-def _status(value: Any) -> int | None:
-    if value is None:
-        return None
+def _status(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise TypeError
     code = int(value)
-    if not 100 <= code <= 999:
+    if not 200 <= code <= 599:  # after 1xx a client waits for the answer
         raise ValueError
     return code
 
@@ -257,10 +256,17 @@ def _headers(value: Any) -> Iterable[tuple[str, str]]:
             text = one if isinstance(one, str) else jsontext.dumps(one).decode()
             if not _TOKEN.issuperset(key) or not key or not text.isprintable():
                 raise ValueError  # would let an action write headers and bodies of its own choosing
-            yield key, text
+            if key.lower() not in _OF_CONNECTION:
+                yield key, text
 
 
 _TOKEN: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+# Where an answer ends is the gateway's to say: two lengths, or a wrong one, let a body of an action pass for
+# the answer to somebody else's request behind a proxy (RFC 9112, 11.2).
+_OF_CONNECTION: Final = frozenset({
+    "connection", "content-length", "keep-alive", "proxy-connection",
+    "te", "trailer", "transfer-encoding", "upgrade",
+})  # fmt: skip
 _ABSENT: Final = object()
 _MAKERS: Final = {".json": _json, ".html": _html, ".svg": _svg, ".text": _text, ".http": _http}
 

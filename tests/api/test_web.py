@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +17,18 @@ ECHO = "function main(p) { return {body: p} }"
 
 
 @pytest.fixture(params=["/api/v1/web/guest/default/", "/api/v1/web/gues%74/default/"], ids=["hot", "quart"])
-def call(request: pytest.FixtureRequest, made: Gateway) -> Call:
-    """Call a web action; a path with an escape goes through Quart."""
+def door(request: pytest.FixtureRequest) -> str:
+    """Where web actions are; a path with an escape goes through Quart."""
+    return str(request.param)
+
+
+@pytest.fixture
+def call(door: str, made: Gateway) -> Call:
+    """Call a web action."""
 
     def send(method: str, name: str, body: Any = None, **headers: str) -> Answer:
         sent = {"Authorization": "", "Content-Type": "" if body is None else "application/json", **headers}
-        return made.call(method, request.param + name, body, **sent)
+        return made.call(method, door + name, body, **sent)
 
     return send
 
@@ -106,6 +113,11 @@ RESULTS: list[tuple[str, str, int, str, Any]] = [
     (".http", "{statusCode: 201, body: [1]}", 201, "application/json", [1]),
     (".http", "{statusCode: '404', body: 'no'}", 404, "text/html; charset=UTF-8", "no"),
     (".http", "{statusCode: 'x', body: 'no'}", 400, "application/json", "Response is not valid 'message/http'."),
+    (".http", "{statusCode: null, body: 'no'}", 400, "application/json", "Response is not valid 'message/http'."),
+    (".http", "{statusCode: 101, body: 'no'}", 400, "application/json", "Response is not valid 'message/http'."),
+    (".http", "{statusCode: 600, body: 'no'}", 400, "application/json", "Response is not valid 'message/http'."),
+    (".http", "{statusCode: 999}", 400, "application/json", "Response is not valid 'message/http'."),
+    (".http", "{statusCode: 599, body: 'down'}", 599, "text/html; charset=UTF-8", "down"),
     (".http", "{headers: 1}", 400, "application/json", "Response is not valid 'message/http'."),
     (".http", "{headers: {a: {}}}", 400, "application/json", "Response is not valid 'message/http'."),
     (".http", "{headers: {'a\\r\\nb': '1'}}", 400, "application/json", "Response is not valid 'message/http'."),
@@ -144,6 +156,53 @@ def test_empty_bodies_and_headers(made: Gateway, call: Call) -> None:
     assert (answer.headers["x-true"], answer.headers["x-many"]) == ("true", "a")  # the dict shows the first
     export(made, "found", "function main() { return {statusCode: 302, headers: {location: '/ping'}} }")
     assert call("GET", "found").body == "pong"
+
+
+ENDS = [
+    ("{body: SPLIT, headers: {'Content-Length': '3'}}", 200, True),
+    ("{body: SPLIT, headers: {'content-length': ['0', '3']}}", 200, True),
+    (
+        "{body: SPLIT, headers: {'transfer-encoding': 'chunked', connection: 'close', upgrade: 'h2c'}}",
+        200,
+        True,
+    ),
+    (
+        "{body: SPLIT, headers: {'Keep-Alive': 'timeout=0', TE: 'x', Trailer: 'x', 'proxy-connection': 'x'}}",
+        200,
+        True,
+    ),
+    ("{body: SPLIT, statusCode: 204}", 204, False),
+    ("{body: SPLIT, statusCode: 304}", 304, False),
+    ("{error: {body: SPLIT, statusCode: 304}}", 304, False),
+    ("{body: SPLIT, statusCode: 205}", 205, True),
+]
+SPLIT = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
+@pytest.mark.parametrize(("result", "status", "has_body"), ENDS)
+def test_no_action_says_where_its_answer_ends(
+    made: Gateway, door: str, result: str, status: int, has_body: bool, method: str
+) -> None:
+    """A body that could be taken for the answer to the next request would poison what a proxy keeps."""
+    export(made, "ends", f"function main() {{ const SPLIT = {json.dumps(SPLIT)}; return {result} }}")
+    with socket.create_connection(("127.0.0.1", made.port), 30) as client:
+        client.sendall(f"{method} {door}ends.http HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+        client.sendall(b"GET /ping HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        with client.makefile("rb") as stream:
+            first = b""
+            while line := stream.readline().rstrip():
+                first += line + b"\n"
+            rest = stream.read()
+    lengths = [line for line in first.lower().split(b"\n") if line.startswith(b"content-length:")]
+    assert (int(first.split()[1]), len(lengths)) == (status, int(has_body))
+    assert not any(
+        f"\n{name}:".encode() in first.lower() for name in ("transfer-encoding", "connection", "upgrade")
+    )
+    sent = SPLIT.encode() if has_body and method != "HEAD" else b""
+    assert rest.startswith(sent)
+    second = rest.removeprefix(sent)
+    assert (second.count(b"HTTP/1.1"), second.endswith(b"pong")) == (1, True)
 
 
 def test_errors_of_actions(made: Gateway, call: Call) -> None:
