@@ -130,7 +130,7 @@ class Components:
             self._ensure_base()
             if self.problem:
                 return []
-            slot = self._take(action)
+            slot = self._take(action.revision, action.limits.timeout / 1000)
         except Trap as trap:
             return [self._load_failed(trap, action, started)]
         try:
@@ -217,21 +217,21 @@ class Components:
             raise SandboxError(f"{self.runtime.kind}: {self.problem or 'there is no base image'}")
         return self._base
 
-    def _take(self, action: Action) -> Slot:
+    def _take(self, revision: object, seconds: float = _START) -> Slot:
         """An idle slot, best one that shows the action already; a new one if there is none.
 
-        Raises `Trap` if that is refused memory.
+        Raises `Trap` if that cannot be made in so many seconds, or is refused memory.
         """
         with self._lock:
             for at in range(len(self._idle) - 1, -1, -1):
-                if self._idle[at].revision == action.revision:
+                if self._idle[at].revision == revision:
                     return self._idle.pop(at)
             # Showing another action takes 3 ms, a new slot 30 ms once and 1 MB.
             if self._idle and self._live >= self._slots:
                 return self._idle.pop(0)
             self._live += 1
         try:
-            return Slot(self._reserved(time.monotonic() + action.limits.timeout / 1000), self._the_base)
+            return Slot(self._reserved(time.monotonic() + seconds), self._the_base)
         except BaseException:
             with self._lock:
                 self._live -= 1

@@ -65,6 +65,11 @@ def test_every_fault_of_a_configuration_is_named(tmp_path: Path) -> None:
         ("[lanes.errors]\nfull = 'shrug'", "lanes.errors.full: must be evict-oldest or reject"),
         ("[lanes.errors]\nmax_bytes = 5", "lanes.errors.max_bytes: must be at least"),
         ("[limits]\nmin_action_memory = 400", "limits.default_action_memory: min, default and max"),
+        (
+            "[limits]\nsandbox_memory = 100",
+            "limits.sandbox_memory: must be at least limits.default",
+        ),
+        ("[limits]\nsandbox_memory = -1", "limits.sandbox_memory: must be at least 0"),
         ("[limits]\nmax_queue = 0", "limits.max_queue: must be at least 1"),
         ("[api]\naccess_log = 5", "api.access_log: must be true or false, not 5"),
         ("[api]\ntls_cert = '/c.pem'", "api.tls_cert: and api.tls_key are needed together"),

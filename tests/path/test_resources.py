@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from tests.path.gateway import Gateway
@@ -44,3 +45,38 @@ def test_more_clients_than_descriptors_leave_the_gateway_answering(tmp_path: Pat
     finally:
         made.stop()
     assert "Traceback" not in (made.folder / "log").read_text()
+
+
+def resident(pid: int) -> int:
+    """MB of a process that no file can give back."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) // 1024
+
+
+def test_eight_greedy_actions_at_once_share_one_budget(tmp_path: Path) -> None:
+    """Each takes 200 MB, which would be 1,600."""
+    made = Gateway(tmp_path / "edge", "sandbox_memory = 300\n")
+    code = "function main(p) { const a = []; for (let i = 0; i < p.mb; i++) "
+    code += "a.push(new Uint8Array(1 << 20).fill(1)); "
+    try:
+        made.start()
+        made.action("greedy", code + "return {n: a.length} }", limits={"memory": 256, "timeout": 30_000})
+        assert made.ok("POST", "_/actions/greedy?blocking=true&result=true", {"mb": 1}) == {"n": 1}
+        before, most = resident(made.pid), 0
+        with ThreadPoolExecutor(8) as pool:
+            path = "_/actions/greedy?blocking=true&result=true"
+            runs = [pool.submit(made.call, "POST", path, {"mb": 200}) for _ in range(8)]
+            while wait(runs, 0.02).not_done:
+                most = max(most, resident(made.pid) - before)
+        answers = [one.result() for one in runs]
+        assert 180 <= most <= 300 + 100
+        assert {"n": 200} in [one.body for one in answers]
+        told = [one.body["error"] for one in answers if one.body != {"n": 200}]
+        assert all("limits.sandbox_memory" in text for text in told), told
+        found = made.status()["sandboxes"]
+        assert (found["memory_used"], found["memory_budget"]) == (0, 300 << 20)
+        assert found["memory_refused"] >= len(told)
+        metrics = made.call("GET", "/metrics").body
+        assert "edgewhisk_sandbox_memory_budget_bytes 3.145728e+08" in str(metrics)
+    finally:
+        made.stop()
