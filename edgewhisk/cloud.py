@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 
 from edgewhisk.buffer.activations import Activations
 from edgewhisk.clock import SystemClock
@@ -24,7 +25,7 @@ def uplink(
     """What sends the records of `log`, woken by each commit; None without a cloud. `stack` closes it."""
     if not settings.url or settings.auth_file is None:
         return None
-    key = read_key(settings.auth_file)
+    key = partial(read_key, settings.auth_file)
     cloud = OpenWhiskCloud(settings.url, settings.namespace, key, settings.ingest)
     stack.push_async_callback(cloud.close)
     sync = Sync(

@@ -6,13 +6,14 @@ import contextlib
 import ssl
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 from zlib import crc32
 
 from edgewhisk.errors import ConfigError, Fault, InstanceError, StorageError
 from edgewhisk.feed.broker import EmbeddedBroker
-from edgewhisk.feed.mqtt_connection import MqttLink
+from edgewhisk.feed.mqtt_connection import MqttLink, Secrets
 from edgewhisk.instance import lasting_name
 from edgewhisk.settings import EMBEDDED, Config, Mqtt
 from edgewhisk.soundness import broker_at, twins
@@ -63,20 +64,25 @@ def _check(links: Mapping[str, MqttLink], config: Config) -> None:
 
 
 def mqtt_link(section: str, settings: Mqtt, client_id: str) -> MqttLink:
-    """How to reach the broker of a section. Reads files; raises `EdgeWhiskError`."""
+    """How to reach the broker of a section; its files are read when it is connected to."""
     host, port = broker_at(settings.url)
     return MqttLink(
         host,
         port,
         settings.client_id or client_id,
         settings.username,
-        _password(section, settings.password_file),
-        _tls(section, settings) if settings.url.startswith("mqtts:") else None,
-        5 if settings.version == "5" else 4,
-        settings.receive_maximum,
-        settings.session_expiry,
-        settings.status_topic,
+        version=5 if settings.version == "5" else 4,
+        receive_maximum=settings.receive_maximum,
+        session_expiry=settings.session_expiry,
+        status_topic=settings.status_topic,
+        secrets=partial(_secrets, section, settings),
     )
+
+
+def _secrets(section: str, settings: Mqtt) -> Secrets:
+    """What the files of a section hold; raises `StorageError`."""
+    tls = _tls(section, settings) if settings.url.startswith("mqtts:") else None
+    return Secrets(_password(section, settings.password_file), tls)
 
 
 def _tls(section: str, settings: Mqtt) -> ssl.SSLContext:
@@ -92,8 +98,8 @@ def _tls(section: str, settings: Mqtt) -> ssl.SSLContext:
     return context
 
 
-def _unusable(section: str, key: str, path: Path | None, error: Exception) -> ConfigError:
-    return ConfigError((Fault("configuration", f"{section}.{key}", f"{path} cannot be used: {error}"),))
+def _unusable(section: str, key: str, path: Path | None, error: Exception) -> StorageError:
+    return StorageError(f"[{section}] {key} {path} cannot be used: {error}")
 
 
 def _password(section: str, path: Path | None) -> str:

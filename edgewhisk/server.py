@@ -23,7 +23,7 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from edgewhisk import jsontext
-from edgewhisk.errors import InstanceError, StorageError
+from edgewhisk.errors import InstanceError
 from edgewhisk.settings import Api
 
 _log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ LARGEST_HEAD: Final = 64 << 10  # bytes of request line and headers
 _LINGER: Final = 1.0  # seconds that a refused client may go on
 _LEAST: Final = 1.0  # seconds between two looks at a client
 _LOOK: Final = 10.0  # seconds between looks at the certificate's files
+_PAIR: Final = "both must be PEM and belong together; edgewhisk tls self-signed makes a pair"
 _BACKLOG = 256
 _GRACE = 5  # seconds that running requests get when the gateway stops
 
@@ -260,11 +261,15 @@ class Certificate:
     """
 
     def __init__(self, cert: Path, key: Path) -> None:
-        """Load; raises `StorageError` if the files are no certificate with its key."""
+        """Load the files; if they are no certificate with its key, nobody is served until they are.
+
+        Never in clear instead: keys would cross the network.
+        """
         self._cert, self._key = cert, key
-        self._seen = self._state()
-        self.context = self._load()
+        self._has = False  # whether there is a certificate to go on with
         self.problem = ""
+        self.context = _context()
+        self._take()
 
     async def run(self) -> None:
         """Follow the files until cancelled."""
@@ -273,35 +278,36 @@ class Certificate:
             await asyncio.to_thread(self.look)
 
     def look(self) -> None:
-        """Load the files again if they changed; what is wrong with them is told in `problem`."""
-        state = self._state()
-        if state == self._seen:
-            return
-        self._seen = state
-        try:
-            self._load()
-            self.context.load_cert_chain(self._cert, self._key)
-            self.problem = ""
-            _log.info("the API has a new certificate from %s", self._cert)
-        except (StorageError, OSError) as error:
-            self.problem = f"the old certificate stays: {error}"
-            _log.warning("%s", self.problem)
+        """Load the files again if they changed or could not be used; `problem` tells what is wrong."""
+        if self.problem or self._state() != self._seen:
+            self._take()
 
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    def _take(self) -> None:
+        self._seen, before = self._state(), self.problem
         try:
-            context.load_cert_chain(self._cert, self._key)
+            _context().load_cert_chain(self._cert, self._key)  # for a try: what is half loaded serves nobody
+            self.context.load_cert_chain(self._cert, self._key)
         except (OSError, ValueError) as error:
-            hint = "both must be PEM and belong together; edgewhisk tls self-signed makes a pair"
-            raise StorageError(f"TLS: {self._cert}, {self._key}: {error}", hint=hint) from error
-        return context
+            what = "the old certificate stays" if self._has else "nobody can connect to the API"
+            self.problem = f"{what}: {self._cert}, {self._key}: {error} ({_PAIR})"
+            if self.problem != before:
+                _log.warning("TLS: %s", self.problem)
+            return
+        if self._has or before:
+            _log.info("the API has a new certificate from %s", self._cert)
+        self.problem, self._has = "", True
 
     def _state(self) -> tuple[object, ...]:
         return tuple(
             (found.st_ino, found.st_mtime_ns) if (found := _stat(path)) else None
             for path in (self._cert, self._key)
         )
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _stat(path: Path) -> os.stat_result | None:
@@ -312,7 +318,7 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def certificate_of(api: Api) -> Certificate | None:
-    """The identity that `[api]` names; raises `StorageError` if it cannot be used."""
+    """The identity that `[api]` names."""
     return Certificate(api.tls_cert, api.tls_key) if api.tls_cert and api.tls_key else None
 
 

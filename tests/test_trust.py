@@ -59,7 +59,7 @@ def test_the_cloud_and_requests_say_that_it_is_the_clock(authority: Authority) -
         async with server(authority, DAY) as port:
             url = f"https://127.0.0.1:{port}"
             cloud = OpenWhiskCloud(
-                url, "guest", AuthKey(str(uuid.uuid4()), "k" * 64), "/whisk.system/edge/ingest"
+                url, "guest", lambda: AuthKey(str(uuid.uuid4()), "k" * 64), "/whisk.system/edge/ingest"
             )
             cloud._client = httpx.AsyncClient(verify=trusting(authority))
             with pytest.raises(

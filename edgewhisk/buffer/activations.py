@@ -24,6 +24,7 @@ from edgewhisk.buffer.journal import Frame
 from edgewhisk.buffer.lane import Lane
 from edgewhisk.buffer.ledger import (
     ABSORBED,
+    FINISHED,
     event_frame,
     lost_frame,
     message_of,
@@ -31,7 +32,7 @@ from edgewhisk.buffer.ledger import (
     passed_frame,
     started_frame,
 )
-from edgewhisk.buffer.loss import DAMAGED, EVICTED, EXPIRED, REFUSED, REJECTED
+from edgewhisk.buffer.loss import DAMAGED, EVICTED, EXPIRED, REFUSED, REJECTED, Loss
 from edgewhisk.buffer.outgoing import batch, oldest, passing, refused, straight
 from edgewhisk.buffer.records import Records
 from edgewhisk.buffer.routes import MARKS, PASSES, RECORDS, SHEAVES
@@ -195,15 +196,22 @@ class Activations:
 
     def unfinished(self) -> list[ActivationMessage]:
         """See `spi.ActivationStore`."""
+        found: list[ActivationMessage] = []
+        lost: list[str] = []
         with self._records.lock:
             now, moment = self._clock.now(), self._boots.moment
-            found: list[ActivationMessage] = []
             for key, frame in self._ledger.events.items():
                 try:
                     found.append(message_of(frame, moment, now))
                 except UNREADABLE as error:
                     self._set_aside(f"the accepted event {key}", error)
-            return found
+                    lost.append(key)
+        if lost:  # it can never be run: it ends as a loss, which an activation tells
+            loss = Loss(NORMAL, DAMAGED, len(lost), now, now)
+            ended = [Frame(FINISHED, 0, key.encode()) for key in lost]
+            with suppress(StorageError):  # it is found again
+                self._commit([lost_frame(loss), *ended])
+        return found
 
     def starts(self) -> dict[str, Starts]:
         """See `spi.ActivationStore`."""

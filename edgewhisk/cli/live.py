@@ -212,8 +212,10 @@ def broker(chosen: str | None, config: Config) -> MqttLink:
                 f"--broker must be mqtt://[USER:PASSWORD@]HOST[:PORT], mqtts://... or one of [brokers] "
                 f"({known}), not {chosen!r}"
             )
-    link = mqtt_link(section, settings, "")
-    own = replace(link, client_id=f"edgewhisk-device-{os.getpid()}", status_topic="", lasting=False)
+    link = mqtt_link(section, settings, "").opened()
+    own = replace(
+        link, secrets=None, client_id=f"edgewhisk-device-{os.getpid()}", status_topic="", lasting=False
+    )
     if chosen is not None and (user := urlsplit(chosen).username):
         own = replace(own, username=unquote(user), password=unquote(urlsplit(chosen).password or ""))
     return own

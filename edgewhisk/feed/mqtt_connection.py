@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from typing import Any, Final, NamedTuple
@@ -33,6 +33,13 @@ _IDENTIFIERS: Final = 65_536  # of packets, from 1 on
 _DISCONNECT: Final = 0xE0
 
 
+class Secrets(NamedTuple):
+    """What a broker is shown."""
+
+    password: str = ""
+    tls: ssl.SSLContext | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class MqttLink:
     """How to reach a broker."""
@@ -48,6 +55,15 @@ class MqttLink:
     session_expiry: int = 604_800  # seconds
     status_topic: str = ""
     lasting: bool = True  # the broker keeps the session when the connection ends
+    # Read before each connection: files that are put right need no restart. Raises `StorageError`.
+    secrets: Callable[[], Secrets] | None = field(default=None, repr=False)
+
+    def opened(self) -> MqttLink:
+        """With its secrets; blocks. Raises `StorageError`."""
+        if self.secrets is None:
+            return self
+        password, tls = self.secrets()
+        return replace(self, password=password, tls=tls)
 
 
 class Refused(ConnectionRefusedError):

@@ -178,7 +178,8 @@ class Session:
         self.state = "connecting"
         self._grants.clear()
         self._strife.begin(self._clock.monotonic())
-        connection = Connection(self._strife.link(self.link), self._take, self._grants)
+        link = await asyncio.to_thread(self.link.opened)
+        connection = Connection(self._strife.link(link), self._take, self._grants)
         try:
             async with asyncio.timeout(_PATIENCE):
                 await connection.open()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, NamedTuple
@@ -17,7 +17,7 @@ from edgewhisk import jsontext
 from edgewhisk.body import BadBody, Body
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.entity.names import parse_name
-from edgewhisk.errors import CloudError
+from edgewhisk.errors import CloudError, StorageError
 from edgewhisk.spi import Batch
 from edgewhisk.sync import batch as batches
 from edgewhisk.trust import reason
@@ -31,6 +31,7 @@ _SHOWN: Final = 200  # characters of an answer that are told
 _LONGEST: Final = 3600.0  # seconds that the cloud may have us wait
 _UNFIT: Final = (500, 502)  # an action that raises, or ends with an error, answers 502
 _PASSING: Final = (408, 425)
+_NO_KEY: Final = "it must hold uuid:key; it is read again every minute"
 _UNFIT_HINT: Final = "the ingest action does not take these records; see its log"
 
 
@@ -83,30 +84,23 @@ class Said(NamedTuple):
 class OpenWhiskCloud:
     """`spi.Cloud`: an ingest action of an OpenWhisk controller, or of another EdgeWhisk."""
 
-    def __init__(self, url: str, namespace: str, auth: AuthKey, ingest: str) -> None:
-        """`ingest`: "/whisk.system/edge/ingest", or "edge/ingest" in `namespace`."""
+    def __init__(self, url: str, namespace: str, key: Callable[[], AuthKey], ingest: str) -> None:
+        """`ingest`: "/whisk.system/edge/ingest", or "edge/ingest" in `namespace`.
+
+        `key` reads the key, and raises `StorageError`: it is asked again after it failed or was refused.
+        """
         name = parse_name(ingest if ingest.startswith("/") else f"/{namespace}/{ingest}", namespace)
         self._base = f"{url.rstrip('/')}/api/v1/namespaces"
         self._action = f"{self._base}/{name.namespace}/actions/{name.local}"
         self._activations = f"{self._base}/{namespace}/activations"
         self._name = str(name)
-        self._auth = (auth.uuid, auth.key)
+        self._key = key
         self._client: Any = None
 
     async def send(self, device: str, epoch: str, batch: Batch) -> int:
         """See `spi.Cloud`."""
-        import httpx  # heavy: a gateway without a cloud never loads it
-
         if self._client is None:
-            timeout = httpx.Timeout(_ANSWER, connect=_CONNECT)
-            cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # none, however many it sets
-            self._client = httpx.AsyncClient(
-                auth=self._auth,
-                timeout=timeout,
-                trust_env=False,
-                cookies=cookies,
-                headers={"Accept-Encoding": "identity"},
-            )
+            self._client = await self._open()
         content = batches.body(device, epoch, batch)
         with self._told():
             said = await self._ask(
@@ -117,12 +111,31 @@ class OpenWhiskCloud:
                 content=content,
                 headers={"Content-Type": "application/json"},
             )
+            if said.status in (401, 403):
+                await self.close()  # the key may be another one next time
             return await self._late(said) if said.status == 202 else self._have(said)
+
+    async def _open(self) -> Any:
+        """What connects to the cloud; raises `CloudRefusal` without a key that can be read."""
+        import httpx  # heavy: a gateway without a cloud never loads it
+
+        try:
+            auth = await asyncio.to_thread(self._key)
+        except StorageError as error:
+            raise CloudRefusal(f"[cloud] auth_file: {error}", hint=error.hint or _NO_KEY) from error
+        return httpx.AsyncClient(
+            auth=(auth.uuid, auth.key),
+            timeout=httpx.Timeout(_ANSWER, connect=_CONNECT),
+            trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none, however many it sets
+            headers={"Accept-Encoding": "identity"},
+        )
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            await self._client.aclose()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
     @contextlib.contextmanager
     def _told(self) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import http.client
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -303,17 +305,33 @@ def test_plain_http_beyond_this_machine_must_be_asked_for(tmp_path: Path) -> Non
         made.stop()
 
 
-def test_a_certificate_that_is_none_stops_the_start(tmp_path: Path) -> None:
-    made = Gateway(tmp_path)
-    (tmp_path / "pem").write_text("nonsense")
-    for cert in ("pem", "missing"):
-        keys = f'tls_cert = "{tmp_path}/{cert}"\ntls_key = "{tmp_path}/{cert}"\n'
-        config = tmp_path / f"{cert}.toml"
-        config.write_text(made.config.read_text().replace("[api]\n", f"[api]\n{keys}"))
-        command = [sys.executable, "-m", "edgewhisk", "run", "--config", str(config)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert (done.returncode, f"TLS: {tmp_path}/{cert}" in done.stderr, "hint:" in done.stderr) == (
-            1,
-            True,
-            True,
-        )
+@pytest.mark.parametrize("damage", [None, b"nonsense", b""])
+def test_a_certificate_that_is_none_lets_nobody_in_until_it_is_one(
+    damage: bytes | None, tmp_path: Path
+) -> None:
+    pair = make_certificate(tmp_path / "tls")
+    files = {key: Path(pair[key]) for key in ("tls_cert", "tls_key")}
+    right = files["tls_cert"].read_bytes()
+    files["tls_cert"].unlink() if damage is None else files["tls_cert"].write_bytes(damage)
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(right)
+    made = Gateway(tmp_path / "g", '[mqtt]\nurl = "mqtt://127.0.0.1:1"\n')
+    keys = f'tls_cert = "{files["tls_cert"]}"\ntls_key = "{files["tls_key"]}"\n'
+    made.config.write_text(made.config.read_text().replace("[api]\n", f"[api]\n{keys}"))
+    try:
+        made.start()
+        assert "nobody can connect to the API" in (made.folder / "log").read_text()
+        assert not _served(made.port, str(trusted))
+        with pytest.raises((ConnectionError, http.client.BadStatusLine, urllib.error.URLError)):
+            made.call("GET", "/ping")  # never in clear instead
+        files["tls_cert"].write_bytes(right)
+        until(lambda: _served(made.port, str(trusted)), what="it is taken without a restart")
+    finally:
+        made.stop()
+
+
+def _served(port: int, trusted: str) -> bool:
+    try:
+        return bool(serial_number(port, trusted))
+    except (ssl.SSLError, OSError):
+        return False

@@ -86,7 +86,7 @@ class Ours:
 
     def drain(self, batch: int) -> int:
         """What the cloud takes, each batch confirmed durably."""
-        from edgewhisk.buffer.activations import batch as next_of
+        from edgewhisk.buffer.outgoing import batch as next_of
 
         done = 0
         while texts := (found := next_of(self.store.normal, self.store.boots, batch, 900 << 10)).records:

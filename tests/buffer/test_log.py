@@ -135,7 +135,7 @@ def test_starting_reads_the_newest_segments_only_and_questions_little_more(
 
 def test_how_long_a_card_lasts() -> None:
     def stats(worn: int, ran: int) -> BufferStats:
-        return BufferStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, worn, ran, {})
+        return BufferStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, worn, ran, {})
 
     settings = Buffer(card_bytes=16_000_000_000, card_cycles=1000)
     told = wear(stats(1_000_000_000, 86_400), settings)  # a gigabyte a day

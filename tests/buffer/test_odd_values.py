@@ -12,6 +12,8 @@ import pytest
 from edgewhisk.buffer import artifacts
 from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.buffer.export import export
+from edgewhisk.buffer.journal import Frame
+from edgewhisk.buffer.ledger import EVENT, event_frame
 from edgewhisk.entity.activation import Record, document_of, listing_of
 from edgewhisk.errors import MalformedContent
 from edgewhisk.jsontext import NotJson, dumps, loads, parse, parse_odd
@@ -144,3 +146,24 @@ def test_they_are_what_could_not_be_read(values: Sequence[str]) -> None:
         except NotJson:
             refused += 1
     assert refused == len(odd.TOO_DEEP) + 1
+
+
+@pytest.mark.parametrize("text", ["5", "{}", "[", '{"action":5}', '{"action":"/guest/a","at":"x"}'])
+def test_an_accepted_event_that_cannot_be_read_ends_as_a_loss_that_is_told(text: str, tmp_path: Path) -> None:
+    key = "e" * 32
+    broken = Frame(EVENT, 0, b'{"id":"%b","x":%b' % (key.encode(), text.encode()))
+    store = open_store(tmp_path)
+    store._commit([broken, *(event_frame(message(n), store._clock.timing) for n in (1, 2))])
+    store.close()
+    store = open_store(tmp_path)
+    assert store.stats().unfinished == 3
+    assert [one.activation_id for one in store.unfinished()] == [message(n).activation_id for n in (1, 2)]
+    assert any(key in line for line in store.incidents)
+    store.close()
+    again = open_store(tmp_path)  # and not in each life again
+    assert again.stats().unfinished == 2
+    assert again.stats().lanes["normal"]["damaged"] == 1
+    assert len(again.unfinished()) == 2
+    (told,) = [one for one in again.list(Query("guest", limit=100)) if one["name"] == "loss"]
+    assert (told["response"]["result"]["reason"], told["response"]["result"]["count"]) == ("damaged", 1)
+    again.close()

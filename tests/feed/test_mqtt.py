@@ -215,7 +215,7 @@ def test_a_password_file_of_the_broker(tmp_path: Path) -> None:
 
     async def play(port: int) -> None:
         url = f"mqtt://127.0.0.1:{port}"
-        link = mqtt_link("mqtt", replace(right, url=url), "edge-under-test")
+        link = mqtt_link("mqtt", replace(right, url=url), "edge-under-test").opened()
         assert "secret" not in repr(link)
         fire = RecordingFire()
         async with feed(port, fire, username=link.username, password=link.password) as made:
@@ -230,6 +230,22 @@ def test_a_password_file_of_the_broker(tmp_path: Path) -> None:
                 while stranger.sessions[""].state != "waiting":  # noqa: ASYNC110 - a real socket
                     await asyncio.sleep(0.01)
             assert "see username and password_file" in stranger.sessions[""].last_error
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        for damage in (None, b"\xff\xfe"):
+            given.unlink() if damage is None else given.write_bytes(damage)
+            waiting = unconnected()
+            session = waiting.sessions[""]
+            session.link = mqtt_link("brokers.barn", replace(right, url=url), "y")
+            session._backoff.first = session._backoff.longest = 0.01
+            task = asyncio.create_task(waiting.run())
+            async with asyncio.timeout(20):
+                while session.state != "waiting":  # noqa: ASYNC110 - a real socket
+                    await asyncio.sleep(0.01)
+                assert f"[brokers.barn] password_file {given} cannot be read" in session.last_error
+                given.write_text("secret\n")  # put right: no restart
+                while session.state != "running":  # noqa: ASYNC110 - a real socket
+                    await asyncio.sleep(0.01)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 

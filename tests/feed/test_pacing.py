@@ -370,7 +370,7 @@ def test_a_cloud_that_fails(say: Say, tmp_path: Path) -> None:
         store = open_store(tmp_path)
         commit(store, record(1))
         async with _server(say) as (number, seen):
-            cloud = OpenWhiskCloud(f"http://127.0.0.1:{number}", "guest", KEY, "edge/ingest")
+            cloud = OpenWhiskCloud(f"http://127.0.0.1:{number}", "guest", lambda: KEY, "edge/ingest")
             sync = Sync(store, cloud, SystemClock(), interval=0)
             task = asyncio.create_task(sync.run())
             assert await _tries(lambda: len(seen)) <= 2 * FEW  # a question, then a batch

@@ -13,8 +13,10 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 
+import httpx
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -22,6 +24,7 @@ from hypothesis import strategies as st
 
 from edgewhisk.buffer.activations import Activations
 from edgewhisk.clock import SystemClock
+from edgewhisk.controller.subjects import read_key
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.spi import Query
 from edgewhisk.sync import client as client_module
@@ -99,7 +102,7 @@ async def told(replies: list[bytes], folder: Path) -> list[str]:
         await asyncio.to_thread(commit, edge, *(record(n) for n in range(1, RECORDS + 1)))
         cloud = Cloud(far, list(replies))
         async with serving(cloud) as url:
-            door = OpenWhiskCloud(url, "guest", KEY, "/whisk.system/edge/ingest")
+            door = OpenWhiskCloud(url, "guest", lambda: KEY, "/whisk.system/edge/ingest")
             sync = Sync(edge, door, SystemClock(), interval=0)
             task = asyncio.create_task(sync.run())
             try:
@@ -254,3 +257,37 @@ def test_any_replies(replies: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(client_module, "_POLLS", 0)
         asyncio.run(told(replies, Path(folder)))
+
+
+def test_a_damaged_key_keeps_the_cloud_away_until_it_is_put_right(tmp_path: Path) -> None:
+    edge, far = open_store(tmp_path / "edge"), open_store(tmp_path / "cloud")
+    path, other = tmp_path / "key", AuthKey(str(uuid.uuid4()), "o" * 64)
+    commit(edge, record(1))
+
+    async def play() -> None:
+        cloud = Cloud(far, [])
+        async with serving(cloud) as url:
+            door = OpenWhiskCloud(url, "guest", partial(read_key, path), "i/i")
+            sync = Sync(edge, door, SystemClock(), interval=0)
+            task = asyncio.create_task(sync.run())
+            async with asyncio.timeout(30):
+                for damage in (None, b"", b"\xff", b"a:b", b"[" * 5000):
+                    path.unlink(missing_ok=True) if damage is None else path.write_bytes(damage)
+                    sync.last_error = ""
+                    while "[cloud] auth_file" not in sync.last_error:  # noqa: ASYNC110 - a real loop
+                        await asyncio.sleep(0.002)
+                path.write_text(other.compact)  # a wrong one, which the cloud refuses
+                cloud.replies = [whole(b"{}", status=b"401 Unauthorized")] * 2
+                while cloud.replies:  # noqa: ASYNC110 - a real loop
+                    await asyncio.sleep(0.002)
+                path.write_text(KEY.compact)
+                while edge.stats().unsynced:  # noqa: ASYNC110 - a real loop
+                    await asyncio.sleep(0.002)
+            assert door._client._auth._auth_header == httpx.BasicAuth(KEY.uuid, KEY.key)._auth_header
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await door.close()
+
+    asyncio.run(play())
+    edge.close()
+    far.close()

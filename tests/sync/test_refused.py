@@ -73,7 +73,9 @@ class Picky:
 @contextlib.asynccontextmanager
 async def syncing(edge: Activations, cloud: Picky) -> AsyncIterator[Sync]:
     async with await asyncio.start_server(cloud.take, "127.0.0.1", 0) as server:
-        door = OpenWhiskCloud(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "guest", KEY, "i/i")
+        door = OpenWhiskCloud(
+            f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "guest", lambda: KEY, "i/i"
+        )
         sync = Sync(edge, door, SystemClock(), interval=0)
         task = asyncio.create_task(sync.run())
         try:
@@ -209,7 +211,12 @@ def test_a_cloud_that_refuses_all_gets_all_once_it_is_mended(
     async def play() -> None:
         nonlocal person
         async with syncing(edge, cloud) as sync:
-            await until(lambda: told.add(sync.last_error) or len(cloud.seen) > 80)
+
+            def seen() -> bool:
+                told.add(sync.last_error)
+                return len(cloud.seen) > 80
+
+            await until(seen)
             assert any(f"answered {status.decode()[:3]}" in error for error in told)
             assert edge.stats().refused == 0
             assert edge.stats().unsynced == 8
@@ -233,7 +240,7 @@ module.PAUSE, module.PAUSE_LONG, doubt.LONG = (0.01, 0.01), 0.0, 0.02
 
 async def main():
     edge = open_store(Path(sys.argv[1]))
-    door = OpenWhiskCloud(sys.argv[2], "guest", KEY, "i/i")
+    door = OpenWhiskCloud(sys.argv[2], "guest", lambda: KEY, "i/i")
     await module.Sync(edge, door, SystemClock(), interval=0).run()
 asyncio.run(main())
 """
