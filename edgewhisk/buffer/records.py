@@ -167,8 +167,8 @@ class Records:
     def _write(self, own: list[Frame], others: Mapping[str, list[Frame]]) -> None:
         """Write a round. What goes to other lanes is written before `normal`.
 
-        So an event is never finished before its record is on disk. Raises `NoRoom` before anything is
-        written: its groups are tried again alone.
+        So an event is never finished before its record is on disk. `NoRoom` is raised before anything is
+        written: the groups of the round are tried again alone.
         """
         self._check_room({self.lanes[name]: theirs for name, theirs in others.items()} | {self.normal: own})
         ids: list[str] = []

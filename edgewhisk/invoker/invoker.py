@@ -139,6 +139,7 @@ class Invoker:
             self._queue.release(taken.lane)
             behind = self._queue.claim(taken.lane) or ()
             self._make_room()
+            self._pool.wake_one()  # the worker that held the lane may be asleep; what is pinned stays in it
         messages = [job.message for job in (*taken.jobs, *behind)]
         self._brief.offer(Offered(taken.lane, course.bound, messages, None), course.steps)
 
@@ -319,9 +320,10 @@ class Invoker:
         if bound is None:
             return taken
         if not self._runner.ready(bound, taken.lane.namespace):
-            with self._lock:
-                self._queue.park(taken)
-            return None
+            with self._lock:  # the engine may have become ready meanwhile; nobody would unpark it then
+                if not self._runner.ready(bound, taken.lane.namespace):
+                    self._queue.park(taken)
+                    return None
         return self._held.allowed(bound, taken)
 
     def _run(self, bound: Bound | None, taken: Taken[Waiter]) -> Sequence[Record]:

@@ -31,19 +31,19 @@ class WorkerPool(Generic[Waiter]):
         clock: Clock,
         most: int,
         work: Callable[[Taken[Waiter]], bool],
-        taken: Callable[[], None],
+        room: Callable[[], None],
     ) -> None:
         """`most` work at once; `lock` guards the queue.
 
-        `work` runs a batch, and says whether its place in the queue is free then. `taken` is called with
-        the lock held when the queue gave something away.
+        `work` runs a batch, and says whether its place in the queue is free then. `room` is called with
+        the lock held when there may be more room in the queue.
         """
         self._queue = queue
         self._lock = lock
         self._clock = clock
         self._most = most
         self._work = work
-        self._taken = taken
+        self._room = room
         self._loop = asyncio.get_running_loop()
         self._work_waits = threading.Condition(lock)
         self._all_done = threading.Condition(lock)
@@ -140,13 +140,14 @@ class WorkerPool(Generic[Waiter]):
             if self._work(taken):
                 with self._lock:
                     self._queue.release(taken.lane)
+                    self._room()  # what was held takes nobody's room
 
     def _next(self) -> Taken[Waiter] | None:
         with self._lock:
             while not self.closing:
                 taken = self._queue.take()
                 if taken is not None:
-                    self._taken()
+                    self._room()
                     return taken
                 self._idle += 1
                 if not self.awake:

@@ -334,3 +334,44 @@ def test_a_step_of_the_gateway_itself_ends_at_its_time_limit(
             assert made.invoker.describe()["inline"] - before["inline"] == int(inline)
 
     asyncio.run(run())
+
+
+def test_a_source_goes_on_when_what_filled_the_queue_is_held(tmp_path: Path) -> None:
+    """Events behind an open circuit breaker take nobody's room: who waits for some is told."""
+
+    async def course(made: Stages) -> None:
+        await made.make("function main(p) { while (true) { } }")
+        document = {"limits": {"timeout": 100}}
+        await made._actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
+        count = 0
+        while not made.controller.full([TRIGGER]):
+            made.controller([event(number, durable=False) for number in range(count, count + 8)])
+            count += 8
+        resumed: list[int] = []
+        made.controller.on_room(lambda: resumed.append(1), [TRIGGER])
+        await until(lambda: bool(made.invoker.describe()["breakers"]))
+        await until(lambda: bool(resumed), 8)  # before the breaker's first pause of 10 s is over
+        assert made.invoker.describe()["held"] > 0
+
+    play(tmp_path, course, Limits(max_queue=100))
+
+
+def test_an_engine_that_becomes_ready_while_a_batch_is_parked_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def course(made: Stages) -> None:
+        await made.make(ECHO)
+        found = iter([False])
+        ready = made.runner.ready
+
+        def late(*given: Any) -> bool:
+            if next(found, True):
+                return ready(*given)
+            made.invoker.runtime_ready()  # between the look and the parking
+            return False
+
+        monkeypatch.setattr(made.runner, "ready", late)
+        record = await asyncio.wait_for(run_once(made, "a"), 20)
+        assert record.status.value == "success"
+
+    play(tmp_path, course)
