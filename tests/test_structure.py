@@ -25,6 +25,7 @@ PURE = [
     PACKAGE / "errors.py",
     PACKAGE / "jsontext.py",
     PACKAGE / "histogram.py",
+    PACKAGE / "recent.py",
     PACKAGE / "room.py",
     *(
         PACKAGE / "device" / f"{name}.py"

@@ -55,6 +55,8 @@ _STATUSES: Final = {
     for status in Status
 }
 
+_LIGHT: Final = 1000  # bytes of a template without annotations
+
 
 class RecordTemplate:
     """Writes the records of one action, version, trigger and caller."""
@@ -79,6 +81,7 @@ class RecordTemplate:
         self.filed = (message.namespace, filed_under({**self.head, "annotations": self.annotations}))
         self._before = before(self.head)
         self._annotations = jsontext.dumps(self.annotations)[:-1]
+        self.weight = _LIGHT + 2 * len(self._annotations)  # about the bytes that it keeps in memory
 
     @classmethod
     def of_action(cls, action: Action, message: ActivationMessage, engine: str) -> RecordTemplate:

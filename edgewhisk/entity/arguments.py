@@ -40,6 +40,11 @@ class Bound(NamedTuple):
     once: bool = False  # it must not be begun twice for an event, nor a part of it
     priority: Priority | None = None  # of its events
 
+    @property
+    def weight(self) -> int:
+        """About the bytes that it keeps in memory."""
+        return self.action.weight + len(self.text)
+
 
 def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedName | None) -> Bound:
     """Merge the parameters of `packages` (provider first, then the binding) and of the action."""

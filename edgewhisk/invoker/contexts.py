@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.arguments import EMPTY, over
 from edgewhisk.entity.call import Calls
 from edgewhisk.invoker.flight import Leg
 from edgewhisk.invoker.pace import HURRY
+from edgewhisk.recent import Recent
 from edgewhisk.spi import Clock
 
-_REMEMBERED = 1000
+_REMEMBERED: Final = (1000, 32 << 20)  # actions, bytes of all
+_CONTEXT: Final = 1000  # bytes: names have 256 characters at most
+Revision = tuple[str, str, int]
 
 
 class Contexts:
@@ -23,8 +27,8 @@ class Contexts:
         self.api_host = ""  # what actions get as __OW_API_HOST
         self._clock = clock
         self._key_of = key_of
-        self._quick: dict[tuple[str, str, int], Action] = {}
-        self._known: dict[tuple[tuple[str, str, int], str], dict[str, str]] = {}
+        self._quick = Recent[Revision, Action](*_REMEMBERED)
+        self._known = Recent[tuple[Revision, str], dict[str, str]](*_REMEMBERED)
 
     def calls(self, leg: Leg, namespace: str) -> Calls:
         """The calls of a leg, whose time begins now."""
@@ -45,11 +49,9 @@ class Contexts:
         """`action` with less time; itself if it has no more anyway."""
         found = self._quick.get(action.revision)
         if found is None:
-            if len(self._quick) >= _REMEMBERED:
-                self._quick.clear()
             limits = replace(action.limits, timeout=min(HURRY, action.limits.timeout))
             found = action if limits == action.limits else replace(action, limits=limits)
-            self._quick[action.revision] = found
+            self._quick.keep(action.revision, found, found.weight)
         return found
 
     def _of(self, action: Action, namespace: str) -> dict[str, str]:
@@ -57,11 +59,10 @@ class Contexts:
         key = (action.revision, namespace)
         context = self._known.get(key)
         if context is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[key] = context = {
+            context = {
                 "namespace": namespace,
                 "action_name": str(action.name),
                 "action_version": str(action.version),
             }
+            self._known.keep(key, context, _CONTEXT)
         return context

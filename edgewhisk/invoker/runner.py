@@ -31,11 +31,13 @@ from edgewhisk.invoker.pace import BRIEF, Pace
 from edgewhisk.invoker.tally import Route, Tally
 from edgewhisk.invoker.templates import Templates
 from edgewhisk.invoker.way import Way, Ways
+from edgewhisk.recent import Recent
 from edgewhisk.spi import ActivationStore, Clock, Sandbox
 
 _log = logging.getLogger(__name__)
 
 _ACTIONS: Final = 1000
+_PARTS: Final = 32 << 20  # bytes of the parts of compositions that are remembered
 GONE: Final = "The requested resource does not exist."
 WELL: Final = Smooth((b"{}",), 0, 0)  # a run that went well, for who watches that
 _NOT_ALLOWED: Final = jsontext.dumps({"error": NOT_ALLOWED})
@@ -82,7 +84,9 @@ class Runner:
         self._lock = threading.Lock()
         self._templates = Templates(sandbox)
         self._loaded: dict[FullyQualifiedName, tuple[str, str, int]] = {}  # revision a worker last ran
-        self._parts: dict[tuple[FullyQualifiedName, str, str], tuple[Bound, tuple[Bound, ...] | None]] = {}
+        self._parts = Recent[tuple[FullyQualifiedName, str, str], tuple[Bound, tuple[Bound, ...] | None]](
+            _ACTIONS, _PARTS
+        )
         self.way = Ways(self._templates.of).of  # what flights like one that has ended have in common
         self._compiled = threading.Condition()
         self._closing = False
@@ -126,12 +130,10 @@ class Runner:
         if not bound.composed:
             return (bound,)
         key = (bound.action.name, bound.binding, namespace)
-        known, parts = self._parts.get(key, (None, None))
+        known, parts = self._parts.get(key) or (None, None)
         if known is not bound:
-            if len(self._parts) >= _ACTIONS:
-                self._parts.clear()
             parts = self._composition.parts(bound, namespace)
-            self._parts[key] = bound, parts
+            self._parts.keep(key, (bound, parts), sum(one.weight for one in (bound, *(parts or ()))))
         return parts
 
     def brief(self, bound: Bound) -> bool:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from typing import Final
 
 from edgewhisk.entity.activation import RecordTemplate
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.recent import Recent
 from edgewhisk.spi import Sandbox
 
 ENGINE: Final = "edgewhisk"  # what runs native actions
-_MOST: Final = 1024  # of those used last
+_MOST: Final = (1024, 8 << 20)  # of those used last, bytes of all
 
 
 class Templates:
@@ -21,8 +20,7 @@ class Templates:
     def __init__(self, sandbox: Sandbox) -> None:
         """`sandbox` tells which engine runs a kind of action."""
         self._sandbox = sandbox
-        self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[object, ...], RecordTemplate] = OrderedDict()
+        self._known = Recent[tuple[object, ...], RecordTemplate](*_MOST)
 
     def of(self, bound: Bound, message: ActivationMessage, memory: int = 0) -> RecordTemplate:
         """Returns the template for a message's record; `memory` (MB) is told for a sequence only."""
@@ -35,12 +33,10 @@ class Templates:
             bool(message.cause),
             memory,
         )
-        with self._lock:
-            template = self._known.get(key)
-            if template is None:
-                self._known[key] = template = self._made(bound, message, memory)
-                if len(self._known) > _MOST:
-                    self._known.popitem(last=False)
+        template = self._known.get(key)
+        if template is None:
+            template = self._made(bound, message, memory)
+            self._known.keep(key, template, template.weight)
         return template
 
     def _made(self, bound: Bound, message: ActivationMessage, memory: int) -> RecordTemplate:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from edgewhisk.entity.activation import RecordTemplate
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage, Ran, Smooth
+from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.sheaf import Column, Sheaf, SheafTemplate
 from edgewhisk.entity.timing import Timing
 from edgewhisk.invoker.flight import Flight, Leg, inside_messages
+from edgewhisk.recent import Recent
 
-_REMEMBERED: Final = 1000
+_ACTIONS: Final = (1000, 32 << 20)  # whose ways are remembered, bytes of all
+_WAYS: Final = 1000  # of an action: it may have a trigger for each sensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,24 +39,37 @@ class Way:
         return self.sheaves.sheaf(columns, [len(one.messages) for one in flights], accepted, timing)
 
 
+@dataclass(slots=True)
+class _Known:
+    """The ways of an action; its code is counted once for all of them."""
+
+    weight: int  # bytes
+    by: dict[tuple[object, ...], Way] = field(default_factory=dict)
+
+
 class Ways:
     """Those that were taken last."""
 
     def __init__(self, template: Callable[[Bound, ActivationMessage, int], RecordTemplate]) -> None:
         """`template` writes the records of an action for a message; with the memory (MB) of a composition."""
         self._template = template
-        self._known: dict[tuple[object, ...], Way] = {}
+        self._known = Recent[FullyQualifiedName, _Known](*_ACTIONS)
 
     def of(self, flight: Flight) -> Way:
         """The way that a flight took; it has ended."""
-        message, bound = flight.messages[0], flight.bound
-        key = (bound.action.name, message.binding, message.namespace, message.subject, message.trigger)
-        way = self._known.get(key)
-        if way is None or way.bound is not bound:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[key] = way = self._make(flight)
-        return way
+        message, name = flight.messages[0], flight.bound.action.name
+        key = (message.binding, message.namespace, message.subject, message.trigger)
+        known = self._known.get(name)
+        way = known.by.get(key) if known else None
+        if way is not None and way.bound is flight.bound:
+            return way
+        made = self._make(flight)
+        if known is None or way is not None or len(known.by) >= _WAYS:  # none, or an entity changed
+            known = _Known(sum(one.action.weight for one in made.bounds))
+        known.by[key] = made
+        known.weight += sum(len(one.text) for one in made.bounds)
+        self._known.keep(name, known, known.weight)
+        return made
 
     def _make(self, flight: Flight) -> Way:
         bounds = [leg.bound for leg, _ in flight.flown]

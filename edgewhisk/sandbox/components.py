@@ -11,7 +11,6 @@ import logging
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from edgewhisk.entity.call import Call, Calls
 from edgewhisk.entity.exec import CodeExec
 from edgewhisk.entity.message import LogLine, Outcome
 from edgewhisk.errors import SandboxError
+from edgewhisk.recent import Recent
 from edgewhisk.sandbox import archive, outcome
 from edgewhisk.sandbox.budget import Budget
 from edgewhisk.sandbox.component import ComponentParts, Live, Slot, TextFunction, answer
@@ -38,7 +38,8 @@ _log = logging.getLogger(__name__)
 
 RESERVE: Final = 32 << 20  # bytes of heap that calls have before the memory grows and the slot is lost
 _SPARED: Final = 24 << 20  # bytes that a guest starts with: most of them are the base's, seen by all
-_IMAGES: Final = 32  # loaded actions that are kept; each is about 1 MB
+_IMAGES: Final = (32, 64 << 20)  # loaded actions that are kept, bytes of all; each is about 1 MB
+_LARGE: Final = 1024  # actions that are known to need more than a slot has
 _MEGABYTE: Final = 1 << 20
 _ZERO: Final = bytes(PAGE)
 _START: Final = 30.0  # seconds that making the base may take
@@ -79,8 +80,8 @@ class Components:
         self._making = threading.Lock()
         self._idle: list[Slot] = []
         self._live = 0  # slots, idle or busy
-        self._loaded: OrderedDict[object, Loaded] = OrderedDict()
-        self._large: set[object] = set()  # actions that need more to load than a slot has
+        self._loaded = Recent[object, Loaded](*_IMAGES)
+        self._large = Recent[object, bool](_LARGE, _LARGE)  # actions that need more to load than a slot has
         self.problem = ""  # why slots are not restored
         self._base: Pristine | None = None  # made when the first action wants it
         budget.shed_by(self.shed)
@@ -145,7 +146,7 @@ class Components:
                 outcomes.append(self._told(found, slot.live))
         except LoadFailure as failure:
             if "MemoryError" in str(failure):
-                self._large.add(action.revision)
+                self._large.keep(action.revision, True, 1)
                 return []
             return [self._load_failed(failure, action, started)]
         except Trap as trap:
@@ -187,11 +188,10 @@ class Components:
         return self._outcome(reply, action, serving, start, end, init)
 
     def _find(self, action: Action) -> Loaded | None:
-        with self._lock:
-            loaded = self._loaded.get(action.revision)
-            if loaded is not None:
-                self._loaded.move_to_end(action.revision)
-            return loaded
+        loaded = self._loaded.get(action.revision)
+        if loaded is not None:
+            self._loaded.touch(action.revision)
+        return loaded
 
     def _load(self, slot: Slot, action: Action, call: Call) -> Loaded:
         """Load the action in a slot that shows the base. Raises `LoadFailure` or `Trap`."""
@@ -205,10 +205,7 @@ class Components:
         changed = bridged(differing)
         overlay = memory_file("edgewhisk-action", (_page(view, at) for at in changed))
         loaded = Loaded(Pristine(base.base, overlay, changed), logs)
-        with self._lock:
-            self._loaded[action.revision] = loaded
-            if len(self._loaded) > _IMAGES:
-                self._loaded.popitem(last=False)
+        self._loaded.keep(action.revision, loaded, len(changed) * PAGE)
         return loaded
 
     @property

@@ -196,7 +196,10 @@ class Guests:
         return Slot(self.parts)
 
     def _put_back(self, slot: Slot) -> None:
+        """Keep a slot for the next call; of those that take much only the one that ran last."""
         with self._lock:
+            if slot.large:
+                self._idle = [one for one in self._idle if not one.large]
             if len(self._idle) < self._slots and not self._budget.waiting:
                 self._idle.append(slot)
 

@@ -8,14 +8,16 @@ from one action to another is patched.
 from __future__ import annotations
 
 import zlib
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from edgewhisk.recent import Recent
+
 GRANULE: Final = 1024  # bytes; what the guest's marks stand for, and what a patch is made of
-HOT: Final = 16  # images kept as they are: 0.4 MB each
-COLD: Final = 1024  # images kept compressed
-PATCHES: Final = 64  # changes from one hot image to another: about 30 KB each
+HOT: Final = (16, 16 << 20)  # images kept as they are, bytes of all: 0.4 MB each
+COLD: Final = (1024, 32 << 20)  # images kept compressed, bytes of all
+PATCHES: Final = (64, 16 << 20)  # changes from one image to another, bytes: about 30 KB each
+LARGE: Final = 4 << 20  # bytes of an image that is loaded anew rather than compressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,11 @@ class Image:
     data: bytes
     high: int  # address of its end
     pages: int  # size of the memory
+
+    @property
+    def large(self) -> bool:
+        """Whether one of its kind is enough to be kept: its action made much of it while it was loaded."""
+        return len(self.data) > LARGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +82,9 @@ class Images:
 
     def __init__(self) -> None:
         """None yet."""
-        self._hot: OrderedDict[object, Image] = OrderedDict()
-        self._cold: OrderedDict[object, Packed] = OrderedDict()
-        self._patches: OrderedDict[tuple[int, int], tuple[Image, Image, bytes]] = OrderedDict()
+        self._hot = Recent[object, Image](*HOT)
+        self._cold = Recent[object, Packed](*COLD)
+        self._patches = Recent[tuple[int, int], tuple[Image, Image, bytes]](*PATCHES)
 
     def __len__(self) -> int:
         """Actions whose image is kept."""
@@ -91,36 +98,34 @@ class Images:
         """The image of an action, which is at hand then."""
         image = self._hot.get(key)
         if image is not None:
-            self._hot.move_to_end(key)
+            self._hot.touch(key)
             return image
-        packed = self._cold.pop(key, None)
+        packed = self._cold.get(key)
         if packed is None:
             return None
+        self._cold.drop(key)
         image = unpack(packed, blank)
         self.keep(key, image, blank)
         return image
 
     def keep(self, key: object, image: Image, blank: Image) -> None:
-        """Remember an image; the one that was not used for longest is packed."""
-        self._hot[key] = image
-        if len(self._hot) > HOT:
-            old, cooled = self._hot.popitem(last=False)
-            self._cold[old] = pack(cooled, blank)
-            if len(self._cold) > COLD:
-                self._cold.popitem(last=False)
+        """Remember an image; what was not used for longest is packed, or forgotten if it is large."""
+        for old, cooled in self._hot.keep(key, image, len(image.data)):
+            if not cooled.large:
+                packed = pack(cooled, blank)
+                self._cold.keep(old, packed, len(packed.difference))
 
     def patch(self, old: Image, new: Image, start: int) -> bytes:
         """The driver's table for the change from `old` to `new`."""
         key = (id(old), id(new))
         found = self._patches.get(key)
-        if found is None:
-            found = (old, new, patch(old, new, start).table())  # keeps both, so that the ids stay theirs
-            self._patches[key] = found
-            if len(self._patches) > PATCHES:
-                self._patches.popitem(last=False)
-        else:
-            self._patches.move_to_end(key)
-        return found[2]
+        if found is not None:
+            self._patches.touch(key)
+            return found[2]
+        table = patch(old, new, start).table()
+        if not (old.large or new.large):  # it keeps both, so that the ids stay theirs
+            self._patches.keep(key, (old, new, table), len(table))
+        return table
 
 
 def _xor(one: bytes, other: bytes) -> bytes:

@@ -7,9 +7,7 @@ JSON through memory. The contract is in `sandboxes/README.md`.
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +19,7 @@ from edgewhisk.entity.call import Call, Calls
 from edgewhisk.entity.exec import CodeExec
 from edgewhisk.entity.message import LogLine, Outcome, Status
 from edgewhisk.errors import MalformedContent, SandboxError
+from edgewhisk.recent import Recent
 from edgewhisk.sandbox import archive, outcome, wasi
 from edgewhisk.sandbox.budget import Budget
 from edgewhisk.sandbox.creator import Creator
@@ -33,7 +32,7 @@ from edgewhisk.spi import Asker, Capabilities, Clock
 
 LARGEST_MODULE: Final = 16 << 20  # bytes
 _READY: Final = 4  # memories that are kept for the next instances
-_KEPT: Final = 32  # modules that stay loaded
+_KEPT: Final = (32, 32 << 20)  # modules that stay loaded, bytes of all
 _MEGABYTE: Final = 1 << 20
 _MAGIC: Final = b"\0asm"
 _CORE: Final = b"\1\0\0\0"
@@ -58,9 +57,8 @@ class Modules:
         define(MODULE, "log", "iii", "", self._log)
         define(MODULE, "context", "", "i", self._context)
         define("env", "abort", "iiii", "", self._abort)
-        self._lock = threading.Lock()
-        self._templates: OrderedDict[bytes, Template] = OrderedDict()
-        self._by_revision: OrderedDict[object, Template] = OrderedDict()
+        self._templates = Recent[bytes, Template](*_KEPT)
+        self._by_revision = Recent[object, Template](*_KEPT)
         self._known = {(wasi.MODULE, name) for name in wasi.SIGNATURES} | {("env", "abort")}
         self._known |= {
             (MODULE, name) for name in ("now", "sleep", "random", "ask", "take", "log", "context")
@@ -72,9 +70,8 @@ class Modules:
 
     def close(self) -> None:
         """Forget all modules."""
-        with self._lock:
-            self._templates.clear()
-            self._by_revision.clear()
+        self._templates.clear()
+        self._by_revision.clear()
         self._engine.close()
 
     def describe(self) -> dict[str, Any]:
@@ -165,10 +162,7 @@ class Modules:
     def _known_by(self, action: Action, code: CodeExec) -> Template:
         """The action's module, found without its code from now on."""
         template = self._template(code)
-        with self._lock:
-            self._by_revision[action.revision] = template
-            if len(self._by_revision) > _KEPT:
-                self._by_revision.popitem(last=False)
+        self._by_revision.keep(action.revision, template, len(code.code))
         return template
 
     def _template(self, code: CodeExec) -> Template:
@@ -179,16 +173,12 @@ class Modules:
             )
         wasm = archive.decode(code.code)
         key = hashlib.sha256(wasm).digest()
-        with self._lock:
-            found = self._templates.get(key)
-            if found is not None:
-                self._templates.move_to_end(key)
-                return found
+        found = self._templates.get(key)
+        if found is not None:
+            self._templates.touch(key)
+            return found
         found = self._link(wasm)
-        with self._lock:
-            self._templates[key] = found
-            if len(self._templates) > _KEPT:
-                self._templates.popitem(last=False)
+        self._templates.keep(key, found, len(wasm))
         return found
 
     def _link(self, wasm: bytes) -> Template:

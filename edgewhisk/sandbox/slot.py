@@ -177,6 +177,11 @@ class Slot:
         return self._read(log, size)
 
     @property
+    def large(self) -> bool:
+        """Whether the guest's memory is one of which many must not be kept; it cannot shrink."""
+        return self._ended.pages > self.blank.pages + _SLACK
+
+    @property
     def grown(self) -> bool:
         """Whether the last run left the memory so much larger that the slot should be dropped.
 

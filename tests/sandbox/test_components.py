@@ -206,7 +206,8 @@ def test_memory_is_put_back_to_the_last_bit(
         assert {outcome.result for outcome in outcomes} == {b'{"a":[1,2.5,"x"]}'}
         slot = python._take(made.revision)
         assert slot.revision == made.revision
-        loaded = python._loaded[made.revision]
+        loaded = python._loaded.get(made.revision)
+        assert loaded is not None
         view = slot.live.linear.view()
         differing = [
             page

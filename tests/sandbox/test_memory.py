@@ -64,3 +64,22 @@ def test_memory_comes_back_after_large_batches(sandboxes: Sandboxes) -> None:
     flood(sandboxes, echo, "nodejs:default", [LONG] * 32)
     return_memory()
     assert pss() <= before + 40  # one batch takes 30, and there are four
+
+
+def test_actions_that_load_much_are_not_kept_one_beside_the_other(sandboxes: Sandboxes) -> None:
+    """Neither their images nor the slots that show them."""
+
+    def load(number: int) -> int:
+        held = f"const held = new Uint8Array(20e6).fill({number + 1});"
+        code = f"{held} function main() {{ return {{n: held.length}} }}"
+        made = action(sandboxes, code, timeout=60_000)
+        [ran] = outcomes_of(sandboxes.run(made, Calls([b"{}"], ["x1"], {})))
+        assert ran.status.value == "success", ran
+        return pss()
+
+    first = load(0)
+    return_memory()
+    for number in range(1, 12):
+        load(number)
+    return_memory()
+    assert pss() <= first + 60  # one image takes 20, and one slot
