@@ -159,3 +159,30 @@ def test_streams_keep_every_line(parts: list[bytes]) -> None:
     assert [line.text.strip() for line in streams.lines if line.text.strip()] == [
         line.strip() for line in full[:-1]
     ]
+
+
+STAINING = """
+  (module (memory (export "memory") 2)
+    (func (export "ew_alloc") (param i32) (result i32) (i32.const 1024))
+    (func (export "ew_call") (param $at i32) (param $size i32) (result i64) (local $next i32)
+      (drop (memory.grow (i32.const {pages})))
+      (local.set $next (i32.const 65536))
+      (loop $l
+        (if (i64.ne (i64.load (local.get $next)) (i64.const 0)) (then unreachable))
+        (i64.store (local.get $next) (i64.const -1))
+        (local.set $next (i32.add (local.get $next) (i32.const 8)))
+        (br_if $l (i32.lt_u (local.get $next) (i32.shl (memory.size) (i32.const 16)))))
+      (i64.or (i64.shl (i64.extend_i32_u (local.get $at)) (i64.const 32))
+        (i64.extend_i32_u (local.get $size)))))
+"""
+
+
+@pytest.mark.parametrize("pages", [0, 1, 40])
+def test_a_memory_that_is_used_again_is_as_new(sandboxes: Sandboxes, pages: int) -> None:
+    staining = action(sandboxes, wat.module(STAINING.format(pages=pages)))
+    assert [run(sandboxes, staining).status for _ in range(6)] == [Status.SUCCESS] * 6
+    beyond = wat.module(
+        '(module (memory (export "memory") 2) (func (export "_start") (drop (i32.load (i32.const 131072)))))'
+    )
+    outcome = run(sandboxes, action(sandboxes, beyond))
+    assert "out of bounds memory access" in " ".join(line.text for line in outcome.logs)
