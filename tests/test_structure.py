@@ -25,7 +25,6 @@ PURE = [
     PACKAGE / "errors.py",
     PACKAGE / "jsontext.py",
     PACKAGE / "histogram.py",
-    PACKAGE / "recent.py",
     PACKAGE / "room.py",
     *(
         PACKAGE / "device" / f"{name}.py"

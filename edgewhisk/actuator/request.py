@@ -20,6 +20,7 @@ DAY: Final = 86_400.0  # seconds for which a command is tried by default
 _LONGEST: Final = 30 * DAY
 _LARGEST: Final = 1 << 20  # bytes of one command
 _MOST: Final = 120  # registers or coils of one write; Modbus takes 123 and 1968
+_LONG: Final = 4096  # bytes of parameters that are not remembered: they may have a megabyte
 _TOPIC: Final = 65_535  # bytes: MQTT 3.1.1, section 1.5.3
 _MQTT_OPTIONS: Final[Mapping[str, Any]] = {
     "topic": None, "qos": 1, "broker": "", "retain": False, "expiry": 0, "expires": DAY
@@ -97,8 +98,9 @@ class Kind(NamedTuple):
 def _mqtt(given: Mapping[str, Any]) -> Command:
     wanted = [given.get(key, usual) for key, usual in _MQTT_OPTIONS.items()]
     try:
-        where = _publication(*wanted)
-    except TypeError:  # a list or an object, which nothing can be kept under
+        is_short = len(wanted[0]) + len(wanted[2]) <= _LONG  # topic and broker
+        where = (_publication if is_short else _publication.__wrapped__)(*wanted)
+    except TypeError:  # a list or an object, which nothing can be kept under, or a number
         where = _publication.__wrapped__(*wanted)
     data = _payload(given, _MQTT_OPTIONS)
     return Command(where.kind, where.target, where.name, where.body, where.expires, data=data)
@@ -125,7 +127,8 @@ def _publication(topic: Any, qos: Any, broker: Any, retain: Any, expiry: Any, ex
 
 def _mqtt_alike(bound: bytes, payloads: Sequence[bytes]) -> Command | None:
     """See `Kind.alike`. A fifth of a microsecond for each payload, where to read and write it takes three."""
-    where, text = _bound_publication(bound), b"\n".join(payloads)
+    known = _bound_publication if len(bound) <= _LONG else _bound_publication.__wrapped__
+    where, text = known(bound), b"\n".join(payloads)
     if where is None or len(text) + len(where.name) > _LARGEST or _OPTION.search(text):
         return None
     if _BACKSLASH in text and _ESCAPED in text:

@@ -59,6 +59,7 @@ _ACTIVATIONS: Final = re.compile(
 )
 _HEALTH: Final = {b"/ping": health.ping, b"/metrics": health.metrics, b"/edgewhisk/status": health.status}
 _REST: Final = b"/api/v1"
+_LONG: Final = 1024  # bytes of a path that is not remembered: a request may have 64 KB
 _WEB: Final = PREFIX.encode()
 _PLAIN: Final = re.compile(rb"[\w.@&/~-]+", re.ASCII)
 WHOLE: Final = "edgewhisk.whole"  # ASGI extension of server.py: a response in one piece
@@ -120,7 +121,7 @@ class Door:
         """Reply, request id and whether it is the REST API's; None if Quart must answer."""
         path: bytes = scope["raw_path"]
         method: str = scope["method"]
-        known = _start(path) if method == "POST" else _look(path) if method == "GET" else None
+        known = _start_of(path) if method == "POST" else _look(path) if method == "GET" else None
         web = path.startswith(_WEB) and method in VERBS and _PLAIN.fullmatch(path) is not None
         if known is None and not web:
             return None
@@ -168,6 +169,11 @@ def _load(services: Services) -> Application:
     from edgewhisk.api.app import create_app  # 0.2 s and 12 MB, see above
 
     return create_app(services)
+
+
+def _start_of(path: bytes) -> Answering | None:
+    """Long paths are not remembered."""
+    return _start(path) if len(path) <= _LONG else _start.__wrapped__(path)
 
 
 @lru_cache(maxsize=512)

@@ -16,6 +16,7 @@ from edgewhisk.entity.message import Status
 from edgewhisk.errors import BadRequest
 
 LONGEST_WAIT: Final = 60_000  # ms that a blocking invoke waits before it answers 202
+_LONG: Final = 1024  # bytes of a query that is not remembered: a request may have 64 KB
 HTTP_STATUS: Final = {
     Status.SUCCESS: 200,
     Status.APPLICATION_ERROR: 502,
@@ -42,7 +43,7 @@ async def invoke(ask: Ask, verbs: Services, namespace: str, package: str | None,
     verbs.controller.admit(identity)
     verbs.actions.check_rights(identity, wanted)
     ask.check_length(verbs.limits.max_payload_size)
-    query = wanted_of(ask.query)
+    query = wanted_of(ask.query) if len(ask.query) <= _LONG else wanted_of.__wrapped__(ask.query)
     given = await ask.payload(verbs.limits.max_payload_size)
     wait = query.wait if query.blocking else None
     started = await verbs.controller.invoke(identity, wanted, given, wait)

@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 GUEST: Final = "guest"
 _FRESH: Final = 1.0  # seconds that what is known of the files counts as true
 _HEADERS: Final = 256  # remembered ones
+_LONG: Final = 1024  # characters of one that is not: base64 may be padded without end
 _INVALID: Final = "The supplied authentication is invalid"
 NO_CREDENTIALS: Final = "The resource requires authentication, which was not supplied with the request"
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -220,7 +221,7 @@ class Subjects:
         identity = self._by_uuid.get(uuid_text)
         if identity is None or not hmac.compare_digest(identity.auth.key.encode(), key.encode()):
             raise Unauthorized(_INVALID, challenge=True)
-        if len(self._by_header) < _HEADERS:
+        if len(self._by_header) < _HEADERS and len(header) <= _LONG:
             self._by_header[header] = identity
         return identity
 

@@ -71,14 +71,19 @@ _TOO_FEW: Final = (
 )
 
 
-@lru_cache(maxsize=4096)
 def parse_name(text: str, namespace: str) -> FullyQualifiedName:
     """Parse `/ns/x`, `ns/x`, `/ns/pkg/x` or `/_/x`; `_` becomes `namespace`.
 
     Raises `MalformedContent` for fewer than two or more than three segments, `BadRequest` for
     illegal characters.
     """
-    parts = text.strip().removeprefix("/").split("/")
+    return _parsed(text.strip(), namespace)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str, namespace: str) -> FullyQualifiedName:
+    """Without the blanks around it: they have no end, and would be remembered, too."""
+    parts = text.removeprefix("/").split("/")
     if len(parts) not in (2, 3):
         raise MalformedContent(_TOO_FEW)
     owner = namespace if parts[0] == DEFAULT_NAMESPACE else namespace_name(parts[0])

@@ -25,6 +25,7 @@ from edgewhisk.entity.timing import Timing
 Name = tuple[str, str]  # namespace, and what lists find a record by
 
 _WAYS: Final = 64  # constant parts that are remembered
+_LONG: Final = 64 << 10  # bytes of one that is not: annotations may have a megabyte
 _RS: Final = b"\x1e"
 _ALIKE: Final = b"="  # before one result that stands for all of a part
 _RECORD: Final = (
@@ -198,7 +199,8 @@ class _Read:
     def __init__(self, text: bytes) -> None:
         fields = iter(text.split(_RS))
         count, _, same = next(fields).partition(b" ")
-        self.parts, self.composed = _known(same)
+        known = _known if len(same) <= _LONG else _known.__wrapped__
+        self.parts, self.composed = known(same)
         self.singles = len(self.parts) - self.composed
         self.runs = int(count) // len(self.parts)
         self.boot = next(fields)

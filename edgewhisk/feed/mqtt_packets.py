@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 PUBACK: Final = 0x40
+_LONG: Final = 512  # characters of a topic that is not remembered: it may have 64 KB
 PUBREC: Final = 0x50
 _PUBLISH: Final = range(0x30, 0x40)
 _AGAIN: Final = 0x08
@@ -151,7 +152,8 @@ def write(message: Message, number: int, version: int) -> bytes:
 
 def publishes(what: Publication, payloads: Sequence[bytes], taken: Sequence[int], version: int) -> bytes:
     """A PUBLISH for each payload; the packet identifiers that were `taken` are unused at QoS 0."""
-    first, before, after = _around(what, version)
+    around = _around if len(what.topic) <= _LONG else _around.__wrapped__
+    first, before, after = around(what, version)
     parts: list[bytes] = []
     if not what.qos:
         before += after

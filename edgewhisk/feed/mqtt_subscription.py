@@ -18,6 +18,7 @@ from edgewhisk.feed.heard import BEGINNING, Moment
 from edgewhisk.feed.payload import FORMATS, Head
 
 _TOPICS: Final = 4096  # remembered
+_LONG: Final = 512  # bytes of a topic that is not: it may have 64 KB
 _OURS: Final = REQUEST | {"topic", "retained", "mqtt", "payload"}  # which no level of a topic may be called
 
 
@@ -89,6 +90,8 @@ class Routes:
                 self.forget()
             text = topic.decode(errors="replace")
             routes = tuple(route for one in self._subscriptions if (route := one.route(text)) is not None)
+            if len(topic) > _LONG:
+                return routes
             self._known[topic] = routes
             if len(routes) == 1 and routes[0].subscription.profile is None:
                 self.plain[topic] = _plain(routes[0])

@@ -1,0 +1,46 @@
+"""What is remembered by a text from outside is not remembered where that is long."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from edgewhisk.actuator import request
+from edgewhisk.api import hot
+from edgewhisk.entity import names
+from edgewhisk.errors import EdgeWhiskError
+from edgewhisk.feed import mqtt_packets
+from edgewhisk.feed.mqtt_packets import Message
+from edgewhisk.feed.mqtt_subscription import Routes
+
+LONG = "x" * 60_000
+DOORS: dict[str, tuple[Any, Callable[[str], Any]]] = {
+    "the path of a request": (hot._start, lambda text: hot._start_of(b"/" + text.encode())),
+    "a topic that is published to": (mqtt_packets._around, lambda text: mqtt_packets.write(Message(text, b""), 1, 4)),
+    "a command's topic": (request._publication, lambda text: request._mqtt({"topic": text, "payload": "1"})),
+    "a command's broker": (request._publication, lambda text: request._mqtt({"topic": "t", "broker": text})),
+    "bound parameters": (request._bound_publication, lambda text: request._mqtt_alike(b'{"topic":"%b"}' % text.encode(), [b"{}"])),
+    "a name with blanks around it": (names._parsed, lambda text: names.parse_name(" " * len(text) + "/guest/a", "_")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_long_texts_are_not_kept(door: str) -> None:
+    cached, use = DOORS[door]
+    cached.cache_clear()
+    for number in range(50):
+        with contextlib.suppress(EdgeWhiskError):
+            use(LONG + str(number))
+    assert cached.cache_info().currsize <= 1
+
+
+def test_long_topics_that_come_are_not_kept() -> None:
+    routes = Routes([])
+    for number in range(50):
+        assert routes.all(f"{LONG}{number}".encode()) == ()
+    assert not routes._known
+    routes.all(b"short")
+    assert routes._known
