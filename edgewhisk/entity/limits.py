@@ -34,7 +34,7 @@ class Limits:
     max_action_code: int = 48  # MB of source or base64
     max_parameter_size: int = 1_048_576  # bytes, for each entity
     max_payload_size: int = 1_048_576  # bytes of a request body or a result
-    max_queue: int = 10_000  # events accepted and not yet run; sources are held back beyond
+    max_queue: int = 10_000  # places for events that are not run yet; one for each begun 4 KB
 
     @property
     def web_per_minute(self) -> int:

@@ -19,9 +19,9 @@ from edgewhisk.errors import StorageError
 from edgewhisk.invoker.acceptance import Acceptance, Waiting, on_loop
 from edgewhisk.invoker.calls import Calls, Waiter
 from edgewhisk.invoker.flight import Flight, Leg
+from edgewhisk.invoker.job import LaneKey
 from edgewhisk.invoker.landings import Landings
 from edgewhisk.invoker.pace import HURRY, LARGEST
-from edgewhisk.invoker.queue import LaneKey
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.room import Room
 from edgewhisk.spi import ActivationStore, Clock

@@ -26,7 +26,7 @@ from edgewhisk.spi import ActivationStore, Clock, Lookup, Starts
 
 SPILT: Final = (
     "The action fails always, so its events wait for it to be tried again; more of them wait than may "
-    "({} of this action): this one is not run."
+    "({} of this action, a large one counts for several): this one is not run."
 )
 CAREFUL: Final = 60.0  # seconds for which all is journalled before it is run, after a crash
 GO: Final = Go(0.0)

@@ -10,7 +10,8 @@ from typing import Final, Generic
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.invoker.guard import GO, SPILT, Guard
-from edgewhisk.invoker.queue import Queue, Taken, Waiter
+from edgewhisk.invoker.job import Taken, Waiter
+from edgewhisk.invoker.queue import Queue
 from edgewhisk.spi import Lookup
 
 LOOK: Final = 1.0  # seconds between looks at what waits

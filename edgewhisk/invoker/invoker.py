@@ -20,7 +20,8 @@ from edgewhisk.invoker.brief import Brief, Course, Hands, Offered
 from edgewhisk.invoker.calls import Asked, Waiter, deliver
 from edgewhisk.invoker.guard import Guard
 from edgewhisk.invoker.held import Held
-from edgewhisk.invoker.queue import MOST, Job, LaneKey, Queue, Taken, Workers, by_lane
+from edgewhisk.invoker.job import Job, LaneKey, Taken, by_lane
+from edgewhisk.invoker.queue import MOST, Queue, Workers
 from edgewhisk.invoker.runner import Closing, Runner
 from edgewhisk.invoker.workers import WorkerPool
 from edgewhisk.room import full, roomy, scarce

@@ -13,61 +13,17 @@ calls that hang must leave room for the others. So must all of a namespace, and 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, Generic, NamedTuple
 
 from edgewhisk.entity.delivery import Priority
-from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.invoker.job import Job, LaneKey, Taken, Waiter, lane_of
 from edgewhisk.room import Room
-
-Waiter = TypeVar("Waiter")
 
 MOST: Final = 8  # batches of a lane that are run at once
 HELD: Final = 4  # the part of the bound that may wait behind open circuit breakers is one in so many
 _STRIDE: Final = {Priority.HIGH: 1, Priority.NORMAL: 4, Priority.LOW: 16}
-
-
-class LaneKey(NamedTuple):
-    """What messages of one lane have in common."""
-
-    action: FullyQualifiedName
-    binding: str
-    trigger: str
-    namespace: str
-    suspect: bool = False  # the gateway died in its run before: one batch of one at a time, of all such
-
-    @property
-    def ordered(self) -> bool:
-        """Whether its messages come from a trigger: in order, unless its owner asks for more at once."""
-        return bool(self.trigger)
-
-
-class Job(NamedTuple, Generic[Waiter]):
-    """A message, and who waits for its record."""
-
-    message: ActivationMessage
-    waiter: Waiter | None
-    since: float  # monotonic seconds when it was queued
-    again: bool = False  # an earlier life accepted it, and may have begun it
-    pinned: bool = False  # the event loop could not run it: a worker does, whatever comes of it
-
-    @property
-    def stays(self) -> bool:
-        """Whether the event loop must not take it over."""
-        return self.again or self.pinned
-
-
-class Taken(NamedTuple, Generic[Waiter]):
-    """Jobs of one lane to be run now, in order."""
-
-    lane: LaneKey
-    jobs: tuple[Job[Waiter], ...]
-
-    @property
-    def stays(self) -> bool:
-        """Whether the event loop must not take it over."""
-        return any(job.stays for job in self.jobs)
 
 
 class Workers(NamedTuple):
@@ -92,12 +48,13 @@ class _Rank:
 class _Lane(Generic[Waiter]):
     """One lane, as long as it has jobs or runs."""
 
-    __slots__ = ("held", "jobs", "key", "offered", "parked", "rank", "running")
+    __slots__ = ("held", "jobs", "key", "offered", "parked", "places", "rank", "running")
 
     def __init__(self, key: LaneKey, rank: _Rank) -> None:
         self.key = key
         self.rank = rank
         self.jobs: deque[Job[Waiter]] = deque()
+        self.places = 0  # that its jobs take
         self.running = 0  # batches that workers hold
         self.offered = False  # whether it is in the rank's turns
         self.parked = False  # it cannot be run yet
@@ -115,11 +72,11 @@ class Queue(Generic[Waiter]):
         priority: Callable[[LaneKey], Priority] = lambda _: Priority.NORMAL,
         workers: Workers = Workers(),  # noqa: B008 - a value
     ) -> None:
-        """`full` from `bound` jobs on; `size` says how many of an action make a batch.
+        """`full` from `bound` places on; `size` says how many of an action make a batch.
 
         `most` says how many batches of a lane may be run at once, `priority` how urgent it is.
         """
-        self.most_held = max(1, bound // HELD)  # jobs
+        self.most_held = max(1, bound // HELD)  # places
         self._bound = bound
         self._size = size
         self._most = most
@@ -134,6 +91,8 @@ class Queue(Generic[Waiter]):
         self._held: set[_Lane[Waiter]] = set()
         self._suspected = False  # whether a suspect is being run
         self._waiting = 0
+        self.held = 0  # jobs behind open circuit breakers; they take nobody's room
+        self._places_held = 0
         self.room = Room()  # what each trigger's jobs take; without those behind open circuit breakers
 
     def __len__(self) -> int:
@@ -150,11 +109,14 @@ class Queue(Generic[Waiter]):
 
         Half of it while there is room for others; when there is none, as much as each would get.
         """
-        if self._waiting < self._bound // 2:
+        if self.room.taken + self._places_held < self._bound // 2:
             return False
-        waiting = self.describe()
-        share = self._bound // (1 + len(waiting)) if self.full else self._bound // 2
-        return waiting.get(namespace, 0) >= max(1, share)
+        waiting = Counter[str]()
+        for lane in self._lanes.values():
+            waiting[lane.key.namespace] += lane.places
+        wanting = sum(places > 0 for places in waiting.values())
+        share = self._bound // (1 + wanting) if self.full else self._bound // 2
+        return waiting[namespace] >= max(1, share)
 
     @property
     def oldest(self) -> float | None:
@@ -167,16 +129,11 @@ class Queue(Generic[Waiter]):
         """Jobs that cannot be run now."""
         return sum(len(lane.jobs) for lane in self._parked | self._held)
 
-    @property
-    def held(self) -> int:
-        """Jobs behind open circuit breakers; they take nobody's room."""
-        return self._waiting - self.room.taken
-
     def put(self, job: Job[Waiter], *, suspect: bool = False) -> None:
         """Add a job at the end of its lane."""
         lane = self._lane(lane_of(job.message, suspect=suspect))
         lane.jobs.append(job)
-        self._count(lane, 1)
+        self._count(lane, 1, job.places)
         if len(lane.jobs) == 1:
             self._offer(lane)
 
@@ -192,7 +149,7 @@ class Queue(Generic[Waiter]):
         self._runs(lane, 1)
         count = 1 if key.suspect else min(len(jobs), self._size(key.action))
         taken = tuple([jobs.popleft() for _ in range(count)])
-        self._count(lane, -count)
+        self._count(lane, -count, -sum([job.places for job in taken]))
         self._suspected = self._suspected or key.suspect
         self._offer(lane)
         return Taken(key, taken)
@@ -205,7 +162,7 @@ class Queue(Generic[Waiter]):
         if lane.running or lane.parked or lane.held or any(job.stays for job in lane.jobs):
             return None
         self._withdraw(lane)
-        self._count(lane, -len(lane.jobs))
+        self._count(lane, -len(lane.jobs), -lane.places)
         del self._lanes[key]
         return lane.jobs
 
@@ -254,7 +211,7 @@ class Queue(Generic[Waiter]):
         """Put jobs back in front of their lane; it is not taken again until `free`."""
         lane = self._put_back(taken)
         if not lane.held:
-            self.room.add(lane.key.trigger, -len(lane.jobs))
+            self._move(lane, 1)
             lane.held = True
             self._held.add(lane)
 
@@ -263,7 +220,7 @@ class Queue(Generic[Waiter]):
         for lane in [one for one in self._held if one.key.action in actions]:
             self._held.discard(lane)
             lane.held = False
-            self.room.add(lane.key.trigger, len(lane.jobs))
+            self._move(lane, -1)
             self._offer(lane)
             self._tidy(lane)
 
@@ -275,10 +232,10 @@ class Queue(Generic[Waiter]):
     def spill(self) -> list[Job[Waiter]]:
         """Take out what is held beyond its part of the room, the newest of the longest lanes."""
         spilt: list[Job[Waiter]] = []
-        excess = self.held - self.most_held
-        while excess > len(spilt):
-            spilt.append(max(self._held, key=lambda lane: len(lane.jobs)).jobs.pop())
-        self._waiting -= len(spilt)
+        while self._places_held > self.most_held:
+            lane = max(self._held, key=lambda lane: lane.places)
+            spilt.append(lane.jobs.pop())
+            self._count(lane, -1, -spilt[-1].places)
         return spilt
 
     def describe(self) -> dict[str, int]:
@@ -314,16 +271,26 @@ class Queue(Generic[Waiter]):
         share = max(1, min(workers.of_namespace, workers.most // len(wanting)))
         return self._running < workers.most and running < share
 
-    def _count(self, lane: _Lane[Waiter], more: int) -> None:
-        """A lane has so many jobs more, or less."""
-        self._waiting += more
-        if not lane.held:
-            self.room.add(lane.key.trigger, more)
+    def _count(self, lane: _Lane[Waiter], jobs: int, places: int) -> None:
+        """A lane has so many jobs and places more, or less."""
+        self._waiting += jobs
+        lane.places += places
+        if lane.held:
+            self.held += jobs
+            self._places_held += places
+        else:
+            self.room.add(lane.key.trigger, places)
+
+    def _move(self, lane: _Lane[Waiter], sign: int) -> None:
+        """What a lane has goes behind a circuit breaker, or comes back (-1)."""
+        self.held += sign * len(lane.jobs)
+        self._places_held += sign * lane.places
+        self.room.add(lane.key.trigger, -sign * lane.places)
 
     def _put_back(self, taken: Taken[Waiter]) -> _Lane[Waiter]:
         lane = self._lanes[taken.lane]  # it is being run
         lane.jobs.extendleft(reversed(taken.jobs))
-        self._count(lane, len(taken.jobs))
+        self._count(lane, len(taken.jobs), sum([job.places for job in taken.jobs]))
         if lane.offered:
             self._withdraw(lane)
         return lane
@@ -375,26 +342,3 @@ class Queue(Generic[Waiter]):
                     if not (self._suspected and lane.key.suspect):
                         return lane
         return None
-
-
-def by_lane(messages: Sequence[ActivationMessage]) -> Mapping[LaneKey, Sequence[ActivationMessage]]:
-    """Messages by their lanes; those of one trigger come in a row and share the objects that tell."""
-    if len(messages) == 1:
-        return {lane_of(messages[0]): messages}
-    lanes: dict[LaneKey, list[ActivationMessage]] = {}
-    last: ActivationMessage | None = None
-    for message in messages:
-        if (
-            last is None
-            or message.action is not last.action
-            or message.trigger is not last.trigger
-            or message.binding is not last.binding
-        ):
-            last, events = message, lanes.setdefault(lane_of(message), [])
-        events.append(message)
-    return lanes
-
-
-def lane_of(message: ActivationMessage, *, suspect: bool = False) -> LaneKey:
-    """The lane that a message waits in."""
-    return LaneKey(message.action, message.binding, message.trigger, message.namespace, suspect)

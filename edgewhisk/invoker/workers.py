@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Generic
 
-from edgewhisk.invoker.queue import LaneKey, Queue, Taken, Waiter
+from edgewhisk.invoker.job import LaneKey, Taken, Waiter
+from edgewhisk.invoker.queue import Queue
 from edgewhisk.spi import Clock
 
 RELIEF: Final = 0.005  # seconds that a job may wait before another worker is woken

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from edgewhisk.entity.delivery import Priority
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
+from edgewhisk.invoker.job import PLACE, Job, LaneKey, Taken
 from edgewhisk.invoker.pace import LARGEST, Pace
-from edgewhisk.invoker.queue import HELD, Job, LaneKey, Queue, Taken, Workers
+from edgewhisk.invoker.queue import HELD, Queue, Workers
 
 ACTION = parse_name("/guest/a", "_")
 
 
-def job(lane: str, number: int, namespace: str = "guest", action: str = "a") -> Job[None]:
+def job(lane: str, number: int, namespace: str = "guest", action: str = "a", size: int = 2) -> Job[None]:
     name = parse_name(f"/guest/{action}", "_")
-    message = ActivationMessage(f"{number:032x}", name, namespace, "guest", b"{}", 0, trigger=lane)
+    message = ActivationMessage(f"{number:032x}", name, namespace, "guest", b"x" * size, 0, trigger=lane)
     return Job(message, None, float(number))
 
 
@@ -246,7 +247,8 @@ def test_nothing_is_lost_doubled_or_stuck_whatever_happens(course: list[tuple[st
         if what in easy:
             easy[what]()
         if what in ("put", "suspect"):
-            queue.put(job(trigger, number, namespace), suspect=what == "suspect")
+            size = number % 3 * PLACE
+            queue.put(job(trigger, number, namespace, size=size), suspect=what == "suspect")
             put.append(number)
         elif what == "release" and held:
             queue.release(held.pop(0).lane)
@@ -261,6 +263,9 @@ def test_nothing_is_lost_doubled_or_stuck_whatever_happens(course: list[tuple[st
             {"park": queue.park, "hold": queue.hold}[what](taken)
             queue.release(taken.lane)
         assert sum(queue.describe().values()) == len(queue) == len(put) - len(got)
+        waiting = [lane for lane in queue._lanes.values() if not lane.held]
+        assert queue.room.taken == sum(one.places for lane in waiting for one in lane.jobs)
+        assert queue.held == len(queue) - sum(len(lane.jobs) for lane in waiting)
         assert sum(one.lane.suspect for one in held) <= 1
         assert max(Counter(one.lane.namespace for one in held).values(), default=0) <= 3
     queue.unpark()
@@ -273,6 +278,24 @@ def test_nothing_is_lost_doubled_or_stuck_whatever_happens(course: list[tuple[st
     assert sorted(got) == put
     assert not queue._lanes
     assert not queue._running_of
+
+
+def test_large_messages_take_more_room() -> None:
+    """Ten thousand events of 1 MiB each would be 10 GB."""
+    queue = Queue[None](1000, lambda _: 1)
+    for number in range(3):
+        queue.put(job("t", number, size=1 << 20))
+        queue.put(job("u", number))
+    assert queue.room.of("t") == 3 * ((1 << 20) // PLACE + 1)
+    assert queue.room.of("u") == 3
+    assert queue.room.taken < 1000
+    queue.put(job("t", 4, size=1 << 20))
+    assert queue.full
+    taken = queue.take()
+    assert taken is not None
+    queue.hold(taken)
+    assert (queue.room.of("t"), queue.held) == (0, 4)
+    assert [one.since for one in queue.spill()] == [4, 2, 1, 0]  # a quarter of the room may be held: none
 
 
 def test_only_quick_actions_get_company() -> None:
