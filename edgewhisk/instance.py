@@ -178,6 +178,8 @@ def lasting_name(path: Path) -> tuple[str, str]:
         with contextlib.suppress(OSError):
             path.rename(path.with_name(f"{path.name}.bad"))
     if name and not trouble:
+        with contextlib.suppress(OSError):
+            path.chmod(_PRIVATE)  # it was readable for others once
         return name, ""
     lost = not name
     name = name or f"edgewhisk-{secrets.token_hex(4)}"

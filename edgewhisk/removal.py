@@ -58,7 +58,7 @@ class Removal:
     async def run(self) -> None:
         """Look whenever a subject is removed, until cancelled."""
         loop, told = asyncio.get_running_loop(), asyncio.Event()
-        with contextlib.closing(Watch()) as watch:
+        with contextlib.closing(Watch(writes=True)) as watch:  # a step that is done is a write
             watch.follow([str(await asyncio.to_thread(removed_folder, self._state_dir) / "any")])
             loop.add_reader(watch.fileno(), _tell, watch, told)
             try:

@@ -136,10 +136,23 @@ class Site:
                 answer = self._connection.getresponse()
                 return answer.status, answer.read()
             except (OSError, http.client.HTTPException) as error:
-                self._connection = None  # an idle connection may have been closed
+                self.hang_up()  # an idle connection may have been closed
                 if last:
                     raise Fault(f"no answer: {type(error).__name__}: {error}") from error
         raise AssertionError
+
+    def hang_up(self) -> None:
+        """The next request opens a new connection."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def close(self) -> None:
+        """End all of it."""
+        self.hang_up()
+        self.client.close()
+        self.edge.kill()
+        self.cloud.kill()
 
     def publish(self, topic: str, payload: bytes) -> None:
         """At QoS 1; returns when the broker has it, or does not want the topic."""
@@ -150,6 +163,7 @@ class Site:
                 self.client.flush()
             self.client._wait(PUBACK)
         except ConnectionError:  # as mosquitto does for control characters
+            self.client.close()
             self.client = Client(self.broker, "fuzz")
 
 
@@ -293,7 +307,7 @@ def questions(site: Site, restart: str) -> None:
     if restart:
         before = _total(site)
         edge.kill() if restart == "kill" else edge.stop()
-        site._connection = None
+        site.hang_up()
         edge.start()
         if (after := _total(site)) < before:
             raise Fault(f"{before} activations before {restart}, {after} after it")
@@ -356,8 +370,7 @@ def site() -> Iterator[Site]:
         contextlib.ExitStack() as ends,
     ):
         made = Site(Path(folder), broker, os.ttyname(slave), master)
-        ends.callback(made.cloud.kill)
-        ends.callback(made.edge.kill)
+        ends.callback(made.close)
         yield made
     os.close(master)
     os.close(slave)

@@ -410,6 +410,22 @@ def _read(kind: str, points: dict[str, Any], frame: bytes, **decoding: Any) -> d
 N: dict[str, Any] = {"unit": "1"}
 
 
+def test_a_meter_of_two_channels_sends_a_list_for_each_of_what_it_measures_twice() -> None:
+    reads = decoder(PROFILES["tasmota/energy"])
+
+    def read(energy: str) -> dict[str, Any]:
+        found = reads(b'{"Time":"2026-01-02T03:04:05","ENERGY":%b}' % energy.encode(), {}, "t")
+        return values(PROFILES["tasmota/energy"], payload(PROFILES["tasmota/energy"], "t", 5, found))
+
+    assert read('{"Total":3.262,"Today":0.005,"Power":[23,67],"Voltage":229,"Current":[0.103,0.293]}') == {
+        "power_1": 23, "power_2": 67, "voltage": 229, "current_1": 0.103, "current_2": 0.293,
+        "energy": 3.262, "energy_today": 0.005,
+    }  # fmt: skip
+    assert read('{"Total":3.262,"Power":[],"Voltage":"?","Current":[null,0.3]}') == {
+        "voltage": None, "current_2": 0.3, "energy": 3.262, "errors": {"voltage": "voltage is no number"},
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("kind", "points", "frame", "expected", "wrong"),
     [
