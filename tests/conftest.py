@@ -1,4 +1,4 @@
-"""What every test run stands on: signals as a terminal has them, and no process that outlives its test."""
+"""What every test run stands on: signals as a terminal has them, and no process that outlives its tests."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def pytest_configure() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True, scope="session")
 def nothing_is_left_running() -> Iterator[None]:
-    """End what the tests of a module started and did not end, and say so."""
+    """End what tests started and did not end, and say so: their folders tell whose it was."""
     before = _children()
     yield
     left = {pid: command for pid in _children() - before if (command := _command(pid))}
