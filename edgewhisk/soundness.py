@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from edgewhisk.entity.lane import LANES
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.topics import check_filter
+from edgewhisk.entity.topics import check_filter, closes
 from edgewhisk.errors import Fault, FeedError
 from edgewhisk.settings import EMBEDDED, EVICT_OLDEST, REJECT, Api, Buffer, Cloud, Config, Lane, Mqtt, Serial
 
@@ -139,7 +139,7 @@ def _broker(section: str, broker: Mqtt) -> Iterator[Rule]:
     yield Rule(
         short, f"{section}.session_expiry", "must be 0 to 4294967295 seconds", "session_expiry = 604800"
     )
-    odd = bool(set(broker.status_topic) & set("+#\0"))
+    odd = bool(set(broker.status_topic) & set("+#")) or closes(broker.status_topic)
     yield Rule(
         odd, f"{section}.status_topic", "must be a topic without + and #", 'status_topic = "gateways/a"'
     )

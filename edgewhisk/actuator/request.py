@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from edgewhisk import jsontext
+from edgewhisk.entity.topics import closes
 from edgewhisk.errors import BadRequest
 
 DAY: Final = 86_400.0  # seconds for which a command is tried by default
@@ -109,8 +110,10 @@ def _mqtt(given: Mapping[str, Any]) -> Command:
 @lru_cache(maxsize=1024, typed=True)
 def _publication(topic: Any, qos: Any, broker: Any, retain: Any, expiry: Any, expires: Any) -> Command:
     """A command without its payload: nearly always one that was checked before."""
-    if not isinstance(topic, str) or not topic or set(topic) & set("+#\0"):
+    if not isinstance(topic, str) or not topic or set(topic) & set("+#"):
         raise BadRequest(f"topic must be a topic without + and #, not {topic!r}")
+    if closes(topic):
+        raise BadRequest(f"topic must be without control characters, not {topic!r}")
     if len(topic.encode()) > _TOPIC:
         raise BadRequest(f"topic must have at most {_TOPIC} bytes")
     if qos not in (0, 1) or isinstance(qos, bool):

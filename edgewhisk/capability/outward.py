@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from edgewhisk.capability.capabilities import Perform, Request, kind_of, ungranted
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
-from edgewhisk.entity.topics import LONGEST, matches
+from edgewhisk.entity.topics import LONGEST, closes, matches
 from edgewhisk.errors import BadRequest, CapabilityError
 from edgewhisk.room import Room, full
 
@@ -69,9 +69,13 @@ class Outward:
 
     def _publish(self, request: Request) -> None:
         topic, qos = request.text("topic"), request.fields.get("qos", 0)
-        if not topic or set(topic) & set("+#\0"):
+        if not topic or set(topic) & set("+#"):
             raise CapabilityError(
                 f"mqtt.publish: 'topic' must be a topic without + and #, not {topic[:80]!r}"
+            )
+        if closes(topic):
+            raise CapabilityError(
+                f"mqtt.publish: 'topic' must be without control characters, not {topic[:80]!r}"
             )
         if (size := len(topic.encode())) > LONGEST:
             raise CapabilityError(f"mqtt.publish: 'topic' has {size} bytes; at most {LONGEST} go")

@@ -1,20 +1,31 @@
-"""MQTT topic filters (MQTT 3.1.1, section 4.7). Pure."""
+"""MQTT topics and topic filters (MQTT 3.1.1, section 4.7). Pure."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from edgewhisk.errors import FeedError
 
 LONGEST: Final = 65535  # bytes of a topic
+_RESERVED: Final = "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
+_CLOSING: Final = re.compile(f"[\0-\x1f\x7f-\x9f\ufdd0-\ufdef{_RESERVED}]")
+
+
+def closes(text: str) -> bool:
+    """Whether a broker may close the connection for it (MQTT 3.1.1, 1.5.3), as mosquitto does.
+
+    Control characters and those that Unicode reserves: one topic of one action would end all feeds.
+    """
+    return _CLOSING.search(text) is not None
 
 
 def check_filter(text: object) -> str:
     """`text` if it is a legal filter; raises `FeedError`."""
     if not isinstance(text, str) or not text:
         raise FeedError("topic must be an MQTT topic filter, for example sensors/+/temperature")
-    if "\0" in text or len(text.encode()) > LONGEST:
-        raise FeedError("topic must not hold NUL and must not be longer than 65535 bytes")
+    if closes(text) or len(text.encode()) > LONGEST:
+        raise FeedError("topic must not hold control characters and must not be longer than 65535 bytes")
     levels = text.split("/")
     grouped = len(levels) > 2 and levels[1] and levels[2:] != [""] and not set(levels[1]) & set("+#")
     if levels[0] == "$share" and not grouped:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from edgewhisk.entity.topics import closes
 from edgewhisk.feed.mqtt_packets import Publication
 
 RETAIN_NOT_SUPPORTED: Final = 0x9A
@@ -86,6 +87,8 @@ class Limits(NamedTuple):
 
     def refuse(self, what: Publication) -> str:
         """Why no message of a kind must be published, "" if one may."""
+        if closes(what.topic):
+            return "a topic with control characters: a broker closes the connection for it"
         if what.qos > self.qos:
             return f"the broker takes QoS {self.qos} at most, not {what.qos}"
         return "the broker keeps no messages (retain)" if what.retain and not self.retain else ""
