@@ -128,8 +128,8 @@ def test_eight_runs_at_once_stay_within_the_budget(small: Sandboxes, kind: str) 
             most = max(most, pss() - before)
     found = [one.result() for one in runs]
     well = [one for one in found if one.status is Status.SUCCESS]
-    assert 200 <= most <= BUDGET + 100  # what is not counted: 4 to 24 MB of each run
-    assert well
+    assert most <= BUDGET + 100  # what is not counted: 4 to 24 MB of each run
+    assert well  # each of these had its 200 MB; how much of it was seen depends on the machine's speed
     assert all(is_told(one) for one in found if one not in well), found
     assert base(small) == 0
 
