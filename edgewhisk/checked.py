@@ -73,13 +73,14 @@ def write(path: Path, data: bytes, mode: int = 0o600, owner: os.stat_result | No
             file.write(what)
             file.flush()
             os.fsync(file.fileno())
-        _sync(path.parent)
+        sync(path.parent)
         draft.rename(where)
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a folder's names durable, or what a file holds; raises `OSError`."""
+    opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
     finally:

@@ -110,8 +110,8 @@ def remove_subject(state_dir: Path, subject: str) -> None:
     except FileNotFoundError:
         raise NotFound(f"there is no subject {subject}") from None
     checked.forget(path)
-    _sync(gone)
-    _sync(path.parent)
+    checked.sync(gone)
+    checked.sync(path.parent)
 
 
 def removed_folder(state_dir: Path) -> Path:
@@ -142,14 +142,14 @@ def settle_removal(state_dir: Path, subject: str) -> None:
     """Note that all that a removed subject had is gone; its key goes, too."""
     folder = removed_folder(state_dir)
     os.truncate(folder / subject, 0)
-    _sync(folder / subject)
+    checked.sync(folder / subject)
 
 
 def release(state_dir: Path, subject: str) -> None:
     """Nothing at all is left of a removed subject: its name may be used again."""
     folder = removed_folder(state_dir)
     (folder / subject).unlink(missing_ok=True)
-    _sync(folder)
+    checked.sync(folder)
 
 
 def check_subject(subject: str) -> None:
@@ -163,14 +163,6 @@ def subjects_of(state_dir: Path) -> list[str]:
     """Names of all subjects, sorted."""
     folder = key_file(state_dir).parent
     return sorted(entry.name for entry in folder.iterdir() if entry.name[0] != ".") if folder.exists() else []
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 class Subjects:
