@@ -19,8 +19,8 @@ from edgewhisk.errors import StorageError
 from edgewhisk.invoker.acceptance import Acceptance, Waiting, on_loop
 from edgewhisk.invoker.calls import Calls, Waiter
 from edgewhisk.invoker.flight import Flight, Leg
-from edgewhisk.invoker.job import LaneKey
-from edgewhisk.invoker.landings import Landings
+from edgewhisk.invoker.job import LaneKey, places
+from edgewhisk.invoker.landings import Begun, Landings
 from edgewhisk.invoker.pace import HURRY, LARGEST
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.room import Room
@@ -103,7 +103,7 @@ class Brief:
         """
         self._offered.append(events)
         self._lanes[events.lane] += 1
-        self.room.add(events.lane.trigger, len(events.messages))
+        self.room.add(events.lane.trigger, places(events.messages))
         if len(self._offered) == 1:
             self._go_on(steps)
 
@@ -158,7 +158,7 @@ class Brief:
         for events in given:
             self._hands.take_events(events, tried)
             tried = max(0, tried - len(events.messages))
-            self._lands(lane.trigger, len(events.messages))
+            self._lands(lane.trigger, places(events.messages))
 
     def _run(self, first: Offered, steps: Sequence[Bound] | None) -> Flight | None:
         """The flight of events that were run here; None if a worker must run them."""
@@ -313,16 +313,14 @@ class Brief:
             return
         self.landings.alone(flight, waiting, urgent=hurry)
 
-    def _recorded(
-        self, trigger: str, count: int, waiting: Sequence[Waiting], error: StorageError | None
-    ) -> None:
-        self._lands(trigger, count)
+    def _recorded(self, begun: Begun, waiting: Sequence[Waiting], error: StorageError | None) -> None:
+        self._lands(begun.trigger, begun.places)
         if error is not None:
-            self._hands.refused(count, error)
+            self._hands.refused(begun.events, error)
         self._settle(waiting, error)
 
-    def _lands(self, trigger: str, count: int) -> None:
-        self.room.add(trigger, -count)
+    def _lands(self, trigger: str, room: int) -> None:
+        self.room.add(trigger, -room)
         self._landing.set()
         self._hands.landed()
 

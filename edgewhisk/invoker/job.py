@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from edgewhisk.entity.message import ActivationMessage
@@ -10,7 +10,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 
 Waiter = TypeVar("Waiter")
 
-PLACE: Final = 4096  # bytes of a payload that take a place more of the queue's room: 40 MB for 10,000 places
+PLACE: Final = 4096  # bytes of a payload that take a place more of the room: 40 MB for 10,000 places
 
 
 class LaneKey(NamedTuple):
@@ -42,11 +42,6 @@ class Job(NamedTuple, Generic[Waiter]):
         """Whether the event loop must not take it over."""
         return self.again or self.pinned
 
-    @property
-    def places(self) -> int:
-        """How much of the queue's room it takes: the room is bounded in bytes, too."""
-        return 1 + len(self.message.payload) // PLACE
-
 
 class Taken(NamedTuple, Generic[Waiter]):
     """Jobs of one lane to be run now, in order."""
@@ -58,6 +53,16 @@ class Taken(NamedTuple, Generic[Waiter]):
     def stays(self) -> bool:
         """Whether the event loop must not take it over."""
         return any(job.stays for job in self.jobs)
+
+    @property
+    def places(self) -> int:
+        """How much of the room they take."""
+        return places([job.message for job in self.jobs])
+
+
+def places(messages: Iterable[ActivationMessage]) -> int:
+    """How much of the room messages take, which is bounded in bytes, too."""
+    return sum([1 + len(message.payload) // PLACE for message in messages])
 
 
 def by_lane(messages: Sequence[ActivationMessage]) -> Mapping[LaneKey, Sequence[ActivationMessage]]:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.sheaf import Sheaf
@@ -19,6 +19,7 @@ from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.acceptance import Waiting, on_loop
 from edgewhisk.invoker.flight import Flight
+from edgewhisk.invoker.job import places
 from edgewhisk.invoker.runner import Runner
 from edgewhisk.invoker.way import Way
 from edgewhisk.spi import ActivationStore, Clock
@@ -32,8 +33,17 @@ MOST: Final = 512  # events that wait, at most
 LARGE: Final = 256 << 10  # bytes of results that wait, at most; and of a sheaf, which is read as a whole
 
 Landed = tuple[Flight, Waiting]
-# On the loop: so many events of a trigger are written down, or refused.
-Wrote = Callable[[str, int, Sequence[Waiting], StorageError | None], None]
+
+
+class Begun(NamedTuple):
+    """Events of one trigger."""
+
+    trigger: str
+    events: int
+    places: int  # of the room
+
+
+Wrote = Callable[[Begun, Sequence[Waiting], StorageError | None], None]  # on the loop: written, or refused
 
 
 class Landings:
@@ -139,7 +149,7 @@ class Landings:
         self,
         records: Sequence[Record],
         sheaf: Sheaf | None,
-        begun: tuple[str, int],
+        begun: Begun,
         waiting: Sequence[Waiting],
         *,
         urgent: bool,
@@ -147,12 +157,13 @@ class Landings:
         """Write the records of what was begun, of one trigger; not `urgent`: more follow."""
         given = [one.give_up() for one in waiting]
         messages = chain.from_iterable(one.messages for one in given)
-        done = on_loop(self._loop, self._wrote, *begun, given)
+        done = on_loop(self._loop, self._wrote, begun, given)
         self._store.record(
             records, done, urgent=urgent, origins=[one.origin for one in messages if one.origin], sheaf=sheaf
         )
 
 
-def _begun(*flights: Flight) -> tuple[str, int]:
-    """The trigger of flights that took the same way, and how many events they carry."""
-    return flights[0].messages[0].trigger, sum(len(flight.messages) for flight in flights)
+def _begun(*flights: Flight) -> Begun:
+    """The events of flights that took the same way."""
+    messages = [message for flight in flights for message in flight.messages]
+    return Begun(messages[0].trigger, len(messages), places(messages))

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, NamedTuple
 
 from edgewhisk.entity.delivery import Priority
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.invoker.job import Job, LaneKey, Taken, Waiter, lane_of
+from edgewhisk.invoker.job import Job, LaneKey, Taken, Waiter, lane_of, places
 from edgewhisk.room import Room
 
 MOST: Final = 8  # batches of a lane that are run at once
@@ -114,7 +114,7 @@ class Queue(Generic[Waiter]):
         waiting = Counter[str]()
         for lane in self._lanes.values():
             waiting[lane.key.namespace] += lane.places
-        wanting = sum(places > 0 for places in waiting.values())
+        wanting = sum(count > 0 for count in waiting.values())
         share = self._bound // (1 + wanting) if self.full else self._bound // 2
         return waiting[namespace] >= max(1, share)
 
@@ -133,7 +133,7 @@ class Queue(Generic[Waiter]):
         """Add a job at the end of its lane."""
         lane = self._lane(lane_of(job.message, suspect=suspect))
         lane.jobs.append(job)
-        self._count(lane, 1, job.places)
+        self._count(lane, 1, places([job.message]))
         if len(lane.jobs) == 1:
             self._offer(lane)
 
@@ -148,11 +148,11 @@ class Queue(Generic[Waiter]):
         rank.behind += _STRIDE[rank.priority]
         self._runs(lane, 1)
         count = 1 if key.suspect else min(len(jobs), self._size(key.action))
-        taken = tuple([jobs.popleft() for _ in range(count)])
-        self._count(lane, -count, -sum([job.places for job in taken]))
+        taken = Taken(key, tuple([jobs.popleft() for _ in range(count)]))
+        self._count(lane, -count, -taken.places)
         self._suspected = self._suspected or key.suspect
         self._offer(lane)
-        return Taken(key, taken)
+        return taken
 
     def claim(self, key: LaneKey) -> Sequence[Job[Waiter]] | None:
         """Take all jobs of a lane; None while a batch of it is being run, or if it must wait."""
@@ -235,7 +235,7 @@ class Queue(Generic[Waiter]):
         while self._places_held > self.most_held:
             lane = max(self._held, key=lambda lane: lane.places)
             spilt.append(lane.jobs.pop())
-            self._count(lane, -1, -spilt[-1].places)
+            self._count(lane, -1, -places([spilt[-1].message]))
         return spilt
 
     def describe(self) -> dict[str, int]:
@@ -271,15 +271,15 @@ class Queue(Generic[Waiter]):
         share = max(1, min(workers.of_namespace, workers.most // len(wanting)))
         return self._running < workers.most and running < share
 
-    def _count(self, lane: _Lane[Waiter], jobs: int, places: int) -> None:
-        """A lane has so many jobs and places more, or less."""
+    def _count(self, lane: _Lane[Waiter], jobs: int, room: int) -> None:
+        """A lane has so many jobs more, or less, and they take so many places."""
         self._waiting += jobs
-        lane.places += places
+        lane.places += room
         if lane.held:
             self.held += jobs
-            self._places_held += places
+            self._places_held += room
         else:
-            self.room.add(lane.key.trigger, places)
+            self.room.add(lane.key.trigger, room)
 
     def _move(self, lane: _Lane[Waiter], sign: int) -> None:
         """What a lane has goes behind a circuit breaker, or comes back (-1)."""
@@ -290,7 +290,7 @@ class Queue(Generic[Waiter]):
     def _put_back(self, taken: Taken[Waiter]) -> _Lane[Waiter]:
         lane = self._lanes[taken.lane]  # it is being run
         lane.jobs.extendleft(reversed(taken.jobs))
-        self._count(lane, len(taken.jobs), sum([job.places for job in taken.jobs]))
+        self._count(lane, len(taken.jobs), taken.places)
         if lane.offered:
             self._withdraw(lane)
         return lane

@@ -16,6 +16,7 @@ from edgewhisk.entity.message import ActivationMessage, Ran
 from edgewhisk.entity.names import parse_name
 from edgewhisk.invoker.brief import EARLY
 from edgewhisk.invoker.flight import Leg
+from edgewhisk.invoker.job import PLACE
 from edgewhisk.invoker.pace import LARGEST
 from edgewhisk.settings import Buffer
 from edgewhisk.spi import Committed
@@ -276,6 +277,29 @@ def test_what_workers_take_over_is_written_behind_what_has_landed(tmp_path: Path
         await until(lambda: made.numbers() == list(range(62)))
 
     play(tmp_path, course)
+
+
+def test_what_is_under_way_on_the_loop_takes_room_by_its_size(tmp_path: Path) -> None:
+    reached, go = asyncio.Event(), asyncio.Event()
+
+    async def act(given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        if given[0]["n"] == 60:
+            reached.set()
+            await go.wait()
+        return [{"n": one["n"]} for one in given]
+
+    async def course(made: Stages) -> None:
+        await made.make("function main(p) { return {n: p.n} }", "/_/a", "/whisk.system/test/act")
+        await warm(made)
+        large = made.controller([event(60)._replace(payload=b'{"n":60,"x":"%b"}' % (b"x" * PLACE * 99))])
+        await reached.wait()
+        assert made.invoker._brief.room.taken == 100
+        go.set()
+        await large
+        await until(lambda: len(made.recorded("s")) == 61)
+        await until(lambda: not made.invoker._brief.room.taken)
+
+    play(tmp_path, course, act)
 
 
 def test_workers_get_nothing_past_what_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

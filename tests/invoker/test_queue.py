@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edgewhisk.entity.delivery import Priority
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
-from edgewhisk.invoker.job import PLACE, Job, LaneKey, Taken
+from edgewhisk.invoker.job import PLACE, Job, LaneKey, Taken, places
 from edgewhisk.invoker.pace import LARGEST, Pace
 from edgewhisk.invoker.queue import HELD, Queue, Workers
 
@@ -264,7 +264,7 @@ def test_nothing_is_lost_doubled_or_stuck_whatever_happens(course: list[tuple[st
             queue.release(taken.lane)
         assert sum(queue.describe().values()) == len(queue) == len(put) - len(got)
         waiting = [lane for lane in queue._lanes.values() if not lane.held]
-        assert queue.room.taken == sum(one.places for lane in waiting for one in lane.jobs)
+        assert queue.room.taken == places(one.message for lane in waiting for one in lane.jobs)
         assert queue.held == len(queue) - sum(len(lane.jobs) for lane in waiting)
         assert sum(one.lane.suspect for one in held) <= 1
         assert max(Counter(one.lane.namespace for one in held).values(), default=0) <= 3
