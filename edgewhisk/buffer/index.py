@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
 from edgewhisk.buffer.journal import ACTIVATION, SHEAF, About, Frame
-from edgewhisk.entity.activation import LATEST, filed_under
+from edgewhisk.entity.activation import LAST_DATE, filed_under
 from edgewhisk.entity.boots import stamp_of
 from edgewhisk.entity.sheaf import Gist, Name, gist_of
 from edgewhisk.entity.timing import Timing
@@ -133,7 +133,7 @@ class Index:
 
     def _add(self, text: bytes, number: int, start: int, size: int) -> None:
         at, time, mark = self._read(text)
-        if not 0 <= time <= LATEST or len(mark) != 2 * _WORDS:
+        if not 0 <= time <= LAST_DATE or len(mark) != 2 * _WORDS:
             raise ValueError("a record without a time or an id")
         boot, up = stamp_of(text) or ("", time)
         self._stretch(len(self.numbers), boot, time - up)

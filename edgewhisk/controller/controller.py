@@ -16,7 +16,7 @@ from edgewhisk.controller.firing import messages, posted, refused
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.subjects import Subjects
 from edgewhisk.controller.system import SystemAction
-from edgewhisk.entity.activation import Record, RecordTemplate, trigger_record
+from edgewhisk.entity.activation import ENGINE, Record, RecordTemplate, trigger_record
 from edgewhisk.entity.arguments import Bound, check_final, over
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.limits import Limits
@@ -37,7 +37,6 @@ _TRIGGER: Final = attrgetter("trigger")
 INVOKE: Final = "invoke"
 FIRE: Final = "fire"
 WEB: Final = "web"
-ENGINE: Final = "edgewhisk"  # what runs system actions
 
 
 class Running(Protocol):

@@ -22,7 +22,8 @@ from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import BadRequest
 
 ID_LENGTH: Final = 32  # lower-case hex characters
-LATEST: Final = 253_402_300_799_999  # ms: the end of the year 9999, the last that has a date
+ENGINE: Final = "edgewhisk"  # what runs native and system actions
+LAST_DATE: Final = 253_402_300_799_999  # ms: the end of the year 9999, the last that has a date
 _HEX: Final = re.compile(r"[0-9a-f]{32}")
 
 

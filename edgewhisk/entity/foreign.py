@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from edgewhisk import jsontext
-from edgewhisk.entity.activation import LATEST, activation_id
+from edgewhisk.entity.activation import LAST_DATE, activation_id
 from edgewhisk.errors import BadRequest, MalformedContent
 
 _TEXTS: Final = ("namespace", "name", "version", "subject", "activationId")
@@ -31,7 +31,7 @@ def taken(record: object) -> tuple[str, bytes]:
             raise MalformedContent(f"{key} must be text")
     for key in _TIMES:
         if not _is_time(record.get(key, 0)):
-            raise MalformedContent(f"{key} must be milliseconds from 0 to {LATEST}")
+            raise MalformedContent(f"{key} must be milliseconds from 0 to {LAST_DATE}")
     try:
         found = activation_id(record["activationId"])
     except BadRequest as error:
@@ -47,7 +47,7 @@ def taken(record: object) -> tuple[str, bytes]:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LATEST
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LAST_DATE
 
 
 def _logs(record: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from sys import intern
 from typing import Final, NamedTuple
 
 from edgewhisk import jsontext
-from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, LATEST, RecordTemplate, before, filed_under
+from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, LAST_DATE, RecordTemplate, before, filed_under
 from edgewhisk.entity.timing import Timing
 
 Name = tuple[str, str]  # namespace, and what lists find a record by
@@ -134,7 +134,7 @@ def gist_of(text: bytes) -> Gist:
     filed, timing = [part.filed for part in read.parts], Timing(read.boot.decode(), read.offset)
     found = Gist(read.flights(), filed, starts, read.joined, timing)
     fit = all(len(one) == len(found.flights) for one in starts) and min(found.flights) > 0
-    fit = fit and all(0 <= start <= LATEST for one in starts for start in one)
+    fit = fit and all(0 <= start <= LAST_DATE for one in starts for start in one)
     if not fit or not found.records * ID_LENGTH == len(found.joined) == count_of(text) * ID_LENGTH:
         raise ValueError("the parts of a sheaf do not fit together")
     return found

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from edgewhisk.entity.activation import RecordTemplate
+from edgewhisk.entity.activation import ENGINE, RecordTemplate
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.recent import Recent
 from edgewhisk.spi import Sandbox
 
-ENGINE: Final = "edgewhisk"  # what runs native actions
 _MOST: Final = (1024, 8 << 20)  # of those used last, bytes of all
 
 
