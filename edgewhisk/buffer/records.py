@@ -210,12 +210,11 @@ class Records:
                 self.write([origins_frame([])])
 
     def _write_normal(self, frames: Sequence[Frame]) -> None:
-        marks, self._finished = self._finished, []
-        try:
-            self._write_lane(self.normal, [*frames, *marks])
-        except StorageError:
-            self._finished = marks
-            raise
+        marks = list(self._finished)
+        self._write_lane(self.normal, [*frames, *marks])
+        self._finished = self._finished[
+            len(marks) :
+        ]  # what came while room was made waits for the next round
 
     def _write_lane(self, lane: Lane, frames: Sequence[Frame]) -> None:
         try:
@@ -384,10 +383,10 @@ class Records:
             self.normal.write([*frames, *marks, cleared])
             self._finished = []
         except StorageError:
-            if frames or marks:
+            if frames or (lane is not self.normal and any(mark.op == FINISHED for mark in marks)):
                 raise
             # A full disk, and what the cloud has may go: that it went on purpose is told with the next round.
-            self._finished = [cleared]
+            self._finished = [*marks, cleared]
         lane.drop(segment)
 
     def _loss(self, lane: Lane, segment: Segment, reason: str) -> list[Frame]:

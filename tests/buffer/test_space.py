@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -249,3 +250,24 @@ def test_an_idle_gateway_writes_nothing_at_its_end() -> None:
     begun = len(disk.trace)
     store.close()
     assert len(disk.trace) == begun
+
+
+def test_a_disk_that_stays_full_gives_what_the_cloud_has_one_segment_after_the_other() -> None:
+    disk = roomy()
+    store = open_store(disk)
+    fill(store, NORMAL, range(100))
+    store.confirm(store.pending(1, 1).epoch, 100)
+    begun = len(disk.image())
+    disk.refuse["write"] = errno.ENOSPC
+    for n in (1, 2):
+        with pytest.raises(StorageError):
+            commit(store, record(1000 + n))
+        assert len(disk.image()) == begun - n
+    disk.refuse.clear()
+    commit(store, record(2000))
+    store.close()
+    again = Activations.open(
+        Path("/store"), Buffer(min_free_bytes=0), SystemClock(), disk=MemoryDisk(disk.image())
+    )
+    assert again.incidents == []  # what went, went on purpose
+    again.close()
