@@ -56,6 +56,13 @@ def forget(path: Path) -> None:
     _beside(path).unlink(missing_ok=True)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there, and its checksum; durable on return. Raises `OSError`."""
+    path.unlink(missing_ok=True)
+    forget(path)
+    sync(path.parent)
+
+
 def write(path: Path, data: bytes, mode: int = 0o600, owner: os.stat_result | None = None) -> None:
     """Put a file in place, then its checksum; durable on return. Raises `OSError`.
 

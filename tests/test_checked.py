@@ -116,3 +116,18 @@ def test_a_file_that_is_being_replaced_is_whole_wherever_the_power_is_cut(
             assert checked.read(path).data == b"new"
             return
     raise AssertionError("it never ends")
+
+
+def test_what_is_removed_stays_so_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked.write(tmp_path / "one", b"x")
+    synced: list[list[str]] = []
+    fsync = os.fsync
+
+    def watched(opened: int) -> None:
+        fsync(opened)
+        synced.append(os.listdir(opened))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    checked.remove(tmp_path / "one")
+    checked.remove(tmp_path / "one")  # it is gone already
+    assert synced == [[], []]

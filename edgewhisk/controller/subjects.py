@@ -147,9 +147,7 @@ def settle_removal(state_dir: Path, subject: str) -> None:
 
 def release(state_dir: Path, subject: str) -> None:
     """Nothing at all is left of a removed subject: its name may be used again."""
-    folder = removed_folder(state_dir)
-    (folder / subject).unlink(missing_ok=True)
-    checked.sync(folder)
+    checked.remove(removed_folder(state_dir) / subject)
 
 
 def check_subject(subject: str) -> None:
@@ -258,7 +256,7 @@ class Subjects:
         try:
             return Identity(name, name, read_key(key_file(self._state_dir, name)))
         except (StorageError, BadRequest) as error:
-            self.troubles[name] = f"subject {name} cannot log in: {error} ({error.hint})"
+            self.troubles[name] = f"subject {name} cannot log in: {error.advice}"
             _log.warning("%s", self.troubles[name])
             return None
 

@@ -89,7 +89,7 @@ def remove_tokens(state_dir: Path, namespace: str) -> None:
     """Make all tokens for triggers of a namespace worthless."""
     for name, token in tokens_of(state_dir).items():
         if token.trigger.startswith(f"/{namespace}/"):
-            _remove(state_dir, name)
+            checked.remove(folder(state_dir) / name)
 
 
 def remove_token(state_dir: Path, shown: str) -> None:
@@ -98,13 +98,7 @@ def remove_token(state_dir: Path, shown: str) -> None:
     if not fitting:
         raise NotFound(f"there is no token {shown}", hint="edgewhisk device tokens")
     for name in fitting:
-        _remove(state_dir, name)
-
-
-def _remove(state_dir: Path, name: str) -> None:
-    path = folder(state_dir) / name
-    path.unlink(missing_ok=True)
-    checked.forget(path)
+        checked.remove(folder(state_dir) / name)
 
 
 class DeviceTokens:
