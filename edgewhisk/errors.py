@@ -49,6 +49,11 @@ class EdgeWhiskError(Exception):
         self.headers: tuple[tuple[str, str], ...] = ()  # that a web action's route sends all the same
 
     @property
+    def advice(self) -> str:
+        """What is wrong and what to do, on one line."""
+        return f"{self} ({self.hint})" if self.hint else str(self)
+
+    @property
     def told(self) -> str:
         """What is wrong, for a caller of the API, who need not know where on this machine."""
         return self.message

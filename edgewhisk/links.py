@@ -41,7 +41,7 @@ async def mqtt_links(
         links[""] = replace(links[""], port=await broker.start())
         stack.push_async_callback(broker.stop)
     except InstanceError as error:
-        troubles.append(f"{error}; using the broker that runs there ({error.hint})")
+        troubles.append(f"using the broker that runs there: {error.advice}")
     return links, troubles
 
 

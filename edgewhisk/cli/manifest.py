@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edgewhisk import jsontext
 from edgewhisk.cli.deployment import merged
 from edgewhisk.cli.given import executable, keyed, qualified
 from edgewhisk.cli.inputs import nothing, typed
@@ -322,7 +323,7 @@ class _Manifest:
         if name not in self._environment:
             raise self._wrong(where, f"${name} is not set in the environment")
         found = self._environment[name]
-        if not found.isascii() and any("\ud800" <= character <= "\udfff" for character in found):
+        if jsontext.sayable(found) != found:
             raise self._wrong(where, f"${name} in the environment is no UTF-8")
         return found
 

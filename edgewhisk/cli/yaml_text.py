@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import yaml
 
+from edgewhisk import jsontext
 from edgewhisk.errors import BadRequest
 
 DEEPEST: Final = 64  # levels
@@ -95,7 +96,7 @@ class _Plain:
         return given
 
     def _text(self, given: str, where: str) -> str:
-        if any("\ud800" <= character <= "\udfff" for character in given):
+        if jsontext.sayable(given) != given:
             raise self._wrong(where, "holds half a surrogate pair, which is no text")
         return given
 

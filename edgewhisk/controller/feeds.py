@@ -59,8 +59,8 @@ class Feeds:
             try:
                 await self._serve(trigger, stored)
             except UNREADABLE as error:
-                hint = error.hint if isinstance(error, EdgeWhiskError) else "what is stored of it is damaged"
-                self._unserved[key] = f"{error} ({hint})" if hint else str(error)
+                damaged = f"{error} (what is stored of it is damaged)"
+                self._unserved[key] = error.advice if isinstance(error, EdgeWhiskError) else damaged
                 troubles.append(f"feed of trigger {trigger}: {self._unserved[key]}")
         return troubles
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from edgewhisk.entity import timing
-from edgewhisk.feed.heard import Moment
+from edgewhisk.feed.heard import BEGINNING, Moment
 
 GRACE: Final = 60.0  # seconds that a run may be late before it counts as missed
 BACK: Final = 3 * 3600.0  # seconds that a clock may be set back without a daily run being repeated
@@ -44,7 +44,7 @@ class Alarm:
     fired: int = 0
     missed: int = 0
     last: float = 0.0  # wall, up to when every run was made or is none
-    since: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was added
+    since: Moment = BEGINNING  # when it was added
     latest: Moment | None = None  # when it last fired, in this life
     due: float | None = None  # wall; of an interval monotonic; inf: when the clock is set; None: never again
 

@@ -24,7 +24,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import Garbage
-from edgewhisk.feed.heard import Moment, heard
+from edgewhisk.feed.heard import BEGINNING, Moment, heard, this_moment
 from edgewhisk.feed.payload import LEVELS
 from edgewhisk.rest import rest
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
@@ -65,7 +65,7 @@ class Database:
     connects: int = 0
     anew: int = 0  # how often it was another database of the same name
     garbage: Garbage = field(default_factory=Garbage)
-    begun: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first followed
+    begun: Moment = BEGINNING  # when it was first followed
     last: Moment | None = None  # when it last gave an event
     task: asyncio.Task[None] | None = None
 
@@ -125,7 +125,7 @@ class CouchFeed:
         same = kept is not None and kept["of"] == _same(parameters)
         asked = kept.get("asked", parameters["since"]) == parameters["since"] if kept is not None else False
         since = kept["since"] if kept is not None and same and asked else parameters["since"]
-        begun = Moment(self._clock.now(), self._clock.monotonic())
+        begun = this_moment(self._clock)
         self._databases[trigger] = Database(trigger, parameters, since, begun=begun)
         if self._tasks is not None:
             self._start(self._tasks, self._databases[trigger])

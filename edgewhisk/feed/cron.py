@@ -22,7 +22,7 @@ from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed import alarm as alarms
 from edgewhisk.feed import schedule
 from edgewhisk.feed.alarm import Alarm, Missed, tells
-from edgewhisk.feed.heard import Moment, heard
+from edgewhisk.feed.heard import heard, this_moment
 from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
 
 _log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class AlarmsFeed:
         if known is not None and known["asked"] == asked:
             alarms.restore(made, known)
         self._alarms[trigger], self._asked[trigger] = made, asked
-        made.since = Moment(self._clock.now(), self._clock.monotonic())
+        made.since = this_moment(self._clock)
         made.begin(self._clock.now() / 1000, self._clock.monotonic())
         if made.keeps:
             try:

@@ -21,7 +21,7 @@ from edgewhisk.entity.facts import beside
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
-from edgewhisk.feed.heard import Moment, heard
+from edgewhisk.feed.heard import BEGINNING, Moment, heard, this_moment
 from edgewhisk.feed.payload import LEVELS
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import File
@@ -58,7 +58,7 @@ class Source:
     rewound: int = 0  # how often there were fewer rows than before
     looks: int = 0
     rooted: bool = False  # its folder was there at the last look
-    since: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first followed
+    since: Moment = BEGINNING  # when it was first followed
     latest: Moment | None = None  # when it last gave an event
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
@@ -128,7 +128,7 @@ class FileFeed:
         self._sources[trigger] = source = Source(
             trigger, parameters["file"], section.path, parameters["table"], parameters, last
         )
-        source.since = Moment(self._clock.now(), self._clock.monotonic())
+        source.since = this_moment(self._clock)
         if self._tasks is not None:
             self._start(self._tasks, self._sources[trigger])
 

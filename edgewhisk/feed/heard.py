@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from edgewhisk.spi import Clock
+
 
 class Moment(NamedTuple):
     """A time on both clocks."""
@@ -13,6 +15,11 @@ class Moment(NamedTuple):
 
 
 BEGINNING: Final = Moment(0, 0.0)
+
+
+def this_moment(clock: Clock) -> Moment:
+    """The time that it is."""
+    return Moment(clock.now(), clock.monotonic())
 
 
 def heard(last: Moment | None, since: Moment, now: float) -> dict[str, Any]:

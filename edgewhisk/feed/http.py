@@ -11,7 +11,7 @@ from edgewhisk.entity.facts import beside
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import BadRequest, FeedError, NotFound, Throttled
-from edgewhisk.feed.heard import Moment, heard
+from edgewhisk.feed.heard import Moment, heard, this_moment
 from edgewhisk.feed.payload import LEVELS
 from edgewhisk.spi import Clock, FeedAction, Fire, Reach
 
@@ -110,7 +110,7 @@ class HttpFeed:
         return len(events)
 
     def _now(self) -> Moment:
-        return Moment(self._clock.now(), self._clock.monotonic())
+        return this_moment(self._clock)
 
 
 def _readings(body: bytes) -> tuple[list[dict[str, Any]], int]:

@@ -14,7 +14,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.reading import Quality, Reading
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed import ports
-from edgewhisk.feed.heard import Moment, heard
+from edgewhisk.feed.heard import Moment, heard, this_moment
 from edgewhisk.feed.modbus_bus import Bus, Silence
 from edgewhisk.feed.modbus_device import Address, Device
 from edgewhisk.settings import Serial
@@ -84,7 +84,7 @@ class ModbusFeed:
         device = Device(
             trigger, parameters["unit"], profile, parameters["every"], parameters["timeout"], wanted
         )
-        device.since = Moment(self._clock.now(), self._clock.monotonic())
+        device.since = this_moment(self._clock)
         bus.devices.append(device)
         bus.changed.set()
 

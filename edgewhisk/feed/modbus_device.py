@@ -8,7 +8,7 @@ from typing import NamedTuple
 from edgewhisk.device.profile import Profile
 from edgewhisk.device.registers import Request, requests
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.feed.heard import Moment
+from edgewhisk.feed.heard import BEGINNING, Moment
 
 
 class Address(NamedTuple):
@@ -41,7 +41,7 @@ class Device:
     polls: int = 0
     errors: int = 0
     last_error: str = ""
-    since: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first polled
+    since: Moment = BEGINNING  # when it was first polled
     last: Moment | None = None  # when it last gave a value
 
     def __post_init__(self) -> None:

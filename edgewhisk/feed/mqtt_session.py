@@ -22,7 +22,7 @@ from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
 from edgewhisk.feed.backoff import Backoff
-from edgewhisk.feed.heard import Moment, heard
+from edgewhisk.feed.heard import heard, this_moment
 from edgewhisk.feed.mqtt_accepted import Accepted, Fresh, checksum
 from edgewhisk.feed.mqtt_connection import Connection, Grant, MqttLink
 from edgewhisk.feed.mqtt_events import Events
@@ -79,7 +79,7 @@ class Session:
     def add(self, wanted: Subscription) -> None:
         """Feed a trigger."""
         wanted.own = frozenset(one.filter for one in wanted.patterns)
-        wanted.since = Moment(self._clock.now(), self._clock.monotonic())
+        wanted.since = this_moment(self._clock)
         self._subscriptions[wanted.trigger] = wanted
         self._routes.forget()
         for one in wanted.patterns:
@@ -245,7 +245,7 @@ class Session:
     def _take_some(self, connection: Connection, deliveries: Sequence[Delivery]) -> list[TriggerEvent]:
         """Fire what so many messages bring; the events."""
         self.counts["received"] += len(deliveries)
-        moment = Moment(self._clock.now(), self._clock.monotonic())
+        moment = this_moment(self._clock)
         events: list[TriggerEvent] = []
         letters: list[Letter] = []
         fresh: dict[bytes, int] = {}  # to be acknowledged when the events are on disk

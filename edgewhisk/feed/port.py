@@ -19,7 +19,7 @@ from edgewhisk.errors import CapabilityError, Undelivered
 from edgewhisk.feed import ports
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.garbage import Garbage
-from edgewhisk.feed.heard import Moment, heard
+from edgewhisk.feed.heard import BEGINNING, Moment, heard
 
 SLOWEST: Final = 15.0  # seconds for one write
 LOOK_AGAIN: Final = 1.0  # seconds between looks for a port that is away
@@ -70,7 +70,7 @@ class Port:
     due: float = -math.inf  # monotonic, when it is tried again
     holds: set[str] = field(default_factory=set)  # why it is not read: "full", "flood"
     listening: asyncio.TimerHandle | None = None  # for the silence behind an unfinished frame
-    since: Moment = field(default_factory=lambda: Moment(0, 0.0))  # when it was first read
+    since: Moment = BEGINNING  # when it was first read
     last: Moment | None = None  # when it last gave an event
 
     def describe(self, now: float) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class Port:
 
         `now`: monotonic seconds; `random` in [0, 1).
         """
-        if isinstance(error, Exception) and ports.is_absent(error):
+        if error is not None and ports.is_absent(error):
             self.due = now + LOOK_AGAIN
         else:
             self.due = now + self.backoff.pause(random)

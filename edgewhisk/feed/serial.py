@@ -27,7 +27,7 @@ from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed import ports
-from edgewhisk.feed.heard import Moment
+from edgewhisk.feed.heard import Moment, this_moment
 from edgewhisk.feed.port import LOOK_AGAIN, SOONEST, Port, PortSettings, send
 from edgewhisk.feed.watch import Watch
 from edgewhisk.settings import Serial
@@ -96,7 +96,7 @@ class SerialFeed:
             port = None
         if port is None:
             port = Port(settings, framer(profile.framing), decoder(profile))
-            port.since = Moment(self._clock.now(), self._clock.monotonic())
+            port.since = this_moment(self._clock)
             self._ports[settings.path] = port
         elif port.settings.profile is not None and port.settings.profile.name != profile.name:
             raise FeedError(f"{settings.path} is read as {port.settings.profile.name} already")

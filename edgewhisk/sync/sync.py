@@ -103,7 +103,7 @@ class Sync:
         try:
             return await (self._ask() if effect is Effect.ASK else self._send())
         except CloudRefusal as error:
-            return self._failed(Event.REFUSED, f"{error} ({error.hint})")
+            return self._failed(Event.REFUSED, error.advice)
         except Busy as error:
             left = (_MINUTE - self._clock.now() % _MINUTE) / 1000 if error.after is None else error.after
             self._next = left + random.uniform(0, min(10, 1 + left / 2))  # noqa: S311 - jitter
@@ -174,7 +174,7 @@ class Sync:
 
     async def _narrow(self, sent: Batch, error: Unfit) -> Event:
         """Look for the record for which a batch was refused; pass over one that is refused alone for long."""
-        text = f"{error} ({error.hint})"
+        text = error.advice
         if (count := len(sent.records)) > 1:
             if isinstance(error, TooMuch):
                 self._size = sum(map(len, sent.records)) // 2
