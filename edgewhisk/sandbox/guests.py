@@ -50,7 +50,6 @@ class Guests:
         self.parts = Parts(engine, runtime, lambda: float(clock.now()))
         self._lock = threading.Lock()
         first = Slot(self.parts)
-        self._blank = first.blank
         self._idle: list[Slot] = [first]
         self._images = Images()
         self._budget = budget
@@ -101,7 +100,7 @@ class Guests:
         printed = () if known else outcome.lines(slot.log())  # while loading: the first call shows it
         slot.share.begin(time.monotonic() + action.limits.timeout / 1000)
         try:
-            slot.attach(action.revision, image, action.limits.memory, lambda old: self._patch(old, image))
+            slot.attach(action.revision, image, action.limits.memory)
         except Trap as trap:  # what is in the slot is another action's: none of its log
             return self._told([self._load_failed(trap, b"", action, started)] * len(calls.ids), slot)
         ran = self._run(slot, action, calls, self._clock.now() - started, hasty)
@@ -162,7 +161,7 @@ class Guests:
         """The action's image; loads it in `slot` when it is not kept."""
         key = action.revision
         with self._lock:
-            image = self._images.find(key, self._blank)
+            image = self._images.find(key)
             if image is not None:
                 return image
         executable = action.exec
@@ -172,12 +171,7 @@ class Guests:
         serving = self._serving(slot, action, context)
         image = slot.load(bundle, action.limits.memory, serving)
         with self._lock:
-            self._images.keep(key, image, self._blank)
-        return image
-
-    def _patch(self, old: Image, new: Image) -> bytes:
-        with self._lock:
-            return self._images.patch(old, new, self.runtime.stack)
+            return self._images.keep(key, image)
 
     def _load_failed(self, failure: LoadFailure | Trap, log: bytes, action: Action, start: int) -> Outcome:
         interrupted = isinstance(failure, Trap) and failure.interrupted

@@ -16,7 +16,7 @@ import wasmtime
 from edgewhisk.sandbox import abi
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import HostCalls, Serving
-from edgewhisk.sandbox.image import GRANULE, Image
+from edgewhisk.sandbox.image import GRANULE, Blank, Image
 from edgewhisk.sandbox.linear import PAGE, memory_file, show
 from edgewhisk.sandbox.native import Deadline, Function, base_address, read, view, write
 from edgewhisk.sandbox.outcome import LoadFailure, Trap
@@ -45,7 +45,7 @@ class Parts:
         self.driver = wasmtime.Module(engine.wasmtime, bytes(wasmtime.wat2wasm(_DRIVER.read_text())))
         self.linker = wasmtime.Linker(engine.wasmtime)
         self.calls = HostCalls(self.linker, now, runtime.modules())
-        self.blank: Image | None = None  # taken from the first slot; all others show it too
+        self.blank: Blank | None = None  # taken from the first slot; all others show it too
         self.file = -1  # the same in memory, at the guest's addresses, for mapping
 
 
@@ -71,7 +71,7 @@ class Slot:
                 if not Function(self._store, guest["ew_boot"])(parts.runtime.reserve):
                     raise RuntimeError("the guest did not start")
             else:
-                self._memory.grow(self._store, parts.blank.pages - self._memory.size(self._store))
+                self._memory.grow(self._store, parts.blank.image.pages - self._memory.size(self._store))
             wanted: Any = [guest[name] for name in ("memory", "marks", "ew_run", "ew_alloc")]
             driver: Any = wasmtime.Instance(self._store, parts.driver, wanted).exports(self._store)
         self._guest = guest
@@ -89,13 +89,14 @@ class Slot:
         self._reply_at = 0
         self._table = 0
         self._ended = abi.Done(0, 0, 0)  # how far the last batch came
-        self.blank = self._image = parts.blank or self._first(parts)
+        self.blank = parts.blank or self._first(parts)
+        self._image = self.blank.image
         self._share(parts.file)
-        self._place(self.blank, 0, self.blank.high)
+        self._show_blank()
 
     def load(self, bundle: bytes, memory: int, serving: Serving) -> Image:
         """Load an action on a blank guest; its image. Raises `LoadFailure` or `Trap`."""
-        self.attach(None, self.blank, memory)
+        self.attach(None, self.blank.image, memory)
         serving.wrote = self._mark
         with self._parts.engine.ticking(), self._parts.calls.serving(serving):
             self._set_deadline(serving)
@@ -107,19 +108,15 @@ class Slot:
         status, result, size, *_ = self._reply()
         if status:
             text = self._read(result, size).decode(errors="replace")
-            self._place(self.blank, 0, self._top())
+            self._place(self.blank.data, self._top())
             raise LoadFailure(text)
-        image = self._take_image()
-        self._place(image, 0, image.high)
+        data, pages = self._taken()
+        image = self._image = self.blank.difference(data, pages)
+        self._place(data, image.high)
         return image
 
-    def attach(
-        self, revision: object, image: Image, memory: int, patch: Callable[[Image], bytes] | None = None
-    ) -> None:
-        """Show the image of another action; raises `Trap`. `memory`: MB its calls may use.
-
-        `patch` gives the change from an image to this one, which is quicker than all of it.
-        """
+    def attach(self, revision: object, image: Image, memory: int) -> None:
+        """Show the image of another action; raises `Trap`. `memory`: MB its calls may use."""
         if memory != self._limit:
             self._store.set_limits(memory_size=max(memory, _ROOM) * _MEGABYTE)
             self._limit = memory
@@ -127,10 +124,7 @@ class Slot:
         if missing > 0:
             self._grow(self._memory, missing)
         if image is not self._image:
-            if patch is None or image.high + _GAP > self._table:
-                self._place(image, self._stack, self._image.high)
-            else:
-                self._apply(patch(self._image), image)
+            self._apply(image)
         self.revision = revision
 
     def run(self, given: abi.Given, largest: int, serving: Serving) -> None:
@@ -179,7 +173,7 @@ class Slot:
     @property
     def large(self) -> bool:
         """Whether the guest's memory is one of which many must not be kept; it cannot shrink."""
-        return self._ended.pages > self.blank.pages + _SLACK
+        return self._ended.pages > self.blank.image.pages + _SLACK
 
     @property
     def grown(self) -> bool:
@@ -197,18 +191,19 @@ class Slot:
         """Address and size of the guest's memory now."""
         return self._guest_at, self._memory.data_len(self._store)
 
-    def _first(self, parts: Parts) -> Image:
-        """The blank image, of a guest that has started just now."""
-        parts.blank = image = self._take_image()
-        parts.file = memory_file("edgewhisk-blank", (bytes(self._stack), image.data, bytes(PAGE)))
-        return image
+    def _first(self, parts: Parts) -> Blank:
+        """The blank guest: one that has started just now."""
+        data, pages = self._taken()
+        parts.blank = Blank(data, self._stack, pages)
+        parts.file = memory_file("edgewhisk-blank", (bytes(self._stack), data, bytes(PAGE)))
+        return parts.blank
 
     def _share(self, file: int) -> None:
         """Have guest and driver see the pages of the blank image that nobody writes only once.
 
         A slot has 150 to 250 KB of its own then, instead of 1.1 MB.
         """
-        size = self.blank.high // PAGE * PAGE
+        size = self.blank.image.high // PAGE * PAGE
         self._reserve(size)
         for address in (self._guest_at, self._own_at):
             show(address, size, file, 0)
@@ -229,33 +224,47 @@ class Slot:
         self.share.begin(serving.until)
         self._deadline.set(self._parts.engine.epochs(serving.until))
 
-    def _take_image(self) -> Image:
+    def _taken(self) -> tuple[bytes, int]:
+        """The guest's memory from the end of its stack to its heap's top, and its size in pages."""
         self._deadline.set(1 << 40)
-        high = self._top()
-        return Image(self._read(self._stack, high - self._stack), high, self._memory.size(self._store))
+        size = self._top() - self._stack
+        return self._read(self._stack, size), self._memory.size(self._store)
 
-    def _place(self, image: Image, first: int, top: int) -> None:
-        """Show an image from `first` on, where another one's reached up to `top` before."""
-        table = -(-(image.high + _GAP) // _PAGE) * _PAGE
-        self._reserve(table)
-        if image is not self.blank or self._table:  # otherwise all but the last page is mapped
-            write(self._own_at + self._stack, image.data)
-        else:
-            first = self.blank.high // PAGE * PAGE
-            write(self._own_at + first, image.data[first - self._stack :])
-        ctypes.memset(self._own_at + image.high, 0, table - image.high)
+    def _show_blank(self) -> None:
+        """Show the blank guest, all of which but the last page is mapped."""
+        first = self.blank.image.high // PAGE * PAGE
+        self._raise(self.blank.image.high)
+        write(self._own_at + first, self.blank.data[first - self._stack :])
         self._deadline.set(1 << 40)
-        self._show(first, image.high, max(top, image.high))
-        self._table = table
-        self._image = image
+        self._show(first, self.blank.image.high, self.blank.image.high)
 
-    def _apply(self, patch: bytes, image: Image) -> None:
+    def _place(self, data: bytes, top: int) -> None:
+        """Show `data` in a guest that was written up to `top`, whoever marked what."""
+        high = self._stack + len(data)
+        self._raise(high)
+        write(self._own_at + self._stack, data)
+        ctypes.memset(self._own_at + high, 0, self._table - high)
+        self._deadline.set(1 << 40)
+        self._show(0, high, max(top, high))
+
+    def _apply(self, image: Image) -> None:
         """Make `image` of the one that is shown."""
+        self._raise(image.high)
+        patch = self.blank.patch(self._image, image)
         self._reserve(self._table + len(patch))
         write(self._own_at + self._table, patch)
         self._deadline.set(1 << 40)
         self._patch(self._table, len(patch) // (GRANULE + 4))
         self._image = image
+
+    def _raise(self, high: int) -> None:
+        """Have room for an image that ends at `high`, with zeros behind it."""
+        table = -(-(high + _GAP) // _PAGE) * _PAGE
+        if table > self._table:
+            self._reserve(table)
+            zeros = self._table or high  # at first the blank guest is mapped below
+            ctypes.memset(self._own_at + zeros, 0, table - zeros)
+            self._table = table
 
     def _reserve(self, end: int) -> None:
         if end > self._room:
