@@ -14,7 +14,7 @@ from edgewhisk.entity import names
 from edgewhisk.errors import EdgeWhiskError
 from edgewhisk.feed import mqtt_packets
 from edgewhisk.feed.mqtt_packets import Message
-from edgewhisk.feed.mqtt_subscription import Routes
+from edgewhisk.feed.mqtt_subscription import Routes, Subscriptions
 
 LONG = "x" * 60_000
 DOORS: dict[str, tuple[Any, Callable[[str], Any]]] = {
@@ -38,7 +38,7 @@ def test_long_texts_are_not_kept(door: str) -> None:
 
 
 def test_long_topics_that_come_are_not_kept() -> None:
-    routes = Routes([])
+    routes = Routes(Subscriptions())
     for number in range(50):
         assert routes.all(f"{LONG}{number}".encode()) == ()
     assert not routes._known

@@ -16,7 +16,7 @@ from edgewhisk.errors import CapabilityError, EdgeWhiskError, MalformedContent, 
 from edgewhisk.spi import LARGEST_REQUEST, Answer, Asker
 from edgewhisk.unforeseen import UNFORESEEN
 
-_REMEMBERED: Final = 256  # actions whose annotation is kept parsed
+_REMEMBERED: Final = 10_000  # actions whose annotation is kept parsed
 _OP: Final = re.compile(rb'\{"op": ?"([a-z_.]{1,32})"')
 _KINDS: Final = {str: "text", bool: "true or false", list: "a list", dict: "an object"}
 

@@ -29,7 +29,7 @@ from edgewhisk.feed.mqtt_events import Events
 from edgewhisk.feed.mqtt_outgoing import Failed, Told
 from edgewhisk.feed.mqtt_packets import EXACT, Delivery, Message, Publication
 from edgewhisk.feed.mqtt_strife import Strife
-from edgewhisk.feed.mqtt_subscription import Routes, Subscription
+from edgewhisk.feed.mqtt_subscription import Routes, Subscription, Subscriptions
 from edgewhisk.feed.payload import MalformedPayload
 from edgewhisk.rest import rest
 from edgewhisk.spi import Clock, Fire
@@ -55,8 +55,8 @@ class Session:
         self._fire = fire
         self._clock = clock
         self._dead = dead
-        self._subscriptions: dict[FullyQualifiedName, Subscription] = {}
-        self._routes = Routes(self._subscriptions.values())
+        self._subscriptions = Subscriptions()
+        self._routes = Routes(self._subscriptions)
         self._events = Events(f"mqtt {self.address}", dead, self._routes, self._learn)
         self._accepted = Accepted(f"mqtt:{name}:" if name else "mqtt:", origins)
         self._connection: Connection | None = None
@@ -80,7 +80,7 @@ class Session:
         """Feed a trigger."""
         wanted.own = frozenset(one.filter for one in wanted.patterns)
         wanted.since = this_moment(self._clock)
-        self._subscriptions[wanted.trigger] = wanted
+        self._subscriptions.add(wanted)
         self._routes.forget()
         for one in wanted.patterns:
             self._strife.forgive(one.filter)
@@ -88,18 +88,18 @@ class Session:
 
     def remove(self, trigger: FullyQualifiedName) -> None:
         """Feed a trigger no more."""
-        gone = self._subscriptions.pop(trigger, None)
+        gone = self._subscriptions.remove(trigger)
         self._routes.forget()
         if gone is not None:
             self._drop(gone.patterns)
 
     def find(self, trigger: FullyQualifiedName) -> Subscription | None:
         """What feeds a trigger."""
-        return self._subscriptions.get(trigger)
+        return self._subscriptions.find(trigger)
 
     def fed_from(self, topic: str) -> list[FullyQualifiedName]:
         """The triggers that the messages of a topic fire."""
-        return [one.trigger for one in self._subscriptions.values() if one.route(topic)]
+        return [route.subscription.trigger for route in self._subscriptions.routes(topic)]
 
     def publish(self, messages: Sequence[Message]) -> asyncio.Future[Failed]:
         """See `Connection.publish`; raises `ConnectionError` while the broker is away."""
@@ -117,7 +117,7 @@ class Session:
 
     def retry(self, letter: Letter, trigger: FullyQualifiedName) -> asyncio.Future[None] | str:
         """Take a refused message once more; why not, if it still cannot be an event."""
-        found = self._subscriptions.get(trigger)
+        found = self._subscriptions.find(trigger)
         if found is None:
             return f"nothing feeds {trigger} any more"
         route = found.route(letter.topic)
@@ -133,7 +133,7 @@ class Session:
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """State and counters of a trigger's subscription; `{}` if it is not of this broker."""
-        found = self._subscriptions.get(trigger)
+        found = self._subscriptions.find(trigger)
         if found is None:
             return {}
         now = self._clock.monotonic()
@@ -189,8 +189,7 @@ class Session:
             self.last_error = ""
             for text in self._events.gone:
                 connection.unsubscribe(text)
-            patterns = {one for found in self._subscriptions.values() for one in found.patterns}
-            for one in sorted(patterns):
+            for one in self._subscriptions.filters():
                 self._ask(one)
             self.connected()
             try:
@@ -209,24 +208,15 @@ class Session:
         if problem := self._strife.avoid(pattern.filter):
             self._grants[pattern.filter] = Grant(False, problem)
         else:
-            self._connection.subscribe(pattern.filter, self._qos_of(pattern.filter))
+            self._connection.subscribe(pattern.filter, self._subscriptions.qos(pattern.filter))
 
     def _drop(self, patterns: Sequence[Pattern]) -> None:
         """Unsubscribe from what nobody wants any more, now or with the next connection."""
         for one in patterns:
-            if self._qos_of(one.filter) < 0:
+            if self._subscriptions.qos(one.filter) < 0:
                 self._events.forsake(one)
                 if self._connection is not None:
                     self._connection.unsubscribe(one.filter)
-
-    def _qos_of(self, text: str) -> int:
-        """The QoS that the triggers of a filter need together; -1 if there is none any more."""
-        wanted = (
-            found.qos
-            for found in self._subscriptions.values()
-            if any(one.filter == text for one in found.patterns)
-        )
-        return max(wanted, default=-1)
 
     # -- what arrives ----------------------------------------------------------------------------
 
@@ -309,8 +299,9 @@ class Session:
         gone = before - learned - found.own
         dropped = [one for one in found.patterns if one.filter in gone]
         new = tuple(Pattern(topic, ()) for topic in sorted(granted))
-        found.patterns = tuple(one for one in found.patterns if one.filter not in gone) + new
         if dropped or new:
+            kept = tuple(one for one in found.patterns if one.filter not in gone)
+            self._subscriptions.change(found, kept + new)
             self._routes.forget()
             self._drop(dropped)
             for one in new:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple
@@ -16,8 +16,9 @@ from edgewhisk.entity.topics import matches
 from edgewhisk.feed.garbage import Garbage
 from edgewhisk.feed.heard import BEGINNING, Moment
 from edgewhisk.feed.payload import FORMATS, Head
+from edgewhisk.feed.topic_tree import TopicTree
 
-_TOPICS: Final = 4096  # remembered
+_TOPICS: Final = 16384  # remembered
 _LONG: Final = 512  # bytes of a topic that is not: it may have 64 KB
 _OURS: Final = REQUEST | {"topic", "retained", "mqtt", "payload"}  # which no level of a topic may be called
 
@@ -73,10 +74,79 @@ class Plain(NamedTuple):
     properties: bool
 
 
+class Subscriptions:
+    """The subscriptions of one broker, found by trigger, by filter and by topic."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._by_trigger: dict[FullyQualifiedName, Subscription] = {}
+        self._by_filter: dict[str, dict[FullyQualifiedName, Subscription]] = {}
+        self._by_topic: TopicTree[FullyQualifiedName] = TopicTree()
+        self._added: dict[FullyQualifiedName, int] = {}  # in which order
+        self._count = 0
+
+    def __iter__(self) -> Iterator[Subscription]:
+        """All, in the order in which they were added."""
+        return iter(self._by_trigger.values())
+
+    def find(self, trigger: FullyQualifiedName) -> Subscription | None:
+        """What feeds a trigger."""
+        return self._by_trigger.get(trigger)
+
+    def add(self, wanted: Subscription) -> None:
+        """Take one, in place of another of the same trigger."""
+        self.remove(wanted.trigger)
+        self._count += 1
+        self._added[wanted.trigger] = self._count
+        self._by_trigger[wanted.trigger] = wanted
+        self._want(wanted)
+
+    def remove(self, trigger: FullyQualifiedName) -> Subscription | None:
+        """Forget that of a trigger, and return it."""
+        gone = self._by_trigger.pop(trigger, None)
+        if gone is not None:
+            del self._added[trigger]
+            self._forsake(gone)
+        return gone
+
+    def change(self, found: Subscription, patterns: tuple[Pattern, ...]) -> None:
+        """Have one want other topics."""
+        self._forsake(found)
+        found.patterns = patterns
+        self._want(found)
+
+    def filters(self) -> list[Pattern]:
+        """What is wanted of the broker, each filter once, sorted."""
+        return sorted({one for found in self for one in found.patterns})
+
+    def qos(self, text: str) -> int:
+        """The QoS that the triggers of a filter need together; -1 if there is none."""
+        return max((one.qos for one in self._by_filter.get(text, {}).values()), default=-1)
+
+    def routes(self, topic: str) -> tuple[Route, ...]:
+        """Where the messages of a topic go: each trigger once, in the order in which they were added."""
+        triggers = sorted(set(self._by_topic.find(topic)), key=self._added.__getitem__)
+        found = (self._by_trigger[trigger].route(topic) for trigger in triggers)
+        return tuple(route for route in found if route is not None)
+
+    def _want(self, wanted: Subscription) -> None:
+        for one in wanted.patterns:
+            self._by_filter.setdefault(one.filter, {})[wanted.trigger] = wanted
+            self._by_topic.add(one.plain, wanted.trigger)
+
+    def _forsake(self, gone: Subscription) -> None:
+        for one in gone.patterns:
+            self._by_topic.remove(one.plain, gone.trigger)
+            alike = self._by_filter.get(one.filter, {})
+            alike.pop(gone.trigger, None)
+            if not alike:
+                self._by_filter.pop(one.filter, None)
+
+
 class Routes:
     """The routes of topics as they come from the broker, with memory."""
 
-    def __init__(self, subscriptions: Collection[Subscription]) -> None:
+    def __init__(self, subscriptions: Subscriptions) -> None:
         """Of `subscriptions`, which may change: then `forget` must be called."""
         self.plain: dict[bytes, Plain] = {}  # of topics that were asked for; their `all` has it, too
         self._subscriptions = subscriptions
@@ -88,8 +158,7 @@ class Routes:
         if routes is None:
             if len(self._known) >= _TOPICS:
                 self.forget()
-            text = topic.decode(errors="replace")
-            routes = tuple(route for one in self._subscriptions if (route := one.route(text)) is not None)
+            routes = self._subscriptions.routes(topic.decode(errors="replace"))
             if len(topic) > _LONG:
                 return routes
             self._known[topic] = routes

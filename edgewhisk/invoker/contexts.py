@@ -14,7 +14,7 @@ from edgewhisk.invoker.pace import HURRY
 from edgewhisk.recent import Recent
 from edgewhisk.spi import Clock
 
-_REMEMBERED: Final = (1000, 32 << 20)  # actions, bytes of all
+_REMEMBERED: Final = (10_000, 32 << 20)  # actions, bytes of all
 _CONTEXT: Final = 1000  # bytes: names have 256 characters at most
 Revision = tuple[str, str, int]
 

@@ -17,7 +17,7 @@ BRIEF: Final = 0.0004  # seconds that it takes to hand a run to another thread
 QUICK: Final = 0.002  # seconds that the event loop has for a run when it has nothing better to do
 HURRY: Final = 10  # ms that runs on the event loop may take together
 LARGEST: Final = 64  # runs in a batch
-_REMEMBERED: Final = 1024  # actions
+_REMEMBERED: Final = 10_000  # actions
 _WEIGHT: Final = 0.2  # of the newest batch in the running mean
 
 
@@ -56,7 +56,7 @@ class Pace:
 
         But a single one that was a little slow does not: on a busy machine it may have had to wait.
         """
-        took = seconds / count
+        took = max(0.0, seconds) / count
         mean = self._means.get(action, took)
         if BUDGET > took > QUICK >= mean and action not in self._doubted:
             self._doubted.add(action)

@@ -10,7 +10,7 @@ from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.recent import Recent
 from edgewhisk.spi import Sandbox
 
-_MOST: Final = (1024, 8 << 20)  # of those used last, bytes of all
+_MOST: Final = (10_000, 16 << 20)  # of those used last, bytes of all
 
 
 class Templates:

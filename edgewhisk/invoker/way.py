@@ -15,7 +15,7 @@ from edgewhisk.entity.timing import Timing
 from edgewhisk.invoker.flight import Flight, Leg, inside_messages
 from edgewhisk.recent import Recent
 
-_ACTIONS: Final = (1000, 32 << 20)  # whose ways are remembered, bytes of all
+_ACTIONS: Final = (10_000, 32 << 20)  # whose ways are remembered, bytes of all
 _WAYS: Final = 1000  # of an action: it may have a trigger for each sensor
 
 
