@@ -27,7 +27,7 @@ class Pace:
     def __init__(self) -> None:
         """Know nothing."""
         self._means: OrderedDict[FullyQualifiedName, float] = OrderedDict()  # seconds a run
-        self._doubted: set[FullyQualifiedName] = set()  # brief ones whose last run was not
+        self._doubted: set[FullyQualifiedName] = set()  # brief ones whose last run was not, by the clock
 
     def size(self, action: FullyQualifiedName) -> int:
         """How many runs of `action` to put in one batch: 1 to `LARGEST`."""
@@ -51,14 +51,18 @@ class Pace:
         mean = self._means.get(action)
         return mean is not None and mean <= QUICK
 
-    def ran(self, action: FullyQualifiedName, count: int, seconds: float) -> None:
+    def doubts(self, action: FullyQualifiedName) -> bool:
+        """Whether the next run of `action` should be measured by what it computes, which costs more."""
+        return action in self._doubted
+
+    def ran(self, action: FullyQualifiedName, count: int, seconds: float, *, by_clock: bool = False) -> None:
         """Learn that `count` runs took `seconds`. Slow ones count at once, quick ones by and by.
 
-        But a single one that was a little slow does not: on a busy machine it may have had to wait.
+        But a brief one that was slow `by_clock` is doubted first: on a busy machine it may have had to wait.
         """
         took = max(0.0, seconds) / count
         mean = self._means.get(action, took)
-        if BUDGET > took > QUICK >= mean and action not in self._doubted:
+        if by_clock and took > BRIEF >= mean:
             self._doubted.add(action)
             return
         self._doubted.discard(action)

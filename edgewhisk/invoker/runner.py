@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from edgewhisk import jsontext
+from edgewhisk.busy import busy
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record, unrunnable_record
 from edgewhisk.entity.arguments import NOT_ALLOWED, Bound, overrides
@@ -163,21 +164,23 @@ class Runner:
         What came of the messages before that one; the others are as if they had not begun.
         """
         hurried = self.contexts.hurried(leg.bound.action)
-        started = self._clock.monotonic()
+        doubtful = self.pace.doubts(leg.bound.action.name)
+        clock = busy if doubtful else self._clock.monotonic
+        started = clock()
         ran = self._sandbox.run(hurried, self.contexts.calls(leg, namespace), hasty=True)
-        ended = self._clock.monotonic()
-        count, took = len(leg.ids) if isinstance(ran, Smooth) else len(ran), ended - started
-        self.ran(leg.bound.action.name, count, took)
+        count, took = len(leg.ids) if isinstance(ran, Smooth) else len(ran), clock() - started
+        late = not isinstance(ran, Smooth) and ran[-1].timed_out
+        self.ran(leg.bound.action.name, count, took, by_clock=not (doubtful or late))
         if took > BRIEF * count:
-            self._leisure.spend(ended, took)
-        if isinstance(ran, Smooth) or hurried is leg.bound.action or not ran[-1].timed_out:
+            self._leisure.spend(self._clock.monotonic(), took)
+        if isinstance(ran, Smooth) or not late or hurried is leg.bound.action:
             return ran
         return ran[:-1]
 
-    def ran(self, action: FullyQualifiedName, count: int, seconds: float) -> None:
+    def ran(self, action: FullyQualifiedName, count: int, seconds: float, *, by_clock: bool = False) -> None:
         """Remember how long runs of an action took."""
         with self._lock:
-            self.pace.ran(action, count, seconds)
+            self.pace.ran(action, count, seconds, by_clock=by_clock)
 
     def hurry(self, flight: Flight) -> bool:
         """Take a flight of `brief` actions to its end, or to its last leg if that is the gateway's own.
@@ -257,9 +260,9 @@ class Runner:
         self._wait_for_engine(leg.bound)
         if leg.bound.native:
             return self._run_native(leg, namespace)
-        started = self._clock.monotonic()
+        started = busy()
         ran = self._sandbox.run(action, self.contexts.calls(leg, namespace))
-        self.ran(action.name, len(leg.ids), self._clock.monotonic() - started - _loading(ran))
+        self.ran(action.name, len(leg.ids), busy() - started - _loading(ran))
         with self._lock:
             if len(self._loaded) >= _ACTIONS:
                 self._loaded.clear()

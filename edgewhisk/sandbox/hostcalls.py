@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import wasmtime
 
+from edgewhisk.busy import waiting
 from edgewhisk.sandbox.native import HostFunctions, as_double, double, read, write
 from edgewhisk.sandbox.zones import FOLDER, zone
 from edgewhisk.spi import LARGEST_REQUEST, Answer
@@ -40,12 +41,17 @@ class Serving:
         self.until = until
         self.patient = False  # see `Engine.begin`
         self.view = view
-        self.ask = ask
+        self._ask = ask
         self.answer = b""
         self._base = self._end = 0
         self.done: Callable[[], int] = int  # how many calls of a batch came before this one
         self.wrote: Callable[[int, int], None] = _ignore  # told where the host wrote, and how much
         self.refusals: list[tuple[int, str]] = []  # (call of the batch, what was not granted)
+
+    def ask(self, request: bytes) -> Answer:
+        """What the one door to capabilities answers."""
+        with waiting():
+            return self._ask(request)
 
     def get(self, at: int, size: int) -> bytes:
         """Bytes of the guest's memory; raises `Fault`."""
@@ -166,7 +172,8 @@ def pause(serving: Serving, seconds: float) -> None:
     """Sleep, but not much beyond the end of the call."""
     left = serving.until - time.monotonic()
     if seconds > 0:  # false for NaN, too
-        time.sleep(max(0.0, min(seconds, left + _OVER)))
+        with waiting():
+            time.sleep(max(0.0, min(seconds, left + _OVER)))
 
 
 def _u32(value: int) -> int:
