@@ -15,10 +15,12 @@ from wasmtime.component import Component, Linker
 from edgewhisk import jsontext
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.hostcalls import Serving, pause
-from edgewhisk.sandbox.linear import Linear, Pristine, Undo
+from edgewhisk.sandbox.image import Image
+from edgewhisk.sandbox.linear import Linear
 from edgewhisk.sandbox.native import Deadline
-from edgewhisk.sandbox.outcome import Trap
+from edgewhisk.sandbox.outcome import INTERRUPT, OutOfTime, Trap
 from edgewhisk.sandbox.runtimes import Runtime
+from edgewhisk.sandbox.undo import Base, Undo
 from edgewhisk.sandbox.zones import zone
 from edgewhisk.spi import LARGEST_REQUEST
 from edgewhisk.unforeseen import UNFORESEEN
@@ -128,7 +130,7 @@ class Live:
 class Slot:
     """A live instance that shows some action's memory, or the base's."""
 
-    def __init__(self, live: Live, base: Pristine) -> None:
+    def __init__(self, live: Live, base: Base) -> None:
         """Show the base."""
         self.live = live
         self.size = live.linear.size
@@ -136,9 +138,9 @@ class Slot:
         self.revision: object = None
         self.undo = Undo(live.linear, base)
 
-    def attach(self, revision: object, pristine: Pristine) -> None:
+    def attach(self, revision: object, image: Image) -> None:
         """Show another memory."""
-        self.undo = Undo(self.live.linear, pristine)
+        self.undo.show(image)
         self.revision = revision
 
     @property
@@ -155,6 +157,8 @@ def answer(serving: Serving, request: str) -> str:
     """
     try:
         return _answer(serving, request)
+    except OutOfTime as error:
+        raise wasmtime.WasmtimeError(INTERRUPT) from error
     except BaseException as error:
         raise wasmtime.WasmtimeError(UNFORESEEN.stop("ask", error)) from error
 

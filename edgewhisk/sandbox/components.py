@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,28 +28,21 @@ from edgewhisk.sandbox.component import ComponentParts, Live, Slot, TextFunction
 from edgewhisk.sandbox.creator import Creator
 from edgewhisk.sandbox.engine import COMPONENT_STACK, Engine
 from edgewhisk.sandbox.hostcalls import Serving
-from edgewhisk.sandbox.linear import PAGE, Pristine, bridged, faults, memory_file
+from edgewhisk.sandbox.image import Image, Images
+from edgewhisk.sandbox.linear import PAGE, faults
 from edgewhisk.sandbox.outcome import LoadFailure, Starved, Trap, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
+from edgewhisk.sandbox.undo import NOTHING, Base
 from edgewhisk.spi import Answer, Asker, Capabilities, Clock
 
 _log = logging.getLogger(__name__)
 
 RESERVE: Final = 32 << 20  # bytes of heap that calls have before the memory grows and the slot is lost
 _SPARED: Final = 24 << 20  # bytes that a guest starts with: most of them are the base's, seen by all
-_IMAGES: Final = (32, 64 << 20)  # loaded actions that are kept, bytes of all; each is about 1 MB
 _LARGE: Final = 1024  # actions that are known to need more than a slot has
 _MEGABYTE: Final = 1 << 20
 _ZERO: Final = bytes(PAGE)
 _START: Final = 30.0  # seconds that making the base may take
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """An action that is loaded."""
-
-    pristine: Pristine
-    logs: tuple[LogLine, ...]  # printed while loading
 
 
 class Components:
@@ -80,10 +72,10 @@ class Components:
         self._making = threading.Lock()
         self._idle: list[Slot] = []
         self._live = 0  # slots, idle or busy
-        self._loaded = Recent[object, Loaded](*_IMAGES)
+        self._images = Images()
         self._large = Recent[object, bool](_LARGE, _LARGE)  # actions that need more to load than a slot has
         self.problem = ""  # why slots are not restored
-        self._base: Pristine | None = None  # made when the first action wants it
+        self._base: Base | None = None  # made when the first action wants it
         budget.shed_by(self.shed)
 
     def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> list[Outcome]:
@@ -116,7 +108,7 @@ class Components:
     def describe(self) -> dict[str, Any]:
         """Counters for `status`."""
         way = "fresh" if self.problem else "restored" if self._base else "not used yet"
-        found = {"way": way, "idle_slots": len(self._idle), "images": len(self._loaded)}
+        found = {"way": way, "idle_slots": len(self._idle), "images": len(self._images)}
         return {**found, "problem": self.problem} if self.problem else found
 
     # -- restored ------------------------------------------------------------------------------
@@ -164,11 +156,11 @@ class Components:
     def _show(self, slot: Slot, action: Action, call: Call) -> tuple[LogLine, ...]:
         """Have a slot show the action; what it printed if it had to be loaded for that."""
         logs: tuple[LogLine, ...] = ()
-        loaded = self._find(action)
-        if loaded is None:
-            loaded = self._load(slot, action, call)
-            logs = loaded.logs
-        slot.attach(action.revision, loaded.pristine)
+        with self._lock:
+            image = self._images.find(action.revision)
+        if image is None:
+            image, logs = self._load(slot, action, call)
+        slot.attach(action.revision, image)
         return logs
 
     def _run_in(self, slot: Slot, action: Action, call: Call, init: int) -> Outcome:
@@ -187,29 +179,19 @@ class Components:
             slot.undo.restore()
         return self._outcome(reply, action, serving, start, end, init)
 
-    def _find(self, action: Action) -> Loaded | None:
-        loaded = self._loaded.get(action.revision)
-        if loaded is not None:
-            self._loaded.touch(action.revision)
-        return loaded
-
-    def _load(self, slot: Slot, action: Action, call: Call) -> Loaded:
-        """Load the action in a slot that shows the base. Raises `LoadFailure` or `Trap`."""
-        slot.attach(None, self._the_base)
+    def _load(self, slot: Slot, action: Action, call: Call) -> tuple[Image, tuple[LogLine, ...]]:
+        """Load the action on the base; its image, and what it printed. Raises `LoadFailure` or `Trap`."""
+        slot.attach(None, NOTHING)
+        slot.undo.change()
         linear = slot.live.linear
         linear.limit = slot.size
         logs = self._init(slot.live, action, self._serving(action, call))
-        view = linear.view()
-        base = self._the_base
-        differing = [at for at in linear.private() if _page(view, at) != base.page(at)]
-        changed = bridged(differing)
-        overlay = memory_file("edgewhisk-action", (_page(view, at) for at in changed))
-        loaded = Loaded(Pristine(base.base, overlay, changed), logs)
-        self._loaded.keep(action.revision, loaded, len(changed) * PAGE)
-        return loaded
+        image = self._the_base.difference(linear)
+        with self._lock:
+            return self._images.keep(action.revision, image), logs
 
     @property
-    def _the_base(self) -> Pristine:
+    def _the_base(self) -> Base:
         if self._base is None:
             raise SandboxError(f"{self.runtime.kind}: {self.problem or 'there is no base image'}")
         return self._base
@@ -270,7 +252,7 @@ class Components:
             for at in range(live.linear.size // PAGE):
                 if (data := _page(view, at)) != _ZERO:
                     os.pwrite(file, data, at * PAGE)
-            base = Pristine(file, memory_file("edgewhisk-none", ()), ())
+            base = Base(file)
             self.problem = self._test(Slot(live, base), base)
             self._base = base
         except Starved:
@@ -280,7 +262,7 @@ class Components:
         if self.problem:
             _log.warning("%s: calls get a new instance each: %s", self.runtime.kind, self.problem)
 
-    def _test(self, slot: Slot, base: Pristine) -> str:
+    def _test(self, slot: Slot, base: Base) -> str:
         """What is wrong with restoring here; nothing if it is exact."""
         slot.undo.watch()
         before = faults()

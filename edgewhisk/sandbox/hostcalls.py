@@ -17,6 +17,7 @@ import wasmtime
 
 from edgewhisk.busy import waiting
 from edgewhisk.sandbox.native import HostFunctions, as_double, double, read, write
+from edgewhisk.sandbox.outcome import OutOfTime
 from edgewhisk.sandbox.zones import FOLDER, zone
 from edgewhisk.spi import LARGEST_REQUEST, Answer
 
@@ -24,7 +25,6 @@ MODULE: Final = "edgewhisk"
 _MOST_RANDOM: Final = 1 << 20  # bytes in one call
 _LONGEST_NAME: Final = 1024  # bytes of a library module's name
 _NONE: Final = 0xFFFFFFFF  # -1
-_OVER: Final = 0.017  # seconds a sleep may pass the deadline: two epochs, so that it strikes
 
 
 class Fault(Exception):
@@ -169,11 +169,13 @@ def _ignore(_at: int, _size: int) -> None:
 
 
 def pause(serving: Serving, seconds: float) -> None:
-    """Sleep, but not much beyond the end of the call."""
+    """Sleep; raises `OutOfTime` at the end of the call's time."""
     left = serving.until - time.monotonic()
     if seconds > 0:  # false for NaN, too
         with waiting():
-            time.sleep(max(0.0, min(seconds, left + _OVER)))
+            time.sleep(max(0.0, min(seconds, left)))
+        if seconds >= left:
+            raise OutOfTime
 
 
 def _u32(value: int) -> int:

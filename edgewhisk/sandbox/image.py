@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,14 +49,20 @@ class Blank:
 
     def patch(self, old: Image, new: Image) -> bytes:
         """Returns the driver's table for the change from `old` to `new`: addresses as u32, then granules."""
-        changed = {at: one for at, one in new.granules.items() if old.granules.get(at) != one}
-        for at in old.granules.keys() - new.granules.keys():
-            changed[at] = self._granule(at)
+        changed = changes(old, new, self._granule)
         return struct.pack(f"<{len(changed)}I", *changed) + b"".join(changed.values())
 
     def _granule(self, address: int) -> bytes:
         at = address - self._start
         return self.data[at : at + GRANULE].ljust(GRANULE, b"\0")
+
+
+def changes(old: Image, new: Image, blank: Callable[[int], bytes]) -> dict[int, bytes]:
+    """The granules to be written to make `new` of `old`, by address; `blank` gives those of no action."""
+    changed = {at: one for at, one in new.granules.items() if old.granules.get(at) != one}
+    for at in old.granules.keys() - new.granules.keys():
+        changed[at] = blank(at)
+    return changed
 
 
 class Images:

@@ -1,4 +1,4 @@
-"""Linear memory that this process owns, so that it can be put back after a call.
+"""Linear memory that this process owns, so that it can be put back after a call (`sandbox.undo`).
 
 wasmtime asks us for a component's memory instead of taking it from the kernel. It is a private mapping
 of an image: a page that a call writes becomes a private copy, the kernel knows which ones (pagemap),
@@ -15,7 +15,7 @@ import mmap
 import os
 import resource
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from edgewhisk.sandbox.budget import Share
@@ -35,8 +35,6 @@ _PAGEMAP_SCAN: Final = 0xC0606610  # ioctl of Linux 6.7 and later: lists pages b
 _FILE, _PRESENT, _SWAPPED, _PFNZERO = 4, 8, 16, 32
 _STEP: Final = 2 << 20  # bytes asked for at once: with more than 512 ranges its end mark is stale
 _REGIONS: Final = 512
-_GAP: Final = 8  # pages: copying so many is cheaper than another mapping
-_MOST_VECTORS: Final = 1024  # of preadv(2)
 _RESIDENT: Final = 1 << 18  # bytes that are zeroed rather than given back to the kernel: no faults later
 
 
@@ -130,95 +128,6 @@ class Linear:
         self.size = size
 
 
-class Pristine:
-    """What a slot's memory must be: an image of a base with the pages that an action changed."""
-
-    def __init__(self, base: int, overlay: int, changed: Sequence[int]) -> None:
-        """`base`: file of the whole; `overlay`: file of the `changed` pages, one after the other."""
-        self.base = base
-        self.overlay = overlay
-        self.changed = {page: at for at, page in enumerate(changed)}
-        self.ranges = list(ranges(changed))
-        self.hot: Hot | None = None  # what calls of the action write, as far as is known
-
-    def page(self, number: int) -> bytes:
-        """The bytes of one page."""
-        at = self.changed.get(number)
-        if at is None:
-            return os.pread(self.base, PAGE, number * PAGE).ljust(PAGE, b"\0")
-        return os.pread(self.overlay, PAGE, at * PAGE)
-
-    def __del__(self) -> None:
-        """Close the overlay; mappings of it stay."""
-        if self.overlay >= 0:
-            os.close(self.overlay)
-
-
-class Hot:
-    """Pages that calls write, and their pristine bytes one after the other in a file."""
-
-    def __init__(self, pages: frozenset[int], pristine: Pristine) -> None:
-        """Copy the bytes."""
-        self.pages = pages
-        numbers = sorted(pages)
-        self.ranges = list(ranges(numbers))
-        self.file = memory_file("edgewhisk-hot", (pristine.page(number) for number in numbers))
-
-    def __del__(self) -> None:
-        """Close the file."""
-        os.close(self.file)
-
-
-class Undo:
-    """Puts one memory back to what is pristine."""
-
-    def __init__(self, linear: Linear, pristine: Pristine) -> None:
-        """Map the pristine pages; nothing is private then."""
-        linear.map(pristine.base, [(0, linear.size // PAGE)], packed=False)
-        linear.map(pristine.overlay, pristine.ranges, packed=True)
-        self._linear = linear
-        self._pristine = pristine
-        self._hot = pristine.hot
-        self._vectors: list[list[memoryview]] = []
-        self._faults = 0
-        if self._hot is not None:
-            linear.populate(self._hot.ranges)
-            self._aim(self._hot)
-
-    def watch(self) -> None:
-        """A call begins, on this thread."""
-        self._faults = faults()
-
-    def restore(self) -> None:
-        """Undo the call, on the thread that ran it."""
-        if faults() != self._faults:
-            self._learn()
-        hot, offset = self._hot, 0
-        if hot is not None:
-            for vectors in self._vectors:
-                offset += os.preadv(hot.file, vectors, offset)
-
-    def _learn(self) -> None:
-        """The pages that are private now are those to be put back, from now on."""
-        pages = frozenset(self._linear.private())
-        if self._hot is not None and pages <= self._hot.pages:
-            return
-        if len(pages) * PAGE > MOST_HOT:
-            self._linear.drop()
-            self._hot, self._vectors = None, []
-            return
-        self._hot = self._pristine.hot = Hot(pages, self._pristine)
-        self._aim(self._hot)
-
-    def _aim(self, hot: Hot) -> None:
-        view = self._linear.view()
-        parts = [view[first * PAGE : end * PAGE] for first, end in hot.ranges]
-        self._vectors = [parts[at : at + _MOST_VECTORS] for at in range(0, len(parts), _MOST_VECTORS)]
-
-
-MOST_HOT: Final = 4 << 20  # bytes copied back after a call; beyond, forgetting all pages is cheaper
-
-
 def show(address: int, size: int, file: int, offset: int) -> None:
     """Map part of `file` privately over what is at `address`; all page-aligned. Raises `MemoryError`."""
     if _libc.mmap(address, size, _READ_WRITE, _PRIVATE | _FIXED, file, offset) == _FAILED:
@@ -237,16 +146,6 @@ def memory_file(name: str, parts: Iterable[bytes]) -> int:
     os.ftruncate(file, len(data))
     os.pwrite(file, data, 0)
     return file
-
-
-def bridged(pages: Sequence[int]) -> list[int]:
-    """The pages with short gaps between them filled: each range costs a mapping of its own."""
-    found: list[int] = []
-    for page in pages:
-        if found and page - found[-1] <= _GAP:
-            found.extend(range(found[-1] + 1, page))
-        found.append(page)
-    return found
 
 
 def ranges(pages: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import wasmtime
 from wasmtime import _bindings, _ffi
 
-from edgewhisk.sandbox.outcome import Trap
+from edgewhisk.sandbox.outcome import INTERRUPT, OutOfTime, Trap
 from edgewhisk.unforeseen import UNFORESEEN
 
 _dll: Final = ctypes.CDLL(_ffi.dll._name)
@@ -125,7 +125,8 @@ class HostFunctions:
         """Define `module_name.name`; types are letters: i (i32), j (i64), d (f64).
 
         `run` gets the raw values, 16 bytes each, as an array of u64, arguments in and results out. A
-        text that it returns stops the guest; so does an exception, which `UNFORESEEN` counts and tells.
+        text that it returns stops the guest; so does `OutOfTime`, as its deadline does, and any other
+        exception, which `UNFORESEEN` counts and tells.
         """
         kinds = [[_TYPES[letter]() for letter in side] for side in (parameters, results)]
         kind = wasmtime.FuncType(*kinds)
@@ -133,6 +134,8 @@ class HostFunctions:
         def call(_data: int, _caller: Any, values: Any, _count: int) -> int:
             try:
                 stop = run(values)
+            except OutOfTime:
+                stop = INTERRUPT
             except BaseException as error:  # noqa: BLE001 - none may cross the guest: see `unforeseen`
                 stop = UNFORESEEN.stop(f"{module_name}.{name}", error)
             return 0 if stop is None else _trap(stop)

@@ -33,7 +33,12 @@ _UNWRITABLE: Final = b"The action's result can not be written as JSON: RangeErro
 _OUT_OF_MEMORY: Final = b"InternalError: out of memory"
 _STARVING: Final = (b" exited ", b"exhausted its memory", b"out of memory", b"MemoryError")
 _STREAMS: Final = {1: "stdout", 2: "stderr"}
+INTERRUPT: Final = "wasm trap: interrupt"  # how wasmtime says that the deadline struck
 _STATUS: Final = (Status.SUCCESS, Status.APPLICATION_ERROR, Status.DEVELOPER_ERROR)
+
+
+class OutOfTime(Exception):
+    """A guest would sleep beyond its deadline."""
 
 
 class LoadFailure(Exception):
@@ -49,7 +54,7 @@ class Trap(Exception):
     def __init__(self, message: str, fault: str = "") -> None:
         """Keep wasmtime's text."""
         super().__init__(message)
-        self.interrupted = "wasm trap: interrupt" in message
+        self.interrupted = INTERRUPT in message
         self.exhausted = "call stack exhausted" in message
         self.fault = fault
 

@@ -304,9 +304,9 @@ def leaky(host: Components, action: Action, one: Call) -> tuple[float, float]:
     """CPU microseconds of a call that is not undone, and of undoing it."""
     slot = host._take(action.revision)
     if slot.revision != action.revision:
-        loaded = host._loaded.get(action.revision)
-        assert loaded is not None
-        slot.attach(action.revision, loaded.pristine)
+        image = host._images.find(action.revision)
+        assert image is not None
+        slot.attach(action.revision, image)
     serving, text = host._serving(action, one), _text_of(action, one)
     undo = 0.0
     for _ in range(500):

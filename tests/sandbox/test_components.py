@@ -206,13 +206,11 @@ def test_memory_is_put_back_to_the_last_bit(
         assert {outcome.result for outcome in outcomes} == {b'{"a":[1,2.5,"x"]}'}
         slot = python._take(made.revision)
         assert slot.revision == made.revision
-        loaded = python._loaded.get(made.revision)
-        assert loaded is not None
         view = slot.live.linear.view()
         differing = [
             page
             for page in slot.live.linear.private()
-            if view[page * PAGE : (page + 1) * PAGE] != loaded.pristine.page(page)
+            if view[page * PAGE : (page + 1) * PAGE] != slot.undo.page(page)
         ]
         python._put_back(slot)
         assert differing == []
