@@ -72,7 +72,7 @@ class Components:
         self._making = threading.Lock()
         self._idle: list[Slot] = []
         self._live = 0  # slots, idle or busy
-        self._images = Images()
+        self._images = Images(lambda address: self._the_base.granule(address))
         self._large = Recent[object, bool](_LARGE, _LARGE)  # actions that need more to load than a slot has
         self.problem = ""  # why slots are not restored
         self._base: Base | None = None  # made when the first action wants it

@@ -51,7 +51,7 @@ class Guests:
         self._lock = threading.Lock()
         first = Slot(self.parts)
         self._idle: list[Slot] = [first]
-        self._images = Images()
+        self._images = Images(first.blank.granule)
         self._budget = budget
         budget.shed_by(self.shed)
         # For `Math.random` and the like; what must be secret asks the kernel (`hostcalls`).

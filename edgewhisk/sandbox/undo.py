@@ -13,10 +13,10 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from edgewhisk.sandbox.image import GRANULE, Image, changes
+from edgewhisk.sandbox.image import GRANULE, NO_GRANULES, Image, changes
 from edgewhisk.sandbox.linear import PAGE, Linear, faults, memory_file, ranges
 
-NOTHING: Final = Image({}, 0, 0)  # no action is loaded
+NOTHING: Final = Image({}, NO_GRANULES, 0, 0)  # no action is loaded
 MOST_HOT: Final = 4 << 20  # bytes copied back after a call; beyond, forgetting all pages is cheaper
 _WIDE: Final = 2 << 20  # bytes copied back above which the next action does not inherit them
 _LARGE: Final = 512  # granules of a change that is mapped rather than written
@@ -48,7 +48,7 @@ class Base:
             for at in range(0, PAGE, GRANULE) if page != known else ():
                 if page[at : at + GRANULE] != known[at : at + GRANULE]:
                     granules[number * PAGE + at] = page[at : at + GRANULE]
-        return Image(granules, 0, 0)
+        return Image(granules, NO_GRANULES, 0, 0)
 
 
 class Undo:
@@ -82,9 +82,9 @@ class Undo:
 
     def page(self, number: int) -> bytes:
         """The bytes of a page as they must be."""
-        found, granules = bytearray(self._base.page(number)), self._shown.granules
+        found = bytearray(self._base.page(number))
         for at in range(0, PAGE, GRANULE):
-            if (one := granules.get(number * PAGE + at)) is not None:
+            if (one := self._shown.get(number * PAGE + at)) is not None:
                 found[at : at + GRANULE] = one
         return bytes(found)
 
@@ -118,7 +118,7 @@ class Undo:
     def _map(self) -> None:
         """Map all anew; nothing is private then, and nothing hot."""
         self._linear.map(self._base.file, [(0, self._linear.size // PAGE)], packed=False)
-        pages = _bridged(sorted({address // PAGE for address in self._shown.granules}))
+        pages = _bridged(sorted({address // PAGE for address in self._shown.addresses()}))
         if pages:
             file = memory_file("edgewhisk-action", map(self.page, pages))
             try:
