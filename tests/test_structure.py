@@ -6,16 +6,13 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from edgewhisk.cli import _VERBS
-from edgewhisk.config import NAMED, SECTIONS
 from edgewhisk.sandbox.engine import VERSION
-from edgewhisk.settings import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "edgewhisk"
@@ -120,23 +117,6 @@ def test_each_library_has_one_door() -> None:
             path.relative_to(PACKAGE).as_posix() for path in MODULES if importing.search(path.read_text())
         }
         assert found == expected, library
-
-
-def test_readme_documents_every_configuration_key() -> None:
-    keys = ["state_dir", "log_level"]
-    keys += [f"{name}.{entry.name}" for name, section in SECTIONS.items() for entry in fields(section)]
-    keys += [f"serial.NAME.{entry.name}" for entry in fields(NAMED["serial"][0])]
-    keys += [f"files.NAME.{entry.name}" for entry in fields(NAMED["files"][0])]
-    keys += [f"lanes.NAME.{entry.name}" for entry in fields(NAMED["lanes"][0])]
-    keys += [f"grants.SUBJECT.{entry.name}" for entry in fields(NAMED["grants"][0])]
-    assert {entry.name for entry in fields(Config)} == {
-        "state_dir",
-        "log_level",
-        "source",
-        *SECTIONS,
-        *NAMED,
-    }
-    assert [key for key in keys if f"`{key}`" not in README] == []
 
 
 def test_readme_documents_every_verb() -> None:
