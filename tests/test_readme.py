@@ -18,8 +18,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pytest
-
 from edgewhisk import actuator, capability
 from tests.guests import lend_compiled
 from tests.path.gateway import free_port, until
@@ -149,14 +147,3 @@ def test_the_two_that_install() -> None:
 
 def test_it_is_short() -> None:
     assert len(README.read_text().splitlines()) <= 150
-
-
-@pytest.mark.parametrize(
-    "readme",
-    [README, *sorted(ROOT.glob("[!.]*/**/README.md"))],
-    ids=lambda path: str(path.parent.relative_to(ROOT)),
-)
-def test_the_files_that_a_readme_names_are_there(readme: Path) -> None:
-    named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*\.(?:md|py|toml|json|h|wat|mjs))`", readme.read_text())
-    places = (ROOT, ROOT / "edgewhisk", readme.parent)
-    assert [name for name in named if not any((place / name).exists() for place in places)] == []
