@@ -1,4 +1,6 @@
-"""Every command of README.md does what the text around it says: typed as it stands there, in a fresh shell.
+"""Every command of README.md does what it is there for: typed as it stands there, in a fresh shell.
+
+Then those of the folders' READMEs, but for the devices' (`path/test_first_sensor.py`), which need ports.
 
 Two are not run here, as both build the package: the one that installs and shows the demo, and the one that
 installs and tests. `.ci/run` is the second one, and runs this.
@@ -18,12 +20,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from edgewhisk import actuator, capability
+import edgewhisk
+from edgewhisk import device
 from tests.guests import lend_compiled
 from tests.path.gateway import free_port, until
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+PACKAGE = Path(edgewhisk.__file__).parent
 COMMAND = re.compile(r"^    ((?:edgewhisk|echo|printf|python3) .+)$", re.MULTILINE)
 INSTALL = [
     "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/edgewhisk demo",
@@ -117,8 +121,10 @@ def shell(folder: Path) -> Iterator[Shell]:
 
 
 def test_every_command_works(tmp_path: Path) -> None:
-    folders = [Path(str(room.__file__)).parent / "README.md" for room in (capability, actuator)]
-    typed = [one for readme in (README, *folders) for one in commands(readme) if one not in INSTALL]
+    ports = Path(str(device.__file__)).parent / "README.md"
+    rooms = [readme for readme in sorted(PACKAGE.glob("*/README.md")) if readme != ports]
+    every = dict.fromkeys(one for readme in (README, *rooms) for one in commands(readme))
+    typed = [one for one in every if one not in INSTALL]
     assert set(ENDLESS) | set(ANSWERS) <= set(typed)
     with shell(tmp_path) as made:
         for command in typed:
