@@ -31,6 +31,13 @@ def test_the_files_that_it_names_are_there(text: Path) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_modules_that_it_names_without_a_folder_are_there(text: Path) -> None:
+    there = {path.name for path in (*ROOT.glob("[!.]*/**/*.py"), *PACKAGE.rglob("*.wat"))}
+    named = re.findall(r"`(\w+\.(?:py|wat))`", text.read_text())
+    assert [name for name in named if name not in there] == []
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_the_programs_that_it_names_are_there(text: Path) -> None:
     named = re.findall(r"\b(tests(?:\.[a-z_]+)+)\b(?!\()", text.read_text())
     assert [name for name in named if find_spec(name) is None] == []

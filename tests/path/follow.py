@@ -2,7 +2,8 @@
 
     python -m tests.path.follow [FOLDER]
 
-prints them, in the order in which a reading enters them first, as rows for the table in edgewhisk/README.md.
+prints them, in the order in which a reading enters them first, as rows for the table in edgewhisk/README.md,
+and then the threads that there are.
 The gateway is a real one, in this process, beside a real mosquitto. The readings come one by one at QoS 1,
 and the action runs inline. A profile function (sys.setprofile) notes what is entered, on every thread.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+import re
 import sys
 import tempfile
 import threading
@@ -97,17 +99,20 @@ class Followed:
                 await asyncio.sleep(0.005)
 
 
-def path(folder: Path) -> list[str]:
-    """Returns the modules that most rounds of readings go through, in order: timers come in few."""
+def path(folder: Path) -> tuple[list[str], list[str]]:
+    """Returns the modules that most rounds of readings go through, in order, and the threads.
+
+    Timers come in few rounds.
+    """
     with mosquitto(folder) as port:
         made = Gateway(folder / "edge", f'[mqtt]\nurl = "mqtt://127.0.0.1:{port}"\n')
-        rounds = asyncio.run(_rounds(made, load(made.config, {}), port))
+        rounds, threads = asyncio.run(_rounds(made, load(made.config, {}), port))
     often = Counter(module for one in rounds for module in one)
     order = dict.fromkeys(module for one in rounds[::-1] for module in one)
-    return [module for module in order if often[module] > len(rounds) / 2]
+    return [module for module in order if often[module] > len(rounds) / 2], threads
 
 
-async def _rounds(made: Gateway, config: Config, port: int) -> list[list[str]]:
+async def _rounds(made: Gateway, config: Config, port: int) -> tuple[list[list[str]], list[str]]:
     follower = Follower()
     follower.follow()
     daemon = Daemon(config, lambda _: None)
@@ -124,9 +129,10 @@ async def _rounds(made: Gateway, config: Config, port: int) -> list[list[str]]:
                 break
         follower.look_away()
         threading.setprofile(None)
+        threads = {re.sub(r"\d+$", "N", one.name) for one in threading.enumerate()}
         await device.disconnect()
     assert len(rounds) == _ROUNDS + 2, f"only {len(rounds)} of {_MOST} rounds were run on the event loop"
-    return rounds[2:]  # the first ones fill caches
+    return rounds[2:], sorted(threads)  # the first rounds fill caches
 
 
 def _deploy(made: Gateway) -> None:
@@ -152,8 +158,9 @@ def row(module: str) -> str:
 def main() -> None:
     """The command."""
     with tempfile.TemporaryDirectory() as own:
-        found = path(Path(sys.argv[1] if len(sys.argv) > 1 else own))
-    print("\n".join(map(row, folded(found))))  # noqa: T201
+        modules, threads = path(Path(sys.argv[1] if len(sys.argv) > 1 else own))
+    print("\n".join(map(row, folded(modules))))  # noqa: T201
+    print("\n".join(f"thread {name}" for name in threads))  # noqa: T201
 
 
 if __name__ == "__main__":

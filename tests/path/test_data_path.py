@@ -16,6 +16,7 @@ from tests.path.gateway import MOSQUITTO
 README = (Path(edgewhisk.__file__).parent / "README.md").read_text()
 SECTION = README.split("## The data path")[1].split("\n## ")[0]
 TOLD = re.findall(r"^\| `([\w/]+(?:\.py|/))` \|", SECTION, re.MULTILINE)
+THREADS = re.findall(r"^\| `([\w-]+)` \|", README.split("## Threads")[1].split("\n## ")[0], re.MULTILINE)
 
 
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed: apt install mosquitto")
@@ -27,6 +28,8 @@ def test_a_reading_goes_through_the_modules_that_the_readme_lists(tmp_path: Path
     assert done.returncode == 0, done.stderr
     gone_through = re.findall(r"^\| `([^`]+)` \|", done.stdout, re.MULTILINE)
     assert set(TOLD) == set(gone_through), f"the table must have these rows:\n{done.stdout}"
+    running = set(re.findall(r"^thread (.+)$", done.stdout, re.MULTILINE))
+    assert running <= {*THREADS, "MainThread"}, "the table of threads lacks some"
 
 
 def test_no_module_is_listed_twice() -> None:
