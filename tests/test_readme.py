@@ -17,6 +17,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -135,6 +136,12 @@ def test_every_command_works(tmp_path: Path) -> None:
             else:
                 made.run(command)
         assert (tmp_path / ".wskprops").read_text().startswith("APIHOST=http://127.0.0.1:")
+        (manifest,) = re.findall(
+            r"(?:^      .+\n)+", (PACKAGE / "cli" / "README.md").read_text(), re.MULTILINE
+        )
+        (tmp_path / "manifest.yaml").write_text(textwrap.dedent(manifest))
+        made.run("edgewhisk deploy -m manifest.yaml")
+        assert "deployed: 0 changed" in made.run("edgewhisk deploy -m manifest.yaml")
 
 
 def test_what_is_indented_is_a_command_or_the_picture() -> None:
