@@ -41,7 +41,7 @@ _VERBS = {
     "completion": "completion for bash, zsh and fish",
 }
 _EXAMPLES = """examples:
-  edgewhisk demo                              everything at work, in 20 seconds
+  edgewhisk demo                              everything at work, with proof
   edgewhisk run                               a gateway with built-in defaults
   edgewhisk action create hello hello.js      what wsk does, without wsk
   edgewhisk action invoke hello --result -p name Ann

@@ -10,31 +10,40 @@ from edgewhisk.errors import MalformedContent
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the operator allows; the `[limits]` section of the configuration.
+    """`[limits]`: what the operator allows.
 
     Durations are milliseconds; memory and logs are MB, as in OpenWhisk's API.
     """
 
-    invocations_per_minute: int = 60  # POST actions, for each namespace
-    fires_per_minute: int = 60  # POST triggers, for each namespace
-    web_invocations_per_minute: int = 0  # of web actions, for each namespace; 0: ten times the invokes
+    invocations_per_minute: int = 60  # invokes over HTTP, for each namespace
+    fires_per_minute: int = 60  # trigger fires over HTTP, for each namespace; feeds are not counted
+    # Requests for web actions, for each namespace; 0: ten times invocations_per_minute. A page that asks
+    # each second uses up OpenWhisk's 60 alone.
+    web_invocations_per_minute: int = 0
     concurrent_invocations: int = 30  # in flight over HTTP, for each namespace; of web actions as many again
-    sequence_length: int = 50
-    min_action_duration: int = 100
-    max_action_duration: int = 300_000
-    default_action_duration: int = 60_000
-    min_action_memory: int = 128
-    max_action_memory: int = 512
-    default_action_memory: int = 256
-    sandbox_memory: int = 0  # MB that all sandboxes together may grow by; 0: half of the machine's
-    min_action_logs: int = 0
-    max_action_logs: int = 10
-    default_action_logs: int = 10
-    max_action_concurrency: int = 1
+    sequence_length: int = 50  # actions of a sequence
+    min_action_duration: int = 100  # ms
+    max_action_duration: int = 300_000  # ms
+    default_action_duration: int = 60_000  # ms
+    min_action_memory: int = 128  # MB
+    max_action_memory: int = 512  # MB
+    default_action_memory: int = 256  # MB
+    # MB that all sandboxes together may grow by; 0: half of the machine's memory, 256 at least. A run that
+    # finds no room waits for up to 10 seconds, and half of its time at most; then it gets no more memory, and
+    # its activation says so. What a run begins with is not counted: up to 4 MB, in Python 24 MB, most of
+    # which all runs share. Set it in a container, and beside other services.
+    sandbox_memory: int = 0
+    min_action_logs: int = 0  # MB
+    max_action_logs: int = 10  # MB
+    default_action_logs: int = 10  # MB
+    max_action_concurrency: int = 1  # the largest concurrency limit that an action may have
     max_action_code: int = 48  # MB of source or base64
-    max_parameter_size: int = 1_048_576  # bytes, for each entity
-    max_payload_size: int = 1_048_576  # bytes of a request body or a result
-    max_queue: int = 10_000  # places for events that are not run yet; one for each begun 4 KB
+    max_parameter_size: int = 1_048_576  # bytes of parameters, for each entity
+    max_payload_size: int = 1_048_576  # bytes of a request body
+    # Events accepted and not yet run. One of more than 4 KB counts for several, so that all are 40 MB at
+    # most. A trigger that holds as many places as are left for all holds its source back: alone it gets
+    # half, two that flood get a third each.
+    max_queue: int = 10_000
 
     @property
     def web_per_minute(self) -> int:

@@ -27,6 +27,7 @@ from edgewhisk.errors import FeedError
 from edgewhisk.feed import couchdb as module
 from edgewhisk.feed.couchdb import Broken, CouchFeed, Database
 from tests.fakes.fire import RecordingFire
+from tests.feed.examples import example
 from tests.feed.running import running
 from tests.path.gateway import free_port
 
@@ -107,6 +108,7 @@ def test_couchdb_changes_come_once_over_restarts_of_both(packages: Path, tmp_pat
         asyncio.run(life(fire, ["a", "b", "c"], url, ["b", "c"]))
         first = orjson.loads(fire.payloads[0])
         assert (first["database"], first["doc"]["celsius"]) == ("plant", 21.5)
+        assert set(first) == set(example(database="plant"))
         put(f"{url}/plant/while-away", {})
         asyncio.run(life(RecordingFire(), ["while-away", "d"], url, ["d"]))
 

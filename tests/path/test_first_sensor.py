@@ -1,4 +1,4 @@
-"""README's "Connect your first sensor", word by word, on simulated hardware."""
+"""The first sensors of edgewhisk/device/README.md, word by word, on simulated hardware."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from edgewhisk import device
 from tests.path.gateway import MOSQUITTO, gateway, mosquitto, until
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-SECTION = README.split("## Connect your first sensor")[1].split("\n## ")[0]
+README = (Path(device.__file__).parent / "README.md").read_text()
+SECTION = README.split("## Try a device")[1].split("\n## ")[0]
 COMMANDS = re.findall(r"^    (.+)$", SECTION, re.MULTILINE)
 SIMULATED = re.findall(r"`edgewhisk (device replay [^`]+)`", SECTION)
 
