@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 from edgewhisk.dead_letters import DeadLetters, Letter
-from edgewhisk.device import profile as profiles
+from edgewhisk.device import library
 from edgewhisk.device.decode import Decode, Parts, Undecodable, learner
 from edgewhisk.device.profile import Profile
 from edgewhisk.device.topics import Pattern, pattern
@@ -226,7 +226,7 @@ def _patterns(parameters: Mapping[str, Any], profile: Profile | None) -> tuple[P
 
 def _profile(name: object) -> Profile:
     try:
-        profile = profiles.load(str(name))
+        profile = library.load(str(name))
     except ConfigError as error:
         raise FeedError(str(error)) from error
     if profile.transport != "mqtt":
