@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from edgewhisk.buffer.disk import Disk, RealDisk
-from tests.fakes.disk import MemoryDisk
+from tests.fakes.disk import FaultyDisk, MemoryDisk
 
 Make = Callable[[], Disk]
 
 
-@pytest.fixture(params=[RealDisk, MemoryDisk])
+@pytest.fixture(params=[RealDisk, FaultyDisk, MemoryDisk])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
     made: Disk = request.param()
     made.make_directory(tmp_path / "d")

@@ -36,12 +36,13 @@ class RecordingFire:
         return [event.payload for event in self.events]
 
     def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
-        """Keep `events`."""
-        self.calls.append(tuple(events))
+        """Keep `events`, unless the disk would have to and refuses."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._refusing:
+        if self._refusing and any(event.durable for event in events):
             future.set_exception(StorageError("the disk is full"))
-        elif self._holding:
+            return future
+        self.calls.append(tuple(events))
+        if self._holding:
             self.held.append(future)
         else:
             future.set_result(None)
@@ -62,7 +63,7 @@ class RecordingFire:
         self._holding = True
 
     def refuse(self, *, on: bool = True) -> None:
-        """From now on (or no more) the disk refuses everything at once."""
+        """From now on (or no more) the disk refuses: what is durable starts nothing."""
         self._refusing = on
 
     def commit(self, count: int | None = None) -> None:

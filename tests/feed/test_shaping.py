@@ -24,6 +24,7 @@ from edgewhisk.feed import shaping
 from edgewhisk.feed.shaped import BACKLOG, ShapedFire
 from edgewhisk.feed.shaping import SOURCES, Shape, read
 from edgewhisk.spi import Change
+from tests.fakes.clock import HandClock
 from tests.fakes.fire import RecordingFire
 
 T, OTHER = (parse_name(f"/guest/{name}", "_") for name in ("t", "other"))
@@ -265,19 +266,6 @@ def test_a_slow_shelf_holds_sources_back(tmp_path: Path, monkeypatch: pytest.Mon
     asyncio.run(scene())
 
 
-class Card(RecordingFire):
-    """Keeps only what its disk took."""
-
-    bad = False
-
-    def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
-        if not self.bad or not any(one.durable for one in events):
-            return super().__call__(events)
-        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        failed.set_exception(StorageError("the disk is full"))
-        return failed
-
-
 STEP = st.one_of(
     st.tuples(st.just("reading"), st.integers(0, 2)),
     st.tuples(st.just("time"), st.integers(1, 8)),
@@ -312,7 +300,7 @@ class Source:
 
     def __init__(self, folder: Path, wish: dict[str, Any]) -> None:
         self.folder, self.wish = folder, wish
-        self.card, self.clock = Card(), Stopped()
+        self.card, self.clock = RecordingFire(), HandClock()
         self.acknowledged: dict[str, list[int]] = {}
         self.open()
 
@@ -325,13 +313,13 @@ class Source:
         if what == "reading":
             await self.send(str(how), number)
         elif what == "time":
-            self.clock.passed += how
+            self.clock.pass_(how)
             self.shaped._look(T, self.shaped._shapes[T])
         elif what == "crash":
             await self.shelf.close()
             self.open()
         else:
-            self.card.bad = what == "full"
+            self.card.refuse(on=what == "full")
         await asyncio.sleep(0)
 
     async def send(self, topic: str, number: int) -> None:
@@ -358,15 +346,6 @@ class Source:
                 if one["n"] in self.acknowledged.get(one["topic"], ()):
                     found.setdefault(one["topic"], []).append(one["n"])
         return {topic: list(dict.fromkeys(numbers)) for topic, numbers in found.items()}
-
-
-class Stopped(SystemClock):
-    """A clock that a test moves."""
-
-    passed = 0.0
-
-    def monotonic(self) -> float:
-        return self.passed
 
 
 def test_what_is_due_is_fired_without_another_reading(tmp_path: Path) -> None:
