@@ -18,6 +18,7 @@ from edgewhisk.sync.ingest import Ingest
 KEY: Final = AuthKey(str(uuid.uuid4()), "k" * 64)
 OK: Final = b"HTTP/1.1 200 OK\r\n"
 DRIP: Final = b"(drip)"  # begins a reply that goes on for ever, a byte at a time
+LOST: Final = b"(lost)"  # stands for the ingest's own reply, which is lost on the way
 
 
 def whole(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
@@ -70,12 +71,12 @@ class HttpCloud:
                 length = next((int(line[15:]) for line in head if line.startswith("content-length:")), 0)
                 body = await reader.readexactly(length)
                 reply = self._instead(body)
-                if reply is None:
-                    reply, ends = whole(orjson.dumps(await self._ingest("guest", orjson.loads(body)))), False
-                else:
-                    ends = self._hangs_up
-                await self._say(writer, reply)
-                if ends:
+                if reply is None or reply == LOST:
+                    own = whole(orjson.dumps(await self._ingest("guest", orjson.loads(body))))
+                if reply == LOST:
+                    return
+                await self._say(writer, own if reply is None else reply)
+                if self._hangs_up and reply is not None:
                     return
         except (ConnectionError, asyncio.IncompleteReadError):
             return
