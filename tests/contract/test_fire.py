@@ -26,6 +26,7 @@ from edgewhisk.spi import Fire, Query
 from tests.contract.suites import Suite, named, play
 from tests.fakes.disk import FaultyDisk
 from tests.fakes.fire import RecordingFire
+from tests.guests import compiled
 from tests.stages import TRIGGER, event, stages, until
 
 # Gives back what it gets; for an `n` from 1000 on it takes its time.
@@ -114,6 +115,12 @@ def test_events_are_started_in_order_and_acknowledged(implementation: Implementa
             assert made.fired() == list(range(20))
 
     play(scene())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _guests() -> None:
+    """Compiled before a scene's time begins."""
+    compiled()
 
 
 def test_nothing_fired_is_acknowledged_at_once(implementation: Implementation, tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ class MemoryDisk:
         self.worn = 0
         self.free = 1 << 40  # bytes
         self.refuse: dict[str, int] = {}  # what -> errno
+        self.refuse_once: dict[str, int] = {}
+        self.octets = 0  # that were read
         self.trace: list[Op] = []
         self.before: list[tuple[Path, int, bytes]] = []
         self._contents: dict[int, bytearray] = {}
@@ -107,7 +109,9 @@ class MemoryDisk:
 
     def read(self, path: Path, start: int, length: int) -> bytes:
         self._check("read")
-        return bytes(self._contents[self._file(path)][start : start + length])
+        data = bytes(self._contents[self._file(path)][start : start + length])
+        self.octets += len(data)
+        return data
 
     def rename(self, old: Path, new: Path) -> None:
         self._check("rename")
@@ -138,7 +142,7 @@ class MemoryDisk:
         return self._names[path]
 
     def _check(self, what: str) -> None:
-        if (number := self.refuse.get(what)) is not None:
+        if (number := self.refuse_once.pop(what, self.refuse.get(what))) is not None:
             raise OSError(number, f"refused to {what}")
 
     def _did(self, op: Op) -> None:
