@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewhisk.cli import _VERBS
+from edgewhisk.cli import VERBS
 from edgewhisk.config import NAMED, SECTIONS
 from edgewhisk.sandbox.engine import VERSION
 from edgewhisk.settings import Config
@@ -89,7 +89,7 @@ def test_readme_documents_every_configuration_key() -> None:
 
 
 def test_readme_documents_every_verb() -> None:
-    assert [verb for verb in _VERBS if f"edgewhisk {verb}" not in README] == []
+    assert [verb for verb in VERBS if f"edgewhisk {verb}" not in README] == []
 
 
 def test_the_path_in_the_readme_exists() -> None:

@@ -47,9 +47,9 @@ def small() -> Iterator[None]:
     """Segments of a few records, blocks to match."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_module, "SEGMENT", SEGMENT)
-        patch.setattr(log_module, "_BLOCK", 256)
-        patch.setattr(log_module, "_FEW", 3)
-        patch.setattr(artifacts_module, "_SPARE", 2 * SEGMENT)
+        patch.setattr(log_module, "BLOCK", 256)
+        patch.setattr(log_module, "FEW", 3)
+        patch.setattr(artifacts_module, "SPARE", 2 * SEGMENT)
         yield
 
 

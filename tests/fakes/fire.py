@@ -22,7 +22,7 @@ class RecordingFire:
         self._full = False
         self._crammed: set[FullyQualifiedName] = set()
         self._refusing = False
-        self._waiting: list[Callable[[], None]] = []
+        self.waiting: list[Callable[[], None]] = []  # feeds that hold back
         self._changed = asyncio.Event()
 
     @property
@@ -56,7 +56,7 @@ class RecordingFire:
     def on_room(self, resume: Callable[[], None], triggers: Iterable[FullyQualifiedName]) -> None:
         """Keep `resume` until `make_room`."""
         del triggers
-        self._waiting.append(resume)
+        self.waiting.append(resume)
 
     def hold(self) -> None:
         """From now on nothing is on disk until `commit` or `fail`."""
@@ -87,7 +87,7 @@ class RecordingFire:
         """Have room again and tell everybody who asked."""
         self._full = False
         self._crammed.clear()
-        waiting, self._waiting = self._waiting, []
+        waiting, self.waiting = self.waiting, []
         for resume in waiting:
             resume()
             self.resumed += 1

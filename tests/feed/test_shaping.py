@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed import shaping
 from edgewhisk.feed.shaped import BACKLOG, ShapedFire
 from edgewhisk.feed.shaping import SOURCES, Shape, read
-from edgewhisk.spi import Change
 from tests.fakes.clock import HandClock
+from tests.fakes.disk import FaultyDisk
 from tests.fakes.fire import RecordingFire
 
 T, OTHER = (parse_name(f"/guest/{name}", "_") for name in ("t", "other"))
@@ -241,23 +240,18 @@ def test_what_was_let_through_once_is_not_filtered_again_after_a_crash(
     asyncio.run(scene())
 
 
-def test_a_slow_shelf_holds_sources_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_shelf_holds_sources_back(tmp_path: Path) -> None:
     async def scene() -> None:
-        shelf, fire, release, resumed = Shelf.open(tmp_path), RecordingFire(), threading.Event(), list[int]()
-        write = shelf._store.write
-
-        def slow(changes: Sequence[Change]) -> None:
-            release.wait(20)
-            write(changes)
-
-        monkeypatch.setattr(shelf._store, "write", slow)
+        disk, fire, resumed = FaultyDisk(), RecordingFire(), list[int]()
+        shelf = Shelf.open(tmp_path, disk)
+        disk.hold()
         shaped = ShapedFire(fire, SystemClock(), shelf)
         shaped.shape(T, {"batch": {"seconds": 3600}})
         sent = [shaped([event(number)]) for number in range(BACKLOG)]
         assert shaped.full([T])
         assert not shaped.full([OTHER])  # only triggers that are shaped wait for the shelf
         shaped.on_room(lambda: resumed.append(1), [T])
-        release.set()
+        disk.go.set()
         await asyncio.wait_for(asyncio.gather(*sent), 20)
         assert resumed == [1]
         assert not shaped.full([T])

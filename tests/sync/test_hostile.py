@@ -73,10 +73,10 @@ def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PAUSE", (0.01, 0.01))
         patch.setattr(module, "PAUSE_LONG", 0.01)
-        patch.setattr(module, "_MINUTE", 20)
+        patch.setattr(module, "MINUTE", 20)
         patch.setattr(random, "uniform", lambda *_: 0.0)
-        patch.setattr(client_module, "_ANSWER", 0.5)
-        patch.setattr(client_module, "_LONGEST", 0.02)
+        patch.setattr(client_module, "ANSWER", 0.5)
+        patch.setattr(client_module, "LONGEST", 0.02)
         yield
 
 
@@ -127,7 +127,7 @@ def test_a_reply_that_unpacks_to_gigabytes_costs_no_memory(tmp_path: Path) -> No
 
 
 def test_the_cloud_says_how_long_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_LONGEST", 3600.0)
+    monkeypatch.setattr(client_module, "LONGEST", 3600.0)
     busy = whole(b"", b"Retry-After: 1", status=b"503 Service Unavailable")
     begun = time.monotonic()
     asyncio.run(told([busy], tmp_path))
@@ -154,7 +154,7 @@ def test_the_cloud_says_how_long_to_wait(tmp_path: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_how_long(headers: dict[str, str], seconds: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_LONGEST", 3600.0)
+    monkeypatch.setattr(client_module, "LONGEST", 3600.0)
     assert retry_after(headers) == seconds
 
 
@@ -195,7 +195,7 @@ REPLIES = st.builds(
 @given(st.lists(REPLIES | st.binary(max_size=100), min_size=1, max_size=4))
 def test_any_replies(replies: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client_module, "_POLLS", 0)
+        patch.setattr(client_module, "POLLS", 0)
         asyncio.run(told(replies, Path(folder)))
 
 

@@ -21,7 +21,7 @@ from edgewhisk.sync import batch
 from edgewhisk.sync import sync as module
 from edgewhisk.sync.client import Busy, CloudRefusal, TooMuch
 from edgewhisk.sync.sync import Sync
-from edgewhisk.sync.uplink import _TABLE, Effect, Event, IllegalTransition, State, step
+from edgewhisk.sync.uplink import TABLE, Effect, Event, IllegalTransition, State, step
 from tests import odd
 from tests.buffer.test_activations import commit, open_store, record
 from tests.fakes.cloud import AnswerLost, FaultyCloud, in_turn
@@ -62,8 +62,8 @@ def test_each_record_arrives_once_in_order(faults: list[CloudError | None], coun
 
 
 def test_every_state_can_be_left_and_odd_events_are_faults() -> None:
-    assert set(_TABLE) == set(State)
-    reached = {state for row in _TABLE.values() for state, _ in row.values()}
+    assert set(TABLE) == set(State)
+    reached = {state for row in TABLE.values() for state, _ in row.values()}
     assert reached == set(State)
     assert step(State.IDLE, Event.BUFFERED) == (State.SENDING, Effect.SEND)
     with pytest.raises(IllegalTransition, match="EMPTY while OFFLINE"):
