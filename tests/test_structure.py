@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -151,3 +152,38 @@ def test_decisions_on_field_cases_say_why_and_are_held_by_tests() -> None:
 def test_the_version_of_wasmtime_is_told_right() -> None:
     assert metadata.version("wasmtime") == VERSION
     assert f'"wasmtime=={VERSION}",' in (ROOT / "pyproject.toml").read_text()
+
+
+_NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}  # public, whatever they look like
+_REACHING = 86  # lines outside of tests/invoker and tests/bench; less is better, more needs a reason
+
+
+def test_no_more_tests_reach_into_private_members() -> None:
+    """What a test can only see from inside is either not observable or lacks a seam."""
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if path.relative_to(ROOT).parts[1] not in ("invoker", "bench")
+        for line in sorted(_private(ast.parse(path.read_text())))
+    ]
+    assert len(found) <= _REACHING, "\n".join(found)
+
+
+def _private(tree: ast.Module) -> set[int]:
+    """The lines on which something private of somebody else is named."""
+    lines: set[int] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name("self" | "cls") | ast.Call(ast.Name("super"))):
+                continue
+            case ast.Attribute(attr=name):
+                names = [name]
+            case ast.ImportFrom(names=aliases):
+                names = [alias.name for alias in aliases]
+            case ast.Call(ast.Attribute(attr="setattr"), [_, ast.Constant(str(name)), *_]):
+                names = [name]
+            case _:
+                continue
+        if any(re.match(r"_[a-z_]*[a-zA-Z]", name) and name not in _NAMED_TUPLE for name in names):
+            lines |= {node.lineno} if not any(name.startswith("__") for name in names) else set()
+    return lines
