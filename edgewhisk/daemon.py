@@ -44,7 +44,7 @@ from edgewhisk.controller.subjects import Subjects, greet
 from edgewhisk.controller.tokens import DeviceTokens
 from edgewhisk.controller.triggers import Triggers
 from edgewhisk.dead_letters import DeadLetters
-from edgewhisk.device import profile as profiles
+from edgewhisk.device import library
 from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.message import Ran
 from edgewhisk.feed.couchdb import CouchFeed
@@ -107,7 +107,7 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(state_directory(config.state_dir))
             share.own(config.state_dir)
-            self.incidents += map(str, profiles.survey()[1])
+            self.incidents += map(str, library.survey()[1])
             self.incidents.append(greet(config.state_dir))
             self._certificate = certificate_of(config.api)
             self._subjects = Subjects(config.state_dir, self._clock)

@@ -35,7 +35,7 @@ SLOWEST: Final = 1024  # bytes a second that a request must come with, after `PA
 KEEP_ALIVE: Final = 60  # seconds between two requests of a connection
 LARGEST_HEAD: Final = 64 << 10  # bytes of request line and headers
 _LINGER: Final = 1.0  # seconds that a refused client may go on
-_LEAST: Final = 1.0  # seconds between two looks at a client
+LEAST: Final = 1.0  # seconds between two looks at a client
 _LOOK: Final = 10.0  # seconds between looks at the certificate's files
 _PAIR: Final = "both must be PEM and belong together; edgewhisk tls self-signed makes a pair"
 _BACKLOG = 256
@@ -137,7 +137,7 @@ class Connection(HttpToolsProtocol):
         if rest <= 0 and self.idle:
             self.transport.close()
         else:
-            self._check = self.loop.call_later(max(rest, _LEAST), self._look)
+            self._check = self.loop.call_later(max(rest, LEAST), self._look)
 
     def _due(self) -> float:
         """When a client that waits for nothing has had its time, on the loop's clock."""

@@ -6,10 +6,9 @@ implementation and over the fake that other tests use. Only `daemon.py` knows wh
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record
@@ -22,6 +21,9 @@ from edgewhisk.entity.sheaf import Sheaf
 from edgewhisk.entity.stats import BufferStats
 from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Clock(Protocol):

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 Job = Callable[[], None]
 
-_IDLE: Final = (
+IDLE: Final = (
     10.0  # seconds for which a thread waits for more: to start one costs 0.1 ms, and far more under load
 )
 _idle: list[SimpleQueue[Job]] = []  # of the threads that wait
@@ -50,7 +50,7 @@ async def apart(name: str, function: Callable[..., Result], *arguments: object) 
 
 
 def _serve(job: Job) -> None:
-    """Run a job, and those that come within `_IDLE`."""
+    """Run a job, and those that come within `IDLE`."""
     given: SimpleQueue[Job] = SimpleQueue()
     given.put(job)
     del job
@@ -64,7 +64,7 @@ def _serve(job: Job) -> None:
 
 def _next(given: SimpleQueue[Job]) -> Job | None:
     try:
-        return given.get(timeout=_IDLE)
+        return given.get(timeout=IDLE)
     except Empty:
         with _lock:
             if given in _idle:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewhisk import dead_letters as module
+from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.dead_letters import LARGEST, MOST, PER_MINUTE, DeadLetters, Letter
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import StorageError
-from edgewhisk.spi import Change
 from tests.fakes.clock import HandClock
+from tests.fakes.disk import FaultyDisk
 
 ACTION = parse_name("/guest/pkg/a", "_")
 
@@ -29,9 +30,11 @@ def letter(number: int, size: int = 0, origin: str = "") -> Letter:
     return Letter("/guest/t", "mqtt h:1883", "in", "no JSON", payload, number, origin)
 
 
-def play(folder: Path, scene: Callable[[DeadLetters, HandClock], Awaitable[None]]) -> None:
+def play(
+    folder: Path, scene: Callable[[DeadLetters, HandClock], Awaitable[None]], disk: Disk | None = None
+) -> None:
     async def life() -> None:
-        shelf, clock = Shelf.open(folder), HandClock()
+        shelf, clock = Shelf.open(folder, disk), HandClock()
         await scene(DeadLetters(shelf, clock), clock)
         await shelf.close()
 
@@ -88,20 +91,17 @@ def test_garbage_is_counted_and_does_not_wear_the_card_but_rare_ones_are_kept(tm
     play(tmp_path, scene)
 
 
-def test_what_the_disk_refuses_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scene(dead: DeadLetters, _: HandClock) -> None:
-        def refuse(changes: Sequence[Change]) -> asyncio.Future[None]:
-            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            failed.set_exception(StorageError("no space"))
-            return failed
+def test_what_the_disk_refuses_is_counted(tmp_path: Path) -> None:
+    disk = FaultyDisk()
 
-        monkeypatch.setattr(dead._shelf, "write", refuse)
+    async def scene(dead: DeadLetters, _: HandClock) -> None:
+        disk.full = True
         with pytest.raises(StorageError):
             await dead.bury([letter(1), letter(2)])
         await asyncio.sleep(0)
         assert dead.describe() == {"kept": 0, "bytes": 0, "unlisted": 0, "evicted": 0, "refused": 2}
 
-    play(tmp_path, scene)
+    play(tmp_path, scene, disk)
 
 
 def test_what_is_too_large_is_cut_and_says_so(tmp_path: Path) -> None:
@@ -137,20 +137,18 @@ def test_a_redelivery_is_known_once_its_letter_is_on_disk(tmp_path: Path) -> Non
     play(tmp_path, look)
 
 
-def test_what_the_disk_refused_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scene(dead: DeadLetters, _: HandClock) -> None:
-        def refuse(changes: object) -> None:
-            raise StorageError("the disk is full")
+def test_what_the_disk_refused_is_not_listed(tmp_path: Path) -> None:
+    disk = FaultyDisk()
 
-        with monkeypatch.context() as patch:
-            patch.setattr(dead._shelf._store, "write", refuse)  # type: ignore[attr-defined]
-            with pytest.raises(StorageError):
-                await dead.bury([letter(1, origin="o")])
+    async def scene(dead: DeadLetters, _: HandClock) -> None:
+        disk.full = True
+        with pytest.raises(StorageError):
+            await dead.bury([letter(1, origin="o")])
         await asyncio.sleep(0)
         assert not dead.list()
         assert not dead.knows("/guest/t", "o")
 
-    play(tmp_path, scene)
+    play(tmp_path, scene, disk)
 
 
 @settings(max_examples=25, deadline=None)

@@ -74,7 +74,7 @@ def test_a_caller_that_is_cancelled_leaves_it_to_end() -> None:
 
 def test_those_that_nobody_wants_end(monkeypatch: pytest.MonkeyPatch) -> None:
     until(lambda: not spare(), 30)  # of other tests, which wait for longer
-    monkeypatch.setattr(threads, "_IDLE", 0.05)
+    monkeypatch.setattr(threads, "IDLE", 0.05)
     together = threading.Barrier(8)
 
     async def run() -> None:
@@ -82,5 +82,4 @@ def test_those_that_nobody_wants_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
     asyncio.run(run())
     until(lambda: not spare())
-    assert threads._idle == []
     assert asyncio.run(apart("again", lambda: 2)) == 2

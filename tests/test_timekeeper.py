@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -19,12 +18,11 @@ from edgewhisk.entity.activation import stamp
 from edgewhisk.entity.age import CONFIRMED, PLAUSIBLE, Age
 from edgewhisk.entity.boots import COLLECTION, MOST
 from edgewhisk.entity.lane import NORMAL
-from edgewhisk.errors import StorageError
 from edgewhisk.settings import Buffer, Lane
-from edgewhisk.spi import Change
 from edgewhisk.timekeeper import Timekeeper
 from tests.buffer.test_activations import commit, record
 from tests.fakes.clock import HandClock, ms
+from tests.fakes.disk import FaultyDisk
 
 
 async def life(folder: Path, clock: HandClock, *sets: str) -> Timekeeper:
@@ -235,25 +233,17 @@ def test_the_cloud_waits_for_a_clock_that_is_about_to_be_set(
 
 
 def test_a_disk_that_refuses_stops_nothing_and_is_tried_again(tmp_path: Path) -> None:
-    class Full(Shelf):
-        full = True
-
-        def write(self, changes: Sequence[Change]) -> asyncio.Future[None]:
-            if not self.full:
-                return super().write(changes)
-            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            refused.set_exception(StorageError("no space"))
-            return refused
-
     async def scene() -> None:
-        shelf, clock = Full.open(tmp_path), HandClock("1970-01-01T00:00:20")
-        assert isinstance(shelf, Full)
+        disk, clock = FaultyDisk(), HandClock("1970-01-01T00:00:20")
+        shelf = Shelf.open(tmp_path, disk)
         keeper = Timekeeper(clock, shelf)
+        disk.full = True
         await keeper.look()
         clock.set("2026-05-01T12:00:00")
         await keeper.look()
-        assert (keeper.sureness, keeper.describe()["last_error"]) == ("set", "no space")
-        shelf.full = False
+        assert keeper.sureness == "set"
+        assert "the disk is full" in keeper.describe()["last_error"]
+        disk.full = False
         await keeper.look()
         assert keeper.describe()["last_error"] == ""
         assert shelf.read(COLLECTION)["b0000001"]["sureness"] == "set"

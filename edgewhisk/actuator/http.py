@@ -10,7 +10,7 @@ from edgewhisk.actuator.request import Command
 from edgewhisk.errors import CapabilityError, Undelivered
 from edgewhisk.trust import reason
 
-_PATIENCE: Final = 15.0  # seconds for the whole request
+PATIENCE: Final = 15.0  # seconds for the whole request
 _SHOWN: Final = 4096  # bytes of the answer that are told; no more is read
 _LATER: Final = frozenset({408, 425, 429})  # besides 5xx: the server may take it later
 _ONCE: Final = frozenset({"POST", "PATCH"})  # a second delivery does it twice, unless the server knows better
@@ -29,13 +29,13 @@ class HttpRequests:
 
         if self._client is None:
             cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # of one action are not for another
-            self._client = httpx.AsyncClient(timeout=_PATIENCE, trust_env=False, cookies=cookies)
+            self._client = httpx.AsyncClient(timeout=PATIENCE, trust_env=False, cookies=cookies)
         where = f"http.request {command.body['url']}"
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 status, text, told = await self._ask(command)
         except TimeoutError as error:
-            raise Undelivered(f"{where}: no answer within {_PATIENCE:g} s") from error
+            raise Undelivered(f"{where}: no answer within {PATIENCE:g} s") from error
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError) as error:
             raise CapabilityError(f"{where}: {error}") from error
         except httpx.RequestError as error:

@@ -6,7 +6,7 @@ from quart import Blueprint, Response, request
 
 from edgewhisk.api.asking import Reply
 from edgewhisk.api.reading import answer, caller, sent, services
-from edgewhisk.controller.subjects import GUEST
+from edgewhisk.entity.identity import GUEST
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import Conflict, Forbidden, NotFound, TooLarge
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgewhisk.api.asking import Ask, Reply
 from edgewhisk.api.services import Services
-from edgewhisk.controller.subjects import GUEST
+from edgewhisk.entity.identity import GUEST
 from edgewhisk.errors import Forbidden
 
 

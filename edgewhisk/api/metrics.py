@@ -1,4 +1,4 @@
-"""What `/metrics` says, in Prometheus's text format. Pure. Every name is described in README.md here."""
+"""What `/metrics` says, in Prometheus's text format. Every name is described in README.md here."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ REMOVED: Final = "R"  # number is its id; text is the table's name as JSON
 _KEPT: Final = "K"  # a table that is there even if it is empty; text is its name as JSON
 BASE: Final = "Z"  # all that lives stands from the segment on whose serial is the number
 _DROPPED: Final = "X"  # such a table is not kept any more
-_SPARE: Final = 4 << 20  # bytes of garbage that are tolerated
+SPARE: Final = 4 << 20  # bytes of garbage that are tolerated
 _MOST_SEGMENTS: Final = 64
 
 
@@ -149,7 +149,7 @@ class Artifacts:
     def _reclaim(self) -> None:
         """Move what lives to a new segment when most of the log is garbage."""
         crowded = len(self._log.segments) > _MOST_SEGMENTS
-        if self._log.held <= 2 * self._live + _SPARE and not crowded:
+        if self._log.held <= 2 * self._live + SPARE and not crowded:
             return
         old = list(self._log.segments)
         self._roll()

@@ -29,9 +29,9 @@ SPARES: Final = 2
 BAD: Final = 4  # files set aside that are kept, the newest: about 4 MB
 _FOOTER_SIZE: Final = len("00000000 F 0 0000000000 0000000000\n")
 _BAD: Final = ".bad"
-_BLOCK: Final = 4096  # bytes
+BLOCK: Final = 4096  # bytes
 _SMALL: Final = 12 << 10  # bytes of a commit: below, allocating ahead costs less than the journal does
-_FEW: Final = 16  # commits that say nothing about their size yet
+FEW: Final = 16  # commits that say nothing about their size yet
 _HEADER_SIZE: Final = 16 << 10  # bytes that are read to find a header, at first
 _HINTS: Final = {
     errno.ENOSPC: "the disk is full: free some space, or lower [buffer] max_bytes",
@@ -363,11 +363,11 @@ class Log:
             with contextlib.suppress(FileNotFoundError):
                 return self.disk.open(spare), spare, size
         file = self.disk.open(path, new=True)
-        if self.commits < _FEW or self.written > self.commits * _SMALL:
+        if self.commits < FEW or self.written > self.commits * _SMALL:
             return file, path, 0
         try:
-            for at in range(0, SEGMENT, _BLOCK):  # written, not reserved: reserved blocks cost as new ones
-                self.disk.write(file, bytes(_BLOCK), at)
+            for at in range(0, SEGMENT, BLOCK):  # written, not reserved: reserved blocks cost as new ones
+                self.disk.write(file, bytes(BLOCK), at)
         except OSError:
             self.disk.close(file)
             self.disk.remove(path)

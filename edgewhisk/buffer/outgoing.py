@@ -1,4 +1,4 @@
-"""What of a lane goes to the cloud next, and what does not go. Pure, but that it reads the log."""
+"""What of a lane goes to the cloud next, and what does not go. Reads the log, changes nothing."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from edgewhisk import __version__
 from edgewhisk.cli.output import complain
 from edgewhisk.errors import ConfigError, EdgeWhiskError
 
-_VERBS = {
+VERBS = {
     "run": "run the gateway in the foreground",
     "demo": "show everything at work, with simulated sensors and cloud",
     "status": "what the running gateway is doing",
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def full_parser() -> argparse.ArgumentParser:
     """The parser of all verbs: only completion needs it."""
-    return _parser(*_VERBS)
+    return _parser(*VERBS)
 
 
 def _parser(*wanted: str) -> argparse.ArgumentParser:
@@ -92,7 +92,7 @@ def _parser(*wanted: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"edgewhisk {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb, what in _VERBS.items():
+    for verb, what in VERBS.items():
         if verb not in wanted:
             verbs.add_parser(verb, help=what)
             continue

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from edgewhisk import share
 from edgewhisk.config import load
-from edgewhisk.device import profile as profiles
+from edgewhisk.device import library
 from edgewhisk.errors import ConfigError
 
 
@@ -22,7 +22,7 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Say that it is right; faults are raised."""
     config = load(given.config, environment)
     share.own(config.state_dir)
-    found, faults = profiles.survey()
+    found, faults = library.survey()
     if faults:
         raise ConfigError(tuple(faults))
     where = f"{config.source or 'built-in defaults'}; state in {config.state_dir}"

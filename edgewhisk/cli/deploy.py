@@ -16,7 +16,7 @@ from typing import Final
 from edgewhisk.cli import plan
 from edgewhisk.cli.client import Client, client
 from edgewhisk.cli.client import options as client_options
-from edgewhisk.cli.deployment import beside
+from edgewhisk.cli.deployment import NAMES
 from edgewhisk.cli.manifest import Entity, read
 from edgewhisk.cli.noun import named
 from edgewhisk.cli.output import document, done, paint
@@ -57,7 +57,7 @@ def planned(
 ) -> tuple[Client, list[plan.Step]]:
     """Read the manifest, and show what is to be done."""
     manifest = _manifest_of(given)
-    deployment = given.deployment or beside(manifest)
+    deployment = given.deployment or _beside(manifest)
     if deployment is not None:
         done(f"with {deployment}", quiet=given.json)
     entities = read(manifest, environment, deployment)
@@ -91,3 +91,8 @@ def _show(steps: list[plan.Step], *, as_json: bool) -> None:
     for step in steps:
         mark, colour = _MARKS[step.verb]
         print(paint(f"  {mark} {step.verb} {step.shown}", colour))
+
+
+def _beside(manifest: Path) -> Path | None:
+    """The deployment file of a manifest, if it has one."""
+    return next((path for name in NAMES if (path := manifest.with_name(name)).is_file()), None)

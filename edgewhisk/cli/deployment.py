@@ -18,11 +18,6 @@ _INSIDE: Final = ("actions", "sequences", "triggers")
 _PROJECT: Final = frozenset({"name", "packages", "namespace", "credential", "apiHost", "version"})
 
 
-def beside(manifest: Path) -> Path | None:
-    """The deployment file of a manifest, if it has one."""
-    return next((path for name in NAMES if (path := manifest.with_name(name)).is_file()), None)
-
-
 def merged(path: Path, manifest: Any, deployment: Any) -> Any:
     """The manifest with what the deployment file `path` says; raises `BadRequest`."""
     if not isinstance(manifest, dict) or deployment is None:

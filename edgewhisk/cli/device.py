@@ -97,10 +97,10 @@ def _survey(given: argparse.Namespace, environment: Mapping[str, str]) -> list[P
     """All profiles; complains about those that are broken."""
     from edgewhisk import share
     from edgewhisk.config import load
-    from edgewhisk.device import profile as profiles
+    from edgewhisk.device import library
 
     share.own(load(given.config, environment).state_dir)
-    found, faults = profiles.survey()
+    found, faults = library.survey()
     for fault in faults:
         complain(str(fault))
     return found
@@ -120,10 +120,10 @@ def _list(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
 def _show(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     from edgewhisk import share
     from edgewhisk.config import load
-    from edgewhisk.device import profile as profiles
+    from edgewhisk.device import library
 
     share.own(load(given.config, environment).state_dir)
-    found = profiles.load(given.profile)
+    found = library.load(given.profile)
     if given.json:
         document(_plain(asdict(found)))
         return 0

@@ -21,7 +21,7 @@ from edgewhisk.cli.output import note, paint
 from edgewhisk.clock import SystemClock
 from edgewhisk.config import load
 from edgewhisk.dead_letters import DeadLetters
-from edgewhisk.device import profile as profiles
+from edgewhisk.device import library
 from edgewhisk.device.profile import Line, Profile
 from edgewhisk.entity.message import TriggerEvent
 from edgewhisk.entity.names import parse_name
@@ -96,7 +96,7 @@ def attempt(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """`device try`."""
     config = load(given.config, environment)
     share.own(config.state_dir)
-    profile = profiles.load(given.profile)
+    profile = library.load(given.profile)
     _fitting(given, profile)
     logging.getLogger("edgewhisk").addHandler(logging.NullHandler())  # `_watch` tells
     logging.getLogger("edgewhisk").propagate = False

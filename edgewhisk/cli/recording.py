@@ -19,8 +19,7 @@ from edgewhisk.cli import FAILED, OK
 from edgewhisk.cli.live import broker, line
 from edgewhisk.cli.output import note
 from edgewhisk.config import load
-from edgewhisk.device import capture
-from edgewhisk.device import profile as profiles
+from edgewhisk.device import capture, library
 from edgewhisk.device.capture import Said
 from edgewhisk.device.profile import Ask, Profile
 from edgewhisk.device.topics import pattern
@@ -39,7 +38,7 @@ def record(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """`device record`."""
     config = load(given.config, environment)
     share.own(config.state_dir)
-    profile = profiles.load(given.profile) if given.profile else None
+    profile = library.load(given.profile) if given.profile else None
     topics = given.topic or (list(profile.topics) if profile else [])
     if not given.port and not topics:
         raise BadRequest("--port is needed, or --topic (or an MQTT --profile)", hint="edgewhisk device scan")
@@ -191,7 +190,7 @@ def _said(name: str) -> tuple[list[Said], dict[bytes, str]]:
     if not path.exists():
         if path.suffix or name.startswith(("/", "./", "../")):
             raise BadRequest(f"there is no file {name}")
-        commands = {data: command for command, data in profiles.load(name).writes.items()}
+        commands = {data: command for command, data in library.load(name).writes.items()}
         try:
             path = share.find("devices", f"{name}.golden")
         except FileNotFoundError:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from edgewhisk import jsontext
-from edgewhisk.controller.subjects import GUEST
-from edgewhisk.entity.identity import Identity
+from edgewhisk.entity.identity import GUEST, Identity
 from edgewhisk.entity.names import DEFAULT_NAMESPACE, FullyQualifiedName, namespace_name
 from edgewhisk.entity.package import Package
 from edgewhisk.entity.topics import covers

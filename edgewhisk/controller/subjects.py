@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgewhisk import checked
-from edgewhisk.entity.identity import KEY_LENGTH, SYSTEM_NAMESPACE, AuthKey, Identity
+from edgewhisk.entity.identity import GUEST, KEY_LENGTH, SYSTEM_NAMESPACE, AuthKey, Identity
 from edgewhisk.entity.names import DEFAULT_NAMESPACE, namespace_name
 from edgewhisk.errors import BadRequest, Conflict, NotFound, StorageError, Unauthorized
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # the command line reads keys without the seams and what they
 
 _log = logging.getLogger(__name__)
 
-GUEST: Final = "guest"
 _FRESH: Final = 1.0  # seconds that what is known of the files counts as true
 _HEADERS: Final = 256  # remembered ones
 _LONG: Final = 1024  # characters of one that is not: base64 may be padded without end

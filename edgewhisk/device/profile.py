@@ -1,16 +1,13 @@
-"""Device profiles: what is connected, as data. Format: `devices/README.md`. Pure but for `load`."""
+"""Device profiles: what is connected, as data. Format: `devices/README.md`. Pure."""
 
 from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Final
 
-from edgewhisk import share
 from edgewhisk.device.soundness import rules
 from edgewhisk.device.table import Table
 from edgewhisk.errors import ConfigError, Fault
@@ -143,42 +140,6 @@ class Profile:
     topics: tuple[str, ...] = ()
     modbus: Modbus = Modbus()
     writes: Mapping[str, bytes] = field(default_factory=dict, hash=False)  # command -> bytes
-
-
-def names() -> list[str]:
-    """All profiles there are."""
-    return [name.removesuffix(".toml") for name, _ in share.every("devices", "*/*.toml")]
-
-
-def load(name: str) -> Profile:
-    """The profile `vendor/model`; raises `ConfigError` with all that is wrong with it."""
-    known = names()
-    if name not in known:
-        close = get_close_matches(name, known, 3, 0.5) or [one for one in known if name and name in one]
-        likely = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
-        problem = f"there is no profile {name!r}; {likely}"
-        raise ConfigError((Fault("devices", "profile", problem, "edgewhisk device list"),))
-    path = share.find("devices", f"{name}.toml")
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError((Fault(str(path), "(file)", f"cannot be read: {error}"),)) from error
-    return read(name, document, str(path))
-
-
-def survey() -> tuple[list[Profile], list[Fault]]:
-    """Every profile that is right, and what is wrong with the others: one that is broken stops no other."""
-    found: list[Profile] = []
-    faults: list[Fault] = []
-    for name in names():
-        try:
-            found.append(load(name))
-        except ConfigError as error:
-            faults += error.faults
-    lost = "is not in a vendor's folder, so nobody finds it"
-    for name, path in share.every("devices", "*.toml"):
-        faults.append(Fault(str(path), "(file)", lost, f"devices/VENDOR/{name}"))
-    return found, faults
 
 
 def read(name: str, document: Mapping[str, Any], where: str) -> Profile:

@@ -11,6 +11,7 @@ from edgewhisk.errors import BadRequest
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 KEY_LENGTH: Final = 64  # characters; OpenWhisk refuses any other
 SYSTEM_NAMESPACE: Final = "whisk.system"
+GUEST: Final = "guest"  # the subject that is always there
 
 
 @dataclass(frozen=True, slots=True)

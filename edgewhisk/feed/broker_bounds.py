@@ -30,7 +30,7 @@ class Malformed(ConnectionError):
 
 
 class Packets:
-    """Follows a stream by the fixed headers of its packets (MQTT 3.1.1, section 2.2). Pure."""
+    """Follows a stream by the fixed headers of its packets (MQTT 3.1.1, section 2.2)."""
 
     def __init__(self) -> None:
         """At the beginning of a packet."""

@@ -100,14 +100,14 @@ class FileFeed:
             parameters.get("table", ""),
             parameters.get("since", "now"),
         )
-        if name not in self._sections:
+        if not isinstance(name, str) or name not in self._sections:
             known = ", ".join(self._sections) or "none"
             raise FeedError(f"file {name!r} is no [files.NAME] section; there are: {known}")
         if not isinstance(table, str):
             raise FeedError(f"table must be text, not {table!r}")
-        if since not in ("now", 0, "0"):
+        if isinstance(since, bool) or since not in ("now", 0, "0"):
             raise FeedError(f"since must be now or 0, not {since!r}")
-        return {"file": name, "table": table, "since": str(since)}
+        return {"file": name, "table": table, "since": "now" if since == "now" else "0"}
 
     def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
         """See `spi.Feed`."""

@@ -1,4 +1,4 @@
-"""When a source last gave an event: of each feed, for `status`. Pure."""
+"""When a source last gave an event: of each feed, for `status`."""
 
 from __future__ import annotations
 

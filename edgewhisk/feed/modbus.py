@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from edgewhisk.device import profile as profiles
+from edgewhisk.device import library
 from edgewhisk.device.decode import payload
 from edgewhisk.device.profile import Line, Profile
 from edgewhisk.entity.message import TriggerEvent
@@ -209,7 +209,7 @@ def _profile(name: object) -> Profile:
     if not isinstance(name, str):
         raise FeedError("profile must name the device, for example eastron/sdm120")
     try:
-        profile = profiles.load(name)
+        profile = library.load(name)
     except ConfigError as error:
         raise FeedError(str(error)) from error
     if profile.transport != "modbus":

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 from edgewhisk.dead_letters import DeadLetters, Letter
-from edgewhisk.device import profile as profiles
+from edgewhisk.device import library
 from edgewhisk.device.decode import Decode, Parts, Undecodable, learner
 from edgewhisk.device.profile import Profile
 from edgewhisk.device.topics import Pattern, pattern
@@ -70,7 +70,7 @@ class MqttFeed:
             raise FeedError(f"unknown parameter {unknown[0]!r}; known are {', '.join(_KNOWN)}")
         checked: dict[str, Any] = _how(parameters)
         broker = parameters.get("broker", "")
-        if broker not in self.sessions:
+        if not isinstance(broker, str) or broker not in self.sessions:
             known = ", ".join(name for name in self.sessions if name) or "none"
             raise FeedError(f"broker {broker!r} is no [brokers.NAME] section; there are: {known}")
         if broker:
@@ -206,9 +206,9 @@ def _how(parameters: Mapping[str, Any]) -> dict[str, Any]:
     qos, kind = parameters.get("qos", 1), parameters.get("format", "json")
     if qos not in (0, 1) or isinstance(qos, bool):
         raise FeedError(f"qos must be 0 or 1, not {qos!r}")
-    if kind not in FORMATS:
+    if not isinstance(kind, str) or kind not in FORMATS:
         raise FeedError(f"format must be one of {', '.join(FORMATS)}, not {kind!r}")
-    checked: dict[str, Any] = {"qos": qos, "format": kind}
+    checked: dict[str, Any] = {"qos": int(qos), "format": kind}
     for key, usual in (("retained", True), ("properties", False)):
         given = parameters.get(key, usual)
         if not isinstance(given, bool):
@@ -226,7 +226,7 @@ def _patterns(parameters: Mapping[str, Any], profile: Profile | None) -> tuple[P
 
 def _profile(name: object) -> Profile:
     try:
-        profile = profiles.load(str(name))
+        profile = library.load(str(name))
     except ConfigError as error:
         raise FeedError(str(error)) from error
     if profile.transport != "mqtt":

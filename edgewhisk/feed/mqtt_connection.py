@@ -23,7 +23,7 @@ from gmqtt.mqtt.package import Package
 
 from edgewhisk.feed import mqtt_packets as packets
 from edgewhisk.feed.mqtt_client import Client, FreeIds
-from edgewhisk.feed.mqtt_limits import Limits, reason, refusal
+from edgewhisk.feed.mqtt_limits import Limits, Refused, reason, refusal
 from edgewhisk.feed.mqtt_outgoing import LOST, WINDOW, Failed, Outgoing, Told
 from edgewhisk.feed.mqtt_packets import NONE, PUBACK, Delivery, Message, Packets, Publication
 from edgewhisk.feed.mqtt_wake import Wake
@@ -64,15 +64,6 @@ class MqttLink:
             return self
         password, tls = self.secrets()
         return replace(self, password=password, tls=tls)
-
-
-class Refused(ConnectionRefusedError):
-    """The broker refused the connection."""
-
-    def __init__(self, code: int, text: str) -> None:
-        """`code` of its CONNACK."""
-        super().__init__(text)
-        self.code = code
 
 
 class Grant(NamedTuple):

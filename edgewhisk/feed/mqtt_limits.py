@@ -43,6 +43,15 @@ _REASONS: Final = {
 }  # fmt: skip
 
 
+class Refused(ConnectionRefusedError):
+    """The broker refused the connection."""
+
+    def __init__(self, code: int, text: str) -> None:
+        """`code` of its CONNACK."""
+        super().__init__(text)
+        self.code = code
+
+
 def refusal(code: int, client_id: str) -> str:
     """Why the broker refused a connection."""
     told = _REFUSALS.get(code)

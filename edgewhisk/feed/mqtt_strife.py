@@ -8,10 +8,12 @@ another client has the same client id (with MQTT 3.1.1 nothing says so), because
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from edgewhisk.feed.mqtt_connection import MqttLink, Refused
-from edgewhisk.feed.mqtt_limits import QOS_NOT_SUPPORTED, RETAIN_NOT_SUPPORTED, TAKEN_OVER, reason
+from edgewhisk.feed.mqtt_limits import QOS_NOT_SUPPORTED, RETAIN_NOT_SUPPORTED, TAKEN_OVER, Refused, reason
+
+if TYPE_CHECKING:
+    from edgewhisk.feed.mqtt_connection import MqttLink
 
 STEADY: Final = 10.0  # seconds a connection must hold to count as good
 BLAMED: Final = 3  # times in a row that the connection ended before the answer to a filter

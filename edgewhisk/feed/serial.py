@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final
 
 import serial
 
-from edgewhisk.device import profile as profiles
+from edgewhisk.device import library
 from edgewhisk.device.decode import Undecodable, decoder, payload
 from edgewhisk.device.framing import framer
 from edgewhisk.device.profile import Ask, Line, Profile
@@ -156,7 +156,7 @@ class SerialFeed:
             return port.settings.profile
         kind = kind or (section.profile if section else "")
         try:
-            return profiles.load(kind) if kind else None
+            return library.load(kind) if kind else None
         except ConfigError as error:
             raise CapabilityError(f"serial.write: {error}") from error
 
@@ -220,9 +220,9 @@ class SerialFeed:
         section = self._sections.get(name)
         kind = kind or (section.profile if section else "")
         if not kind:
-            raise FeedError(f"profile is missing; there are: {', '.join(profiles.names())}")
+            raise FeedError(f"profile is missing; there are: {', '.join(library.names())}")
         try:
-            profile = profiles.load(kind)
+            profile = library.load(kind)
         except ConfigError as error:
             raise FeedError(str(error)) from error
         if profile.transport != "serial":

@@ -23,12 +23,12 @@ from edgewhisk.sync import batch as batches
 from edgewhisk.trust import reason
 
 _CONNECT: Final = 10.0  # seconds
-_ANSWER: Final = 70.0  # seconds: a blocking invoke answers after at most 60
+ANSWER: Final = 70.0  # seconds: a blocking invoke answers after at most 60
 _SLOWEST: Final = 1000  # bytes a second that a batch is sent with at least
-_POLLS: Final = 20  # times, one second apart, that a late result is asked for
+POLLS: Final = 20  # times, one second apart, that a late result is asked for
 _LARGEST: Final = 64 << 10  # bytes of an answer: the ingest action's has about 100
 _SHOWN: Final = 200  # characters of an answer that are told
-_LONGEST: Final = 3600.0  # seconds that the cloud may have us wait
+LONGEST: Final = 3600.0  # seconds that the cloud may have us wait
 _UNFIT: Final = (500, 502)  # an action that raises, or ends with an error, answers 502
 _PASSING: Final = (408, 425)
 _NO_KEY: Final = "it must hold uuid:key; it is read again every minute"
@@ -106,7 +106,7 @@ class OpenWhiskCloud:
             said = await self._ask(
                 "POST",
                 self._action,
-                _ANSWER + len(content) / _SLOWEST,
+                ANSWER + len(content) / _SLOWEST,
                 params={"blocking": "true", "result": "true"},
                 content=content,
                 headers={"Content-Type": "application/json"},
@@ -125,7 +125,7 @@ class OpenWhiskCloud:
             raise CloudRefusal(f"[cloud] auth_file: {error}", hint=error.hint or _NO_KEY) from error
         return httpx.AsyncClient(
             auth=(auth.uuid, auth.key),
-            timeout=httpx.Timeout(_ANSWER, connect=_CONNECT),
+            timeout=httpx.Timeout(ANSWER, connect=_CONNECT),
             trust_env=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none, however many it sets
             headers={"Accept-Encoding": "identity"},
@@ -166,7 +166,7 @@ class OpenWhiskCloud:
         found = known.get("activationId") if isinstance(known, dict) else None
         if not isinstance(found, str) or not (found.isascii() and found.isalnum()):
             raise CloudError(f"{self._action} answered 202 without an activation id")
-        for _ in range(_POLLS):
+        for _ in range(POLLS):
             await asyncio.sleep(1)
             late = await self._ask("GET", f"{self._activations}/{found[:64]}/result", _CONNECT)
             if late.status == 200:
@@ -223,9 +223,9 @@ def retry_after(headers: Any) -> float | None:
     """
     told = headers.get("Retry-After", "").strip()[:64]
     if told.isascii() and told.isdigit():
-        return min(float(told), _LONGEST)
+        return min(float(told), LONGEST)
     try:
         until, now = parsedate_to_datetime(told), parsedate_to_datetime(headers.get("Date", ""))
-        return min(max(0.0, (until - now).total_seconds()), _LONGEST)
+        return min(max(0.0, (until - now).total_seconds()), LONGEST)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 PAUSE: Final = (1.0, 300.0)  # seconds after a failure: first, longest
 PAUSE_LONG: Final = 60.0  # seconds between probes while a person is needed
-_MINUTE: Final = 60_000  # ms
+MINUTE: Final = 60_000  # ms
 
 
 async def _at_once() -> None:
@@ -105,7 +105,7 @@ class Sync:
         except CloudRefusal as error:
             return self._failed(Event.REFUSED, error.advice)
         except Busy as error:
-            left = (_MINUTE - self._clock.now() % _MINUTE) / 1000 if error.after is None else error.after
+            left = (MINUTE - self._clock.now() % MINUTE) / 1000 if error.after is None else error.after
             self._next = left + random.uniform(0, min(10, 1 + left / 2))  # noqa: S311 - jitter
             return self._failed(Event.FAILED, str(error))
         except (CloudError, StorageError) as error:

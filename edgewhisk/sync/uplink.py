@@ -48,7 +48,7 @@ class Effect(Enum):
     WAIT = auto()  # for something to send
 
 
-_TABLE: Final[Mapping[State, Mapping[Event, tuple[State, Effect]]]] = {
+TABLE: Final[Mapping[State, Mapping[Event, tuple[State, Effect]]]] = {
     State.OFFLINE: {Event.PAUSE_OVER: (State.PROBING, Effect.ASK)},
     State.BLOCKED: {Event.PAUSE_OVER: (State.PROBING, Effect.ASK)},
     State.PROBING: {
@@ -74,6 +74,6 @@ class IllegalTransition(Exception):
 def step(state: State, event: Event) -> tuple[State, Effect]:
     """The next state, and what to do now."""
     try:
-        return _TABLE[state][event]
+        return TABLE[state][event]
     except KeyError:
         raise IllegalTransition(f"{event.name} while {state.name}") from None

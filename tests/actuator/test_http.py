@@ -102,7 +102,7 @@ def test_what_may_work_later_and_what_never_will(line: str, kind: type[Exception
 
 
 def test_a_server_that_is_away_or_hangs_or_babbles_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "_PATIENCE", 0.3)
+    monkeypatch.setattr(http, "PATIENCE", 0.3)
 
     async def hang(_request: bytes, _writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(30)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import pytest
 
 from edgewhisk.actuator.outbox import MOST, MOST_OF_ONE, Outbox, one_by_one
 from edgewhisk.actuator.request import Command
+from edgewhisk.buffer.disk import Disk
 from edgewhisk.buffer.shelf import Shelf
-from edgewhisk.clock import SystemClock
 from edgewhisk.entity.boots import Boots
 from edgewhisk.errors import CapabilityError, NotFound, StorageError, Unavailable, Undelivered
-from edgewhisk.spi import Change
+from edgewhisk.spi import Clock
 from tests.fakes.clock import HandClock
+from tests.fakes.disk import FaultyDisk
 
 
 class Target:
@@ -44,23 +45,14 @@ class Target:
         return {"took": command.body["n"]}
 
 
-class LateClock(SystemClock):
-    """Time that a test moves on."""
-
-    ahead = 0
-
-    def up(self) -> int:
-        return super().up() + self.ahead
-
-
 def command(n: int, expires: float = 60.0, target: str = "http:h") -> Command:
     return Command("http", target, "h", {"n": n, "method": "POST", "url": "http://h/set?key=secret"}, expires)
 
 
 async def opened(
-    folder: Path, target: Target, clock: SystemClock
+    folder: Path, target: Target, clock: Clock, disk: Disk | None = None
 ) -> tuple[Shelf, Outbox, asyncio.Task[None]]:
-    shelf = Shelf.open(folder)
+    shelf = Shelf.open(folder, disk)
     outbox = Outbox(shelf, clock, {"http": one_by_one(target.take)}, Boots({}).moment)
     return shelf, outbox, asyncio.create_task(outbox.run())
 
@@ -83,7 +75,7 @@ def play(scene: Callable[[], Awaitable[None]]) -> None:
 
 def test_order_is_kept_over_a_restart_and_with_what_comes_later(tmp_path: Path) -> None:
     async def scene() -> None:
-        target, clock = Target(), LateClock()
+        target, clock = Target(), HandClock()
         shelf, outbox, task = await opened(tmp_path, target, clock)
         assert await outbox.send([command(1)]) == [{"delivered": True, "took": 1}]
         target.away = True
@@ -109,20 +101,13 @@ def test_order_is_kept_over_a_restart_and_with_what_comes_later(tmp_path: Path) 
 
 def test_a_command_that_the_disk_refused_is_not_done_behind_its_senders_back(tmp_path: Path) -> None:
     async def scene() -> None:
-        target, clock = Target(), LateClock()
-        shelf, outbox, task = await opened(tmp_path, target, clock)
+        target, disk = Target(), FaultyDisk()
+        shelf, outbox, task = await opened(tmp_path, target, HandClock(), disk)
         target.away = True
-        real = shelf.write
-
-        def refuse(changes: Sequence[Change]) -> asyncio.Future[None]:
-            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            failed.set_exception(StorageError("no space"))
-            return failed
-
-        shelf.write = refuse  # type: ignore[method-assign]
+        disk.full = True
         with pytest.raises(StorageError):
             await outbox.send([command(1)])
-        shelf.write = real  # type: ignore[method-assign]
+        disk.full = False
         await until(lambda: not outbox.describe()["waiting"])
         told = outbox.describe()
         assert (told["bytes"], told["queued"], told["refused"]) == (0, 0, 1)
@@ -136,7 +121,7 @@ def test_a_command_that_the_disk_refused_is_not_done_behind_its_senders_back(tmp
 
 def test_what_expires_or_is_refused_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
     async def scene() -> None:
-        target, clock = Target(), LateClock()
+        target, clock = Target(), HandClock()
         shelf, outbox, task = await opened(tmp_path, target, clock)
         (refusal,) = await outbox.send([command(-1)])
         assert isinstance(refusal, CapabilityError)
@@ -144,7 +129,7 @@ def test_what_expires_or_is_refused_is_told_and_the_rest_goes_on(tmp_path: Path)
         (never,) = await outbox.send([command(6, expires=0)])
         assert isinstance(never, Undelivered)
         await outbox.send([command(7, expires=1), command(-2), command(8)])
-        clock.ahead = 2000
+        clock.pass_(2)
         target.away = False
         outbox.wake("http:h")
         await until(lambda: not outbox.describe()["waiting"])
@@ -177,7 +162,7 @@ def test_what_expires_or_is_refused_is_told_and_the_rest_goes_on(tmp_path: Path)
 def test_behind_one_that_has_to_be_tried_again_none_is_delivered(tmp_path: Path) -> None:
     async def scene() -> None:
         target = Target()
-        shelf, outbox, task = await opened(tmp_path, target, LateClock())
+        shelf, outbox, task = await opened(tmp_path, target, HandClock())
         target.failing = 1  # the first try only
         told = await outbox.send([command(1), command(2), command(3)])
         assert [isinstance(one, dict) and one["delivered"] for one in told] == [False] * 3
@@ -207,7 +192,7 @@ def test_a_target_that_hangs_holds_only_its_own_and_nothing_is_done_twice(
 
     async def scene() -> None:
         target = Target()
-        shelf, outbox, task = await opened(tmp_path, target, LateClock())
+        shelf, outbox, task = await opened(tmp_path, target, HandClock())
         target.hanging = asyncio.Event()
         told = await outbox.send([command(1), command(2)])
         assert ["no answer within" in one["reason"] for one in told if isinstance(one, dict)] == [True, True]
@@ -225,7 +210,7 @@ def test_a_command_that_waits_can_be_dropped_and_those_behind_it_go_on(tmp_path:
     async def scene() -> None:
         target = Target()
         target.away = True
-        shelf, outbox, task = await opened(tmp_path, target, LateClock())
+        shelf, outbox, task = await opened(tmp_path, target, HandClock())
         await outbox.send([command(1), command(2)])
         first, second = outbox.rows()
         assert (first["state"], first["reason"]) == ("waiting", "nobody answers")
@@ -243,7 +228,7 @@ def test_a_command_that_waits_can_be_dropped_and_those_behind_it_go_on(tmp_path:
 def test_a_fault_of_ours_is_an_error_of_that_command_alone(tmp_path: Path) -> None:
     async def scene() -> None:
         target = Target()
-        shelf, outbox, task = await opened(tmp_path, target, LateClock())
+        shelf, outbox, task = await opened(tmp_path, target, HandClock())
         target.broken = True
         (told,) = await outbox.send([command(1)])
         assert isinstance(told, CapabilityError)
@@ -259,7 +244,7 @@ def test_the_outbox_has_a_bound(tmp_path: Path) -> None:
     async def scene() -> None:
         target = Target()
         target.away = True
-        shelf, outbox, task = await opened(tmp_path, target, LateClock())
+        shelf, outbox, task = await opened(tmp_path, target, HandClock())
         told = await outbox.send([command(n) for n in range(MOST_OF_ONE + 2)])
         assert [isinstance(one, dict) for one in told] == [True] * MOST_OF_ONE + [False] * 2
         assert isinstance(told[-1], Unavailable)

@@ -147,7 +147,7 @@ class Talk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(server, "PATIENCE", 0.3)
-        monkeypatch.setattr(server, "_LEAST", 0.05)
+        monkeypatch.setattr(server, "LEAST", 0.05)
 
     async def until_closed(self, head: bytes, piece: bytes, answer: int) -> None:
         """Send `head`, and `piece` every 20 ms until the server closes; the answer has so many bytes."""

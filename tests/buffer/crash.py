@@ -31,8 +31,9 @@ from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.sheaf import expand, with_origins
 from edgewhisk.entity.timing import Timing
 from edgewhisk.settings import Buffer, Lane
-from edgewhisk.spi import Change
+from edgewhisk.spi import Change, Clock
 from tests.buffer.sheaves import sheaf
+from tests.fakes.clock import TickingClock
 from tests.fakes.disk import Cuts, Image, MemoryDisk
 
 HOME = Path("/store")
@@ -41,37 +42,14 @@ SEGMENT = 1024  # bytes: less than most sheaves have
 _ACTION = parse_name("/guest/a", "_")
 
 
-class Clock:
-    """`spi.Clock` that goes on by a second whenever it is looked at."""
-
-    timing = Timing()
-
-    def __init__(self) -> None:
-        self.seconds = 1_700_000_000
-
-    def now(self) -> int:
-        self.seconds += 1
-        return self.seconds * 1000
-
-    def monotonic(self) -> float:
-        self.seconds += 1
-        return float(self.seconds)
-
-    def up(self) -> int:
-        raise NotImplementedError
-
-    def activation_ids(self, count: int) -> list[str]:
-        raise NotImplementedError
-
-
 @contextlib.contextmanager
 def small() -> Iterator[None]:
     """Segments of a few records, blocks to match."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_module, "SEGMENT", SEGMENT)
-        patch.setattr(log_module, "_BLOCK", 256)
-        patch.setattr(log_module, "_FEW", 3)
-        patch.setattr(artifacts_module, "_SPARE", 2 * SEGMENT)
+        patch.setattr(log_module, "BLOCK", 256)
+        patch.setattr(log_module, "FEW", 3)
+        patch.setattr(artifacts_module, "SPARE", 2 * SEGMENT)
         yield
 
 
@@ -364,7 +342,7 @@ def survive(image: Image, it: Promise, random: Random, cuts: Sequence[float], li
     Returns how many states were seen.
     """
     disk = MemoryDisk(image)
-    store = open_records(disk, Clock())
+    store = open_records(disk, TickingClock())
     found = check(store, it)
     if not cuts or random.random() >= cuts[0]:
         if random.random() < 0.3:
@@ -402,7 +380,7 @@ def play(seed: int, steps: int, *, every: int = 1, cuts: Sequence[float] = CUTS,
     random = Random(seed)
     with small():
         disk = MemoryDisk()
-        history = History(random, disk, open_records(disk, Clock()))
+        history = History(random, disk, open_records(disk, TickingClock()))
         history.live(steps)
         seen, known = 0, (-1, Promise.nothing())
         for count, image in Cuts(disk, **mutant).states(random, every=every):

@@ -52,8 +52,8 @@ def small() -> Iterator[None]:
     """Segments of some records."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_module, "SEGMENT", SEGMENT)
-        patch.setattr(log_module, "_BLOCK", 512)
-        patch.setattr(artifacts_module, "_SPARE", 4 * SEGMENT)
+        patch.setattr(log_module, "BLOCK", 512)
+        patch.setattr(artifacts_module, "SPARE", 4 * SEGMENT)
         yield
 
 

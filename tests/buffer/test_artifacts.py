@@ -61,7 +61,7 @@ def test_space_of_what_was_replaced_is_reclaimed(tmp_path: Path) -> None:
     for number in range(40):
         store.write([Change("actions", "big", {"v": str(number) * 300_000})])
     size = sum(path.stat().st_size for path in tmp_path.iterdir())
-    assert size < 2 * module._SPARE
+    assert size < 2 * module.SPARE
     store.close()
     store = Artifacts.open(tmp_path)
     assert store.read("actions") == {"keep": {"v": 1}, "big": {"v": "39" * 300_000}}

@@ -19,8 +19,8 @@ from edgewhisk.entity.parameters import Parameters
 from edgewhisk.errors import MalformedContent
 from edgewhisk.settings import Buffer, Lane
 from edgewhisk.spi import Query
-from tests.buffer.crash import Clock
 from tests.buffer.test_activations import commit, message, open_store, record, wait
+from tests.fakes.clock import TickingClock
 from tests.fakes.disk import MemoryDisk
 
 SEGMENT = 4000  # bytes
@@ -107,7 +107,7 @@ def test_a_lane_that_rejects_keeps_what_it_has_and_its_events_are_done(tmp_path:
 
 
 def test_what_is_too_old_expires_but_not_while_the_clock_is_wrong(tmp_path: Path) -> None:
-    clock = Clock()
+    clock = TickingClock()
     disk = MemoryDisk()
     store = open_store(tmp_path, disk=disk, clock=clock, telemetry=Lane(ttl=3600))
     now = clock.now()
@@ -118,7 +118,7 @@ def test_what_is_too_old_expires_but_not_while_the_clock_is_wrong(tmp_path: Path
     fill(store, TELEMETRY, range(now, now + 10))
     store.tend()
     assert store.stats().expired == 0
-    clock.seconds += 4000
+    clock.pass_(4000)
     store.tend()
     assert store.stats().lanes[TELEMETRY]["expired"] == 20
     assert store.count(Query("guest", TELEMETRY)) == 0

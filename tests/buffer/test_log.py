@@ -86,17 +86,6 @@ def spread(number: int, name: str) -> Record:
     return Record(key(number), made.text.replace(made.activation_id.encode(), key(number).encode()))
 
 
-class Counting(MemoryDisk):
-    """Counts what is read."""
-
-    octets = 0
-
-    def read(self, path: Path, start: int, length: int) -> bytes:
-        data = super().read(path, start, length)
-        self.octets += len(data)
-        return data
-
-
 def test_starting_reads_the_newest_segments_only_and_questions_little_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +97,7 @@ def test_starting_reads_the_newest_segments_only_and_questions_little_more(
     store.close()
     segments = len(disk.names(tmp_path)) - 1
     assert segments > 70
-    disk = Counting(disk.image())
+    disk = MemoryDisk(disk.image())
     store = open_store(tmp_path, disk=disk)
     assert disk.octets < 4 * 20_000
     before, _ = disk.octets, store.get(key(3))  # summaries of all, once

@@ -6,33 +6,18 @@ import asyncio
 import threading
 from pathlib import Path
 
-from edgewhisk.buffer.disk import RealDisk
 from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.spi import Change
 from edgewhisk.threads import apart
-
-
-class SlowDisk(RealDisk):
-    """Its syncs can be held."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.go, self.begun = threading.Event(), threading.Event()
-        self.go.set()
-
-    def sync(self, file: int) -> None:
-        self.begun.set()
-        assert self.go.wait(20)
-        super().sync(file)
+from tests.fakes.disk import FaultyDisk
 
 
 def test_a_shelf_is_read_while_it_is_being_written(tmp_path: Path) -> None:
     async def scene() -> None:
-        disk = SlowDisk()
+        disk = FaultyDisk()
         shelf = Shelf.open(tmp_path, disk)
         await shelf.write([Change("c", "one", {"v": 1})])
-        disk.begun.clear()
-        disk.go.clear()
+        disk.hold()
         writing = shelf.write([Change("c", "two", {"v": 2})])
         await asyncio.to_thread(disk.begun.wait, 20)
         found: list[object] = []

@@ -244,20 +244,10 @@ def test_after_a_failed_sync_the_file_is_never_written_again(tmp_path: Path) -> 
 
 def test_one_failed_sync_costs_the_one_who_waits_nothing(tmp_path: Path) -> None:
     """What was not acknowledged is written again, into a new segment."""
-
-    class Once(MemoryDisk):
-        failing = False
-
-        def sync(self, file: int) -> None:
-            if self.failing:
-                self.failing = False
-                raise OSError(errno.EIO, "Input/output error")
-            super().sync(file)
-
-    disk = Once()
+    disk = MemoryDisk()
     store = open_store(tmp_path, disk=disk)
     for n in range(10):
-        disk.failing = n % 3 == 2
+        disk.refuse_once = {"sync": errno.EIO} if n % 3 == 2 else {}
         commit(store, record(n))
     store.close()
     store = open_store(tmp_path, disk=MemoryDisk(disk.image()))

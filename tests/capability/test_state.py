@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from edgewhisk.entity.grants import Grants
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import StorageError
-from edgewhisk.spi import Asker, Change, Check
+from edgewhisk.spi import Asker
+from tests.fakes.disk import FaultyDisk
 
 
 def action(name: str) -> Action:
@@ -30,29 +30,6 @@ def action(name: str) -> Action:
     return put.create(parse_name(f"/guest/{name}", "_"), Limits(), 0)
 
 
-class Store:
-    """Artifacts whose writes can be held and refused."""
-
-    def __init__(self, folder: Path) -> None:
-        self.kept = Artifacts.open(folder)
-        self.go, self.begun = threading.Event(), threading.Event()
-        self.go.set()
-        self.bad = False
-
-    def read(self, collection: str, check: Check | None = None) -> dict[str, dict[str, Any]]:
-        return self.kept.read(collection, check)
-
-    def collections(self) -> list[str]:
-        return self.kept.collections()
-
-    def write(self, changes: Sequence[Change]) -> None:
-        self.begun.set()
-        assert self.go.wait(20)
-        if self.bad:
-            raise StorageError("the disk is full")
-        self.kept.write(changes)
-
-
 A, B = action("a"), action("b")
 
 
@@ -63,14 +40,15 @@ def ask(state: State, op: str, which: Action, **fields: Any) -> Any:
 
 
 def test_an_action_does_not_wait_for_the_state_of_another_to_be_on_disk(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    disk = FaultyDisk()
+    store = Artifacts.open(tmp_path, disk)
     state = State(store)
     ask(state, "set", A, key="k", value=1)
     ask(state, "set", B, key="k", value=2)
-    store.go.clear()
+    disk.hold()
     writing = threading.Thread(target=state.settle, args=[A])
     writing.start()
-    assert store.begun.wait(20)
+    assert disk.begun.wait(20)
     done = threading.Event()
 
     def other() -> None:
@@ -79,14 +57,15 @@ def test_an_action_does_not_wait_for_the_state_of_another_to_be_on_disk(tmp_path
 
     threading.Thread(target=other).start()
     assert done.wait(20)
-    store.go.set()
+    disk.go.set()
     writing.join()
     assert store.read("guest/a") == {"k": {"value": 1}}
-    store.kept.close()
+    store.close()
 
 
 def test_a_call_whose_changes_were_taken_back_with_anothers_is_told(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    disk = FaultyDisk()
+    store = Artifacts.open(tmp_path, disk)
     state = State(store)
     ask(state, "set", A, key="one", value=1)
     state.settle(A)
@@ -106,21 +85,21 @@ def test_a_call_whose_changes_were_taken_back_with_anothers_is_told(tmp_path: Pa
     thread.start()
     assert ready.wait(20)
     ask(state, "set", A, key="three", value=3)
-    store.bad = True
+    disk.full = True
     with pytest.raises(StorageError):
         state.settle(A)
-    store.bad = False
+    disk.full = False
     settled.set()
     thread.join()
     assert len(outcome) == 1
     state.settle(A)
     assert store.read("guest/a") == {"one": {"value": 1}}
     assert ask(state, "keys", A) == ["one"]
-    store.kept.close()
+    store.close()
 
 
 def test_what_is_forgotten_is_not_found_again(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Artifacts.open(tmp_path)
     state = State(store)
     ask(state, "set", A, key="k", value=1)
     state.settle(A)
@@ -129,4 +108,4 @@ def test_what_is_forgotten_is_not_found_again(tmp_path: Path) -> None:
     state.settle(A)
     assert ask(state, "keys", A) == []
     assert store.read("guest/a") == {}
-    store.kept.close()
+    store.close()

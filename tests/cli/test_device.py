@@ -19,8 +19,7 @@ import pytest
 from serial.tools.list_ports_common import ListPortInfo
 
 from edgewhisk.cli import main
-from edgewhisk.device import capture
-from edgewhisk.device import profile as profiles
+from edgewhisk.device import capture, library
 from edgewhisk.device.capture import Said
 from edgewhisk.feed import ports
 from tests.path.gateway import MOSQUITTO, mosquitto
@@ -107,7 +106,7 @@ def test_what_is_recorded_can_be_replayed(tmp_path: Path) -> None:
 
 def test_list_show_and_scan() -> None:
     listed = json.loads(device("list", "--json").stdout)
-    assert {one["name"] for one in listed} == set(profiles.names())
+    assert {one["name"] for one in listed} == set(library.names())
     assert len(listed) >= 15
     shown = device("show", "eastron/sdm120").stdout
     assert "2400 baud, 8N1" in shown
@@ -200,7 +199,7 @@ def test_a_broken_profile_of_a_user_is_told_and_the_others_are_listed(tmp_path: 
         '[framing]\nkind = "lines"\n[decoding]\nkind = "json"\nothers = true\n'
     )
     done = device("list", "--json", "--config", str(config))
-    assert len(json.loads(done.stdout)) == len(profiles.names())
+    assert len(json.loads(done.stdout)) == len(library.names())
     told = f"{folder}/wrong.toml: framing.kind: must be one of line, nmea"
     assert (done.returncode, told in done.stderr) == (0, True)
     command = [sys.executable, "-m", "edgewhisk", "check", "--config", str(config)]

@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from edgewhisk.clock import SystemClock
 from edgewhisk.entity.activation import activation_id
-from tests.fakes.clock import HandClock
+from edgewhisk.spi import Clock
+from tests.contract.suites import Suite, named
+from tests.fakes.clock import HandClock, TickingClock
+from tests.path.wrong_clock import WrongClock
 
-CLOCKS: list[Callable[[], SystemClock]] = [SystemClock, HandClock]
+
+class Stepped(SystemClock):
+    """The system's clock was set by a test."""
+
+    ahead = 0
+
+    def system(self) -> int:
+        return super().system() + self.ahead
 
 
-@pytest.fixture(params=CLOCKS, ids=lambda made: made.__name__)
-def clock(request: pytest.FixtureRequest) -> SystemClock:
-    made: SystemClock = request.param()
+def wrong(folder: Path) -> SystemClock:
+    (folder / "clock.json").write_text('{"boot": "b0000001", "shift": 3600}')
+    return WrongClock(folder / "clock.json")
+
+
+SUITE = Suite(
+    Clock,
+    {
+        SystemClock: lambda _: SystemClock(),
+        HandClock: lambda _: HandClock(),
+        TickingClock: lambda _: TickingClock(),
+        Stepped: lambda _: Stepped(),
+        WrongClock: wrong,
+    },
+)
+
+
+@pytest.fixture(params=SUITE.classes, ids=named)
+def clock(request: pytest.FixtureRequest, tmp_path: Path) -> SystemClock:
+    made: SystemClock = SUITE.implementations[request.param](tmp_path)
     return made
 
 
@@ -47,15 +74,6 @@ def test_ids_are_new_and_valid(clock: SystemClock) -> None:
     found = clock.activation_ids(300)
     assert len(set(found)) == 300
     assert [activation_id(one) for one in found] == found
-
-
-class Stepped(SystemClock):
-    """The system's clock was set by a test."""
-
-    ahead = 0
-
-    def system(self) -> int:
-        return super().system() + self.ahead
 
 
 @pytest.mark.parametrize("by", [86_400_000, -86_400_000, 40])

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgewhisk.buffer.disk import Disk, RealDisk
-from tests.fakes.disk import MemoryDisk
+from tests.contract.suites import Suite, named
+from tests.fakes.disk import FaultyDisk, MemoryDisk
 
-Make = Callable[[], Disk]
+SUITE = Suite(Disk, {RealDisk: RealDisk, FaultyDisk: FaultyDisk, MemoryDisk: MemoryDisk})
 
 
-@pytest.fixture(params=[RealDisk, MemoryDisk])
+@pytest.fixture(params=SUITE.classes, ids=named)
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
-    made: Disk = request.param()
+    made: Disk = SUITE.implementations[request.param]()
     made.make_directory(tmp_path / "d")
     made.make_directory(tmp_path / "d")  # again: nothing happens
     return made

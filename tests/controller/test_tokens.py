@@ -11,26 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewhisk.clock import SystemClock
 from edgewhisk.controller.tokens import DeviceTokens, add_token, folder, remove_token, tokens_of
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import BadRequest, Forbidden, NotFound, Unauthorized
+from tests.fakes.clock import TickingClock
 
 T, OTHER = parse_name("/guest/t", "_"), parse_name("/guest/other", "_")
 
 
-class Seconds(SystemClock):
-    """A clock that is a second later each time it is asked."""
-
-    passed = 0.0
-
-    def monotonic(self) -> float:
-        self.passed += 1.0
-        return self.passed
-
-
 def test_a_token_is_good_for_its_trigger_until_it_is_removed(tmp_path: Path) -> None:
-    tokens = DeviceTokens(tmp_path, Seconds())
+    tokens = DeviceTokens(tmp_path, TickingClock())
     mine, other = add_token(tmp_path, T, "greenhouse"), add_token(tmp_path, OTHER, "x")
     assert tokens.check(f"Bearer {mine}", T) == "greenhouse"
     assert tokens.check(f"bearer  {mine} ", T) == "greenhouse"
@@ -89,7 +79,7 @@ def test_a_changed_byte_of_a_token_is_put_right_and_told(at: int, value: int) ->
         changed = data[at % len(data)] != value
         data[at % len(data)] = value
         path.write_bytes(data)
-        tokens = DeviceTokens(Path(name), Seconds())
+        tokens = DeviceTokens(Path(name), TickingClock())
         assert tokens.check(f"Bearer {token}", T) == "greenhouse"
         assert any("was put right" in line for line in tokens.problems()) is changed
 
@@ -99,7 +89,7 @@ def test_a_damaged_token_is_told_and_can_be_removed(left: bytes | None, tmp_path
     token, other = add_token(tmp_path, T, "greenhouse"), add_token(tmp_path, T, "other")
     path = folder(tmp_path) / hashlib.sha256(token.encode()).hexdigest()
     path.unlink() if left is None else path.write_bytes(left)
-    tokens = DeviceTokens(tmp_path, Seconds())
+    tokens = DeviceTokens(tmp_path, TickingClock())
     with pytest.raises(Unauthorized):
         tokens.check(f"Bearer {token}", T)
     assert tokens.check(f"Bearer {other}", T) == "other"
@@ -107,12 +97,12 @@ def test_a_damaged_token_is_told_and_can_be_removed(left: bytes | None, tmp_path
     assert str(path) in line
     assert f"remove {path.name[:12]}" in line
     remove_token(tmp_path, path.name[:12])
-    assert DeviceTokens(tmp_path, Seconds()).problems() == []
+    assert DeviceTokens(tmp_path, TickingClock()).problems() == []
     assert len(list(folder(tmp_path).iterdir())) == 2  # the other, with its checksum
 
 
 def test_every_token_is_known_however_fast_they_are_made(tmp_path: Path) -> None:
-    tokens, made, stop = DeviceTokens(tmp_path, Seconds()), list[str](), threading.Event()
+    tokens, made, stop = DeviceTokens(tmp_path, TickingClock()), list[str](), threading.Event()
 
     def look() -> None:
         while not stop.is_set():

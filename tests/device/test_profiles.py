@@ -18,7 +18,7 @@ from pymodbus.framer import FramerRTU
 from pymodbus.pdu import DecodePDU
 
 from edgewhisk import share
-from edgewhisk.device import capture
+from edgewhisk.device import capture, library
 from edgewhisk.device import profile as profiles
 from edgewhisk.device.capture import Expected, Said
 from edgewhisk.device.decode import Undecodable, decode, decoder, learner, payload
@@ -33,7 +33,7 @@ from edgewhisk.errors import ConfigError
 DEVICES = Path(__file__).resolve().parents[2] / "devices"
 GOLDEN = sorted(DEVICES.glob("*/*.golden"))
 NAMES = [path.relative_to(DEVICES).with_suffix("").as_posix() for path in GOLDEN]
-PROFILES = {name: profiles.load(name) for name in NAMES}
+PROFILES = {name: library.load(name) for name in NAMES}
 SERIAL = [name for name in NAMES if PROFILES[name].transport == "serial"]
 OVER_MQTT = [name for name in NAMES if PROFILES[name].transport == "mqtt"]
 MODBUS = [name for name in NAMES if PROFILES[name].transport == "modbus"]
@@ -150,7 +150,7 @@ def test_modbus_profiles(name: str) -> None:
 
 
 def test_every_profile_has_its_proof_and_its_source() -> None:
-    assert sorted(NAMES) == sorted(profiles.names())
+    assert sorted(NAMES) == sorted(library.names())
     assert [name for name in NAMES if not PROFILES[name].source.startswith("http")] == []
     silent = [name for name in NAMES if not golden(name)[1] and not PROFILES[name].writes]
     assert silent == []
@@ -275,9 +275,9 @@ def test_profiles_that_make_no_sense_name_what_does_not(text: dict[str, Any], pr
 
 def test_an_unknown_profile_names_those_that_are_likely() -> None:
     with pytest.raises(ConfigError, match="arduino/bme280"):
-        profiles.load("no/thing")
+        library.load("no/thing")
     with pytest.raises(ConfigError, match="did you mean nova/sds011"):
-        profiles.load("nova/sds01")
+        library.load("nova/sds01")
 
 
 def test_a_broken_profile_of_a_user_names_its_file_and_stops_no_other(
@@ -293,7 +293,7 @@ def test_a_broken_profile_of_a_user_names_its_file_and_stops_no_other(
     (folder / "binary.toml").write_bytes(b"\xff\xfe")
     (folder / "gone.toml").symlink_to(tmp_path / "nowhere")
     (folder.parent / "stray.toml").write_text(good)
-    found, faults = profiles.survey()
+    found, faults = library.survey()
     assert {one.name for one in found} == {*NAMES, "mine/good"}
     told = [str(fault) for fault in faults]
     assert [one for one in told if f"{folder}/wrong.toml: framing.check.kind: must be one of" in one]

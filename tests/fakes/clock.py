@@ -51,3 +51,25 @@ class HandClock(SystemClock):
     def set(self, wall: str) -> None:
         """NTP, or a person, sets the system's clock; the gateway notices when it looks."""
         self.wall = ms(wall) - self.passed
+
+    def turn(self, seconds: float) -> None:
+        """NTP, or a person, turns the system's clock forward, or back; the gateway has noticed."""
+        self.wall += round(seconds * 1000)
+        self.look()
+
+    def turn_to(self, wall: str) -> None:
+        """As `turn`."""
+        self.set(wall)
+        self.look()
+
+
+class TickingClock(HandClock):
+    """A clock that is a second later each time it is asked."""
+
+    def now(self) -> int:
+        self.pass_(1)
+        return super().now()
+
+    def monotonic(self) -> float:
+        self.pass_(1)
+        return super().monotonic()

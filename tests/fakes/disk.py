@@ -1,4 +1,4 @@
-"""`Disk` in memory, and every state that a power cut can leave of it.
+"""`Disk` in memory, and every state that a power cut can leave of it; a real disk that is slow or full.
 
 What was not synced is lost, kept, or torn: a write anywhere, sector by sector, in any order; names
 that were made, changed or removed without a sync of their directory likewise.
@@ -7,10 +7,13 @@ that were made, changed or removed without a sync of their directory likewise.
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
+
+from edgewhisk.buffer.disk import RealDisk
 
 SECTOR = 64  # bytes that are written whole or not at all; small, as the records of the tests are
 Image = Mapping[Path, bytes]  # what is on the medium
@@ -35,6 +38,8 @@ class MemoryDisk:
         self.worn = 0
         self.free = 1 << 40  # bytes
         self.refuse: dict[str, int] = {}  # what -> errno
+        self.refuse_once: dict[str, int] = {}
+        self.octets = 0  # that were read
         self.trace: list[Op] = []
         self.before: list[tuple[Path, int, bytes]] = []
         self._contents: dict[int, bytearray] = {}
@@ -104,7 +109,9 @@ class MemoryDisk:
 
     def read(self, path: Path, start: int, length: int) -> bytes:
         self._check("read")
-        return bytes(self._contents[self._file(path)][start : start + length])
+        data = bytes(self._contents[self._file(path)][start : start + length])
+        self.octets += len(data)
+        return data
 
     def rename(self, old: Path, new: Path) -> None:
         self._check("rename")
@@ -135,11 +142,37 @@ class MemoryDisk:
         return self._names[path]
 
     def _check(self, what: str) -> None:
-        if (number := self.refuse.get(what)) is not None:
+        if (number := self.refuse_once.pop(what, self.refuse.get(what))) is not None:
             raise OSError(number, f"refused to {what}")
 
     def _did(self, op: Op) -> None:
         self.trace.append(op)
+
+
+class FaultyDisk(RealDisk):
+    """A real disk whose syncs a test holds, and whose writes it lets fail."""
+
+    def __init__(self) -> None:
+        """Without any fault."""
+        super().__init__()
+        self.go, self.begun = threading.Event(), threading.Event()  # syncs may end; one has begun
+        self.go.set()
+        self.full = False
+
+    def hold(self) -> None:
+        """Let no sync end from now on; `begun` tells of the next one, `go` lets it end."""
+        self.begun.clear()
+        self.go.clear()
+
+    def write(self, file: int, data: bytes, at: int) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "the disk is full")
+        super().write(file, data, at)
+
+    def sync(self, file: int) -> None:
+        self.begun.set()
+        assert self.go.wait(20)
+        super().sync(file)
 
 
 class Cuts:

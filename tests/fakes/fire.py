@@ -22,7 +22,7 @@ class RecordingFire:
         self._full = False
         self._crammed: set[FullyQualifiedName] = set()
         self._refusing = False
-        self._waiting: list[Callable[[], None]] = []
+        self.waiting: list[Callable[[], None]] = []  # feeds that hold back
         self._changed = asyncio.Event()
 
     @property
@@ -36,12 +36,13 @@ class RecordingFire:
         return [event.payload for event in self.events]
 
     def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
-        """Keep `events`."""
-        self.calls.append(tuple(events))
+        """Keep `events`, unless the disk would have to and refuses."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._refusing:
+        if self._refusing and any(event.durable for event in events):
             future.set_exception(StorageError("the disk is full"))
-        elif self._holding:
+            return future
+        self.calls.append(tuple(events))
+        if self._holding:
             self.held.append(future)
         else:
             future.set_result(None)
@@ -55,14 +56,14 @@ class RecordingFire:
     def on_room(self, resume: Callable[[], None], triggers: Iterable[FullyQualifiedName]) -> None:
         """Keep `resume` until `make_room`."""
         del triggers
-        self._waiting.append(resume)
+        self.waiting.append(resume)
 
     def hold(self) -> None:
         """From now on nothing is on disk until `commit` or `fail`."""
         self._holding = True
 
     def refuse(self, *, on: bool = True) -> None:
-        """From now on (or no more) the disk refuses everything at once."""
+        """From now on (or no more) the disk refuses: what is durable starts nothing."""
         self._refusing = on
 
     def commit(self, count: int | None = None) -> None:
@@ -86,7 +87,7 @@ class RecordingFire:
         """Have room again and tell everybody who asked."""
         self._full = False
         self._crammed.clear()
-        waiting, self._waiting = self._waiting, []
+        waiting, self.waiting = self.waiting, []
         for resume in waiting:
             resume()
             self.resumed += 1

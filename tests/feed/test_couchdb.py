@@ -138,9 +138,11 @@ def test_a_couchdb_that_is_away_or_refuses_is_told_and_tried_again(packages: Pat
 
 
 @contextlib.asynccontextmanager
-async def following(folder: Path, fire: RecordingFire, url: str, **more: Any) -> AsyncIterator[CouchFeed]:
-    """A feed of the database `plant` whose position is kept in a folder."""
-    shelf = Shelf.open(folder)
+async def following(
+    shelf: Path | Shelf, fire: RecordingFire, url: str, **more: Any
+) -> AsyncIterator[CouchFeed]:
+    """A feed of the database `plant` whose position is kept on a shelf, which is open or a folder."""
+    shelf = shelf if isinstance(shelf, Shelf) else Shelf.open(shelf)
     made = CouchFeed(fire, SystemClock(), shelf)
     await made.add(T, "changes/couchdb", made.check("changes/couchdb", {"url": url, "db": "plant", **more}))
     async with running(made, shelf):
@@ -180,14 +182,16 @@ def test_how_far_it_is_is_kept_after_the_events_are_on_disk(packages: Path, tmp_
     async def play(url: str) -> None:
         await asyncio.to_thread(put, f"{url}/plant")
         fire, again = RecordingFire(), RecordingFire()
-        async with following(tmp_path, fire, url, since=0) as made:
+        shelf = Shelf.open(tmp_path)
+        async with following(shelf, fire, url, since=0) as made:
             await state(made, "running")
             fire.hold()
             await doc(url, "a")
             await fire.count(1)
             await doc(url, "b")
-            assert made._shelf.read("couchdb") == {}  # not on disk: no token
-        async with following(tmp_path, again, url, since=0) as made:
+            assert shelf.read("couchdb") == {}  # not on disk: no token
+        shelf = Shelf.open(tmp_path)
+        async with following(shelf, again, url, since=0) as made:
             again.refuse()
             await told(made, "full")
             again.refuse(on=False)
@@ -195,12 +199,12 @@ def test_how_far_it_is_is_kept_after_the_events_are_on_disk(packages: Path, tmp_
             await again.count(2)
             assert ids(again) == ["a", "b"]
             async with asyncio.timeout(10):
-                while not made._shelf.read("couchdb"):  # noqa: ASYNC110 - the shelf's thread
+                while not shelf.read("couchdb"):  # noqa: ASYNC110 - the shelf's thread
                     await asyncio.sleep(0.01)
             again.fill()
             await doc(url, "c")
             async with asyncio.timeout(10):
-                while not again._waiting:  # noqa: ASYNC110 - another process
+                while not again.waiting:  # noqa: ASYNC110 - another process
                     await asyncio.sleep(0.01)
             await doc(url, *"def")
             assert "d" not in ids(again)  # the server holds them

@@ -104,10 +104,10 @@ OTHER = parse_name("/guest/other", "_")
 
 @contextlib.asynccontextmanager
 async def following(
-    folder: Path, fire: RecordingFire, since: Any = 0, table: str = "", **files: Path
+    shelf: Path | Shelf, fire: RecordingFire, since: Any = 0, table: str = "", **files: Path
 ) -> AsyncIterator[FileFeed]:
-    """A feed of the trigger `/guest/NAME` for each file."""
-    shelf = Shelf.open(folder / "shelf")
+    """A feed of the trigger `/guest/NAME` for each file; its shelf is open, or in a folder."""
+    shelf = shelf if isinstance(shelf, Shelf) else Shelf.open(shelf / "shelf")
     made = FileFeed({name: File(path) for name, path in files.items()}, fire, SystemClock(), shelf)
     for name in files:
         wish = made.check("changes/file", {"file": name, "table": table, "since": since})
@@ -141,18 +141,19 @@ def test_rows_are_kept_as_taken_after_they_are_on_disk(tmp_path: Path) -> None:
     async def play() -> None:
         fire = RecordingFire()
         fire.refuse()
-        async with following(tmp_path, fire, table="t", t=path) as made:
+        shelf = Shelf.open(tmp_path / "shelf")
+        async with following(shelf, fire, table="t", t=path) as made:
             await until(lambda: "full" in made.describe(T)["last_error"])
-            assert made._shelf.read("files") == {}
+            assert shelf.read("files") == {}
             fire.calls.clear()
             fire.refuse(on=False)
             fire.hold()
             await asyncio.to_thread(sqlite, path, 3)
             await fire.count(3)
-            assert made._shelf.read("files") == {}
+            assert shelf.read("files") == {}
             fire.commit()
-            await until(lambda: made._shelf.read("files") != {})
-            assert made._shelf.read("files")["guest/t"]["last"] == 3
+            await until(lambda: shelf.read("files") != {})
+            assert shelf.read("files")["guest/t"]["last"] == 3
         again = RecordingFire()
         async with following(tmp_path, again, table="t", t=path):
             await asyncio.to_thread(sqlite, path, 4)
@@ -250,7 +251,7 @@ def test_a_folder_that_comes_later_is_found_and_many_rows_come_in_order(tmp_path
             await fire.count(1200, seconds=15)
             fire.fill()
             await asyncio.to_thread(sqlite, path, "more")
-            await until(lambda: bool(fire._waiting))
+            await until(lambda: bool(fire.waiting))
             fire.make_room()
             await fire.count(1201)
         assert values(fire) == [*range(1200), "more"]

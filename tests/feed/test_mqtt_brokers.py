@@ -22,8 +22,8 @@ from edgewhisk.config import load
 from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.errors import ConfigError, FeedError
 from edgewhisk.feed.mqtt import MqttFeed
-from edgewhisk.feed.mqtt_connection import MqttLink, Refused
-from edgewhisk.feed.mqtt_limits import Limits, reason, refusal
+from edgewhisk.feed.mqtt_connection import MqttLink
+from edgewhisk.feed.mqtt_limits import Limits, Refused, reason, refusal
 from edgewhisk.feed.mqtt_packets import Message, Publication
 from edgewhisk.feed.mqtt_strife import BLAMED, STEADY, Strife
 from edgewhisk.links import mqtt_links, own_id

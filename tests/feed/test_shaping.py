@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,8 @@ from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed import shaping
 from edgewhisk.feed.shaped import BACKLOG, ShapedFire
 from edgewhisk.feed.shaping import SOURCES, Shape, read
-from edgewhisk.spi import Change
+from tests.fakes.clock import HandClock
+from tests.fakes.disk import FaultyDisk
 from tests.fakes.fire import RecordingFire
 
 T, OTHER = (parse_name(f"/guest/{name}", "_") for name in ("t", "other"))
@@ -240,42 +240,24 @@ def test_what_was_let_through_once_is_not_filtered_again_after_a_crash(
     asyncio.run(scene())
 
 
-def test_a_slow_shelf_holds_sources_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_shelf_holds_sources_back(tmp_path: Path) -> None:
     async def scene() -> None:
-        shelf, fire, release, resumed = Shelf.open(tmp_path), RecordingFire(), threading.Event(), list[int]()
-        write = shelf._store.write
-
-        def slow(changes: Sequence[Change]) -> None:
-            release.wait(20)
-            write(changes)
-
-        monkeypatch.setattr(shelf._store, "write", slow)
+        disk, fire, resumed = FaultyDisk(), RecordingFire(), list[int]()
+        shelf = Shelf.open(tmp_path, disk)
+        disk.hold()
         shaped = ShapedFire(fire, SystemClock(), shelf)
         shaped.shape(T, {"batch": {"seconds": 3600}})
         sent = [shaped([event(number)]) for number in range(BACKLOG)]
         assert shaped.full([T])
         assert not shaped.full([OTHER])  # only triggers that are shaped wait for the shelf
         shaped.on_room(lambda: resumed.append(1), [T])
-        release.set()
+        disk.go.set()
         await asyncio.wait_for(asyncio.gather(*sent), 20)
         assert resumed == [1]
         assert not shaped.full([T])
         await shelf.close()
 
     asyncio.run(scene())
-
-
-class Card(RecordingFire):
-    """Keeps only what its disk took."""
-
-    bad = False
-
-    def __call__(self, events: Sequence[TriggerEvent]) -> asyncio.Future[None]:
-        if not self.bad or not any(one.durable for one in events):
-            return super().__call__(events)
-        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        failed.set_exception(StorageError("the disk is full"))
-        return failed
 
 
 STEP = st.one_of(
@@ -312,7 +294,7 @@ class Source:
 
     def __init__(self, folder: Path, wish: dict[str, Any]) -> None:
         self.folder, self.wish = folder, wish
-        self.card, self.clock = Card(), Stopped()
+        self.card, self.clock = RecordingFire(), HandClock()
         self.acknowledged: dict[str, list[int]] = {}
         self.open()
 
@@ -325,13 +307,13 @@ class Source:
         if what == "reading":
             await self.send(str(how), number)
         elif what == "time":
-            self.clock.passed += how
+            self.clock.pass_(how)
             self.shaped._look(T, self.shaped._shapes[T])
         elif what == "crash":
             await self.shelf.close()
             self.open()
         else:
-            self.card.bad = what == "full"
+            self.card.refuse(on=what == "full")
         await asyncio.sleep(0)
 
     async def send(self, topic: str, number: int) -> None:
@@ -358,15 +340,6 @@ class Source:
                 if one["n"] in self.acknowledged.get(one["topic"], ()):
                     found.setdefault(one["topic"], []).append(one["n"])
         return {topic: list(dict.fromkeys(numbers)) for topic, numbers in found.items()}
-
-
-class Stopped(SystemClock):
-    """A clock that a test moves."""
-
-    passed = 0.0
-
-    def monotonic(self) -> float:
-        return self.passed
 
 
 def test_what_is_due_is_fired_without_another_reading(tmp_path: Path) -> None:

@@ -20,8 +20,7 @@ from edgewhisk.instance import frugal_heaps, return_memory
 from edgewhisk.sandbox import outcome
 from edgewhisk.sandbox.budget import LEAST, Budget, Share, usual
 from edgewhisk.sandbox.pool import Sandboxes
-from edgewhisk.spi import Answer, Asker
-from tests.fakes.capabilities import NoCapabilities
+from tests.fakes.capabilities import Gate, NoCapabilities
 from tests.sandbox import wat
 from tests.sandbox.test_memory import pss
 from tests.sandbox.test_pool import action, run
@@ -67,18 +66,6 @@ GREEDY: Final = {  # take p.mb, then say so to the host, then end as p says
             (i64.extend_i32_u (local.get $size)))))"""),
 }  # the module reads the first digit of "mb", and tells by its size what else is in the text
 KINDS: Final = sorted(GREEDY)
-
-
-class Gate(NoCapabilities):
-    """Holds whoever asks until the gate is open."""
-
-    def __init__(self) -> None:
-        self.asked, self.open = threading.Event(), threading.Event()
-
-    def ask(self, asker: Asker, request: bytes) -> Answer:
-        self.asked.set()
-        assert self.open.wait(60)
-        return Answer(b'{"ok":null}')
 
 
 @pytest.fixture(scope="module")

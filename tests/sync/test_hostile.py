@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import json
 import random
@@ -11,13 +10,12 @@ import resource
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 
 import httpx
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,68 +28,17 @@ from edgewhisk.spi import Query
 from edgewhisk.sync import client as client_module
 from edgewhisk.sync import sync as module
 from edgewhisk.sync.client import OpenWhiskCloud, retry_after
-from edgewhisk.sync.ingest import Ingest
 from edgewhisk.sync.sync import Sync
 from edgewhisk.sync.uplink import State
 from tests.buffer.test_activations import commit, open_store, record
+from tests.sync.cloud import DRIP, KEY, OK, HttpCloud, whole
 
-KEY = AuthKey(str(uuid.uuid4()), "k" * 64)
-OK = b"HTTP/1.1 200 OK\r\n"
 RECORDS = 5
-DRIP = b"(drip)"  # a reply that goes on for ever, a byte at a time
 
 
-class Cloud:
-    """Gives the replies it was told first, then those of a real ingest."""
-
-    def __init__(self, store: Activations, replies: list[bytes]) -> None:
-        self._ingest = Ingest(store)
-        self.replies = replies
-        self.tasks: set[asyncio.Task[None]] = set()
-
-    def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self.answer(reader, writer))
-        self.tasks.add(task)
-
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                lines = head.decode().lower().split("\r\n")
-                length = next((int(line[15:]) for line in lines if line.startswith("content-length:")), 0)
-                body = await reader.readexactly(length)
-                if not self.replies:
-                    found = orjson.dumps(await self._ingest("guest", orjson.loads(body)))
-                    writer.write(OK + b"Content-Length: %d\r\n\r\n%b" % (len(found), found))
-                    await writer.drain()
-                    continue
-                await self._lie(writer, self.replies.pop(0))
-                return
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return
-        finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                await writer.wait_closed()
-
-    async def _lie(self, writer: asyncio.StreamWriter, reply: bytes) -> None:
-        if reply.startswith(DRIP):
-            writer.write(reply[len(DRIP) :])
-            while True:
-                writer.write(b"x")
-                await writer.drain()
-                await asyncio.sleep(0.05)
-        writer.write(reply)
-        await writer.drain()
-
-
-@contextlib.asynccontextmanager
-async def serving(cloud: Cloud) -> AsyncIterator[str]:
-    async with await asyncio.start_server(cloud.take, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        for task in cloud.tasks:
-            task.cancel()
-        await asyncio.gather(*cloud.tasks, return_exceptions=True)
+def lying(store: Activations, replies: list[bytes]) -> HttpCloud:
+    """Gives the replies first, then those of a real ingest."""
+    return HttpCloud(store, lambda _: replies.pop(0) if replies else None, hangs_up=True)
 
 
 async def told(replies: list[bytes], folder: Path) -> list[str]:
@@ -100,21 +47,19 @@ async def told(replies: list[bytes], folder: Path) -> list[str]:
     errors: list[str] = []
     try:
         await asyncio.to_thread(commit, edge, *(record(n) for n in range(1, RECORDS + 1)))
-        cloud = Cloud(far, list(replies))
-        async with serving(cloud) as url:
-            door = OpenWhiskCloud(url, "guest", lambda: KEY, "/whisk.system/edge/ingest")
+        left = list(replies)
+        async with lying(far, left).door() as door:
             sync = Sync(edge, door, SystemClock(), interval=0)
             task = asyncio.create_task(sync.run())
             try:
                 async with asyncio.timeout(30):
-                    while cloud.replies or edge.stats().unsynced or sync.state is not State.IDLE:
+                    while left or edge.stats().unsynced or sync.state is not State.IDLE:
                         errors += [sync.last_error] if sync.last_error not in ["", *errors[-1:]] else []
                         assert not task.done(), task.exception()
                         await asyncio.sleep(0.001)
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-                await door.close()
         found = [one["start"] for one in far.list(Query("guest", limit=100))]
         assert found == list(range(RECORDS, 0, -1))
     finally:
@@ -128,16 +73,11 @@ def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PAUSE", (0.01, 0.01))
         patch.setattr(module, "PAUSE_LONG", 0.01)
-        patch.setattr(module, "_MINUTE", 20)
+        patch.setattr(module, "MINUTE", 20)
         patch.setattr(random, "uniform", lambda *_: 0.0)
-        patch.setattr(client_module, "_ANSWER", 0.5)
-        patch.setattr(client_module, "_LONGEST", 0.02)
+        patch.setattr(client_module, "ANSWER", 0.5)
+        patch.setattr(client_module, "LONGEST", 0.02)
         yield
-
-
-def whole(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
-    lines = b"".join(header + b"\r\n" for header in headers)
-    return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n%b" % (status, lines, len(body), body)
 
 
 LIES = {
@@ -187,7 +127,7 @@ def test_a_reply_that_unpacks_to_gigabytes_costs_no_memory(tmp_path: Path) -> No
 
 
 def test_the_cloud_says_how_long_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_LONGEST", 3600.0)
+    monkeypatch.setattr(client_module, "LONGEST", 3600.0)
     busy = whole(b"", b"Retry-After: 1", status=b"503 Service Unavailable")
     begun = time.monotonic()
     asyncio.run(told([busy], tmp_path))
@@ -214,7 +154,7 @@ def test_the_cloud_says_how_long_to_wait(tmp_path: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_how_long(headers: dict[str, str], seconds: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_LONGEST", 3600.0)
+    monkeypatch.setattr(client_module, "LONGEST", 3600.0)
     assert retry_after(headers) == seconds
 
 
@@ -255,7 +195,7 @@ REPLIES = st.builds(
 @given(st.lists(REPLIES | st.binary(max_size=100), min_size=1, max_size=4))
 def test_any_replies(replies: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client_module, "_POLLS", 0)
+        patch.setattr(client_module, "POLLS", 0)
         asyncio.run(told(replies, Path(folder)))
 
 
@@ -265,8 +205,8 @@ def test_a_damaged_key_keeps_the_cloud_away_until_it_is_put_right(tmp_path: Path
     commit(edge, record(1))
 
     async def play() -> None:
-        cloud = Cloud(far, [])
-        async with serving(cloud) as url:
+        replies = list[bytes]()
+        async with lying(far, replies).serving() as url:
             door = OpenWhiskCloud(url, "guest", partial(read_key, path), "i/i")
             sync = Sync(edge, door, SystemClock(), interval=0)
             task = asyncio.create_task(sync.run())
@@ -277,8 +217,8 @@ def test_a_damaged_key_keeps_the_cloud_away_until_it_is_put_right(tmp_path: Path
                     while "[cloud] auth_file" not in sync.last_error:  # noqa: ASYNC110 - a real loop
                         await asyncio.sleep(0.002)
                 path.write_text(other.compact)  # a wrong one, which the cloud refuses
-                cloud.replies = [whole(b"{}", status=b"401 Unauthorized")] * 2
-                while cloud.replies:  # noqa: ASYNC110 - a real loop
+                replies += [whole(b"{}", status=b"401 Unauthorized")] * 2
+                while replies:  # noqa: ASYNC110 - a real loop
                     await asyncio.sleep(0.002)
                 path.write_text(KEY.compact)
                 while edge.stats().unsynced:  # noqa: ASYNC110 - a real loop

@@ -21,61 +21,31 @@ from edgewhisk.clock import SystemClock
 from edgewhisk.spi import Batch, Query
 from edgewhisk.sync import doubt as doubts
 from edgewhisk.sync import sync as module
-from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.doubt import Doubt
-from edgewhisk.sync.ingest import Ingest
 from edgewhisk.sync.sync import Sync
 from edgewhisk.sync.uplink import State
 from tests.buffer.test_activations import commit, open_store, record
-from tests.sync.test_hostile import KEY, whole
+from tests.sync.cloud import HttpCloud, whole
 
 Refuses = Callable[[list[int], int], bytes | None]  # numbers in a batch, size of its body -> the answer
 
 
-class Picky:
+class Picky(HttpCloud):
     """A real ingest behind a door that refuses some batches; `seen` are the numbers in each."""
 
     def __init__(self, store: Activations, refuses: Refuses) -> None:
-        self._ingest = Ingest(store)
+        super().__init__(store, self._look)
         self.refuses = refuses
         self.seen: list[list[int]] = []
-        self.tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.tasks.add(asyncio.get_running_loop().create_task(self._serve(reader, writer)))
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
-                length = next(int(line[15:]) for line in head if line.startswith("content-length:"))
-                body = await reader.readexactly(length)
-                sent = orjson.loads(body)
-                self.seen.append([one["start"] for one in sent["records"]])
-                answer = self.refuses(self.seen[-1], len(body))
-                if answer is None:
-                    answer = whole(orjson.dumps(await self._ingest("guest", sent)))
-                writer.write(answer)
-                await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return
-        finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                await writer.wait_closed()
-
-    async def close(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+    def _look(self, body: bytes) -> bytes | None:
+        self.seen.append([one["start"] for one in orjson.loads(body)["records"]])
+        return self.refuses(self.seen[-1], len(body))
 
 
 @contextlib.asynccontextmanager
 async def syncing(edge: Activations, cloud: Picky) -> AsyncIterator[Sync]:
-    async with await asyncio.start_server(cloud.take, "127.0.0.1", 0) as server:
-        door = OpenWhiskCloud(
-            f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "guest", lambda: KEY, "i/i"
-        )
+    async with cloud.door() as door:
         sync = Sync(edge, door, SystemClock(), interval=0)
         task = asyncio.create_task(sync.run())
         try:
@@ -83,8 +53,6 @@ async def syncing(edge: Activations, cloud: Picky) -> AsyncIterator[Sync]:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await door.close()
-            await cloud.close()
 
 
 async def until(met: Callable[[], object]) -> None:
@@ -235,7 +203,7 @@ from edgewhisk.clock import SystemClock
 from edgewhisk.sync import doubt, sync as module
 from edgewhisk.sync.client import OpenWhiskCloud
 from tests.buffer.test_activations import open_store
-from tests.sync.test_hostile import KEY
+from tests.sync.cloud import KEY
 module.PAUSE, module.PAUSE_LONG, doubt.LONG = (0.01, 0.01), 0.0, 0.02
 
 async def main():
@@ -263,11 +231,9 @@ def test_killed_at_any_moment_each_other_one_arrives_and_the_refused_is_counted(
             await child.wait()
 
     async def play() -> None:
-        async with await asyncio.start_server(cloud.take, "127.0.0.1", 0) as server:
-            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with cloud.serving() as url:
             for requests in (3, 8, 12, 1000):  # the answer to the last may never be heard
                 await life(url, requests)
-            await cloud.close()
         again = open_store(tmp_path / "edge")
         async with syncing(again, cloud):
             await until(lambda: not again.stats().unsynced)

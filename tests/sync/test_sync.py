@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,44 +20,21 @@ from edgewhisk.spi import Batch, Query
 from edgewhisk.sync import batch
 from edgewhisk.sync import sync as module
 from edgewhisk.sync.client import Busy, CloudRefusal, TooMuch
-from edgewhisk.sync.ingest import Ingest
 from edgewhisk.sync.sync import Sync
-from edgewhisk.sync.uplink import _TABLE, Effect, Event, IllegalTransition, State, step
+from edgewhisk.sync.uplink import TABLE, Effect, Event, IllegalTransition, State, step
 from tests import odd
 from tests.buffer.test_activations import commit, open_store, record
+from tests.fakes.cloud import AnswerLost, FaultyCloud, in_turn
 
-
-class Faulty:
-    """A real gateway's ingest, behind a network that fails as told."""
-
-    def __init__(self, store: Activations, faults: Sequence[str]) -> None:
-        self._ingest = Ingest(store)
-        self.faults = list(faults)
-        self.flying = 0
-
-    async def send(self, device: str, epoch: str, sent: Batch) -> int:
-        assert self.flying == 0, "one batch at a time"
-        self.flying = 1
-        fault = self.faults.pop(0) if self.faults else "ok"
-        try:
-            if fault in ("lost", "refused", "too much"):
-                raise {"lost": CloudError, "refused": CloudRefusal, "too much": TooMuch}[fault](fault)
-            answer = await self._ingest("guest", orjson.loads(batch.body(device, epoch, sent)))
-            if fault == "answer lost":
-                raise CloudError(fault)
-            return batch.have(answer)
-        finally:
-            self.flying = 0
-
-
-FAULTS = st.lists(st.sampled_from(["ok", "lost", "answer lost", "refused", "too much"]), max_size=12)
+FAULTY = [None, CloudError("lost"), AnswerLost("answer lost"), CloudRefusal("refused"), TooMuch("too much")]
+FAULTS = st.lists(st.sampled_from(FAULTY), max_size=12)
 
 
 @settings(max_examples=25, deadline=None)
 @given(FAULTS, st.integers(0, 10))
-def test_each_record_arrives_once_in_order(faults: list[str], count: int) -> None:
+def test_each_record_arrives_once_in_order(faults: list[CloudError | None], count: int) -> None:
     async def play(edge: Activations, cloud: Activations) -> None:
-        sync = Sync(edge, Faulty(cloud, faults), SystemClock(), interval=0)
+        sync = Sync(edge, FaultyCloud(cloud, in_turn(faults)), SystemClock(), interval=0)
         task = asyncio.create_task(sync.run())
         async with asyncio.timeout(30):
             while edge.stats().unsynced or sync.state is not State.IDLE:  # noqa: ASYNC110 - a real loop
@@ -86,8 +62,8 @@ def test_each_record_arrives_once_in_order(faults: list[str], count: int) -> Non
 
 
 def test_every_state_can_be_left_and_odd_events_are_faults() -> None:
-    assert set(_TABLE) == set(State)
-    reached = {state for row in _TABLE.values() for state, _ in row.values()}
+    assert set(TABLE) == set(State)
+    reached = {state for row in TABLE.values() for state, _ in row.values()}
     assert reached == set(State)
     assert step(State.IDLE, Event.BUFFERED) == (State.SENDING, Effect.SEND)
     with pytest.raises(IllegalTransition, match="EMPTY while OFFLINE"):
@@ -146,18 +122,6 @@ def test_an_answer_must_say_what_the_cloud_has(answer: Any) -> None:
         batch.have(answer)
 
 
-class Deaf:
-    """A cloud that answers questions and takes nothing."""
-
-    def __init__(self, after: float | None) -> None:
-        self.after = after
-
-    async def send(self, _device: str, _epoch: str, sent: Batch) -> int:
-        if sent.records:
-            raise CloudError("no") if self.after is None else Busy("later", self.after)
-        return 0
-
-
 @pytest.mark.parametrize("after", [None, 0.0])
 def test_a_cloud_that_answers_and_takes_nothing_is_asked_ever_less_often(
     after: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -174,17 +138,24 @@ def test_a_cloud_that_answers_and_takes_nothing_is_asked_ever_less_often(
     monkeypatch.setattr(module, "rest", rest)
     monkeypatch.setattr("random.random", lambda: 0.9)
 
-    async def play(store: Activations) -> None:
-        task = asyncio.create_task(Sync(store, Deaf(after), SystemClock(), interval=0).run())
+    def fault(sent: Batch) -> CloudError | None:
+        if not sent.records:
+            return None
+        return CloudError("no") if after is None else Busy("later", after)
+
+    async def play() -> None:
+        cloud = FaultyCloud(far, fault)
+        task = asyncio.create_task(Sync(store, cloud, SystemClock(), interval=0).run())
         async with asyncio.timeout(20):
             await enough.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    store = open_store(tmp_path)
+    store, far = open_store(tmp_path / "edge"), open_store(tmp_path / "cloud")
     commit(store, record(1))
-    asyncio.run(play(store))
+    asyncio.run(play())
     store.close()
+    far.close()
     assert min(pauses) >= 1
     if after is None:
         assert pauses == sorted(pauses)

@@ -1,0 +1,46 @@
+"""The device profiles of this gateway: finds the files and reads them."""
+
+from __future__ import annotations
+
+import tomllib
+from difflib import get_close_matches
+
+from edgewhisk import share
+from edgewhisk.device.profile import Profile, read
+from edgewhisk.errors import ConfigError, Fault
+
+
+def names() -> list[str]:
+    """All profiles there are."""
+    return [name.removesuffix(".toml") for name, _ in share.every("devices", "*/*.toml")]
+
+
+def load(name: str) -> Profile:
+    """The profile `vendor/model`; raises `ConfigError` with all that is wrong with it."""
+    known = names()
+    if name not in known:
+        close = get_close_matches(name, known, 3, 0.5) or [one for one in known if name and name in one]
+        likely = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
+        problem = f"there is no profile {name!r}; {likely}"
+        raise ConfigError((Fault("devices", "profile", problem, "edgewhisk device list"),))
+    path = share.find("devices", f"{name}.toml")
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError((Fault(str(path), "(file)", f"cannot be read: {error}"),)) from error
+    return read(name, document, str(path))
+
+
+def survey() -> tuple[list[Profile], list[Fault]]:
+    """Every profile that is right, and what is wrong with the others: one that is broken stops no other."""
+    found: list[Profile] = []
+    faults: list[Fault] = []
+    for name in names():
+        try:
+            found.append(load(name))
+        except ConfigError as error:
+            faults += error.faults
+    lost = "is not in a vendor's folder, so nobody finds it"
+    for name, path in share.every("devices", "*.toml"):
+        faults.append(Fault(str(path), "(file)", lost, f"devices/VENDOR/{name}"))
+    return found, faults
