@@ -55,7 +55,23 @@ PURE = [
     ),
     PACKAGE / "actuator" / "request.py",
     *(PACKAGE / "controller" / f"{name}.py" for name in ("firing", "entitlement")),
-    *(PACKAGE / "invoker" / f"{name}.py" for name in ("queue", "pace", "composition", "flight")),
+    *(
+        PACKAGE / "invoker" / f"{name}.py"
+        for name in (
+            "queue",
+            "streams",
+            "batch",
+            "lifecycle",
+            "policy",
+            "plan",
+            "composition",
+            "breaker",
+            "metrics",
+            "failure_policy",
+            "templates",
+            "records",
+        )
+    ),
     *(PACKAGE / "sandbox" / f"{name}.py" for name in ("abi", "outcome", "archive", "streams", "image")),
     *(
         PACKAGE / "buffer" / f"{name}.py"

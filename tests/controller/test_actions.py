@@ -38,7 +38,7 @@ def test_others_change_their_entities_while_code_is_compiled(
     go, begun = threading.Event(), threading.Event()
 
     async def course(made: Stages) -> None:
-        check = made._sandboxes.check
+        check = made.sandbox.check
 
         def slow(code: CodeExec) -> None:
             if "slow" in code.code:
@@ -46,7 +46,7 @@ def test_others_change_their_entities_while_code_is_compiled(
                 assert go.wait(20)
             check(code)
 
-        monkeypatch.setattr(made._sandboxes, "check", slow)
+        monkeypatch.setattr(made.sandbox, "check", slow)
         document = {"exec": {**CODE["exec"], "code": "function main() { return {slow: 1} }"}}
         first = asyncio.create_task(made._actions.put(GUEST, name("slow"), document, overwrite=False))
         second = asyncio.create_task(made._actions.put(GUEST, name("slow"), document, overwrite=False))
