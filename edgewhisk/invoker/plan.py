@@ -71,6 +71,8 @@ class Plans:
         if parts is None:
             return ExecutionPlan(bound, None, (), kinds, repeatable=False)
         sandboxed = parts[:-1] if parts[-1].native else parts
-        repeatable = not bound.once and all(one.pure and not one.composed for one in sandboxed)
+        repeatable = not bound.once and all(
+            one.pure and not one.composed and not one.native for one in sandboxed
+        )
         guarded = any(one.final for one in sandboxed)
         return ExecutionPlan(bound, parts, sandboxed, kinds, repeatable=repeatable, guarded=guarded)
