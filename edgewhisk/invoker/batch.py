@@ -54,7 +54,7 @@ class PendingBatch(NamedTuple):
     since: float  # monotonic seconds when they were queued
     places: int  # of the room
     barrier: Barrier | None = None  # None: the durable ones are journalled, or are about to be
-    waiter: Any = None  # an asyncio future of the record of the only message
+    waiters: Sequence[Any] = ()  # asyncio futures of the records, one for each message; none for events
     again: bool = False  # an earlier life accepted them, and may have begun them
     pinned: bool = False  # the event loop failed to run them: a worker does, whatever comes of it
 
@@ -73,8 +73,8 @@ class PendingBatch(NamedTuple):
         head, rest = self.messages[:count], self.messages[count:]
         own = places(head)
         return (
-            self._replace(messages=head, places=own),
-            self._replace(messages=rest, places=self.places - own),
+            self._replace(messages=head, places=own, waiters=self.waiters[:count]),
+            self._replace(messages=rest, places=self.places - own, waiters=self.waiters[count:]),
         )
 
 
@@ -105,7 +105,7 @@ class Ended(NamedTuple):
 class Batch:
     """Entries of one stream that were taken out of the queue together."""
 
-    __slots__ = ("entries", "inline", "messages", "native", "places", "state", "stream", "unsaved")
+    __slots__ = ("awaited", "entries", "inline", "messages", "native", "places", "state", "stream", "unsaved")
 
     def __init__(self, stream: Stream, entries: Sequence[PendingBatch]) -> None:
         """It is in the queue still."""
@@ -116,6 +116,7 @@ class Batch:
         self.entries = entries
         self.messages = messages_of(entries)
         self.places = sum([one.places for one in entries])
+        self.awaited = [one for one in entries if one.waiters] != []  # whether somebody waits
         self.unsaved = 0  # durable events that are neither journalled nor recorded
 
     def advance(self, event: BatchEvent) -> None:
@@ -133,14 +134,12 @@ class Batch:
         return any(entry.again for entry in self.entries)
 
     @property
-    def awaited(self) -> bool:
-        """Whether somebody waits for a record."""
-        return any(entry.waiter is not None for entry in self.entries)
-
-    @property
     def waiters(self) -> list[Any]:
         """The futures of the records that somebody waits for; None for each of the others."""
-        return [entry.waiter for entry in self.entries for _ in entry.messages]
+        found: list[Any] = []
+        for entry in self.entries:
+            found += entry.waiters or [None] * len(entry.messages)
+        return found
 
     def leave(self) -> list[PendingBatch]:
         """Gives up what is behind the messages: those that are not run after all."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from edgewhisk.errors import StorageError
+from edgewhisk.invoker.admission import Admission
 from edgewhisk.invoker.backpressure import Backpressure
 from edgewhisk.invoker.batch import Batch, PendingBatch, StepBatch, Stream, places, stream_of
 from edgewhisk.invoker.blocking import Call
@@ -77,6 +78,7 @@ class Dispatcher:
             self._freed,
         )
         self.pool = WorkerPool(executor.run, self._back, self._lend)
+        self.admission = Admission(plans, policy, failures, queue, self.pool)
         self._marking = 0  # batches whose beginning is being journalled
         self._wanted = 1  # workers that are given work: more while something waits for long
         self._relief: asyncio.TimerHandle | None = None
@@ -88,50 +90,49 @@ class Dispatcher:
 
     def put(self, stream: Stream, entry: PendingBatch, *, urgent: bool = False) -> None:
         """Add an entry to its stream, for `dispatch`. `urgent`: it is journalled whatever its route."""
-        plan = self._plan(stream)
-        inline = plan is not None and self._may_begin_inline(plan, stream, entry)
-        if urgent or not (inline or self._queue.has_natives(stream)):
+        plan = self.admission.plan(stream)
+        inline = plan is not None and not entry.stays and self.admission.events(plan, stream)
+        self._put(stream, entry, plan if inline else None, urgent=urgent)
+
+    def _put(
+        self, stream: Stream, entry: PendingBatch, plan: ExecutionPlan | None, *, urgent: bool = False
+    ) -> None:
+        """With the `plan` if it may be run on the event loop; at once, if nothing waits for that."""
+        if urgent or not (plan or self._queue.has_natives(stream)):
             self._queue.save(stream, self._durability.journal)  # what waits before it comes first
             entry = self._durability.journal(entry, urgent=urgent)
-        self._queue.put(stream, entry, Route.INLINE if inline else Route.WORKER)
+        if plan is not None and self._is_free(plan, len(entry.messages)):
+            self._dispatching = True
+            try:
+                self._run_batch(plan, Taken(stream, [entry]))
+            finally:
+                self._dispatching = False
+            return
+        self._queue.put(stream, entry, Route.INLINE if plan else Route.WORKER)
         self._parking.spill()
 
-    def gathers(self, call: Call) -> bool:
-        """Whether a call is to wait for others of this turn of the loop."""
-        plan = self._plan(stream_of(call.message))
-        return plan is not None and not plan.bound.native and self._policy.inline(plan, checked=True)
+    def _is_free(self, plan: ExecutionPlan, count: int) -> bool:
+        """Whether a batch of so many messages may be run here now, without a turn in the queue."""
+        return (
+            not self._dispatching
+            and not self._closing
+            and self._soon is None
+            and self._queue.next(Route.INLINE) is None
+            and count <= self._durability.room
+            and (count == 1 or count <= self._policy.size(plan, Route.INLINE))
+        )
 
     def call(self, calls: Sequence[Call]) -> None:
-        """Run messages whose records somebody waits for."""
+        """Run messages whose records somebody waits for; those of one stream together."""
+        streams: dict[Stream, list[Call]] = {}
+        for one in calls:
+            streams.setdefault(stream_of(one.message), []).append(one)
         now = self._clock.monotonic()
-        for message, waiter in calls:
-            self.put(stream_of(message), PendingBatch([message], now, places([message]), waiter=waiter))
+        for stream, found in streams.items():
+            messages, plan = [one.message for one in found], self.admission.plan(stream)
+            entry = PendingBatch(messages, now, places(messages), waiters=[one.waiter for one in found])
+            self._put(stream, entry, plan if self.admission.calls(plan) else None)
         self.dispatch()
-
-    def _plan(self, stream: Stream) -> ExecutionPlan | None:
-        """How a stream is run; None if it cannot be: `_start` records why."""
-        try:
-            return self._plans.of(stream)
-        except Exception:  # noqa: BLE001 - supervisor: `_start` tells
-            return None
-
-    def _may_begin_inline(self, plan: ExecutionPlan, stream: Stream, entry: PendingBatch) -> bool:
-        """Whether a new entry may be run on the event loop, as soon as that has time.
-
-        Calls only while no worker is at it: the sandboxes are free then.
-        """
-        if entry.waiter is not None:
-            return plan.bound.native or (not self.pool.busy and self._policy.inline(plan, checked=True))
-        return not entry.stays and self._may_inline(plan, stream) and self._queue.goes_inline(stream)
-
-    def _may_inline(self, plan: ExecutionPlan, stream: Stream) -> bool:
-        """Whether what waits in a stream may be run on the event loop."""
-        return (
-            stream.ordered
-            and not stream.suspect
-            and self._failures.unjournalled(plan.bound)
-            and self._policy.inline(plan)
-        )
 
     def _freed(self, stream: Stream) -> None:
         """A native step of a stream is over, or late."""
@@ -174,9 +175,8 @@ class Dispatcher:
     def close(self) -> None:
         """Begin nothing more: what is queued stays unfinished."""
         self._closing = True
-        for timer in (self._relief, self._soon):
-            if timer is not None:
-                timer.cancel()
+        for timer in filter(None, (self._relief, self._soon)):
+            timer.cancel()
         self.pool.close()
 
     def _run_inline(self) -> None:
@@ -195,8 +195,8 @@ class Dispatcher:
                 self._soon = self._loop.call_soon(self._continue)
                 return
             stream, entry = found
-            plan = self._plan(stream)
-            if plan is None or (entry.waiter is None and not self._may_inline(plan, stream)):
+            plan = self.admission.plan(stream)
+            if plan is None or not (entry.waiters or self.admission.waiting(plan, stream)):
                 self._queue.reroute(stream, Route.WORKER)
                 self._save(stream)
                 continue
@@ -278,7 +278,7 @@ class Dispatcher:
             return
         if plan is None:
             self._give_up(self._queue.take(stream, len(entry.messages)), gone=True)
-        elif not entry.stays and self._may_inline(plan, stream):
+        elif not entry.stays and self.admission.waiting(plan, stream):
             self._queue.reroute(stream, Route.INLINE)
             self._again = True
         elif not self._policy.ready(plan.kinds):

@@ -119,7 +119,7 @@ class Invoker:
     def run(self, message: ActivationMessage) -> asyncio.Future[Record]:
         """Run one message whose record somebody waits for; done when the record is on disk."""
         call = Call(message, self._loop.create_future())
-        if self._dispatcher.gathers(call):
+        if self._dispatcher.admission.gathers(stream_of(message)):
             self._calls.add(call)
         else:
             self._dispatcher.call([call])

@@ -50,7 +50,10 @@ class Queue:
         self._priority = priority
         self._workers = workers
         self._streams: dict[Stream, WaitingStream] = {}
-        self._ranks: Mapping[Route, Sequence[Rank]] = {route: tuple(map(Rank, Priority)) for route in Route}
+        self._ranks: Mapping[Route, Sequence[Rank]] = {
+            route: tuple([Rank(route, priority) for priority in Priority]) for route in Route
+        }
+        self._on_offer = dict.fromkeys(Route, 0)  # streams that may be taken
         self._stride = dict.fromkeys(Route, 0)  # how far the rank was that came last
         self._running_of: Counter[str] = Counter()  # batches of a namespace that workers hold
         self._running = 0  # of all
@@ -353,11 +356,13 @@ class Queue:
         else:
             turns.append(one)
         one.offered = rank
+        self._on_offer[route] += 1
 
     def _withdraw(self, one: WaitingStream) -> None:
         """The stream, and its namespace if that has more, go to the end of their turns."""
         if one.offered is None:
             return
+        self._on_offer[one.offered.route] -= 1
         turns, one.offered = one.offered.turns, None
         streams = turns[one.key.namespace]
         if len(streams) == 1:
@@ -368,9 +373,9 @@ class Queue:
 
     def _choose(self, route: Route) -> WaitingStream | None:
         """The stream whose turn it is."""
-        ranks = [rank for rank in self._ranks[route] if rank.turns]
-        if not ranks:
+        if not self._on_offer[route]:
             return None
+        ranks = [rank for rank in self._ranks[route] if rank.turns]
         if len(ranks) > 1:
             ranks.sort(key=lambda rank: rank.behind)
         if route is Route.INLINE:

@@ -23,7 +23,8 @@ class Workers(NamedTuple):
 class Rank:
     """The streams of one priority and route that may be taken, by namespace; each at most once."""
 
-    def __init__(self, priority: Priority) -> None:
+    def __init__(self, route: Route, priority: Priority) -> None:
+        self.route = route
         self.priority = priority
         self.behind = 0  # what it was given, in strides: the least is next
         self.running = 0
