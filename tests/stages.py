@@ -92,12 +92,12 @@ class Stages:
             DeadLetters(self._shelf, self.clock),
             window=window,
         )
-        self._actions = Actions(entities, resolver, self.sandbox, limits, self.clock, lambda _: None)
+        self.actions = Actions(entities, resolver, self.sandbox, limits, self.clock, lambda _: None)
         self._triggers = Triggers(entities, limits, self.clock, _unfeed)
         self._rules = Rules(entities, resolver, limits, self.clock)
         subjects = Subjects(folder, self.clock)
         self.controller = Controller(
-            entities, resolver, self._actions, self.invoker, self.store, subjects, limits, self.clock
+            entities, resolver, self.actions, self.invoker, self.store, subjects, limits, self.clock
         )
         if native is not None:
             offered = [system.SystemAction("test", "act", "", {}, _refuse)]
@@ -106,10 +106,10 @@ class Stages:
     async def make(self, code: str = "function main(p) { return p }", *sequence: str) -> None:
         """Make action, trigger and rule; with a `sequence` of action names, the rule names that."""
         plain = {"exec": {"kind": "nodejs:20", "code": code}}
-        await self._actions.put(GUEST, parse_name("/guest/a", "_"), plain, overwrite=False)
+        await self.actions.put(GUEST, parse_name("/guest/a", "_"), plain, overwrite=False)
         if sequence:
             composed = {"exec": {"kind": "sequence", "components": list(sequence)}}
-            await self._actions.put(GUEST, parse_name("/guest/s", "_"), composed, overwrite=False)
+            await self.actions.put(GUEST, parse_name("/guest/s", "_"), composed, overwrite=False)
         await self._triggers.put(GUEST, TRIGGER, {}, overwrite=False)
         ends = {"trigger": "/_/t", "action": "/_/s" if sequence else "/_/a"}
         await self._rules.put(GUEST, parse_name("/guest/r", "_"), ends, overwrite=False)
@@ -117,12 +117,12 @@ class Stages:
     async def annotate(self, **annotations: object) -> None:
         """Give the action `a` other annotations; its code stays."""
         document = {"annotations": [{"key": key, "value": value} for key, value in annotations.items()]}
-        await self._actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
+        await self.actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
 
     async def bind(self, **parameters: object) -> None:
         """Give the action `a` other parameters; its code stays."""
         document = {"parameters": [{"key": key, "value": value} for key, value in parameters.items()]}
-        await self._actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
+        await self.actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
 
     def recorded(self, name: str = "a") -> list[dict[str, Any]]:
         """The activations of an action, oldest first."""

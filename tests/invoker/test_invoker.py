@@ -281,7 +281,7 @@ def test_a_sequence_waits_in_the_queue_while_a_part_is_being_compiled(
     async def run() -> None:
         async with stages(tmp_path) as made:
             python = {"exec": {"kind": "python:3", "code": "def main(p): return p"}}
-            await made._actions.put(GUEST, parse_name("/guest/p", "_"), python, overwrite=False)
+            await made.actions.put(GUEST, parse_name("/guest/p", "_"), python, overwrite=False)
             assert isinstance(made.sandbox, Sandboxes)
             made.sandbox.prepare_rest(lambda _: None)
             await course(made)
@@ -297,7 +297,7 @@ def test_a_gateway_stops_although_a_conductor_waits_for_a_compile(
     async def run() -> None:
         async with stages(tmp_path) as made:
             python = {"exec": {"kind": "python:3", "code": "def main(p): return p"}}
-            await made._actions.put(GUEST, parse_name("/guest/p", "_"), python, overwrite=False)
+            await made.actions.put(GUEST, parse_name("/guest/p", "_"), python, overwrite=False)
             await made.make(lead)
             await made.annotate(conductor=True)
             ready = made.sandbox.ready
@@ -347,7 +347,7 @@ def test_a_source_goes_on_when_what_filled_the_queue_is_held(tmp_path: Path) -> 
     async def course(made: Stages) -> None:
         await made.make("function main(p) { while (true) { } }")
         document = {"limits": {"timeout": 100}}
-        await made._actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
+        await made.actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
         count = 0
         while not made.controller.full([TRIGGER]):
             made.controller([event(number, durable=False) for number in range(count, count + 8)])
