@@ -26,11 +26,6 @@ class ExecutionPlan:
     repeatable: bool  # may be begun again from the start; no step but the last one is native
     guarded: bool = False  # a part has parameters that what it is given may not set: a worker looks at that
 
-    @property
-    def native(self) -> bool:
-        """Whether it is one action of the gateway itself."""
-        return self.bound.native
-
 
 class Plans:
     """Those that were used last."""
