@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from edgewhisk.busy import busy
 from edgewhisk.entity.activation import ID_LENGTH
 from edgewhisk.entity.timing import MARK, Timing
 
@@ -41,6 +42,10 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds since some fixed point."""
         return time.monotonic()
+
+    def busy(self) -> float:
+        """See `edgewhisk.busy`."""
+        return busy()
 
     def up(self) -> int:
         """Milliseconds since the machine booted, its sleep included."""

@@ -59,9 +59,9 @@ from edgewhisk.incidents import Incidents
 from edgewhisk.instance import notify, occupied, process, return_memory, state_directory, told
 from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
-from edgewhisk.invoker.guard import Guard
+from edgewhisk.invoker.executor import Executor
+from edgewhisk.invoker.failure_policy import FailurePolicy
 from edgewhisk.invoker.invoker import Invoker
-from edgewhisk.invoker.runner import Runner
 from edgewhisk.lag import LoopLag
 from edgewhisk.links import mqtt_links
 from edgewhisk.native import native_actions
@@ -117,19 +117,7 @@ class Daemon:
             entities = Entities(self._artifacts)
             entities.load()
             resolver = Resolver(entities)
-            self._runner = self._make_runner(resolver)
-            careful = (config.state_dir / "url").exists()  # a life that ends by itself removes it
-            self._invoker = Invoker(
-                self._runner,
-                self._log,
-                resolver.bound,
-                config.limits,
-                self._clock,
-                Guard(self._log, self._dead, self._clock, Breaker(), careful=careful),
-                parallel=resolver.parallel,
-                priority=resolver.priority,
-                window=config.buffer.commit_window,
-            )
+            self._invoker = self._make_invoker(resolver)
             stack.push_async_callback(self._invoker.close)
             self._sandboxes.on_ready = self._invoker.runtime_ready
             actions = Actions(
@@ -195,7 +183,7 @@ class Daemon:
             self._door = Door(services, access_log=config.api.access_log)
             self._server = HttpServer(self._door, self._certificate.context if self._certificate else None)
             await stack.enter_async_context(serving(self._server, listener))
-            self.url = self._runner.contexts.api_host = url_of(listener, tls=self._certificate is not None)
+            self.url = self._executor.contexts.api_host = url_of(listener, tls=self._certificate is not None)
             self.incidents.append(stack.enter_context(told(config.state_dir / "url", self.url)))
             self._told.log()
             yield
@@ -248,8 +236,8 @@ class Daemon:
     def _measure(self) -> Measures:
         """The counters that only /metrics shows."""
         return Measures(
-            self._runner.tally.by_action,
-            self._runner.tally.durations,
+            self._invoker.metrics.by_action,
+            self._invoker.metrics.durations,
             self._door.statuses,
             self._door.latency,
             self._lag.seconds,
@@ -290,20 +278,39 @@ class Daemon:
         await asyncio.to_thread(sandboxes.prepare_first, self._progress)
         return artifacts, log, sandboxes
 
-    def _make_runner(self, resolver: Resolver) -> Runner:
+    def _make_invoker(self, resolver: Resolver) -> Invoker:
         """What runs actions; those of the gateway itself on the event loop."""
 
-        def native(bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
+        def perform(bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
             return self._controller.native(bound, namespace, payloads)
 
         def key_of(namespace: str) -> str:
             return self._subjects.of(namespace).auth.compact
 
-        clock, longest = self._clock, self._config.limits.sequence_length
+        config, clock = self._config, self._clock
         composition = Composition(
-            resolver.entitled, lambda: clock.activation_ids(1)[0], clock.now, lambda: clock.timing, longest
+            resolver.entitled,
+            lambda: clock.activation_ids(1)[0],
+            clock.now,
+            lambda: clock.timing,
+            config.limits.sequence_length,
         )
-        return Runner(self._sandboxes, self._log, clock, composition, native, key_of)
+        careful = (config.state_dir / "url").exists()  # a life that ends by itself removes it
+        self._executor = Executor(self._sandboxes, clock, key_of)
+        return Invoker(
+            self._executor,
+            self._log,
+            resolver.bound,
+            composition,
+            perform,
+            config.limits,
+            FailurePolicy(clock, Breaker(), careful=careful),
+            self._dead,
+            keeps=lambda bound: self._controller.keeps(bound),
+            parallel=resolver.parallel,
+            priority=resolver.priority,
+            window=config.buffer.commit_window,
+        )
 
     async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:
         config = self._config

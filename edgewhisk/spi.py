@@ -39,6 +39,10 @@ class Clock(Protocol):
         """Seconds since some fixed point."""
         ...
 
+    def busy(self) -> float:
+        """Seconds that this thread has computed or waited by itself; not its turns at the interpreter."""
+        ...
+
     def up(self) -> int:
         """Milliseconds since the machine booted: `now` less `timing.offset`."""
         ...
@@ -267,8 +271,7 @@ class ActivationStore(Protocol):
     def pass_over(self, epoch: str, numbers: tuple[int, ...]) -> None:
         """Leave these records of an epoch out of `pending`, and no other unconfirmed ones; durable on return.
 
-        They are in doubt; once `confirm` goes beyond one it was refused by the cloud, which is counted. They
-        stay readable.
+        They are in doubt, and stay readable; one that `confirm` goes beyond counts as refused by the cloud.
         """
         ...
 
@@ -380,9 +383,8 @@ class Sandbox(Protocol):
     def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> Ran:
         """Run `calls` in order; one outcome each. The action's faults are outcomes, never raised.
 
-        Every call has the action's own time, memory and log limits. A call that breaks a limit
-        harms no other call of the same list. `hasty` begins no further call once one ran out of time:
-        then that one's outcome is the last.
+        Every call has the action's own limits, and breaks them alone. `hasty` begins no further call once
+        one ran out of time: that one's outcome is the last.
         """
         ...
 

@@ -30,13 +30,14 @@ from edgewhisk.entity.message import Outcome, Ran, Status, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
-from edgewhisk.invoker.guard import Guard
+from edgewhisk.invoker.executor import Executor
+from edgewhisk.invoker.failure_policy import FailurePolicy
 from edgewhisk.invoker.invoker import Invoker
-from edgewhisk.invoker.runner import Runner
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.settings import Buffer
 from edgewhisk.spi import Query
 from tests.fakes.capabilities import NoCapabilities
+from tests.fakes.sandbox import FakeSandbox
 from tests.guests import lend_compiled
 
 TRIGGER = parse_name("/guest/t", "_")
@@ -56,34 +57,47 @@ class Stages:
         folder: Path,
         native: Native | None = None,
         limits: Limits = Limits(),  # noqa: B008 - a value
+        *,
+        window: float = 0.002,
+        clock: SystemClock | None = None,
+        sandbox: FakeSandbox | None = None,
     ) -> None:
-        """`native` is `/whisk.system/test/act`, which rules and sequences may name."""
+        """`native` is `/whisk.system/test/act`, which rules and sequences may name.
+
+        `window`: seconds that records wait for company. With a `sandbox` nothing is isolated.
+        """
         self.folder = folder
-        self._native = native
-        self.clock = SystemClock()
+        self.native = native
+        self.key_of: Callable[[str], str] = lambda _: ""
+        self.clock = clock or SystemClock()
         self._artifacts = Artifacts.open(folder / "entities")
         settings = Buffer(max_bytes=1 << 26, min_free_bytes=0, commit_window=0.01)
         self.store = Activations.open(folder / "buffer", settings, self.clock)
-        lend_compiled(folder / "cache")
-        self._sandboxes = Sandboxes(folder / "cache", self.clock, NoCapabilities(), slots=2)
-        self._sandboxes.prepare_first(lambda _: None)
+        self._close_sandbox: Callable[[], None] = lambda: None
+        self.sandbox: FakeSandbox | Sandboxes = sandbox or self._make_sandboxes(folder / "cache")
         entities = Entities(self._artifacts)
         resolver = Resolver(entities)
         ensure_key(folder)
         new_id = lambda: self.clock.activation_ids(1)[0]  # noqa: E731 - what the composition asks for
         composition = Composition(resolver.entitled, new_id, self.clock.now, lambda: self.clock.timing, 50)
-        self.runner = Runner(self._sandboxes, self.store, self.clock, composition, self._act, lambda _: "")
         self._shelf = Shelf.open(folder / "shelf")
-        guard = Guard(self.store, DeadLetters(self._shelf, self.clock), self.clock, Breaker())
         self.invoker = Invoker(
-            self.runner, self.store, resolver.bound, limits, self.clock, guard, window=0.002
+            Executor(self.sandbox, self.clock, lambda namespace: self.key_of(namespace)),
+            self.store,
+            resolver.bound,
+            composition,
+            self._act,
+            limits,
+            FailurePolicy(self.clock, Breaker()),
+            DeadLetters(self._shelf, self.clock),
+            window=window,
         )
-        self._actions = Actions(entities, resolver, self._sandboxes, limits, self.clock, lambda _: None)
+        self.actions = Actions(entities, resolver, self.sandbox, limits, self.clock, lambda _: None)
         self._triggers = Triggers(entities, limits, self.clock, _unfeed)
         self._rules = Rules(entities, resolver, limits, self.clock)
         subjects = Subjects(folder, self.clock)
         self.controller = Controller(
-            entities, resolver, self._actions, self.invoker, self.store, subjects, limits, self.clock
+            entities, resolver, self.actions, self.invoker, self.store, subjects, limits, self.clock
         )
         if native is not None:
             offered = [system.SystemAction("test", "act", "", {}, _refuse)]
@@ -92,10 +106,10 @@ class Stages:
     async def make(self, code: str = "function main(p) { return p }", *sequence: str) -> None:
         """Make action, trigger and rule; with a `sequence` of action names, the rule names that."""
         plain = {"exec": {"kind": "nodejs:20", "code": code}}
-        await self._actions.put(GUEST, parse_name("/guest/a", "_"), plain, overwrite=False)
+        await self.actions.put(GUEST, parse_name("/guest/a", "_"), plain, overwrite=False)
         if sequence:
             composed = {"exec": {"kind": "sequence", "components": list(sequence)}}
-            await self._actions.put(GUEST, parse_name("/guest/s", "_"), composed, overwrite=False)
+            await self.actions.put(GUEST, parse_name("/guest/s", "_"), composed, overwrite=False)
         await self._triggers.put(GUEST, TRIGGER, {}, overwrite=False)
         ends = {"trigger": "/_/t", "action": "/_/s" if sequence else "/_/a"}
         await self._rules.put(GUEST, parse_name("/guest/r", "_"), ends, overwrite=False)
@@ -103,12 +117,12 @@ class Stages:
     async def annotate(self, **annotations: object) -> None:
         """Give the action `a` other annotations; its code stays."""
         document = {"annotations": [{"key": key, "value": value} for key, value in annotations.items()]}
-        await self._actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
+        await self.actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
 
     async def bind(self, **parameters: object) -> None:
         """Give the action `a` other parameters; its code stays."""
         document = {"parameters": [{"key": key, "value": value} for key, value in parameters.items()]}
-        await self._actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
+        await self.actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
 
     def recorded(self, name: str = "a") -> list[dict[str, Any]]:
         """The activations of an action, oldest first."""
@@ -122,17 +136,24 @@ class Stages:
         await self.invoker.drain(10)
         await self.invoker.close()
         await self._shelf.close()
-        self._sandboxes.close()
+        self._close_sandbox()
         self.store.close()
         self._artifacts.close()
+
+    def _make_sandboxes(self, cache: Path) -> Sandboxes:
+        lend_compiled(cache)
+        made = Sandboxes(cache, self.clock, NoCapabilities(), slots=2)
+        made.prepare_first(lambda _: None)
+        self._close_sandbox = made.close
+        return made
 
     def _act(self, _bound: Bound, _namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
         return asyncio.ensure_future(self._perform(payloads))
 
     async def _perform(self, payloads: Sequence[bytes]) -> list[Outcome]:
-        assert self._native is not None
+        assert self.native is not None
         start = self.clock.now()
-        results = await self._native([orjson.loads(payload) for payload in payloads])
+        results = await self.native([orjson.loads(payload) for payload in payloads])
         return [Outcome(Status.SUCCESS, orjson.dumps(one), (), start, self.clock.now()) for one in results]
 
 
@@ -141,8 +162,10 @@ async def stages(
     folder: Path,
     native: Native | None = None,
     limits: Limits = Limits(),  # noqa: B008 - a value
+    **more: Any,
 ) -> AsyncIterator[Stages]:
-    made = Stages(folder, native, limits)
+    """`more`: see `Stages`."""
+    made = Stages(folder, native, limits, **more)
     try:
         yield made
     finally:

@@ -16,7 +16,7 @@ from edgewhisk.controller.firing import messages, posted, refused
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.subjects import Subjects
 from edgewhisk.controller.system import SystemAction
-from edgewhisk.entity.activation import ENGINE, Record, RecordTemplate, trigger_record
+from edgewhisk.entity.activation import Record, trigger_record
 from edgewhisk.entity.arguments import Bound, check_final, over
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.limits import Limits
@@ -50,8 +50,8 @@ class Running(Protocol):
         """Run one message whose record somebody waits for; done when the record is on disk."""
         ...
 
-    def refused(self, count: int, error: StorageError) -> None:
-        """Count runs whose record the disk refused."""
+    def record(self, record: Record) -> asyncio.Future[None]:
+        """Store the record of a trigger; done when it is on disk."""
         ...
 
     def full(self, triggers: Iterable[FullyQualifiedName]) -> bool:
@@ -166,7 +166,7 @@ class Controller:
         fired = ActivationMessage(trigger_id, name, identity.namespace, identity.subject, payload, now)
         version = str(self._entities.get(self._entities.triggers, name).version)
         logs = [*entries, *plan.problems]
-        await self._record(trigger_record(fired, version, logs, self._clock.timing))
+        await self._invoker.record(trigger_record(fired, version, logs, self._clock.timing))
         return trigger_id
 
     async def invoke(
@@ -195,11 +195,11 @@ class Controller:
             binding=bound.binding,
             durable=wait is None,
         )
-        system = self.system.get(bound.action.name)
+        system = bound.action.name in self.system  # needs neither room nor a disk that takes records
         self._flying[kind].start(identity.namespace)
         try:
-            if system is not None:
-                return await self._perform(system, bound, message)
+            if system:
+                return Answer(message.activation_id, await self._invoker.run(message))
             self._check_room(identity.namespace)
             if wait is None:
                 await self._invoker.submit([message], urgent=True)
@@ -242,6 +242,10 @@ class Controller:
             raise Unavailable(
                 "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"
             )
+
+    def keeps(self, bound: Bound) -> bool:
+        """Whether a successful call of an action whose code is this program is kept as an activation."""
+        return self.system[bound.action.name].recorded
 
     def native(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
         """Run an action whose code is this program, on behalf of a namespace, for JSON objects or arrays.
@@ -294,28 +298,6 @@ class Controller:
                 results.append(error)
         return results
 
-    async def _perform(self, system: SystemAction, bound: Bound, message: ActivationMessage) -> Answer:
-        (outcome,) = outcomes_of(await self.native(bound, message.namespace, [message.payload]))
-        record = RecordTemplate.of_action(bound.action, message, ENGINE).record(
-            message, outcome, self._clock.timing
-        )
-        if system.recorded or outcome.status is not Status.SUCCESS:
-            try:
-                await self._record(record)
-            except StorageError as error:  # what was done is done; `trigger get` works on a full disk
-                self._invoker.refused(1, error)
-        return Answer(message.activation_id, record)
-
-    async def _record(self, record: Record) -> None:
-        loop = asyncio.get_running_loop()
-        stored: asyncio.Future[None] = loop.create_future()
-
-        def done(error: StorageError | None) -> None:
-            loop.call_soon_threadsafe(_settle, stored, error)
-
-        self._store.record([record], done, urgent=True)
-        await stored
-
 
 def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> Outcome:
     if isinstance(result, EdgeWhiskError):
@@ -336,12 +318,3 @@ def _with(found: Mapping[int, dict[str, Any] | EdgeWhiskError], smooth: Smooth) 
 def _expire(running: asyncio.Future[Record]) -> None:
     if not running.done():
         running.set_exception(TimeoutError())
-
-
-def _settle(future: asyncio.Future[None], error: StorageError | None) -> None:
-    if future.cancelled():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)

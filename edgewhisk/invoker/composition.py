@@ -1,31 +1,31 @@
 """Sequences and conductors as stepping machines. Pure.
 
-A machine yields what is to be run next, a `Step`, and is sent its outcome; it yields the records of
-compositions inside it as they end. What drives it decides when and where steps are run, so many
-machines of one action can be driven abreast and share batches.
+A machine yields what is to be run next, a `Part`, and is sent its outcome; it yields the records of
+compositions inside it as they end. A `CompositionBatch` drives those of a batch abreast: in each round
+the parts that run the same action make one step, so they share calls into the sandbox.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
 from edgewhisk.entity.activation import Record, RecordTemplate
 from edgewhisk.entity.arguments import EMPTY, Bound
-from edgewhisk.entity.message import ActivationMessage, Outcome, Status
+from edgewhisk.entity.message import ActivationMessage, Outcome, Ran, Status, outcomes_of
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import EdgeWhiskError, Forbidden
-from edgewhisk.invoker.flight import inside_of
+from edgewhisk.invoker.batch import PendingBatch, Step, StepBatch, Stream, inside_of
 
 MISSING: Final = "Sequence component does not exist."
 SEQUENCE_TOO_LONG: Final = "Too many actions in the sequence."
 COMPOSITION_TOO_LONG: Final = "Too many actions in the composition."
 
 
-class Step(NamedTuple):
+class Part(NamedTuple):
     """An action that is no composition, to be run."""
 
     bound: Bound
@@ -41,7 +41,7 @@ class Finished(NamedTuple):
     memory: int  # MB, greatest of its parts
 
 
-Machine = Generator[Step | Record, Outcome | None, Finished]
+Machine = Generator[Part | Record, Outcome | None, Finished]
 Resolve = Callable[[FullyQualifiedName, str], Bound | None]
 
 
@@ -82,7 +82,7 @@ class Composition:
         return self._compose(bound, message, _Account())
 
     def parts(self, bound: Bound, namespace: str) -> tuple[Bound, ...] | None:
-        """The parts of a sequence that consists of single actions only, which one `Flight` can run.
+        """The parts of a sequence that consists of single actions only, which one plain `StepBatch` can run.
 
         None for conductors, for sequences of sequences, and where a part is missing or forbidden.
         """
@@ -129,7 +129,7 @@ class Composition:
 
     def _sequence(
         self, bound: Bound, message: ActivationMessage, account: _Account, tally: _Tally
-    ) -> Generator[Step | Record, Outcome | None, Outcome]:
+    ) -> Generator[Part | Record, Outcome | None, Outcome]:
         payload = message.payload
         outcome = self._error(MISSING)
         for name in bound.sequence or ():
@@ -149,7 +149,7 @@ class Composition:
 
     def _part(
         self, part: Bound, payload: bytes, whole: ActivationMessage, account: _Account, tally: _Tally
-    ) -> Generator[Step | Record, Outcome | None, Outcome]:
+    ) -> Generator[Part | Record, Outcome | None, Outcome]:
         """Run one part of `whole`, itself a composition or not."""
         message = self._inside(whole, part, payload)
         tally.ids.append(message.activation_id)
@@ -164,17 +164,17 @@ class Composition:
 
     def _atom(
         self, part: Bound, message: ActivationMessage, tally: _Tally
-    ) -> Generator[Step | Record, Outcome | None, Outcome]:
-        outcome = yield Step(part, message)
+    ) -> Generator[Part | Record, Outcome | None, Outcome]:
+        outcome = yield Part(part, message)
         if outcome is None:
-            raise AssertionError("a step must be answered with its outcome")
+            raise AssertionError("a part must be answered with its outcome")
         tally.duration += self.timing().took(outcome.start, outcome.end)
         tally.memory = max(tally.memory, part.action.limits.memory)
         return outcome
 
     def _conductor(
         self, bound: Bound, message: ActivationMessage, account: _Account, tally: _Tally
-    ) -> Generator[Step | Record, Outcome | None, Outcome]:
+    ) -> Generator[Part | Record, Outcome | None, Outcome]:
         payload = message.payload
         while True:
             if account.conductors > 2 * self.longest:
@@ -221,6 +221,71 @@ class Composition:
     def _error(self, text: str) -> Outcome:
         now = self.now()
         return Outcome(Status.APPLICATION_ERROR, jsontext.dumps({"error": text}), (), now, now)
+
+
+class CompositionBatch(StepBatch):
+    """A batch of a conductor, or of a sequence that is not made of single actions."""
+
+    __slots__ = ("_answers", "_machines", "_waiting", "finished")
+
+    def __init__(
+        self,
+        stream: Stream,
+        entries: Sequence[PendingBatch],
+        bound: Bound,
+        composition: Composition,
+        now: Callable[[], int],
+    ) -> None:
+        """Go to the first step."""
+        super().__init__(stream, entries, bound, (), lambda _: (), now)
+        self.uniform = False
+        self.finished: dict[int, Finished] = {}  # by position of the message
+        self._machines = [composition.start(bound, message) for message in self.messages]
+        self._answers: dict[int, Outcome | None] = dict.fromkeys(range(len(self._machines)))
+        self._waiting: list[Step] = []  # of this round
+        self._round()
+
+    def complete(self, ran: Ran) -> bool:
+        """`step` was run; on to the next one of this round, or to the next round."""
+        if self.step is None:
+            return False
+        self.completed.append((self.step, ran))
+        self._answers.update(zip(self.step.places, outcomes_of(ran), strict=True))
+        if self._waiting:
+            self.step = self._waiting.pop(0)
+        else:
+            self._round()
+        return True
+
+    def _round(self) -> None:
+        """Take each machine to its next part."""
+        answers, self._answers = self._answers, {}
+        groups: dict[tuple[object, ...], list[tuple[int, Part]]] = {}
+        for at, answer in answers.items():
+            said = self._send(self._machines[at], answer)
+            if isinstance(said, Finished):
+                self.finished[at] = said
+            else:
+                key = (said.bound.action.revision, said.bound.binding)
+                groups.setdefault(key, []).append((at, said))
+        for group in groups.values():
+            places, parts = zip(*group, strict=True)
+            messages = [part.message for part in parts]
+            ids, payloads = [one.activation_id for one in messages], [one.payload for one in messages]
+            self._waiting.append(Step(parts[0].bound, places, ids, payloads, messages))
+        self.step = self._waiting.pop(0) if self._waiting else None
+
+    def _send(self, machine: Machine, answer: Outcome | None) -> Part | Finished:
+        """Up to the machine's next part; keeps the records it yields on the way."""
+        try:
+            said = machine.send(answer)
+            while isinstance(said, Record):
+                self.completed.append(said)
+                said = machine.send(None)
+        except StopIteration as end:
+            finished: Finished = end.value
+            return finished
+        return said
 
 
 def _boxed(value: Any, key: str) -> dict[str, Any]:

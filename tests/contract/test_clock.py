@@ -11,7 +11,7 @@ from edgewhisk.clock import SystemClock
 from edgewhisk.entity.activation import activation_id
 from edgewhisk.spi import Clock
 from tests.contract.suites import Suite, named
-from tests.fakes.clock import HandClock, TickingClock
+from tests.fakes.clock import HandClock, SteadyClock, TickingClock
 from tests.path.wrong_clock import WrongClock
 
 
@@ -35,6 +35,7 @@ SUITE = Suite(
         SystemClock: lambda _: SystemClock(),
         HandClock: lambda _: HandClock(),
         TickingClock: lambda _: TickingClock(),
+        SteadyClock: lambda _: SteadyClock(),
         Stepped: lambda _: Stepped(),
         WrongClock: wrong,
     },

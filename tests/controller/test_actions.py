@@ -38,7 +38,7 @@ def test_others_change_their_entities_while_code_is_compiled(
     go, begun = threading.Event(), threading.Event()
 
     async def course(made: Stages) -> None:
-        check = made._sandboxes.check
+        check = made.sandbox.check
 
         def slow(code: CodeExec) -> None:
             if "slow" in code.code:
@@ -46,13 +46,13 @@ def test_others_change_their_entities_while_code_is_compiled(
                 assert go.wait(20)
             check(code)
 
-        monkeypatch.setattr(made._sandboxes, "check", slow)
+        monkeypatch.setattr(made.sandbox, "check", slow)
         document = {"exec": {**CODE["exec"], "code": "function main() { return {slow: 1} }"}}
-        first = asyncio.create_task(made._actions.put(GUEST, name("slow"), document, overwrite=False))
-        second = asyncio.create_task(made._actions.put(GUEST, name("slow"), document, overwrite=False))
+        first = asyncio.create_task(made.actions.put(GUEST, name("slow"), document, overwrite=False))
+        second = asyncio.create_task(made.actions.put(GUEST, name("slow"), document, overwrite=False))
         await asyncio.to_thread(begun.wait, 20)
         async with asyncio.timeout(20):
-            await made._actions.put(GUEST, name("quick"), CODE, overwrite=False)
+            await made.actions.put(GUEST, name("quick"), CODE, overwrite=False)
         assert not first.done()
         go.set()
         found = await asyncio.gather(first, second, return_exceptions=True)
@@ -65,12 +65,12 @@ def test_state_goes_with_the_package_that_is_deleted_and_a_new_action_finds_none
     gone: list[str] = []
 
     async def course(made: Stages) -> None:
-        packages = Packages(made._actions._entities, Limits(), made.clock, gone.append)
-        made._actions._deleted = gone.append
+        packages = Packages(made.actions._entities, Limits(), made.clock, gone.append)
+        made.actions._deleted = gone.append
         await packages.put(GUEST, name("pkg"), {}, overwrite=False)
         for own in ("pkg/a", "pkg/b"):
-            await made._actions.put(GUEST, name(own), CODE, overwrite=False)
-        await made._actions.put(GUEST, name("pkg/a"), CODE, overwrite=True)
+            await made.actions.put(GUEST, name(own), CODE, overwrite=False)
+        await made.actions.put(GUEST, name("pkg/a"), CODE, overwrite=True)
         assert gone == ["guest/pkg/a", "guest/pkg/b"]  # when they were made: of what an earlier one left
         gone.clear()
         with pytest.raises(Conflict):

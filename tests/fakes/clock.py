@@ -73,3 +73,13 @@ class TickingClock(HandClock):
     def monotonic(self) -> float:
         self.pass_(1)
         return super().monotonic()
+
+
+class SteadyClock(SystemClock):
+    """No run takes any time: however busy the machine is, what was run once is run on the event loop."""
+
+    def monotonic(self) -> float:
+        return 1.0
+
+    def busy(self) -> float:
+        return 1.0

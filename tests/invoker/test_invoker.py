@@ -18,6 +18,7 @@ from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import NotFound
+from edgewhisk.sandbox.pool import Sandboxes
 from tests.stages import GUEST, TRIGGER, Stages, event, stages, until
 
 OTHER = parse_name("/guest/other", "_")
@@ -49,7 +50,7 @@ async def warm(made: Stages, count: int = 60) -> None:
 
 
 def of_key(patch: pytest.MonkeyPatch, made: Stages, failing: Callable[..., Any]) -> None:
-    patch.setattr(made.runner.contexts, "_key_of", failing)
+    patch.setattr(made, "key_of", failing)
 
 
 def of_slots(patch: pytest.MonkeyPatch, made: Stages, failing: Callable[..., Any]) -> None:
@@ -57,11 +58,12 @@ def of_slots(patch: pytest.MonkeyPatch, made: Stages, failing: Callable[..., Any
 
 
 def of_parts(patch: pytest.MonkeyPatch, made: Stages, failing: Callable[..., Any]) -> None:
-    patch.setattr(made.runner, "parts", failing)
+    patch.setattr("edgewhisk.invoker.composition.Composition.actions", failing)
+    patch.setattr("edgewhisk.invoker.plan.Plans.of", failing)
 
 
 def of_flights(patch: pytest.MonkeyPatch, made: Stages, failing: Callable[..., Any]) -> None:
-    patch.setattr(made.runner, "flight", failing)
+    patch.setattr("edgewhisk.invoker.plan.StepBatch", failing)
 
 
 @pytest.mark.parametrize("fault", [of_key, of_slots, of_parts, of_flights])
@@ -108,7 +110,7 @@ def test_what_failed_on_the_loop_is_told_and_not_tried_there_again(
         await warm(made)
         before = made.invoker.describe()
         assert before["inline"] > 0
-        monkeypatch.setattr(made.runner.contexts, "_key_of", failing)
+        monkeypatch.setattr(made, "key_of", failing)
         for number in range(60, 70):
             await made.controller([event(number)])
         await until(lambda: len(made.recorded()) == 70)
@@ -130,14 +132,14 @@ def test_each_event_has_one_record_however_often_the_sandbox_breaks(
     async def course(made: Stages) -> None:
         await made.make()
         await warm(made)
-        run = made._sandboxes.run
+        run = made.sandbox.run
 
         def flaky(*given: Any, **more: Any) -> Any:
             if chance.random() < 0.3:
                 raise RuntimeError("a fault of ours")
             return run(*given, **more)
 
-        monkeypatch.setattr(made._sandboxes, "run", flaky)
+        monkeypatch.setattr(made.sandbox, "run", flaky)
         sent = []
         for number in range(60, 360):
             sent.append(made.controller([event(number, durable=number % 3 > 0)]))
@@ -155,7 +157,9 @@ def test_each_event_has_one_record_however_often_the_sandbox_breaks(
     play(tmp_path, course)
 
 
-@pytest.mark.parametrize("breaking", ["records", "sheaf", "way"])
+@pytest.mark.parametrize(
+    "breaking", ["records.Records.of", "records.Records.block", "templates.BatchTemplates.of"]
+)
 def test_what_cannot_be_written_down_is_recorded_as_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaking: str
 ) -> None:
@@ -165,7 +169,7 @@ def test_what_cannot_be_written_down_is_recorded_as_a_fault(
     async def course(made: Stages) -> None:
         await made.make("function main(p) { if (p.n % 2) console.log(p.n); return p }")
         await warm(made)
-        monkeypatch.setattr(made.runner, breaking, broken)
+        monkeypatch.setattr(f"edgewhisk.invoker.{breaking}", broken)
         async with asyncio.timeout(20):
             await asyncio.gather(*(made.controller([event(number)]) for number in range(60, 70)))
         await until(lambda: len(made.recorded()) == 70)
@@ -261,9 +265,9 @@ def test_a_sequence_waits_in_the_queue_while_a_part_is_being_compiled(
 
     async def course(made: Stages) -> None:
         await made.make(ECHO, "/_/a", "/_/p")
-        ready = made._sandboxes.ready
+        ready = made.sandbox.ready
         monkeypatch.setattr(
-            made._sandboxes, "ready", lambda kind: ready(kind) and (compiled.is_set() or "python" not in kind)
+            made.sandbox, "ready", lambda kind: ready(kind) and (compiled.is_set() or "python" not in kind)
         )
         waiting = [run_once(made, name) for name in ["s"] * 20]
         await until(lambda: made.invoker.describe()["parked"] == 20)
@@ -277,8 +281,9 @@ def test_a_sequence_waits_in_the_queue_while_a_part_is_being_compiled(
     async def run() -> None:
         async with stages(tmp_path) as made:
             python = {"exec": {"kind": "python:3", "code": "def main(p): return p"}}
-            await made._actions.put(GUEST, parse_name("/guest/p", "_"), python, overwrite=False)
-            made._sandboxes.prepare_rest(lambda _: None)
+            await made.actions.put(GUEST, parse_name("/guest/p", "_"), python, overwrite=False)
+            assert isinstance(made.sandbox, Sandboxes)
+            made.sandbox.prepare_rest(lambda _: None)
             await course(made)
 
     asyncio.run(run())
@@ -292,14 +297,14 @@ def test_a_gateway_stops_although_a_conductor_waits_for_a_compile(
     async def run() -> None:
         async with stages(tmp_path) as made:
             python = {"exec": {"kind": "python:3", "code": "def main(p): return p"}}
-            await made._actions.put(GUEST, parse_name("/guest/p", "_"), python, overwrite=False)
+            await made.actions.put(GUEST, parse_name("/guest/p", "_"), python, overwrite=False)
             await made.make(lead)
             await made.annotate(conductor=True)
-            ready = made._sandboxes.ready
-            monkeypatch.setattr(made._sandboxes, "ready", lambda kind: "python" not in kind and ready(kind))
+            ready = made.sandbox.ready
+            monkeypatch.setattr(made.sandbox, "ready", lambda kind: "python" not in kind and ready(kind))
             waiting = [run_once(made, "a") for _ in range(12)]
-            await until(lambda: made.invoker.describe()["queued"] == 0 and made.invoker._pool.awake == 0)
-            assert made.invoker._pool._lent > 0
+            await until(lambda: made.invoker.describe()["queued"] == 0)
+            await until(lambda: made.invoker.describe()["parked"] == 12)
             async with asyncio.timeout(20):
                 await made.invoker.close()
             assert not any(one.done() for one in waiting)
@@ -342,7 +347,7 @@ def test_a_source_goes_on_when_what_filled_the_queue_is_held(tmp_path: Path) -> 
     async def course(made: Stages) -> None:
         await made.make("function main(p) { while (true) { } }")
         document = {"limits": {"timeout": 100}}
-        await made._actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
+        await made.actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
         count = 0
         while not made.controller.full([TRIGGER]):
             made.controller([event(number, durable=False) for number in range(count, count + 8)])
@@ -361,16 +366,15 @@ def test_an_engine_that_becomes_ready_while_a_batch_is_parked_is_noticed(
 ) -> None:
     async def course(made: Stages) -> None:
         await made.make(ECHO)
-        found = iter([False])
-        ready = made.runner.ready
+        ready, found = made.sandbox.ready, iter([False])
 
-        def late(*given: Any) -> bool:
+        def late(kind: str) -> bool:
             if next(found, True):
-                return ready(*given)
+                return ready(kind)
             made.invoker.runtime_ready()  # between the look and the parking
             return False
 
-        monkeypatch.setattr(made.runner, "ready", late)
+        monkeypatch.setattr(made.sandbox, "ready", late)
         record = await asyncio.wait_for(run_once(made, "a"), 20)
         assert record.status.value == "success"
 

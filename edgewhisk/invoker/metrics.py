@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -16,7 +15,7 @@ _ACTIONS: Final = 1000
 OTHERS: Final = "others"  # counted together once too many actions have been seen
 
 
-class Route(Enum):
+class RunRoute(Enum):
     """Where messages were run, or why the event loop gave them to a worker after all."""
 
     INLINE = "inline"
@@ -25,27 +24,25 @@ class Route(Enum):
     FAILED = "fell_back_failed"
 
 
-class Tally:
-    """Thread-safe."""
+class RunMetrics:
+    """Called on the event loop."""
 
     def __init__(self) -> None:
         """Nothing has run."""
         self.durations = Histogram()
         self._counts: dict[str, dict[Status, int]] = {}  # "guest/pkg/a", at most `_ACTIONS` of them
         self._unrun: Counter[Status] = Counter()
-        self._routes = Counter(dict.fromkeys(Route, 0))
-        self._lock = threading.Lock()
+        self._routes = Counter(dict.fromkeys(RunRoute, 0))
 
     @property
     def by_action(self) -> dict[tuple[str, Status], int]:
         """How many runs of each action ended how."""
-        with self._lock:
-            return {
-                (action, status): count
-                for action, counts in self._counts.items()
-                for status, count in counts.items()
-                if count
-            }
+        return {
+            (action, status): count
+            for action, counts in self._counts.items()
+            for status, count in counts.items()
+            if count
+        }
 
     @property
     def outcomes(self) -> Counter[Status]:
@@ -58,18 +55,15 @@ class Tally:
     @property
     def routes(self) -> dict[str, int]:
         """How many messages took which route."""
-        with self._lock:
-            return {route.value: count for route, count in self._routes.items()}
+        return {route.value: count for route, count in self._routes.items()}
 
-    def went(self, route: Route, count: int) -> None:
+    def went(self, route: RunRoute, count: int) -> None:
         """Messages took a route."""
-        with self._lock:
-            self._routes[route] += count
+        self._routes[route] += count
 
     def unrun(self, status: Status, count: int) -> None:
         """Messages ended without a run."""
-        with self._lock:
-            self._unrun[status] += count
+        self._unrun[status] += count
 
     def ran(self, action: str, ran: Ran, timing: Timing) -> None:
         """A batch of one action was run; `timing` is how the clock stands now."""
@@ -79,23 +73,20 @@ class Tally:
             return
         statuses = Counter(outcome.status for outcome in ran)
         spans = Counter(timing.spans(ran))
-        with self._lock:
-            counts = self._of(action)
-            for status, count in statuses.items():
-                counts[status] += count
-            for took, count in spans.items():
-                self.durations.observe(took / 1000, count)
+        counts = self._of(action)
+        for status, count in statuses.items():
+            counts[status] += count
+        for took, count in spans.items():
+            self.durations.observe(took / 1000, count)
 
     def smooth(self, actions: Sequence[str], count: int, spans: Mapping[int, int]) -> None:
         """`count` runs of each action succeeded; `spans`: how many of them all took so long (ms)."""
-        with self._lock:
-            for action in actions:
-                self._of(action)[Status.SUCCESS] += count
-            for took, times in spans.items():
-                self.durations.observe(took / 1000, times)
+        for action in actions:
+            self._of(action)[Status.SUCCESS] += count
+        for took, times in spans.items():
+            self.durations.observe(took / 1000, times)
 
     def _of(self, action: str) -> dict[Status, int]:
-        """The lock is held."""
         counts = self._counts.get(action)
         if counts is None:
             if len(self._counts) >= _ACTIONS:

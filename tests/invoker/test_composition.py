@@ -16,8 +16,8 @@ from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.timing import Timing
 from edgewhisk.entity.version import SemVer
-from edgewhisk.invoker.composition import Composition, Finished, Step
-from edgewhisk.invoker.flight import Flight
+from edgewhisk.invoker.batch import PendingBatch, StepBatch, places, stream_of
+from edgewhisk.invoker.composition import Composition, Finished, Part
 
 WHOLE = parse_name("/guest/whole", "_")
 STATUSES = st.sampled_from([*[Status.SUCCESS] * 3, Status.APPLICATION_ERROR, Status.DEVELOPER_ERROR])
@@ -59,14 +59,16 @@ def test_side_by_side_is_as_one_by_one(memories: list[int], data: st.DataObject)
     ids = map(str, count())
 
     seen: list[list[bytes]] = [[] for _ in messages]
-    flight = Flight(whole, parts, messages, lambda wanted: [next(ids) for _ in range(wanted)], lambda: 5)
-    while (leg := flight.leg) is not None:
-        part = parts.index(leg.bound)
-        for at, payload in zip(leg.places, leg.payloads, strict=True):
+    entries = [PendingBatch(messages, 0.0, places(messages))]
+    stream = stream_of(messages[0])
+    batch = StepBatch(stream, entries, whole, parts, lambda n: [next(ids) for _ in range(n)], lambda: 5)
+    while (step := batch.step) is not None:
+        part = parts.index(step.bound)
+        for at, payload in zip(step.places, step.payloads, strict=True):
             seen[at].append(payload)
-        outcomes = [outcome(part, at, statuses[part][at]) for at in leg.places]
-        assert flight.land(ran(outcomes, data.draw(st.booleans())))
-    ends = flight.ends(Timing())
+        outcomes = [outcome(part, at, statuses[part][at]) for at in step.places]
+        assert batch.complete(ran(outcomes, data.draw(st.booleans())))
+    ends = batch.ends(Timing())
 
     composition = Composition(
         lambda name, _: parts[names.index(name)], lambda: next(ids), lambda: 5, Timing, longest=50
@@ -75,13 +77,13 @@ def test_side_by_side_is_as_one_by_one(memories: list[int], data: st.DataObject)
     for at, message in enumerate(messages):
         payloads: list[bytes] = []
         machine = composition.start(whole, message)
-        step = next(machine)
+        said = next(machine)
         while True:
-            assert isinstance(step, Step)
-            payloads.append(step.message.payload)
-            part = parts.index(step.bound)
+            assert isinstance(said, Part)
+            payloads.append(said.message.payload)
+            part = parts.index(said.bound)
             try:
-                step = machine.send(outcome(part, at, statuses[part][at]))
+                said = machine.send(outcome(part, at, statuses[part][at]))
             except StopIteration as end:
                 single: Finished = end.value
                 break

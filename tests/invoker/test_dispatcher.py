@@ -12,15 +12,16 @@ import pytest
 
 from edgewhisk.buffer.activations import Activations
 from edgewhisk.clock import SystemClock
-from edgewhisk.entity.message import ActivationMessage, Ran
-from edgewhisk.entity.names import parse_name
-from edgewhisk.invoker.brief import EARLY
-from edgewhisk.invoker.flight import Leg
-from edgewhisk.invoker.job import PLACE
-from edgewhisk.invoker.pace import LARGEST
+from edgewhisk.entity.action import Action
+from edgewhisk.entity.limits import Limits
+from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.invoker.batch import PLACE
+from edgewhisk.invoker.durability import MAX_UNPERSISTED
 from edgewhisk.settings import Buffer
 from edgewhisk.spi import Committed
-from tests.stages import Native, Stages, event, stages, until
+from tests.fakes.clock import HandClock, SteadyClock
+from tests.fakes.sandbox import FakeSandbox
+from tests.stages import TRIGGER, Native, Stages, event, stages, until
 
 SLOW_AT_TIMES = """function main(p) {
     if (p.slow) { const begun = Date.now(); while (Date.now() - begun < 40); }
@@ -28,18 +29,29 @@ SLOW_AT_TIMES = """function main(p) {
 }"""
 
 
-def play(folder: Path, course: Callable[[Stages], Awaitable[None]], native: Native | None = None) -> None:
+def play(
+    folder: Path, course: Callable[[Stages], Awaitable[None]], native: Native | None = None, **more: Any
+) -> None:
     async def run() -> None:
-        async with stages(folder, native) as made:
+        async with stages(folder, native, **more) as made:
             await course(made)
 
     asyncio.run(run())
 
 
+def play_steadily(
+    folder: Path, course: Callable[[Stages], Awaitable[None]], native: Native | None = None, **more: Any
+) -> None:
+    """Without a sandbox, and as if runs took no time."""
+    clock = SteadyClock()
+    play(folder, course, native, clock=clock, sandbox=FakeSandbox(clock), **more)
+
+
 async def warm(made: Stages, count: int = 60) -> None:
     """Show that the action is brief, one event after the other."""
     for number in range(count):
-        await made.controller([event(number)])
+        await made.controller([event(number, durable=False)])
+        assert await made.invoker.drain(20)
 
 
 def test_brief_actions_run_on_the_loop_and_are_on_disk_when_that_is_told(tmp_path: Path) -> None:
@@ -96,8 +108,9 @@ def test_the_last_part_of_a_sequence_is_waited_for_without_a_thread(tmp_path: Pa
         assert got == made.numbers("s") == made.numbers("test/act") == made.numbers("a") == list(range(360))
         parts = {record["activationId"] for name in ("a", "test/act") for record in made.recorded(name)}
         assert all(set(record["logs"]) <= parts for record in made.recorded("s"))
+        assert made.invoker.describe()["workers"] == 1  # for the first run
 
-    play(tmp_path, course, act)
+    play_steadily(tmp_path, course, act)
 
 
 def test_events_are_journalled_while_their_last_part_takes_its_time(tmp_path: Path) -> None:
@@ -138,7 +151,8 @@ def test_what_must_not_be_begun_twice_is_journalled_first_however_brief(tmp_path
             begin(activation_ids, done)
 
         made.store.begin = watched  # type: ignore[method-assign]
-        await warm(made)
+        for number in range(60):
+            await made.controller([event(number)])
         await asyncio.gather(*(made.controller([event(number)]) for number in range(60, 160)))
         await until(lambda: len(made.recorded()) == 220)
         assert made.numbers() == [*range(60), *range(160)]
@@ -196,7 +210,7 @@ def test_a_fault_before_the_last_part_begins_is_recorded(tmp_path: Path) -> None
     async def course(made: Stages) -> None:
         await made.make("function main(p) { return p }", "/_/a", "/whisk.system/test/act")
         await warm(made)
-        made.runner._native = broken
+        made.native = broken
         await made.controller([event(60)])
         await until(lambda: len(made.recorded("s")) == 61)
         assert made.recorded("s")[-1]["response"]["status"] == "whisk internal error"
@@ -208,7 +222,6 @@ def test_readings_that_come_one_by_one_are_written_down_together(tmp_path: Path)
     async def course(made: Stages) -> None:
         await made.make()
         await warm(made)
-        made.invoker._brief.landings._window = 0.1
         begun = made.store.stats().commits
         accepted = []
         for number in range(60, 66):
@@ -222,7 +235,7 @@ def test_readings_that_come_one_by_one_are_written_down_together(tmp_path: Path)
         assert starts == sorted(starts)
         assert len(set(starts)) > 1
 
-    play(tmp_path, course)
+    play_steadily(tmp_path, course, window=1)
 
 
 def test_what_prints_and_what_does_not_keep_their_order(tmp_path: Path) -> None:
@@ -245,38 +258,36 @@ def test_waiting_records_are_written_when_the_gateway_stops(tmp_path: Path) -> N
     async def course(made: Stages) -> None:
         await made.make()
         await warm(made)
-        made.invoker._brief.landings._window = 60  # seconds that they would wait for company
         made.controller([event(60, durable=False)])
         assert await made.invoker.drain(20)
         assert made.numbers() == list(range(61))
 
-    play(tmp_path, course)
+    play(tmp_path, course, window=60)  # seconds that they would wait for company
 
 
 def test_large_results_are_written_one_by_one(tmp_path: Path) -> None:
     async def course(made: Stages) -> None:
         await made.make("function main(p) { return {n: p.n, text: 'x'.repeat(p.size || 0)} }")
         await warm(made)
-        made.invoker._brief.landings._window = 60
         payloads = [b'{"n":%d,"size":300000}' % number for number in range(60, 63)]
         async with asyncio.timeout(20):
             await asyncio.gather(*(made.controller([event(0)._replace(payload=one)]) for one in payloads))
         await until(lambda: made.numbers() == list(range(63)))
         assert [len(record["response"]["result"]["text"]) for record in made.recorded()[60:]] == [300_000] * 3
 
-    play(tmp_path, course)
+    play(tmp_path, course, window=60)
 
 
 def test_what_workers_take_over_is_written_behind_what_has_landed(tmp_path: Path) -> None:
     async def course(made: Stages) -> None:
         await made.make(SLOW_AT_TIMES)
         await warm(made)
-        made.invoker._brief.landings._window = 60
         made.controller([event(60, durable=False)])
         made.controller([event(61, durable=False)._replace(payload=b'{"n":61,"slow":true}')])
-        await until(lambda: made.numbers() == list(range(62)))
+        assert await made.invoker.drain(20)
+        assert made.numbers() == list(range(62))
 
-    play(tmp_path, course)
+    play(tmp_path, course, window=60)
 
 
 def test_what_is_under_way_on_the_loop_takes_room_by_its_size(tmp_path: Path) -> None:
@@ -293,17 +304,17 @@ def test_what_is_under_way_on_the_loop_takes_room_by_its_size(tmp_path: Path) ->
         await warm(made)
         large = made.controller([event(60)._replace(payload=b'{"n":60,"x":"%b"}' % (b"x" * PLACE * 99))])
         await reached.wait()
-        assert made.invoker._brief.room.taken == 100
+        assert made.controller.full([TRIGGER])  # 100 places
         go.set()
         await large
         await until(lambda: len(made.recorded("s")) == 61)
-        await until(lambda: not made.invoker._brief.room.taken)
+        await until(lambda: not made.controller.full([TRIGGER]))
 
-    play(tmp_path, course, act)
+    play_steadily(tmp_path, course, act, limits=Limits(max_queue=200))
 
 
 def test_workers_get_nothing_past_what_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgewhisk.invoker.brief.PROMPT", 60)
+    monkeypatch.setattr("edgewhisk.invoker.natives.JOURNAL_AFTER", 60)
     reached, go = asyncio.Event(), asyncio.Event()
 
     async def act(given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -317,60 +328,58 @@ def test_workers_get_nothing_past_what_is_under_way(tmp_path: Path, monkeypatch:
         await warm(made)
         first = made.controller([event(60)])
         await reached.wait()
-        made.runner.pace.ran(parse_name("/guest/a", "_"), 1, 1.0)  # it is not brief any more
+        await made.bind(x=1)  # workers run it first
         second = made.controller([event(61)])
-        assert made.invoker._brief.room.taken == 2
+        assert made.invoker.describe()["queued"] == 1
+        assert unfinished(tmp_path) == []  # nor is it journalled, which would be before the first
         go.set()
         await asyncio.gather(first, second)
         await until(lambda: len(made.recorded("s")) == 62)
         assert made.numbers("s") == made.numbers("test/act") == made.numbers("a") == list(range(62))
 
-    play(tmp_path, course, act)
+    play_steadily(tmp_path, course, act)
 
 
-def test_what_goes_to_workers_at_once_is_written_behind_what_has_landed(tmp_path: Path) -> None:
+def test_what_goes_to_workers_at_once_is_written_behind_what_has_ended(tmp_path: Path) -> None:
     async def course(made: Stages) -> None:
         await made.make()
         await warm(made)
-        made.invoker._brief.landings._window = 60
         made.controller([event(60, durable=False)])
-        made.runner.pace.ran(parse_name("/guest/a", "_"), 1, 1.0)  # it is not brief any more
-        made.controller([event(61, durable=False)])
-        await until(lambda: made.numbers() == list(range(62)))
+        await made.bind(x=1)  # workers run it first
+        made.controller([event(61)])
+        assert await made.invoker.drain(20)
+        assert made.numbers() == list(range(62))
 
-    play(tmp_path, course)
+    play_steadily(tmp_path, course, window=60)
 
 
 def test_no_more_than_some_results_leave_before_their_source_is_told(tmp_path: Path) -> None:
     async def course(made: Stages) -> None:
         await made.make()
-        await warm(made, 300)  # to be run in batches
+        await warm(made, 300)
         run = told = ahead = 0
-        attempt = made.runner.attempt
 
-        def watched(leg: Leg, *more: Any) -> Ran:
+        def watched(_action: Action, payload: bytes) -> bytes:
             nonlocal run, ahead
-            run += len(leg.ids)
+            run += 1
             ahead = max(ahead, run - told)
-            return attempt(leg, *more)
+            return payload
 
         def tell(_: object) -> None:
             nonlocal told
             told += 1
 
-        made.runner.attempt = watched  # type: ignore[method-assign,assignment]
-        # However slow the machine is at the moment: none of it goes to a worker.
-        made.runner.brief = lambda bound: True  # type: ignore[method-assign]
-        made.runner.contexts.hurried = lambda action: action  # type: ignore[method-assign]
+        assert isinstance(made.sandbox, FakeSandbox)
+        made.sandbox.behave = watched
         accepted = [made.controller([event(number)]) for number in range(300, 2300)]
         for one in accepted:
             one.add_done_callback(tell)
         await asyncio.gather(*accepted)
         assert run == told == 2000
-        assert EARLY <= ahead < EARLY + LARGEST
+        assert ahead == MAX_UNPERSISTED
         await until(lambda: made.numbers() == list(range(2300)))
 
-    play(tmp_path, course)
+    play_steadily(tmp_path, course)
 
 
 def test_where_many_events_wait_for_the_disk_it_is_asked_at_once(tmp_path: Path) -> None:
@@ -386,21 +395,25 @@ def test_where_many_events_wait_for_the_disk_it_is_asked_at_once(tmp_path: Path)
             accept(messages, done, urgent=urgent)
 
         made.store.accept = watched  # type: ignore[method-assign]
-        await asyncio.gather(*(made.controller([event(number)]) for number in range(EARLY + 5)))
-        assert asked == [False] * (EARLY - 1) + [True] * 6
-        await made.controller([event(EARLY + 5)])
+        await asyncio.gather(*(made.controller([event(number)]) for number in range(MAX_UNPERSISTED + 5)))
+        assert asked == [False] * (MAX_UNPERSISTED - 1) + [True] * 6
+        await made.controller([event(MAX_UNPERSISTED + 5)])
         assert not asked[-1]
-        await until(lambda: made.numbers() == list(range(EARLY + 6)))
+        await until(lambda: made.numbers() == list(range(MAX_UNPERSISTED + 6)))
 
     play(tmp_path, course)
 
 
-def test_a_clock_that_is_set_back_while_a_flight_lands_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_a_clock_that_is_set_back_while_records_wait_keeps_nobody_waiting(tmp_path: Path) -> None:
     async def course(made: Stages) -> None:
-        landings = made.invoker._brief.landings
-        landings._waited, landings._since = 1, made.clock.now() + 10**12  # it began by the clock of before
-        landings._plan()
-        assert landings._timer is not None
-        assert landings._timer.when() - asyncio.get_running_loop().time() < 1
+        assert isinstance(made.clock, HandClock)
+        await made.make()
+        await warm(made)
+        first = made.controller([event(60)])
+        made.clock.set("1999-01-01T00:00:00")
+        made.clock.look()
+        async with asyncio.timeout(10):
+            await asyncio.gather(first, made.controller([event(61)]))
 
-    play(tmp_path, course)
+    clock = HandClock()
+    play(tmp_path, course, clock=clock, sandbox=FakeSandbox(clock), window=0.2)
