@@ -1,7 +1,7 @@
 """The seams: what the stages of the data path expect of each other.
 
 Each Protocol's docstring is its contract; `tests/contract/` runs one suite per Protocol over the real
-implementation and over the fake that other tests use. Only `daemon.py` knows who implements what.
+implementation and over the fake that other tests use. Only `gateway/app.py` knows who implements what.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
 
+from edgewhisk.clock.offset import Timing
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record
-from edgewhisk.entity.arguments import Bound
-from edgewhisk.entity.call import Calls
 from edgewhisk.entity.exec import Exec
-from edgewhisk.entity.message import ActivationMessage, Ran, TriggerEvent
+from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.call import Calls
+from edgewhisk.entity.invocation.message import ActivationMessage, Ran, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.entity.sheaf import Sheaf
-from edgewhisk.entity.stats import BufferStats
-from edgewhisk.entity.timing import Timing
+from edgewhisk.entity.records.record_block import Sheaf
+from edgewhisk.entity.records.stats import BufferStats
 from edgewhisk.errors import StorageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Clock(Protocol):
 
 
 Check = Callable[[str, dict[str, Any]], object]  # raises one of `UNREADABLE` for a document that is none
-Moment = Callable[[str, int, int], int | None]  # see `entity.boots.Boots.moment`
+Moment = Callable[[str, int, int], int | None]  # see `clock.history.Boots.moment`
 
 
 class Fire(Protocol):

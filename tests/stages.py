@@ -10,23 +10,20 @@ from typing import Any
 
 import orjson
 
-from edgewhisk.buffer.activations import Activations
-from edgewhisk.buffer.artifacts import Artifacts
-from edgewhisk.buffer.shelf import Shelf
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.schema import Buffer
 from edgewhisk.controller import system
 from edgewhisk.controller.actions import Actions
+from edgewhisk.controller.auth.subjects import Subjects, ensure_key
 from edgewhisk.controller.controller import Controller
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.rules import Rules
-from edgewhisk.controller.subjects import Subjects, ensure_key
 from edgewhisk.controller.triggers import Triggers
-from edgewhisk.dead_letters import DeadLetters
-from edgewhisk.entity.arguments import Bound
 from edgewhisk.entity.identity import AuthKey, Identity
+from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.message import Outcome, Ran, Status, TriggerEvent
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import Outcome, Ran, Status, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
@@ -34,8 +31,11 @@ from edgewhisk.invoker.executor import Executor
 from edgewhisk.invoker.failure_policy import FailurePolicy
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.sandbox.pool import Sandboxes
-from edgewhisk.settings import Buffer
 from edgewhisk.spi import Query
+from edgewhisk.store.activations.activations import Activations
+from edgewhisk.store.dead_letters import DeadLetters
+from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.entity_store import Artifacts
 from tests.fakes.capabilities import NoCapabilities
 from tests.fakes.sandbox import FakeSandbox
 from tests.guests import lend_compiled

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from edgewhisk.actuator import request
-from edgewhisk.api import hot
+from edgewhisk.api import router
 from edgewhisk.entity import names
 from edgewhisk.errors import EdgeWhiskError
-from edgewhisk.feed import mqtt_packets
-from edgewhisk.feed.mqtt_packets import Message
-from edgewhisk.feed.mqtt_subscription import Routes, Subscriptions
+from edgewhisk.feed.mqtt.subscription import Routes, Subscriptions
+from edgewhisk.transport.mqtt import codec
+from edgewhisk.transport.mqtt.codec import Message
 
 LONG = "x" * 60_000
 DOORS: dict[str, tuple[Any, Callable[[str], Any]]] = {
-    "the path of a request": (hot._start, lambda text: hot._start_of(b"/" + text.encode())),
-    "a topic that is published to": (mqtt_packets._around, lambda text: mqtt_packets.write(Message(text, b""), 1, 4)),
+    "the path of a request": (router._start, lambda text: router._start_of(b"/" + text.encode())),
+    "a topic that is published to": (codec._around, lambda text: codec.write(Message(text, b""), 1, 4)),
     "a command's topic": (request._publication, lambda text: request._mqtt({"topic": text, "payload": "1"})),
     "a command's broker": (request._publication, lambda text: request._mqtt({"topic": "t", "broker": text})),
     "bound parameters": (request._bound_publication, lambda text: request._mqtt_alike(b'{"topic":"%b"}' % text.encode(), [b"{}"])),

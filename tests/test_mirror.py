@@ -1,6 +1,6 @@
 """Each module of the data path has a test module of its name, or says here where else it is tested.
 
-`tests/PACKAGE/test_MODULE.py` is the mirror; a suite of `tests/contract/` counts as one. The table names the
+`tests/ROOM/.../test_MODULE.py` is the mirror; a suite of `tests/contract/` counts as one. The table names the
 test module that holds a module's promises through a seam of others, and why it has none of its own. A row for
 a module that is gone, or that has its mirror by now, fails: the table only shrinks.
 """
@@ -13,83 +13,97 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PACKAGES: Final = ("entity", "controller", "sync", "buffer", "sandbox", "capability", "feed")
-CRASHES: Final = "buffer/test_crashes.py"  # every state that a power cut leaves, by a model of all promises
-LOG: Final = "buffer/test_log.py"  # the log as the store uses it, its files and what is read of them
-STORE: Final = "buffer/test_activations.py"  # the store's door, over starts, kills and refusing disks
+ROOMS: Final = (
+    "capability",
+    "clock",
+    "controller",
+    "entity",
+    "feed",
+    "sandbox",
+    "store",
+    "sync",
+    "transport",
+)
+CRASHES: Final = "store/test_crashes.py"  # every state that a power cut leaves, by a model of all promises
+LOG: Final = "store/log/test_log.py"  # the log as the store uses it, its files and what is read of them
+# the store's door, over starts, kills and refusing disks
+STORE: Final = "store/activations/test_activations.py"
 NOUNS: Final = "entity/test_entities.py"  # one table of requests and documents for all nouns
 POOL: Final = "sandbox/test_pool.py"  # the door of all sandboxes, in real WebAssembly
-PYTHON: Final = "sandbox/test_components.py"  # the component that Python is
-MODULES: Final = "sandbox/test_modules.py"  # modules of any language as actions
-MQTT: Final = "feed/test_mqtt.py"  # a real broker
-BROKERS: Final = "feed/test_mqtt_brokers.py"  # brokers that misbehave, as a script says
-MODBUS: Final = "feed/test_modbus.py"  # servers and a pty
+PYTHON: Final = "sandbox/component/test_components.py"  # the component that Python is
+MODULES: Final = "sandbox/module/test_modules.py"  # modules of any language as actions
+MQTT: Final = "feed/mqtt/test_feed.py"  # a real broker
+BROKERS: Final = "feed/mqtt/test_session.py"  # brokers that misbehave, as a script says
+MODBUS: Final = "feed/modbus/test_feed.py"  # servers and a pty
 PURE: Final = "feed/test_pure.py"  # the small pure modules of feeds together
-ALARMS: Final = "feed/test_alarms.py"  # alarms and the clock that a test moves
+ALARMS: Final = "feed/alarms/test_feed.py"  # alarms and the clock that a test moves
 ELSEWHERE: Final = {
-    "entity": {
-        "action": NOUNS, "arguments": NOUNS, "exec": NOUNS, "limits": NOUNS, "names": NOUNS, "package": NOUNS,
-        "parameters": NOUNS, "rule": NOUNS, "trigger": NOUNS, "version": NOUNS, "delivery": NOUNS,
-        "activation": "entity/test_sheaf.py", "message": "entity/test_sheaf.py",
-        "timing": "entity/test_boots.py", "age": "test_timekeeper.py",
-        "web": "api/test_web.py", "identity": "controller/test_entitlement.py",
-        "grants": "capability/test_grants.py", "lane": "buffer/test_lanes.py",
-        "stats": "buffer/test_space.py", "call": "contract/test_sandbox.py", "facts": PURE,
-        "reading": "device/test_profiles.py",
-    },
-    "controller": {
-        "controller": "contract/test_fire.py", "entities": "contract/test_lookup.py",
-        "packages": "controller/test_actions.py", "rules": "controller/test_firing.py",
-        "triggers": "controller/test_feeds.py", "subjects": "test_checked.py",
-        "system": "actuator/test_alike.py",
-    },
-    "sync": {
-        "batch": "sync/test_sync.py", "uplink": "sync/test_sync.py", "ingest": "contract/test_cloud.py",
-        "client": "sync/test_hostile.py", "doubt": "sync/test_refused.py",
-    },
-    "buffer": {
-        "catalog": LOG, "index": LOG, "witness": STORE, "wear": LOG, "committer": STORE,
-        "identity": STORE, "lane": CRASHES, "ledger": CRASHES, "records": CRASHES,
-        "loss": "buffer/test_space.py", "retention": "buffer/test_space.py", "routes": "buffer/test_lanes.py",
-        "outgoing": "contract/test_activation_store.py", "repair": "buffer/test_journal.py",
-        "storage": "buffer/test_tinydb_suite.py",
-    },
-    "sandbox": {
-        "abi": POOL, "archive": POOL, "engine": POOL, "guests": POOL, "hostcalls": POOL, "outcome": POOL,
-        "slot": POOL, "runtimes": POOL, "native": POOL, "creator": "sandbox/test_budget.py",
-        "linear": PYTHON, "undo": PYTHON, "component": PYTHON, "wasi": MODULES,
-        "streams": MODULES,
-    },
-    "capability": {
-        "outward": "capability/test_capabilities.py", "patience": "capability/test_fetch.py",
-    },
-    "feed": {
-        "alarm": ALARMS, "cron": ALARMS, "schedule": PURE, "backoff": PURE, "garbage": PURE, "payload": PURE,
-        "broker_bounds": "feed/test_broker.py", "http": "api/test_devices.py",
-        "modbus_bus": MODBUS, "modbus_device": MODBUS, "modbus_rtu": "feed/test_modbus_lines.py",
-        "mqtt_client": BROKERS, "mqtt_connection": BROKERS, "mqtt_limits": BROKERS, "mqtt_strife": BROKERS,
-        "mqtt_events": MQTT, "mqtt_session": MQTT, "mqtt_subscription": MQTT, "rebirth": MQTT,
-        "port": "feed/test_pacing.py", "ports": "feed/test_serial.py", "shaped": "feed/test_shaping.py",
-        "watch": "feed/test_pacing.py",
-    },
+    "capability/dispatcher": "capability/test_capabilities.py",
+    "capability/host": "capability/test_capabilities.py", "capability/patience": "capability/test_fetch.py",
+    "clock/age": "gateway/test_clock_watcher.py", "clock/offset": "clock/test_history.py",
+    "clock/system": "contract/test_clock.py",
+    "controller/auth/subjects": "base/test_checked.py", "controller/controller": "contract/test_fire.py",
+    "controller/entities": "contract/test_lookup.py", "controller/packages": "controller/test_actions.py",
+    "controller/removal": "api/test_removal.py", "controller/rules": "controller/test_firing.py",
+    "controller/system": "actuator/test_alike.py", "controller/triggers": "controller/test_feeds.py",
+    "entity/action": NOUNS, "entity/activation": "entity/records/test_record_block.py",
+    "entity/annotations/delivery": NOUNS, "entity/annotations/grants": "capability/test_grants.py",
+    "entity/annotations/lane": "store/activations/test_lane.py", "entity/exec": NOUNS,
+    "entity/identity": "controller/auth/test_entitlement.py", "entity/invocation/arguments": NOUNS,
+    "entity/invocation/call": "contract/test_sandbox.py", "entity/invocation/facts": PURE,
+    "entity/invocation/message": "entity/records/test_record_block.py", "entity/limits": NOUNS,
+    "entity/names": NOUNS, "entity/package": NOUNS, "entity/parameters": NOUNS,
+    "entity/records/stats": "store/activations/test_space.py", "entity/rule": NOUNS, "entity/trigger": NOUNS,
+    "entity/version": NOUNS, "entity/web": "api/test_web.py",
+    "feed/alarms/alarm": ALARMS, "feed/alarms/schedule": PURE, "feed/backoff": PURE,
+    "feed/http": "api/test_devices.py", "feed/modbus/device": MODBUS, "feed/mqtt/events": MQTT,
+    "feed/mqtt/sparkplug_rebirth": MQTT, "feed/mqtt/subscription": MQTT, "feed/payload": PURE,
+    "feed/rejects": PURE, "feed/serial/serial_port": "feed/test_pacing.py",
+    "feed/shaping/spec": "feed/shaping/test_shaping_stage.py",
+    "sandbox/archive": POOL, "sandbox/component/component": PYTHON, "sandbox/engine": POOL,
+    "sandbox/guest/abi": POOL, "sandbox/guest/guests": POOL, "sandbox/guest/slot": POOL,
+    "sandbox/host/hostcalls": POOL, "sandbox/memory/creator": "sandbox/memory/test_budget.py",
+    "sandbox/memory/linear": PYTHON, "sandbox/memory/restorer": PYTHON, "sandbox/module/streams": MODULES,
+    "sandbox/module/wasi": MODULES, "sandbox/outcome": POOL, "sandbox/runtimes": POOL,
+    "sandbox/wasmtime_ffi": POOL,
+    "store/activations/catalog": LOG, "store/activations/damage": "store/test_damage.py",
+    "store/activations/index": LOG, "store/activations/log_state": CRASHES,
+    "store/activations/loss": "store/activations/test_space.py",
+    "store/activations/outgoing": "contract/test_activation_store.py",
+    "store/activations/partitions": CRASHES,
+    "store/activations/retention": "store/activations/test_space.py",
+    "store/activations/routes": "store/activations/test_lane.py", "store/activations/wear": LOG,
+    "store/log/committer": STORE, "store/log/identity": STORE,
+    "store/log/repair": "store/log/test_frames.py", "store/log/witness": STORE,
+    "sync/batch": "sync/test_sync.py", "sync/client": "sync/test_hostile.py",
+    "sync/doubt": "sync/test_refused.py", "sync/ingest": "contract/test_cloud.py",
+    "sync/uplink": "sync/test_sync.py",
+    "transport/http_body": "sync/test_hostile.py", "transport/modbus/rtu": "feed/modbus/test_bus.py",
+    "transport/mqtt/broker_bounds": "transport/mqtt/test_broker.py",
+    "transport/mqtt/config": "feed/mqtt/test_session.py", "transport/mqtt/connection": BROKERS,
+    "transport/mqtt/disconnects": BROKERS, "transport/mqtt/gmqtt_adapter": BROKERS,
+    "transport/mqtt/limits": BROKERS, "transport/serial/discovery": "feed/serial/test_feed.py",
 }  # fmt: skip
 
 
-def mirrored(package: str, module: str) -> bool:
-    """Whether a module has a test module of its name."""
-    places = (ROOT / "tests" / folder / f"test_{module}.py" for folder in (package, "contract"))
+def mirrored(module: str) -> bool:
+    """Whether the module `feed/mqtt/session` has a test module of its name."""
+    folder, _, name = module.rpartition("/")
+    places = (ROOT / "tests" / place / f"test_{name}.py" for place in (folder, "contract"))
     return any(place.is_file() for place in places)
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_each_module_has_its_mirror_or_says_where_it_is_tested(package: str) -> None:
-    modules = {path.stem for path in (ROOT / "edgewhisk" / package).glob("*.py")} - {"__init__"}
-    listed = ELSEWHERE[package]
-    bare = {module for module in modules if not mirrored(package, module)}
-    assert sorted(bare - listed.keys()) == [], "neither tested by name nor listed"
-    assert sorted(listed.keys() - bare) == [], "listed, but gone or tested by name"
+@pytest.mark.parametrize("room", ROOMS)
+def test_each_module_has_its_mirror_or_says_where_it_is_tested(room: str) -> None:
+    package = ROOT / "edgewhisk"
+    paths = (path for path in (package / room).rglob("*.py") if path.name != "__init__.py")
+    modules = {path.relative_to(package).with_suffix("").as_posix() for path in paths}
+    listed = {module for module in ELSEWHERE if module.startswith(f"{room}/")}
+    bare = {module for module in modules if not mirrored(module)}
+    assert sorted(bare - listed) == [], "neither tested by name nor listed"
+    assert sorted(listed - bare) == [], "listed, but gone or tested by name"
 
 
 def test_what_is_named_is_there() -> None:
-    named = {place for rows in ELSEWHERE.values() for place in rows.values()}
-    assert [place for place in sorted(named) if not (ROOT / "tests" / place).is_file()] == []
+    named = sorted(set(ELSEWHERE.values()))
+    assert [place for place in named if not (ROOT / "tests" / place).is_file()] == []

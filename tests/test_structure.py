@@ -28,26 +28,26 @@ def test_modules_are_small(module: Path) -> None:
 def test_each_library_has_one_door() -> None:
     doors = {
         "gmqtt": {
-            "feed/mqtt_client.py",
-            "feed/mqtt_connection.py",
+            "transport/mqtt/gmqtt_adapter.py",
+            "transport/mqtt/connection.py",
             "demo/sensors.py",
         },  # the demo's sensor is a device, not the gateway
-        "amqtt": {"feed/broker_bounds.py"},
+        "amqtt": {"transport/mqtt/broker_bounds.py"},
         "serial": {
-            "feed/serial.py",
-            "feed/port.py",
-            "feed/ports.py",
-            "feed/modbus_bus.py",
-            "feed/modbus_rtu.py",
+            "feed/serial/feed.py",
+            "feed/serial/serial_port.py",
+            "transport/serial/discovery.py",
+            "feed/modbus/bus.py",
+            "transport/modbus/rtu.py",
         },
-        "inotify_simple": {"feed/watch.py"},
+        "inotify_simple": {"base/file_watch.py"},
         "cbor2": {"device/document.py", "feed/payload.py"},
         "google": {"device/sparkplug.py"},
-        "pymodbus": {"feed/modbus_bus.py", "feed/modbus_rtu.py"},
-        "apscheduler": {"feed/cron.py"},
-        "tinydb": {"buffer/storage.py"},
+        "pymodbus": {"feed/modbus/bus.py", "transport/modbus/rtu.py"},
+        "apscheduler": {"feed/alarms/feed.py"},
+        "tinydb": {"store/documents/tinydb_storage.py"},
         "httpx": {
-            "feed/couchdb.py",
+            "feed/changes/couchdb.py",
             "sync/client.py",
             "capability/fetch.py",
             "actuator/http.py",
@@ -55,10 +55,10 @@ def test_each_library_has_one_door() -> None:
             "demo/story.py",
         },
         "httpcore": {"capability/fetch.py", "capability/patience.py"},
-        "uvicorn": {"server.py"},
+        "uvicorn": {"api/server.py"},
         "prometheus_client": {"api/metrics.py"},
-        "cryptography": {"cli/tls.py"},
-        "yaml": {"cli/yaml_text.py"},
+        "cryptography": {"cli/gateway/tls.py"},
+        "yaml": {"cli/deploy/yaml_text.py"},
     }
     for library, expected in doors.items():
         importing = re.compile(rf"^\s*(?:import|from) {library}\b", re.MULTILINE)
@@ -104,7 +104,7 @@ def test_quick_verbs_do_not_load_the_daemon(words: str) -> None:
 def test_a_start_loads_nothing_that_few_gateways_use() -> None:
     """Quart alone is 12 MB, of a gateway's 60: it comes with the first request that the door leaves to it."""
     code = (
-        "import sys, edgewhisk.daemon\n"
+        "import sys, edgewhisk.gateway.app\n"
         "rare = {'quart', 'werkzeug', 'httpx', 'prometheus_client', 'cryptography', 'yaml', 'rich',\n"
         "        'google.protobuf', 'pymodbus', 'apscheduler', 'sqlite3', 'cbor2'}\n"
         "assert not rare & set(sys.modules), rare & set(sys.modules)"

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from edgewhisk import threads
-from edgewhisk.threads import apart
+from edgewhisk.base import threads
+from edgewhisk.base.threads import apart
 from tests.path.gateway import until
 
 

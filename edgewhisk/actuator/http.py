@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from edgewhisk.actuator.request import Command
 from edgewhisk.errors import CapabilityError, Undelivered
-from edgewhisk.trust import reason
+from edgewhisk.transport.tls_errors import reason
 
 PATIENCE: Final = 15.0  # seconds for the whole request
 _SHOWN: Final = 4096  # bytes of the answer that are told; no more is read

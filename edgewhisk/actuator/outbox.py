@@ -12,9 +12,9 @@ from weakref import WeakValueDictionary
 
 from edgewhisk.actuator.lost import Lost
 from edgewhisk.actuator.request import Command
-from edgewhisk.entity.timing import is_known
+from edgewhisk.base.wakeable import rest
+from edgewhisk.clock.offset import is_known
 from edgewhisk.errors import CapabilityError, EdgeWhiskError, NotFound, StorageError, Unavailable, Undelivered
-from edgewhisk.rest import rest
 from edgewhisk.spi import Change, Clock, Moment, Shelf
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from edgewhisk import jsontext
-from edgewhisk.entity.topics import closes
+from edgewhisk.base.mqtt_topics import closes
 from edgewhisk.errors import BadRequest
 
 DAY: Final = 86_400.0  # seconds for which a command is tried by default

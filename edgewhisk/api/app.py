@@ -9,14 +9,14 @@ from typing import Final
 from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from edgewhisk.api.asking import CORS, DRAINED, REQUEST_ID, failure, problem, request_id_of
-from edgewhisk.api.devices import devices
-from edgewhisk.api.entities import entities
-from edgewhisk.api.info import info
-from edgewhisk.api.reading import caller, sent, services
+from edgewhisk.api.handlers.devices import devices
+from edgewhisk.api.handlers.entities import entities
+from edgewhisk.api.handlers.info import info
+from edgewhisk.api.handlers.web import PREFIX
+from edgewhisk.api.http import CORS, DRAINED, REQUEST_ID, failure, problem, request_id_of
+from edgewhisk.api.quart_adapter import caller, sent, services
 from edgewhisk.api.routes import routes
 from edgewhisk.api.services import Services
-from edgewhisk.api.web import PREFIX
 from edgewhisk.errors import EdgeWhiskError, TooLarge, Unauthorized
 
 _log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 
 from edgewhisk.api.services import Measures
-from edgewhisk.entity.message import Status
-from edgewhisk.histogram import Histogram
+from edgewhisk.base.histogram import Histogram
+from edgewhisk.entity.invocation.message import Status
 
 
 def exposition(status: Mapping[str, Any], measures: Measures, *, named: bool) -> tuple[str, bytes]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from quart import Blueprint, Response, g
 
-from edgewhisk.api import activations, health
-from edgewhisk.api.invoking import fire, invoke
-from edgewhisk.api.reading import asked, sent, services
-from edgewhisk.api.web import VERBS, serve
+from edgewhisk.api.handlers import activations, health
+from edgewhisk.api.handlers.invoke import fire, invoke
+from edgewhisk.api.handlers.web import VERBS, serve
+from edgewhisk.api.quart_adapter import asked, sent, services
 
 routes = Blueprint("routes", __name__)
 _SPACE = "/api/v1/namespaces/<namespace>"

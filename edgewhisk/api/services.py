@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from edgewhisk.actuator.outbox import Outbox
+from edgewhisk.base.histogram import Histogram
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
+from edgewhisk.controller.auth.subjects import Subjects
+from edgewhisk.controller.auth.tokens import DeviceTokens
 from edgewhisk.controller.controller import Controller
 from edgewhisk.controller.packages import Packages
 from edgewhisk.controller.rules import Rules
-from edgewhisk.controller.subjects import Subjects
-from edgewhisk.controller.tokens import DeviceTokens
 from edgewhisk.controller.triggers import Triggers
-from edgewhisk.dead_letters import DeadLetters
+from edgewhisk.entity.invocation.message import Status
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import Status
 from edgewhisk.feed.http import HttpFeed
-from edgewhisk.feed.mqtt import MqttFeed
-from edgewhisk.histogram import Histogram
+from edgewhisk.feed.mqtt.feed import MqttFeed
+from edgewhisk.store.dead_letters import DeadLetters
 
 
 class Measures(NamedTuple):

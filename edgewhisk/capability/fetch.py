@@ -12,10 +12,10 @@ import time
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
 
-from edgewhisk.body import BadBody, Body
-from edgewhisk.capability.capabilities import Request, ungranted
+from edgewhisk.capability.dispatcher import Request, ungranted
 from edgewhisk.errors import CapabilityError, NotGranted
-from edgewhisk.trust import reason
+from edgewhisk.transport.http_body import BadBody, Body
+from edgewhisk.transport.tls_errors import reason
 
 if TYPE_CHECKING:
     import httpx  # 10 MB: only a gateway whose actions fetch loads it

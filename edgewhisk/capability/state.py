@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from edgewhisk import jsontext
-from edgewhisk.capability.capabilities import Perform, Request, ungranted
+from edgewhisk.capability.dispatcher import Perform, Request, ungranted
 from edgewhisk.entity.action import Action
 from edgewhisk.errors import CapabilityError, StorageError
 from edgewhisk.spi import ArtifactStore, Change

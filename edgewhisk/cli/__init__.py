@@ -40,6 +40,11 @@ VERBS = {
     "tls": "make a certificate for the API",
     "completion": "completion for bash, zsh and fish",
 }
+_FOLDERS = {
+    "entity": {"list", "action", "trigger", "rule", "package", "activation", "namespace"},
+    "deploy": {"deploy", "undeploy"},
+    "device": {"device"},
+}
 _EXAMPLES = """examples:
   edgewhisk demo                              everything at work, with proof
   edgewhisk run                               a gateway with built-in defaults
@@ -82,6 +87,10 @@ def full_parser() -> argparse.ArgumentParser:
     return _parser(*VERBS)
 
 
+def _folder_of(verb: str) -> str:
+    return next((folder for folder, verbs in _FOLDERS.items() if verb in verbs), "gateway")
+
+
 def _parser(*wanted: str) -> argparse.ArgumentParser:
     """A parser that knows all verbs, and the options of those `wanted`."""
     parser = argparse.ArgumentParser(
@@ -96,7 +105,7 @@ def _parser(*wanted: str) -> argparse.ArgumentParser:
         if verb not in wanted:
             verbs.add_parser(verb, help=what)
             continue
-        module = import_module(f"edgewhisk.cli.{verb}")
+        module = import_module(f"edgewhisk.cli.{_folder_of(verb)}.{verb}")
         own = verbs.add_parser(
             verb, help=what, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )

@@ -75,9 +75,9 @@ def _target(given: argparse.Namespace, environment: Mapping[str, str]) -> Target
     host, auth = given.apihost or properties.get("APIHOST"), given.auth or properties.get("AUTH")
     ca: Path | None = None
     if not (host and auth):
-        from edgewhisk.cli.auth import guest_key
-        from edgewhisk.cli.wskprops import api_url
-        from edgewhisk.config import load
+        from edgewhisk.cli.gateway.auth import guest_key
+        from edgewhisk.cli.gateway.wskprops import api_url
+        from edgewhisk.config.loader import load
 
         config = load(given.config, environment)
         ca = config.api.tls_cert if not host else None

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from edgewhisk.base.threads import apart
+from edgewhisk.controller.auth.entitlement import check_owner, check_readable
 from edgewhisk.controller.entities import Entities
-from edgewhisk.controller.entitlement import check_owner, check_readable
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.arguments import Bound
-from edgewhisk.entity.delivery import at_most_once, priority
+from edgewhisk.entity.annotations.delivery import at_most_once, priority
+from edgewhisk.entity.annotations.grants import Grants
+from edgewhisk.entity.annotations.lane import check_lane
 from edgewhisk.entity.exec import CodeExec, SequenceExec
-from edgewhisk.entity.grants import Grants
 from edgewhisk.entity.identity import Identity
-from edgewhisk.entity.lane import check_lane
+from edgewhisk.entity.invocation.arguments import Bound
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge
 from edgewhisk.spi import Clock, Sandbox
-from edgewhisk.threads import apart
 
 MEGABYTE: Final = 1 << 20
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
-from edgewhisk.controller.entitlement import check_owner
+from edgewhisk.controller.auth.entitlement import check_owner
 from edgewhisk.entity.activation import activation_id, document_of, listing_of
 from edgewhisk.entity.identity import Identity
 from edgewhisk.errors import NotFound

@@ -10,17 +10,16 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from edgewhisk import jsontext
 from edgewhisk.controller.actions import Actions
+from edgewhisk.controller.auth.entitlement import ConcurrencyThrottle, RateThrottle, check_owner
+from edgewhisk.controller.auth.subjects import Subjects
 from edgewhisk.controller.entities import Entities
-from edgewhisk.controller.entitlement import ConcurrencyThrottle, RateThrottle, check_owner
 from edgewhisk.controller.firing import messages, posted, refused
 from edgewhisk.controller.resolver import Resolver
-from edgewhisk.controller.subjects import Subjects
 from edgewhisk.controller.system import SystemAction
 from edgewhisk.entity.activation import Record, trigger_record
-from edgewhisk.entity.arguments import Bound, check_final, over
 from edgewhisk.entity.identity import Identity
-from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import (
+from edgewhisk.entity.invocation.arguments import Bound, check_final, over
+from edgewhisk.entity.invocation.message import (
     ActivationMessage,
     Outcome,
     Ran,
@@ -29,6 +28,7 @@ from edgewhisk.entity.message import (
     TriggerEvent,
     outcomes_of,
 )
+from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import BadRequest, EdgeWhiskError, NotFound, StorageError, Throttled, Unavailable
 from edgewhisk.spi import ActivationStore, Clock

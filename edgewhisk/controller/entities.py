@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
+from edgewhisk.base.threads import apart
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.package import Package
@@ -18,7 +19,6 @@ from edgewhisk.entity.rule import Rule
 from edgewhisk.entity.trigger import Trigger
 from edgewhisk.errors import Conflict, NotFound
 from edgewhisk.spi import ArtifactStore, Change
-from edgewhisk.threads import apart
 
 AnyEntity = Package | Action | Trigger | Rule
 Entity = TypeVar("Entity", bound=AnyEntity)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from edgewhisk.config.schema import Grants
+from edgewhisk.controller.auth.entitlement import check_granted
 from edgewhisk.controller.entities import FEEDS, Entities
-from edgewhisk.controller.entitlement import check_granted
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import UNREADABLE, EdgeWhiskError, FeedError
-from edgewhisk.settings import Grants
 from edgewhisk.spi import Feed, Shaping
 
 SHAPE: Final = "shape"  # a parameter that every feed takes

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from edgewhisk import jsontext
-from edgewhisk.entity.arguments import over
-from edgewhisk.entity.message import ActivationMessage, TriggerEvent, activation_message
+from edgewhisk.entity.invocation.arguments import over
+from edgewhisk.entity.invocation.message import ActivationMessage, TriggerEvent, activation_message
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.trigger import Trigger
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from edgewhisk.base.threads import apart
 from edgewhisk.controller.actions import check_size
+from edgewhisk.controller.auth.entitlement import check_owner
 from edgewhisk.controller.entities import Entities
-from edgewhisk.controller.entitlement import check_owner
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.package import Package, PackagePut
 from edgewhisk.errors import BadRequest, Conflict, Forbidden, NotFound
 from edgewhisk.spi import Clock
-from edgewhisk.threads import apart
 
 
 class Packages:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from edgewhisk.controller.auth.entitlement import check_readable
 from edgewhisk.controller.entities import Entities
-from edgewhisk.controller.entitlement import check_readable
 from edgewhisk.controller.firing import Plan, Target, plan
-from edgewhisk.entity.arguments import Bound, bind
-from edgewhisk.entity.delivery import Priority
+from edgewhisk.entity.annotations.delivery import Priority
+from edgewhisk.entity.invocation.arguments import Bound, bind
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.package import Package
 from edgewhisk.errors import Forbidden, NotFound

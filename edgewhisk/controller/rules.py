@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from edgewhisk.controller.actions import check_size
+from edgewhisk.controller.auth.entitlement import check_owner
 from edgewhisk.controller.entities import Entities
-from edgewhisk.controller.entitlement import check_owner
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.limits import Limits

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from edgewhisk.controller.actions import check_size
+from edgewhisk.controller.auth.entitlement import check_owner
 from edgewhisk.controller.entities import FEEDS, Entities
-from edgewhisk.controller.entitlement import check_owner
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName

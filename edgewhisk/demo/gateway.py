@@ -9,7 +9,7 @@ import socket
 import sys
 from pathlib import Path
 
-from edgewhisk.controller.subjects import key_file, read_key
+from edgewhisk.controller.auth.subjects import key_file, read_key
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.errors import InstanceError
 

@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from edgewhisk import jsontext
 from edgewhisk.device import document as documents
-from edgewhisk.device.discovery import Discovery, NotDiscovery
 from edgewhisk.device.document import ABSENT, Channels, is_endless
+from edgewhisk.device.homeassistant.discovery import Discovery, NotDiscovery
 from edgewhisk.device.profile import RESERVED, Point, Profile
+from edgewhisk.device.reading import Quality, Reading
 from edgewhisk.device.sparkplug import NotSparkplug, Sparkplug
-from edgewhisk.entity.facts import REQUEST, beside
-from edgewhisk.entity.reading import Quality, Reading
+from edgewhisk.entity.invocation.facts import REQUEST, beside
 
 Parts = Mapping[str, str]  # named levels of the topic
 Decode = Callable[[bytes, Parts, str], tuple[Reading, ...]]  # frame, parts, topic

@@ -5,14 +5,14 @@ from __future__ import annotations
 import tomllib
 from difflib import get_close_matches
 
-from edgewhisk import share
+from edgewhisk.base import resources
 from edgewhisk.device.profile import Profile, read
 from edgewhisk.errors import ConfigError, Fault
 
 
 def names() -> list[str]:
     """All profiles there are."""
-    return [name.removesuffix(".toml") for name, _ in share.every("devices", "*/*.toml")]
+    return [name.removesuffix(".toml") for name, _ in resources.every("devices", "*/*.toml")]
 
 
 def load(name: str) -> Profile:
@@ -23,7 +23,7 @@ def load(name: str) -> Profile:
         likely = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
         problem = f"there is no profile {name!r}; {likely}"
         raise ConfigError((Fault("devices", "profile", problem, "edgewhisk device list"),))
-    path = share.find("devices", f"{name}.toml")
+    path = resources.find("devices", f"{name}.toml")
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -41,6 +41,6 @@ def survey() -> tuple[list[Profile], list[Fault]]:
         except ConfigError as error:
             faults += error.faults
     lost = "is not in a vendor's folder, so nobody finds it"
-    for name, path in share.every("devices", "*.toml"):
+    for name, path in resources.every("devices", "*.toml"):
         faults.append(Fault(str(path), "(file)", lost, f"devices/VENDOR/{name}"))
     return found, faults

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from edgewhisk.device.soundness import rules
-from edgewhisk.device.table import Table
+from edgewhisk.config.table import Table
+from edgewhisk.device.validate import rules
 from edgewhisk.errors import ConfigError, Fault
 
 LONGEST: Final = 65_536  # bytes of a frame

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from edgewhisk.entity.topics import check_filter
+from edgewhisk.base.mqtt_topics import check_filter
 
 _NAMED: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 

@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
+from edgewhisk.clock.offset import Timing
 from edgewhisk.entity.action import Action
+from edgewhisk.entity.annotations.lane import NORMAL, lane_of
 from edgewhisk.entity.exec import SEQUENCE, SequenceExec
-from edgewhisk.entity.lane import NORMAL, lane_of
-from edgewhisk.entity.message import ActivationMessage, LogLine, Outcome, Status
+from edgewhisk.entity.invocation.message import ActivationMessage, LogLine, Outcome, Status
 from edgewhisk.entity.parameters import Parameters
-from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import BadRequest
 
 ID_LENGTH: Final = 32  # lower-case hex characters

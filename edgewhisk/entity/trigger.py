@@ -13,7 +13,7 @@ from edgewhisk.entity.action import (
     optional_parameters,
     optional_version,
 )
-from edgewhisk.entity.delivery import Priority, priority
+from edgewhisk.entity.annotations.delivery import Priority, priority
 from edgewhisk.entity.names import FullyQualifiedName, parse_name, parse_reference
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.version import SemVer

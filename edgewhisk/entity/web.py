@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from edgewhisk import jsontext
-from edgewhisk.entity.arguments import NOT_ALLOWED
 from edgewhisk.entity.exec import is_base64
+from edgewhisk.entity.invocation.arguments import NOT_ALLOWED
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.errors import BadRequest, MalformedContent, NotAcceptable, NotFound
 

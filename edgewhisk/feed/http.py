@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from edgewhisk import jsontext
-from edgewhisk.entity.facts import beside
-from edgewhisk.entity.message import TriggerEvent
+from edgewhisk.entity.invocation.facts import beside
+from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import BadRequest, FeedError, NotFound, Throttled
 from edgewhisk.feed.heard import Moment, heard, this_moment

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from edgewhisk import jsontext
-from edgewhisk.entity.facts import REQUEST, beside
+from edgewhisk.entity.invocation.facts import REQUEST, beside
 
 Mend = Callable[[int], None]
 # `payload` is a level, a batch of readings (`shaping`) two: an action may give back what it gets.

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from edgewhisk.base.room import Room, full, roomy, scarce
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.invoker.queue import Queue
-from edgewhisk.room import Room, full, roomy, scarce
 
 
 class HeldBack(NamedTuple):

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any, Final, NamedTuple, Protocol
 
+from edgewhisk.clock.offset import Timing
 from edgewhisk.entity.activation import Record
-from edgewhisk.entity.arguments import Bound
-from edgewhisk.entity.message import ActivationMessage, Outcome, Ran, Smooth, Status, outcomes_of
+from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.message import ActivationMessage, Outcome, Ran, Smooth, Status, outcomes_of
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.lifecycle import BatchEvent, BatchState, after
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from edgewhisk.entity.activation import Record
-from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.errors import StorageError
 
 Waiter = asyncio.Future[Record]

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
+from edgewhisk.clock.offset import Timing
 from edgewhisk.entity.activation import Record, RecordTemplate
-from edgewhisk.entity.arguments import EMPTY, Bound
-from edgewhisk.entity.message import ActivationMessage, Outcome, Ran, Status, outcomes_of
+from edgewhisk.entity.invocation.arguments import EMPTY, Bound
+from edgewhisk.entity.invocation.message import ActivationMessage, Outcome, Ran, Status, outcomes_of
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
-from edgewhisk.entity.timing import Timing
 from edgewhisk.errors import EdgeWhiskError, Forbidden
 from edgewhisk.invoker.batch import PendingBatch, Step, StepBatch, Stream, inside_of
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.batch import Barrier, Batch, PendingBatch
 from edgewhisk.spi import ActivationStore, Committed

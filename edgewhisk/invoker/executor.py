@@ -9,13 +9,13 @@ from enum import Enum
 from typing import Final
 
 from edgewhisk import jsontext
+from edgewhisk.base.recent import Recent
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.arguments import EMPTY, NOT_ALLOWED, over, overrides
-from edgewhisk.entity.call import Calls
-from edgewhisk.entity.message import Outcome, Ran, Smooth, Status, outcomes_of
+from edgewhisk.entity.invocation.arguments import EMPTY, NOT_ALLOWED, over, overrides
+from edgewhisk.entity.invocation.call import Calls
+from edgewhisk.entity.invocation.message import Outcome, Ran, Smooth, Status, outcomes_of
 from edgewhisk.invoker.batch import Step, StepBatch
 from edgewhisk.invoker.policy import INLINE_TIMEOUT_MS, RoutePolicy
-from edgewhisk.recent import Recent
 from edgewhisk.spi import Clock, Sandbox
 
 _log = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from edgewhisk.entity.arguments import Bound
-from edgewhisk.entity.message import Ran, Smooth, Status
+from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.message import Ran, Smooth, Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.invoker.breaker import FAILURES, Breaker, Go
 from edgewhisk.spi import Clock

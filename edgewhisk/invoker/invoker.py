@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edgewhisk.dead_letters import DeadLetters
+from edgewhisk.base.threads import apart
 from edgewhisk.entity.activation import Record
-from edgewhisk.entity.arguments import Bound
-from edgewhisk.entity.delivery import Priority
+from edgewhisk.entity.annotations.delivery import Priority
+from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.message import ActivationMessage, Status
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import ActivationMessage, Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.backpressure import Backpressure
@@ -33,7 +33,7 @@ from edgewhisk.invoker.records import Records
 from edgewhisk.invoker.recovery import Recovery
 from edgewhisk.invoker.streams import Workers
 from edgewhisk.spi import ActivationStore, Lookup, Starts
-from edgewhisk.threads import apart
+from edgewhisk.store.dead_letters import DeadLetters
 
 
 class Invoker:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final
 
-from edgewhisk.entity.message import Ran, Smooth, Status
-from edgewhisk.entity.timing import Timing
-from edgewhisk.histogram import Histogram
+from edgewhisk.base.histogram import Histogram
+from edgewhisk.clock.offset import Timing
+from edgewhisk.entity.invocation.message import Ran, Smooth, Status
 
 _ACTIONS: Final = 1000
 OTHERS: Final = "others"  # counted together once too many actions have been seen

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from edgewhisk.entity.arguments import Bound
-from edgewhisk.entity.message import Ran
+from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.message import Ran
 from edgewhisk.invoker.batch import Step, StepBatch, Stream
 from edgewhisk.invoker.durability import JOURNAL_AFTER, Durability
 from edgewhisk.invoker.executor import Executor

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edgewhisk.entity.arguments import Bound
+from edgewhisk.base.recent import Recent
+from edgewhisk.entity.invocation.arguments import Bound
 from edgewhisk.invoker.batch import PendingBatch, StepBatch, Stream
 from edgewhisk.invoker.composition import Composition, CompositionBatch
-from edgewhisk.recent import Recent
 from edgewhisk.spi import Clock, Lookup
 
 _PLANS: Final = (10_000, 32 << 20)  # that were used last, bytes of their actions

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from edgewhisk.entity.arguments import Bound
+from edgewhisk.entity.invocation.arguments import Bound
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.invoker.lifecycle import Route
 from edgewhisk.invoker.plan import ExecutionPlan

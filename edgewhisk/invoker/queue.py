@@ -17,13 +17,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
-from edgewhisk.entity.delivery import Priority
-from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.base.room import Room
+from edgewhisk.entity.annotations.delivery import Priority
+from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.invoker.batch import PendingBatch, Stream, split
 from edgewhisk.invoker.lifecycle import Route
 from edgewhisk.invoker.streams import Rank, Taken, WaitingStream, Workers
-from edgewhisk.room import Room
 
 MOST: Final = 8  # batches of a stream that are run at once
 HELD: Final = 4  # the part of the bound that may wait behind open circuit breakers is one in so many

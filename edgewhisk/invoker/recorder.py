@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from edgewhisk.clock.offset import Timing
 from edgewhisk.entity.activation import Record
-from edgewhisk.entity.sheaf import Sheaf
-from edgewhisk.entity.timing import Timing
+from edgewhisk.entity.records.record_block import Sheaf
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.batch import Batch, StepBatch
 from edgewhisk.invoker.durability import on_loop

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from edgewhisk.clock.offset import Timing
 from edgewhisk.entity.activation import Record, unrunnable_record
-from edgewhisk.entity.arguments import Bound
-from edgewhisk.entity.message import ActivationMessage, Ran, Smooth, Status, outcomes_of
-from edgewhisk.entity.sheaf import Sheaf
-from edgewhisk.entity.timing import Timing
+from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.message import ActivationMessage, Ran, Smooth, Status, outcomes_of
+from edgewhisk.entity.records.record_block import Sheaf
 from edgewhisk.invoker.batch import Step, StepBatch, inside_messages
 from edgewhisk.invoker.composition import CompositionBatch
 from edgewhisk.invoker.metrics import RunMetrics

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Final
 
-from edgewhisk.dead_letters import DeadLetters, Letter
-from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.recorder import RecordWriter
 from edgewhisk.invoker.records import Records
 from edgewhisk.spi import Lookup, Starts
+from edgewhisk.store.dead_letters import DeadLetters, Letter
 
 MOST_STARTS: Final = 3  # runs in which the gateway died
 NOT_AGAIN: Final = (

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from edgewhisk.entity.delivery import Priority
+from edgewhisk.entity.annotations.delivery import Priority
 from edgewhisk.invoker.batch import PendingBatch, Stream
 from edgewhisk.invoker.lifecycle import Route
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from edgewhisk.base.recent import Recent
+from edgewhisk.clock.offset import Timing
 from edgewhisk.entity.activation import ENGINE, RecordTemplate
-from edgewhisk.entity.arguments import Bound
-from edgewhisk.entity.message import ActivationMessage, Ran, Smooth
+from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.message import ActivationMessage, Ran, Smooth
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.entity.sheaf import Column, Sheaf, SheafTemplate
-from edgewhisk.entity.timing import Timing
+from edgewhisk.entity.records.record_block import Column, Sheaf, SheafTemplate
 from edgewhisk.invoker.batch import Step, StepBatch, inside_messages
-from edgewhisk.recent import Recent
 from edgewhisk.spi import Sandbox
 
 _MOST: Final = (10_000, 16 << 20)  # record templates that were used last, bytes of all

@@ -5,15 +5,13 @@ kept live in a few slots; an action that is loaded is an image of the memory, an
 it wrote is undone. So nothing a call did can be seen by the next one, and no call is ever cold. How
 that is done differs with the form of the runtime (`sandboxes/*/manifest.toml`):
 
-- guest (`guests`, `slot`, `image`, driver.wat): a module that marks what it writes, next to a small
+- `guest/` (`guests`, `slot`, `image`, driver.wat): a module that marks what it writes, next to a small
   trusted driver that runs batches and puts marked parts back. JavaScript.
-- component (`components`, `component`, `linear`): memory of our own, a private mapping of an image;
-  the kernel knows what was written. Python.
-- module (`modules`, `wasi`, `streams`): the action is a module itself; a new instance for each call.
+- `component/` (`components`, `component`): memory of our own (`memory/linear`), a private mapping of an
+  image; the kernel knows what was written. Python.
+- `module/` (`modules`, `wasi`, `streams`): the action is a module itself; a new instance for each call.
 
-`pool` finds the one for a kind. Common to all: `engine` (compiling, cache, deadlines), `native`
-(wasmtime's C API past its wrapper), `hostcalls` (time, and the door to capabilities), `archive` (code
-as files), `outcome` (what a reply means), `runtimes` (manifests).
-
-Pure: `abi`, `archive`, `image`, `outcome`, `streams`.
+`pool` finds the one for a kind. Common to all: `engine` (compiling, cache, deadlines), `wasmtime_ffi`
+(wasmtime's C API past its wrapper), `memory/` (linear memories and their budget), `host/` (time, and the
+door to capabilities), `archive` (code as files), `outcome` (what a reply means), `runtimes` (manifests).
 """

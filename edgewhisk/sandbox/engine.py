@@ -17,8 +17,8 @@ import wasmtime
 from wasmtime.component import Component
 
 from edgewhisk.errors import SandboxError
-from edgewhisk.sandbox.creator import Creator
-from edgewhisk.sandbox.native import give_back
+from edgewhisk.sandbox.memory.creator import Creator
+from edgewhisk.sandbox.wasmtime_ffi import give_back
 
 # Of wasmtime, whose ABI this folder calls: a test holds it against pyproject.toml and what is installed.
 # Asking importlib.metadata takes 1 MB and 15 ms.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from edgewhisk import jsontext
-from edgewhisk.entity.message import LogLine, Outcome, Status
-from edgewhisk.sandbox.abi import Reply, log_lines
+from edgewhisk.entity.invocation.message import LogLine, Outcome, Status
+from edgewhisk.sandbox.guest.abi import Reply, log_lines
 
 TIMED_OUT: Final = "The action exceeded its time limits of {} milliseconds."
 EXITED: Final = "The action did not produce a valid response and exited unexpectedly."

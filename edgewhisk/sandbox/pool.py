@@ -12,17 +12,17 @@ import wasmtime
 
 from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.call import Calls
 from edgewhisk.entity.exec import CodeExec, Exec
-from edgewhisk.entity.message import Outcome, Ran, Status
+from edgewhisk.entity.invocation.call import Calls
+from edgewhisk.entity.invocation.message import Outcome, Ran, Status
 from edgewhisk.errors import MalformedContent, SandboxError, StorageError
 from edgewhisk.sandbox import archive
-from edgewhisk.sandbox.budget import Budget, usual
-from edgewhisk.sandbox.components import Components
-from edgewhisk.sandbox.creator import Creator
+from edgewhisk.sandbox.component.components import Components
 from edgewhisk.sandbox.engine import VERSION, Engine
-from edgewhisk.sandbox.guests import Guests
-from edgewhisk.sandbox.modules import Modules
+from edgewhisk.sandbox.guest.guests import Guests
+from edgewhisk.sandbox.memory.budget import Budget, usual
+from edgewhisk.sandbox.memory.creator import Creator
+from edgewhisk.sandbox.module.modules import Modules
 from edgewhisk.sandbox.runtimes import Runtime, installed, kinds
 from edgewhisk.spi import Capabilities, Clock
 

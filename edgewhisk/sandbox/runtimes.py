@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from edgewhisk import jsontext, share
+from edgewhisk import jsontext
+from edgewhisk.base import resources
 from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox.archive import Layout
 
@@ -54,7 +55,7 @@ class Runtime:
 
 def installed() -> list[Runtime]:
     """Every guest; raises `SandboxError` for a broken manifest or a guest that was not built."""
-    return [_read(path) for _, path in share.every("sandboxes", "*/manifest.toml")]
+    return [_read(path) for _, path in resources.every("sandboxes", "*/manifest.toml")]
 
 
 def kinds(runtimes: Sequence[Runtime]) -> dict[str, str]:

@@ -14,13 +14,13 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
-from edgewhisk.body import BadBody, Body
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CloudError, StorageError
 from edgewhisk.spi import Batch
 from edgewhisk.sync import batch as batches
-from edgewhisk.trust import reason
+from edgewhisk.transport.http_body import BadBody, Body
+from edgewhisk.transport.tls_errors import reason
 
 _CONNECT: Final = 10.0  # seconds
 ANSWER: Final = 70.0  # seconds: a blocking invoke answers after at most 60

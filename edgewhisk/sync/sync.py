@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from edgewhisk import jsontext
+from edgewhisk.base.wakeable import rest
 from edgewhisk.errors import UNREADABLE, CloudError, StorageError
-from edgewhisk.rest import rest
 from edgewhisk.spi import ActivationStore, Batch, Clock, Cloud
 from edgewhisk.sync import batch as batches
 from edgewhisk.sync.client import Busy, CloudRefusal, TooMuch, Unfit

@@ -18,22 +18,22 @@ from hypothesis import strategies as st
 from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Failed, Outbox, one_by_one
 from edgewhisk.actuator.request import KINDS, Command, read
-from edgewhisk.actuators import actuators
-from edgewhisk.buffer.shelf import Shelf
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.history import Boots
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.schema import Grants
 from edgewhisk.controller import system
-from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.arguments import Bound, bind, over
-from edgewhisk.entity.boots import Boots
+from edgewhisk.entity.invocation.arguments import Bound, bind, over
+from edgewhisk.entity.invocation.message import Ran, Smooth, Status, outcomes_of
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import Ran, Smooth, Status, outcomes_of
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import BadRequest, CapabilityError, StorageError, Undelivered
-from edgewhisk.feed.mqtt import MqttFeed
-from edgewhisk.feed.mqtt_connection import MqttLink
-from edgewhisk.settings import Grants
-from edgewhisk.world import Deliveries
+from edgewhisk.feed.mqtt.feed import MqttFeed
+from edgewhisk.gateway.wiring.actuators import actuators
+from edgewhisk.gateway.wiring.capabilities import Deliveries
+from edgewhisk.store.dead_letters import DeadLetters
+from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.transport.mqtt.connection import MqttLink
 from tests.fakes.disk import MemoryDisk
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
@@ -274,7 +274,7 @@ def test_what_was_under_way_when_the_broker_went_silent_is_kept(
     tmp_path: Path, end: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if end == "silent":
-        monkeypatch.setattr("edgewhisk.feed.mqtt_outgoing.PATIENCE", 0.1)
+        monkeypatch.setattr("edgewhisk.transport.mqtt.outbound.PATIENCE", 0.1)
     results = [b'{"n":%d}' % n for n in range(5)]
     parameters = {"topic": "out/a", "qos": 1}
 

@@ -15,7 +15,7 @@ from edgewhisk.actuator import http
 from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.request import KINDS, Command, read
 from edgewhisk.errors import CapabilityError, Undelivered
-from tests.feed.certificates import Authority
+from tests.transport.certificates import Authority
 
 HTTP = next(kind for kind in KINDS if kind.package == "http")
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]

@@ -11,11 +11,11 @@ import pytest
 
 from edgewhisk.actuator.outbox import MOST, MOST_OF_ONE, Outbox, one_by_one
 from edgewhisk.actuator.request import Command
-from edgewhisk.buffer.disk import Disk
-from edgewhisk.buffer.shelf import Shelf
-from edgewhisk.entity.boots import Boots
+from edgewhisk.clock.history import Boots
 from edgewhisk.errors import CapabilityError, NotFound, StorageError, Unavailable, Undelivered
 from edgewhisk.spi import Clock
+from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.log.disk import Disk
 from tests.fakes.clock import HandClock
 from tests.fakes.disk import FaultyDisk
 

@@ -21,19 +21,19 @@ from pymodbus.server import ModbusTcpServer
 from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Outbox
 from edgewhisk.actuator.request import KINDS, read
-from edgewhisk.buffer.shelf import Shelf
-from edgewhisk.clock import SystemClock
-from edgewhisk.dead_letters import DeadLetters
-from edgewhisk.entity.boots import Boots
+from edgewhisk.clock.history import Boots
+from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError, EdgeWhiskError
-from edgewhisk.feed.modbus import ModbusFeed
-from edgewhisk.feed.mqtt import MqttFeed
-from edgewhisk.feed.mqtt_connection import MqttLink
-from edgewhisk.feed.serial import SerialFeed
-from edgewhisk.world import Deliveries
+from edgewhisk.feed.modbus.feed import ModbusFeed
+from edgewhisk.feed.mqtt.feed import MqttFeed
+from edgewhisk.feed.serial.feed import SerialFeed
+from edgewhisk.gateway.wiring.capabilities import Deliveries
+from edgewhisk.store.dead_letters import DeadLetters
+from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.transport.mqtt.connection import MqttLink
 from tests.fakes.fire import RecordingFire
-from tests.feed.test_modbus import meters, served
+from tests.feed.modbus.test_feed import meters, served
 from tests.path.gateway import free_port
 
 TRIGGER = parse_name("/guest/t", "_")
@@ -235,7 +235,7 @@ def test_what_can_never_be_done_is_refused_at_once_also_while_others_wait(
 def test_what_a_line_took_only_in_part_is_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgewhisk.feed.port.SLOWEST", 0.2)
+    monkeypatch.setattr("edgewhisk.feed.serial.serial_port.SLOWEST", 0.2)
     master, slave = os.openpty()
     tty.setraw(slave)
 

@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.buffer.activations import Activations
-from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.capability.state import State
-from edgewhisk.clock import SystemClock
-from edgewhisk.controller.entities import Entities
-from edgewhisk.controller.subjects import (
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.schema import Buffer
+from edgewhisk.controller.auth.subjects import (
     Subjects,
     add_subject,
     ensure_key,
@@ -23,15 +21,17 @@ from edgewhisk.controller.subjects import (
     remove_subject,
     removed_subjects,
 )
-from edgewhisk.controller.tokens import add_token, tokens_of
+from edgewhisk.controller.auth.tokens import add_token, tokens_of
+from edgewhisk.controller.entities import Entities
+from edgewhisk.controller.removal import Removal
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.trigger import Trigger
 from edgewhisk.entity.version import SemVer
 from edgewhisk.errors import Conflict, StorageError
-from edgewhisk.removal import Removal
-from edgewhisk.settings import Buffer
 from edgewhisk.spi import Change
+from edgewhisk.store.activations.activations import Activations
+from edgewhisk.store.documents.entity_store import Artifacts
 from tests.api.test_subjects import As, plant, subject
 from tests.path.gateway import Gateway, gateway, until
 

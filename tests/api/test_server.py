@@ -23,7 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewhisk import server
+from edgewhisk.api import server
 from tests import stages
 from tests.path.gateway import Gateway, until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewhisk.api.asking import failure
+from edgewhisk.api.http import failure
 from edgewhisk.errors import StorageError
 from tests.path.gateway import Gateway, gateway
 

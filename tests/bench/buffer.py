@@ -29,15 +29,15 @@ from random import Random
 
 from tinydb import TinyDB
 
-from edgewhisk.buffer.disk import RealDisk
-from edgewhisk.buffer.journal import Frame
-from edgewhisk.buffer.records import Records
-from edgewhisk.buffer.routes import MARKS, RECORDS
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.schema import Buffer
 from edgewhisk.entity.activation import Record
-from edgewhisk.entity.lane import NORMAL
-from edgewhisk.settings import Buffer
+from edgewhisk.entity.annotations.lane import NORMAL
 from edgewhisk.spi import Query
+from edgewhisk.store.activations.partitions import Records
+from edgewhisk.store.activations.routes import MARKS, RECORDS
+from edgewhisk.store.log.disk import RealDisk
+from edgewhisk.store.log.frames import Frame
 
 SIZE = 653  # bytes of a record
 GROUPS = (1, 10, 60, 100)
@@ -86,7 +86,7 @@ class Ours:
 
     def drain(self, batch: int) -> int:
         """What the cloud takes, each batch confirmed durably."""
-        from edgewhisk.buffer.outgoing import batch as next_of
+        from edgewhisk.store.activations.outgoing import batch as next_of
 
         done = 0
         while texts := (found := next_of(self.store.normal, self.store.boots, batch, 900 << 10)).records:

@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-from tests.buffer import damage
+from tests.store import damage
 
 
 def kind_of(path: Path) -> str:

@@ -20,16 +20,17 @@ from pathlib import Path
 
 import wasmtime
 
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.call import Calls
 from edgewhisk.entity.exec import CodeExec
+from edgewhisk.entity.invocation.call import Calls
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent
-from edgewhisk.sandbox import abi, archive, outcome
-from edgewhisk.sandbox.budget import Budget, usual
-from edgewhisk.sandbox.modules import Modules
+from edgewhisk.sandbox import archive, outcome
+from edgewhisk.sandbox.guest import abi
+from edgewhisk.sandbox.memory.budget import Budget, usual
+from edgewhisk.sandbox.module.modules import Modules
 from tests.fakes.capabilities import NoCapabilities
 from tests.sandbox import wat
 

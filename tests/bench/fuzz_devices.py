@@ -19,18 +19,18 @@ from typing import Any
 
 import orjson
 
+from edgewhisk.base.mqtt_topics import matches
 from edgewhisk.device import capture
 from edgewhisk.device import profile as profiles
 from edgewhisk.device.capture import Said
 from edgewhisk.device.decode import Undecodable, decoder, payload
 from edgewhisk.device.framing import framer
+from edgewhisk.device.modbus.registers import readings, requests
 from edgewhisk.device.profile import Profile
-from edgewhisk.device.registers import readings, requests
 from edgewhisk.device.topics import pattern
-from edgewhisk.entity.topics import matches
 from edgewhisk.errors import BadRequest, ConfigError
-from edgewhisk.feed import mqtt_packets as packets
 from edgewhisk.feed.payload import FORMATS, Head, MalformedPayload
+from edgewhisk.transport.mqtt import codec as packets
 from tests.bench.fuzz import damaged
 from tests.device.test_profiles import DEVICES, PROFILES, golden
 

@@ -10,8 +10,8 @@ import socket
 import time
 from typing import NamedTuple
 
-from edgewhisk.feed import mqtt_packets
-from edgewhisk.feed.mqtt_packets import Message
+from edgewhisk.transport.mqtt import codec
+from edgewhisk.transport.mqtt.codec import Message
 
 CONNACK, PUBLISH, PUBACK, SUBACK = 2, 3, 4, 9
 CHUNK = 1 << 18
@@ -27,7 +27,7 @@ class Packet(NamedTuple):
 
 def encoded(topic: str, payload: bytes, qos: int, number: int) -> bytes:
     """A PUBLISH; the packet identifier follows from `number`."""
-    return mqtt_packets.write(Message(topic, payload, qos), number % 65535 + 1, 4)
+    return codec.write(Message(topic, payload, qos), number % 65535 + 1, 4)
 
 
 def dropped(port: int) -> float:

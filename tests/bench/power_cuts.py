@@ -7,7 +7,7 @@ seventh in most histories, for more of them), un-synced writes and names lost, k
 of them the store lives on, and the power is cut at every instant of that life, too, its recovery included;
 and from some of those once more. It ends with an error at the first state in which something acknowledged
 is missing, something appears that was never written, something would be taken for known that never
-happened, or the store does not open. `tests/buffer/test_crashes.py` shows that stores without fdatasync,
+happened, or the store does not open. `tests/store/test_crashes.py` shows that stores without fdatasync,
 without fsync of the directory, or without seeds of the checksums are caught.
 """
 
@@ -18,7 +18,7 @@ import os
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 
-from tests.buffer import crash
+from tests.store import crash
 
 
 def history(seed: int) -> tuple[int, int]:

@@ -30,16 +30,16 @@ import orjson
 import wasmtime
 from wasmtime import _bindings
 
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.call import Call, Calls
+from edgewhisk.entity.invocation.call import Call, Calls
+from edgewhisk.entity.invocation.message import outcomes_of
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import outcomes_of
 from edgewhisk.entity.names import parse_name
-from edgewhisk.sandbox import native
-from edgewhisk.sandbox.components import Components, _text_of
+from edgewhisk.sandbox import wasmtime_ffi
+from edgewhisk.sandbox.component.components import Components, _text_of
+from edgewhisk.sandbox.guest.slot import Slot
 from edgewhisk.sandbox.pool import Sandboxes
-from edgewhisk.sandbox.slot import Slot
 from tests.fakes.capabilities import NoCapabilities
 from tests.sandbox import wat
 
@@ -165,7 +165,7 @@ def floor() -> Callable[[], object]:
     engine = wasmtime.Engine(config)
     text = '(module (memory (export "memory") 1) (func (export "f") (param i32) (result i32) (local.get 0)))'
     linker = wasmtime.Linker(engine)
-    template = native.Template(linker, wasmtime.Module(engine, bytes(wasmtime.wat2wasm(text))))
+    template = wasmtime_ffi.Template(linker, wasmtime.Module(engine, bytes(wasmtime.wat2wasm(text))))
     pre, raw = template._pre, ctypes.c_void_p(ctypes.cast(engine.ptr(), ctypes.c_void_p).value)
     instance, item, trap = _bindings.wasmtime_instance_t(), _bindings.wasmtime_extern_t(), ctypes.c_void_p()
     values, count, size, far = (
@@ -179,13 +179,13 @@ def floor() -> Callable[[], object]:
 
     def run() -> None:
         keep = (linker, engine, template)
-        store = ctypes.c_void_p(native._store_new(raw, None, None))
-        context = ctypes.c_void_p(native._store_context(store))
-        native._set_deadline(context, far)
-        native._instantiate(pre, context, p_instance, p_trap)
-        native._export_get(context, p_instance, b"f", size, p_item)
-        native._call(context, p_function, values, count, p_trap)
-        native._store_delete(store)
+        store = ctypes.c_void_p(wasmtime_ffi._store_new(raw, None, None))
+        context = ctypes.c_void_p(wasmtime_ffi._store_context(store))
+        wasmtime_ffi._set_deadline(context, far)
+        wasmtime_ffi._instantiate(pre, context, p_instance, p_trap)
+        wasmtime_ffi._export_get(context, p_instance, b"f", size, p_item)
+        wasmtime_ffi._call(context, p_function, values, count, p_trap)
+        wasmtime_ffi._store_delete(store)
         del keep
 
     return run

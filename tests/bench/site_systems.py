@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgewhisk.buffer.activations import Activations
-from edgewhisk.clock import SystemClock
-from edgewhisk.settings import Buffer
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.schema import Buffer
 from edgewhisk.spi import Query
+from edgewhisk.store.activations.activations import Activations
 from tests.bench import site_load
 from tests.bench.load import right
 from tests.bench.mqtt import PUBLISH, Client, encoded, payload

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import Any, Final
 
-from edgewhisk.sandbox.wasi import EXIT, SIGNATURES
+from edgewhisk.sandbox.module.wasi import EXIT, SIGNATURES
 from tests.sandbox import wat
 
 GRANTS: Final[dict[str, Any]] = {

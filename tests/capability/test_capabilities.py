@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.entity.grants import Grants
+from edgewhisk.entity.annotations.grants import Grants
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.errors import MalformedContent
 from tests.path.gateway import Gateway, free_port, gateway, until

@@ -15,9 +15,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from edgewhisk.capability.capabilities import Request
+from edgewhisk.capability.dispatcher import Request
 from edgewhisk.capability.fetch import Fetch
-from edgewhisk.entity.grants import Grants
+from edgewhisk.entity.annotations.grants import Grants
 from edgewhisk.errors import CapabilityError
 
 DRIP = b"(drip)"

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.buffer.artifacts import Artifacts
-from edgewhisk.capability.capabilities import Request
+from edgewhisk.capability.dispatcher import Request
 from edgewhisk.capability.state import State
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.grants import Grants
+from edgewhisk.entity.annotations.grants import Grants
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Asker
+from edgewhisk.store.documents.entity_store import Artifacts
 from tests.fakes.disk import FaultyDisk
 
 

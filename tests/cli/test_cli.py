@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewhisk.config import load
+from edgewhisk.config.loader import load
 from edgewhisk.errors import ConfigError
 from tests.path.gateway import Gateway, gateway, until
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.buffer.activations import Activations
-from edgewhisk.buffer.disk import Disk
-from edgewhisk.entity.lane import ERRORS, NORMAL, TELEMETRY
+from edgewhisk.entity.annotations.lane import ERRORS, NORMAL, TELEMETRY
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import ActivationStore, Batch, Query, Starts
-from tests.buffer.sheaves import sheaf as sheaf_of
-from tests.buffer.test_activations import message, open_store, record, wait
+from edgewhisk.store.activations.activations import Activations
+from edgewhisk.store.log.disk import Disk
 from tests.contract.suites import Suite, named
 from tests.fakes.disk import FaultyDisk, MemoryDisk
+from tests.store.activations.test_activations import message, open_store, record, wait
+from tests.store.record_blocks import sheaf as sheaf_of
 
 SUITE = Suite(ActivationStore, {Activations: open_store})
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from edgewhisk import spi
-from edgewhisk.buffer.disk import Disk
+from edgewhisk.store.log.disk import Disk
 from tests.contract.suites import Suite
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.buffer.artifacts import Artifacts
-from edgewhisk.capability.capabilities import Doors
+from edgewhisk.capability.dispatcher import Doors
 from edgewhisk.capability.state import State
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.grants import ANNOTATION
+from edgewhisk.entity.annotations.grants import ANNOTATION
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import LARGEST_REQUEST, Answer, Asker, Capabilities
+from edgewhisk.store.documents.entity_store import Artifacts
 from tests import odd
 from tests.contract.suites import Suite, named
 from tests.fakes.capabilities import Gate, NoCapabilities

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.activation import activation_id
 from edgewhisk.spi import Clock
 from tests.contract.suites import Suite, named

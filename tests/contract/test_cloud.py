@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from edgewhisk.buffer.activations import Activations
 from edgewhisk.errors import CloudError
 from edgewhisk.spi import Batch, Cloud, Query
+from edgewhisk.store.activations.activations import Activations
 from edgewhisk.sync.client import OpenWhiskCloud
-from tests.buffer.test_activations import open_store, record
 from tests.contract.suites import Suite, named, play
 from tests.fakes.cloud import AnswerLost, FaultyCloud, in_turn
+from tests.store.activations.test_activations import open_store, record
 from tests.sync.cloud import LOST, HttpCloud, whole
 
 DEVICE, EPOCH = "d" * 32, "e" * 32

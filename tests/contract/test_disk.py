@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewhisk.buffer.disk import Disk, RealDisk
+from edgewhisk.store.log.disk import Disk, RealDisk
 from tests.contract.suites import Suite, named
 from tests.fakes.disk import FaultyDisk, MemoryDisk
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewhisk import spi
-from edgewhisk.buffer.artifacts import Artifacts
-from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.errors import MalformedContent, StorageError
 from edgewhisk.spi import Change
+from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.entity_store import Artifacts
 from tests import odd
 from tests.contract.suites import Suite, named, play
 from tests.fakes.disk import FaultyDisk, MemoryDisk

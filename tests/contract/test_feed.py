@@ -14,21 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewhisk.buffer.shelf import Shelf
-from edgewhisk.clock import SystemClock
-from edgewhisk.dead_letters import DeadLetters
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.schema import File, Serial
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import FeedError
-from edgewhisk.feed.couchdb import CouchFeed
-from edgewhisk.feed.cron import AlarmsFeed
-from edgewhisk.feed.file import FileFeed
+from edgewhisk.feed.alarms.feed import AlarmsFeed
+from edgewhisk.feed.changes.couchdb import CouchFeed
+from edgewhisk.feed.changes.file import FileFeed
 from edgewhisk.feed.http import HttpFeed
-from edgewhisk.feed.modbus import ModbusFeed
-from edgewhisk.feed.mqtt import MqttFeed
-from edgewhisk.feed.mqtt_connection import MqttLink
-from edgewhisk.feed.serial import SerialFeed
-from edgewhisk.settings import File, Serial
+from edgewhisk.feed.modbus.feed import ModbusFeed
+from edgewhisk.feed.mqtt.feed import MqttFeed
+from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.spi import Feed, Reach
+from edgewhisk.store.dead_letters import DeadLetters
+from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.transport.mqtt.connection import MqttLink
 from tests import odd
 from tests.contract.suites import Suite, named, play
 from tests.fakes.disk import MemoryDisk

@@ -13,16 +13,16 @@ from typing import NamedTuple
 import orjson
 import pytest
 
-from edgewhisk.buffer.activations import Activations
-from edgewhisk.buffer.shelf import Shelf
-from edgewhisk.cli.live import Printing
-from edgewhisk.clock import SystemClock
+from edgewhisk.cli.device.device_try import Printing
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.schema import Buffer
 from edgewhisk.controller.controller import Controller
 from edgewhisk.entity.limits import Limits
 from edgewhisk.errors import StorageError
-from edgewhisk.feed.shaped import ShapedFire
-from edgewhisk.settings import Buffer
+from edgewhisk.feed.shaping.shaping_stage import ShapedFire
 from edgewhisk.spi import Fire, Query
+from edgewhisk.store.activations.activations import Activations
+from edgewhisk.store.documents.document_store import Shelf
 from tests.contract.suites import Suite, named, play
 from tests.fakes.disk import FaultyDisk
 from tests.fakes.fire import RecordingFire

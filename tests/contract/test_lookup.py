@@ -10,7 +10,6 @@ from pathlib import Path
 import orjson
 import pytest
 
-from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.entity.action import Action
@@ -21,6 +20,7 @@ from edgewhisk.entity.package import Package
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.version import SemVer
 from edgewhisk.spi import Lookup
+from edgewhisk.store.documents.entity_store import Artifacts
 from tests.contract.suites import Suite, named
 from tests.fakes.disk import MemoryDisk
 

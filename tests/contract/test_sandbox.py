@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 import pytest
 
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.call import Calls
 from edgewhisk.entity.exec import CodeExec
+from edgewhisk.entity.invocation.call import Calls
+from edgewhisk.entity.invocation.message import LogLine, Outcome, Status, outcomes_of
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import LogLine, Outcome, Status, outcomes_of
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent
 from edgewhisk.sandbox.pool import Sandboxes

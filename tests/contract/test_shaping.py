@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import FeedError
-from edgewhisk.feed.shaped import ShapedFire
+from edgewhisk.feed.shaping.shaping_stage import ShapedFire
 from edgewhisk.spi import Shaping
+from edgewhisk.store.documents.document_store import Shelf
 from tests import odd
 from tests.contract.suites import Suite, named, play
 from tests.fakes.clock import HandClock

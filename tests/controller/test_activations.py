@@ -14,7 +14,7 @@ from edgewhisk.controller.activations import PIECE, Activations
 from edgewhisk.entity.identity import AuthKey, Identity
 from edgewhisk.errors import Forbidden
 from edgewhisk.spi import Query
-from tests.buffer.test_activations import commit, open_store, record
+from tests.store.activations.test_activations import commit, open_store, record
 
 GUEST = Identity("guest", "guest", AuthKey("0" * 8 + "-0000-0000-0000-" + "0" * 12, "k" * 64))
 LARGE = 1 << 20  # bytes of a record

@@ -10,28 +10,28 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.buffer.artifacts import Artifacts
-from edgewhisk.buffer.shelf import Shelf
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.schema import File, Grants, Serial
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.feeds import FULL, Feeds
 from edgewhisk.controller.triggers import Triggers
-from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.entity.identity import AuthKey, Identity
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import FeedError, NotGranted
-from edgewhisk.feed.couchdb import CouchFeed
-from edgewhisk.feed.cron import AlarmsFeed
-from edgewhisk.feed.file import FileFeed
+from edgewhisk.feed.alarms.feed import AlarmsFeed
+from edgewhisk.feed.changes.couchdb import CouchFeed
+from edgewhisk.feed.changes.file import FileFeed
 from edgewhisk.feed.http import HttpFeed
-from edgewhisk.feed.modbus import ModbusFeed
-from edgewhisk.feed.mqtt import MqttFeed
-from edgewhisk.feed.mqtt_connection import MqttLink
-from edgewhisk.feed.serial import SerialFeed
-from edgewhisk.feed.shaped import ShapedFire
-from edgewhisk.settings import File, Grants, Serial
+from edgewhisk.feed.modbus.feed import ModbusFeed
+from edgewhisk.feed.mqtt.feed import MqttFeed
+from edgewhisk.feed.serial.feed import SerialFeed
+from edgewhisk.feed.shaping.shaping_stage import ShapedFire
 from edgewhisk.spi import Feed
+from edgewhisk.store.dead_letters import DeadLetters
+from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.transport.mqtt.connection import MqttLink
 from tests.fakes.fire import RecordingFire
 
 GUEST = Identity("guest", "guest", AuthKey("0" * 8 + "-0000-0000-0000-" + "0" * 12, "k" * 64))

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from edgewhisk.controller.firing import Plan, Start, messages
-from edgewhisk.entity.arguments import NOT_ALLOWED
-from edgewhisk.entity.message import TriggerEvent
+from edgewhisk.entity.invocation.arguments import NOT_ALLOWED
+from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import parse_name
 from tests.stages import GUEST, TRIGGER, event, stages, until
 

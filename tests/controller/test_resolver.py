@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edgewhisk.buffer.artifacts import Artifacts
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.delivery import Priority
+from edgewhisk.entity.annotations.delivery import Priority
 from edgewhisk.entity.exec import CodeExec, Exec, SequenceExec
 from edgewhisk.entity.limits import ActionLimits, Limits
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
@@ -20,6 +19,7 @@ from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.trigger import Trigger
 from edgewhisk.entity.version import SemVer
 from edgewhisk.errors import MalformedContent
+from edgewhisk.store.documents.entity_store import Artifacts
 
 
 def name(text: str) -> FullyQualifiedName:

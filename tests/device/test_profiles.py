@@ -17,17 +17,17 @@ from hypothesis import strategies as st
 from pymodbus.framer import FramerRTU
 from pymodbus.pdu import DecodePDU
 
-from edgewhisk import share
+from edgewhisk.base import resources
+from edgewhisk.base.mqtt_topics import matches
 from edgewhisk.device import capture, library
 from edgewhisk.device import profile as profiles
 from edgewhisk.device.capture import Expected, Said
 from edgewhisk.device.decode import Undecodable, decode, decoder, learner, payload
 from edgewhisk.device.framing import framer
+from edgewhisk.device.modbus.registers import readings, requests
 from edgewhisk.device.profile import Profile
-from edgewhisk.device.registers import readings, requests
+from edgewhisk.device.reading import Reading
 from edgewhisk.device.topics import pattern
-from edgewhisk.entity.reading import Reading
-from edgewhisk.entity.topics import matches
 from edgewhisk.errors import ConfigError
 
 DEVICES = Path(__file__).resolve().parents[2] / "devices"
@@ -283,7 +283,7 @@ def test_an_unknown_profile_names_those_that_are_likely() -> None:
 def test_a_broken_profile_of_a_user_names_its_file_and_stops_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(share, "_own", tmp_path)
+    monkeypatch.setattr(resources, "_own", tmp_path)
     folder = tmp_path / "devices" / "mine"
     folder.mkdir(parents=True)
     good = (DEVICES / "nova/sds011.toml").read_text()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.arguments import bind, check_final, over
+from edgewhisk.entity.invocation.arguments import bind, check_final, over
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import entity_name, parse_name
 from edgewhisk.entity.package import Package, PackagePut

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.arguments import bind
-from edgewhisk.entity.delivery import at_most_once, priority
-from edgewhisk.entity.grants import Grants
-from edgewhisk.entity.lane import lane_of
+from edgewhisk.entity.annotations.delivery import at_most_once, priority
+from edgewhisk.entity.annotations.grants import Grants
+from edgewhisk.entity.annotations.lane import lane_of
+from edgewhisk.entity.invocation.arguments import bind
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.package import Package, PackagePut
@@ -19,7 +19,8 @@ from edgewhisk.entity.rule import Rule, RulePut
 from edgewhisk.entity.trigger import Trigger, TriggerPut
 from edgewhisk.entity.web import WebAccess
 from edgewhisk.errors import EdgeWhiskError
-from edgewhisk.feed import schedule, shaping
+from edgewhisk.feed.alarms import schedule
+from edgewhisk.feed.shaping import spec
 from edgewhisk.jsontext import dumps, loads, parse_odd
 from tests import odd
 
@@ -120,7 +121,7 @@ def test_shapes(key: str) -> None:
             {key: {"values": value}},
         ):
             with suppress(EdgeWhiskError):
-                shaping.read(shape)
+                spec.read(shape)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
 
 
 def ms(moment: str) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from edgewhisk.buffer.disk import RealDisk
+from edgewhisk.store.log.disk import RealDisk
 
 SECTOR = 64  # bytes that are written whole or not at all; small, as the records of the tests are
 Image = Mapping[Path, bytes]  # what is on the medium

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Mapping
 
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.call import Calls
 from edgewhisk.entity.exec import CodeExec, Exec
-from edgewhisk.entity.message import Outcome, Ran, Smooth, Status
+from edgewhisk.entity.invocation.call import Calls
+from edgewhisk.entity.invocation.message import Outcome, Ran, Smooth, Status
 from edgewhisk.errors import MalformedContent
 from edgewhisk.spi import Clock
 

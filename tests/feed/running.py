@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
-from edgewhisk.buffer.shelf import Shelf
 from edgewhisk.spi import Feed
+from edgewhisk.store.documents.document_store import Shelf
 
 Made = TypeVar("Made", bound=Feed)
 

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.buffer.shelf import Shelf
-from edgewhisk.cli.status import _feed
-from edgewhisk.clock import SystemClock
+from edgewhisk.cli.gateway.status import _feed
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.schema import File
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import BadRequest
-from edgewhisk.feed.couchdb import CouchFeed
-from edgewhisk.feed.cron import AlarmsFeed
-from edgewhisk.feed.file import FileFeed
+from edgewhisk.feed.alarms.feed import AlarmsFeed
+from edgewhisk.feed.changes.couchdb import CouchFeed
+from edgewhisk.feed.changes.file import FileFeed
 from edgewhisk.feed.http import HttpFeed
-from edgewhisk.feed.modbus import ModbusFeed
-from edgewhisk.feed.serial import SerialFeed
-from edgewhisk.settings import File
+from edgewhisk.feed.modbus.feed import ModbusFeed
+from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.spi import Feed
+from edgewhisk.store.documents.document_store import Shelf
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
 

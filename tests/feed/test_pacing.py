@@ -21,28 +21,28 @@ import pytest
 from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Outbox, one_by_one
 from edgewhisk.actuator.request import Command
-from edgewhisk.buffer.shelf import Shelf
-from edgewhisk.clock import SystemClock
-from edgewhisk.dead_letters import DeadLetters
+from edgewhisk.clock.history import Boots
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.schema import File, Serial
 from edgewhisk.device.profile import Line
-from edgewhisk.entity.boots import Boots
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.entity.names import parse_name
-from edgewhisk.feed import ports
-from edgewhisk.feed.couchdb import CouchFeed
-from edgewhisk.feed.file import FileFeed
-from edgewhisk.feed.modbus import ModbusFeed
-from edgewhisk.feed.mqtt import MqttFeed
-from edgewhisk.feed.mqtt_connection import MqttLink
-from edgewhisk.feed.port import SOONEST
-from edgewhisk.feed.serial import SerialFeed
-from edgewhisk.settings import File, Serial
+from edgewhisk.feed.changes.couchdb import CouchFeed
+from edgewhisk.feed.changes.file import FileFeed
+from edgewhisk.feed.modbus.feed import ModbusFeed
+from edgewhisk.feed.mqtt.feed import MqttFeed
+from edgewhisk.feed.serial.feed import SerialFeed
+from edgewhisk.feed.serial.serial_port import SOONEST
+from edgewhisk.store.dead_letters import DeadLetters
+from edgewhisk.store.documents.document_store import Shelf
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.sync import Sync
-from tests.buffer.test_activations import commit, open_store, record
+from edgewhisk.transport.mqtt.connection import MqttLink
+from edgewhisk.transport.serial import discovery
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
 from tests.path.gateway import free_port
+from tests.store.activations.test_activations import commit, open_store, record
 
 T = parse_name("/guest/t", "_")
 SPAN: Final = 1.2  # seconds
@@ -84,13 +84,13 @@ def port() -> Iterator[str]:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was opened, each time."""
     seen: list[str] = []
-    connect = ports.connect
+    connect = discovery.connect
 
     def counted(path: str, line: Line) -> Any:
         seen.append(path)
         return connect(path, line)
 
-    monkeypatch.setattr(ports, "connect", counted)
+    monkeypatch.setattr(discovery, "connect", counted)
     return seen
 
 
@@ -102,7 +102,7 @@ async def _serial(path: str, opened: list[str]) -> tuple[int, dict[str, Any]]:
 
 
 def test_a_serial_port_that_another_program_holds(port: str, opened: list[str]) -> None:
-    held = ports.connect(port, Line())
+    held = discovery.connect(port, Line())
     opened.clear()
     count, told = asyncio.run(_serial(port, opened))
     held.close()
@@ -127,7 +127,7 @@ def test_a_serial_port_that_opens_and_dies_at_once(
     port: str, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A half-dead USB adapter: the first read fails. The pty itself cannot be made to do that."""
-    connect = ports.connect
+    connect = discovery.connect
 
     def dying(path: str, line: Line) -> Any:
         device = connect(path, line)
@@ -138,7 +138,7 @@ def test_a_serial_port_that_opens_and_dies_at_once(
         os.close(master)  # from now on, each read fails with EIO
         return device
 
-    monkeypatch.setattr(ports, "connect", dying)
+    monkeypatch.setattr(discovery, "connect", dying)
     count, told = asyncio.run(_serial(port, opened))
     assert told["last_error"]
     assert count <= NOISY
@@ -163,7 +163,7 @@ async def _modbus(where: dict[str, str], count: Callable[[], int]) -> tuple[int,
 
 
 def test_a_modbus_line_that_another_program_holds(port: str, opened: list[str]) -> None:
-    held = ports.connect(port, Line())
+    held = discovery.connect(port, Line())
     opened.clear()
     count, told = asyncio.run(_modbus({"port": port}, lambda: len(opened)))
     held.close()
@@ -181,7 +181,7 @@ def test_a_modbus_line_whose_settings_the_driver_refuses(
 
 def test_a_serial_line_that_is_held_is_tried_ever_less_often() -> None:
     """Each try resets devices that reset when the port is opened, such as an Arduino."""
-    from edgewhisk.feed.port import SELDOM, Port, PortSettings
+    from edgewhisk.feed.serial.serial_port import SELDOM, Port, PortSettings
 
     made = Port(PortSettings("p", "/dev/p", Line(), 1, None))
     waits = []

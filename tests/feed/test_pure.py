@@ -12,13 +12,13 @@ from apscheduler.triggers.cron import CronTrigger
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.entity.facts import beside
-from edgewhisk.entity.topics import check_filter, covers, matches
+from edgewhisk.base.mqtt_topics import check_filter, covers, matches
+from edgewhisk.entity.invocation.facts import beside
 from edgewhisk.errors import FeedError
-from edgewhisk.feed import schedule
+from edgewhisk.feed.alarms import schedule
 from edgewhisk.feed.backoff import Backoff
-from edgewhisk.feed.garbage import QUIET, Garbage
 from edgewhisk.feed.payload import FORMATS, Head, MalformedPayload, of_cbor, of_json, of_text
+from edgewhisk.feed.rejects import QUIET, Garbage
 from edgewhisk.jsontext import parse
 from tests import odd
 

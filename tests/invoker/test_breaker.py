@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.entity.message import Status
+from edgewhisk.entity.invocation.message import Status
 from edgewhisk.entity.names import parse_name
 from edgewhisk.invoker.breaker import FAILURES, MOST, PAUSE, THRESHOLD, Breaker
 

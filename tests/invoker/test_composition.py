@@ -7,14 +7,14 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewhisk.clock.offset import Timing
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.arguments import Bound, bind
 from edgewhisk.entity.exec import CodeExec, Exec, SequenceExec
+from edgewhisk.entity.invocation.arguments import Bound, bind
+from edgewhisk.entity.invocation.message import ActivationMessage, Outcome, Ran, Smooth, Status
 from edgewhisk.entity.limits import ActionLimits, Limits
-from edgewhisk.entity.message import ActivationMessage, Outcome, Ran, Smooth, Status
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.parameters import Parameters
-from edgewhisk.entity.timing import Timing
 from edgewhisk.entity.version import SemVer
 from edgewhisk.invoker.batch import PendingBatch, StepBatch, places, stream_of
 from edgewhisk.invoker.composition import Composition, Finished, Part

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.buffer.activations import Activations
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.schema import Buffer
 from edgewhisk.entity.action import Action
+from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.invoker.batch import PLACE
 from edgewhisk.invoker.durability import MAX_UNPERSISTED
-from edgewhisk.settings import Buffer
 from edgewhisk.spi import Committed
+from edgewhisk.store.activations.activations import Activations
 from tests.fakes.clock import HandClock, SteadyClock
 from tests.fakes.sandbox import FakeSandbox
 from tests.stages import TRIGGER, Native, Stages, event, stages, until

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.batch import Batch, PendingBatch, places, stream_of

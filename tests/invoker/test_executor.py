@@ -6,10 +6,10 @@ import orjson
 import pytest
 
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.arguments import Bound, bind
 from edgewhisk.entity.exec import CodeExec
+from edgewhisk.entity.invocation.arguments import Bound, bind
+from edgewhisk.entity.invocation.message import ActivationMessage, Outcome, Status, outcomes_of
 from edgewhisk.entity.limits import ActionLimits, Limits
-from edgewhisk.entity.message import ActivationMessage, Outcome, Status, outcomes_of
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.version import SemVer

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.arguments import Bound, bind
 from edgewhisk.entity.exec import CodeExec
+from edgewhisk.entity.invocation.arguments import Bound, bind
+from edgewhisk.entity.invocation.message import Outcome, Smooth, Status
 from edgewhisk.entity.limits import ActionLimits, Limits
-from edgewhisk.entity.message import Outcome, Smooth, Status
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.version import SemVer

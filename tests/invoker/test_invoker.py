@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from edgewhisk.entity.activation import Record
+from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import NotFound
 from edgewhisk.sandbox.pool import Sandboxes
@@ -54,7 +54,7 @@ def of_key(patch: pytest.MonkeyPatch, made: Stages, failing: Callable[..., Any])
 
 
 def of_slots(patch: pytest.MonkeyPatch, made: Stages, failing: Callable[..., Any]) -> None:
-    patch.setattr("edgewhisk.sandbox.guests.Guests._take", failing)
+    patch.setattr("edgewhisk.sandbox.guest.guests.Guests._take", failing)
 
 
 def of_parts(patch: pytest.MonkeyPatch, made: Stages, failing: Callable[..., Any]) -> None:

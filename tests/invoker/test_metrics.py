@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgewhisk.entity.message import Outcome, Smooth, Status
-from edgewhisk.entity.timing import Timing
+from edgewhisk.clock.offset import Timing
+from edgewhisk.entity.invocation.message import Outcome, Smooth, Status
 from edgewhisk.invoker.metrics import OTHERS, RunMetrics, RunRoute
 
 

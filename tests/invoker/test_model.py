@@ -17,16 +17,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from edgewhisk.dead_letters import DeadLetters
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record
-from edgewhisk.entity.arguments import Bound, bind
 from edgewhisk.entity.exec import NATIVE, CodeExec, Exec, SequenceExec
+from edgewhisk.entity.invocation.arguments import Bound, bind
+from edgewhisk.entity.invocation.message import ActivationMessage, LogLine, Outcome, Ran, Smooth, Status
 from edgewhisk.entity.limits import ActionLimits, Limits
-from edgewhisk.entity.message import ActivationMessage, LogLine, Outcome, Ran, Smooth, Status
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.parameters import Parameters
-from edgewhisk.entity.sheaf import Sheaf
+from edgewhisk.entity.records.record_block import Sheaf
 from edgewhisk.entity.version import SemVer
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.breaker import Breaker
@@ -35,6 +34,7 @@ from edgewhisk.invoker.executor import Executor
 from edgewhisk.invoker.failure_policy import FailurePolicy
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.spi import Committed
+from edgewhisk.store.dead_letters import DeadLetters
 from tests.fakes.clock import HandClock
 from tests.fakes.sandbox import FakeSandbox
 

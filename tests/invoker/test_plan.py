@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from edgewhisk.clock.offset import Timing
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.arguments import Bound, bind
 from edgewhisk.entity.exec import NATIVE, CodeExec, Exec, SequenceExec
+from edgewhisk.entity.invocation.arguments import Bound, bind
 from edgewhisk.entity.limits import ActionLimits, Limits
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.parameters import Parameters
-from edgewhisk.entity.timing import Timing
 from edgewhisk.entity.version import SemVer
 from edgewhisk.invoker.batch import Stream
 from edgewhisk.invoker.composition import Composition

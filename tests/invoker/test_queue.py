@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.entity.delivery import Priority
-from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.entity.annotations.delivery import Priority
+from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.invoker.batch import PLACE, PendingBatch, Stream, places, stream_of
 from edgewhisk.invoker.lifecycle import Route

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.arguments import Bound, bind
+from edgewhisk.entity.invocation.arguments import Bound, bind
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.invoker.executor import CallContexts

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import edgewhisk.invoker
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.invoker.queue import Queue
 from tests.fakes.sandbox import FakeSandbox

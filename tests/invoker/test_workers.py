@@ -7,8 +7,8 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
+from edgewhisk.base.threads import apart
 from edgewhisk.invoker.workers import THREADS, WorkerPool
-from edgewhisk.threads import apart
 
 
 def batch(number: int) -> Any:

@@ -27,9 +27,9 @@ import gmqtt
 from gmqtt.mqtt.constants import MQTTv311
 
 import edgewhisk
-from edgewhisk.config import load
-from edgewhisk.daemon import Daemon
-from edgewhisk.settings import Config
+from edgewhisk.config.loader import load
+from edgewhisk.config.schema import Config
+from edgewhisk.gateway.app import Daemon
 from tests.path.gateway import Gateway, mosquitto, until
 
 PACKAGE: Final = Path(edgewhisk.__file__).parent

@@ -15,9 +15,9 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from edgewhisk.feed.mqtt_connection import Connection, MqttLink
-from edgewhisk.feed.mqtt_outgoing import Failed
-from edgewhisk.feed.mqtt_packets import Message
+from edgewhisk.transport.mqtt.codec import Message
+from edgewhisk.transport.mqtt.connection import Connection, MqttLink
+from edgewhisk.transport.mqtt.outbound import Failed
 from tests.path.gateway import Gateway, free_port, gateway, mosquitto, until
 from tests.path.publisher import publish
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgewhisk.cli import main
-from edgewhisk.entity.timing import KNOWN
+from edgewhisk.clock.offset import KNOWN
 from tests.path.gateway import Gateway, gateway, until
 
 SHIFT_1970 = 30 - round(time.time())  # seconds
@@ -157,6 +157,6 @@ def test_an_event_of_1970_that_a_crash_interrupted_runs_with_the_right_times(
 def test_no_certificate_is_made_that_would_have_expired(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("edgewhisk.cli.tls.KNOWN", time.time() * 1000 + HOUR)
+    monkeypatch.setattr("edgewhisk.cli.gateway.tls.KNOWN", time.time() * 1000 + HOUR)
     assert main(["tls", "self-signed", "--out", str(tmp_path)]) == 1
     assert "would have expired" in capsys.readouterr().err

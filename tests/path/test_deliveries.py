@@ -17,16 +17,16 @@ from typing import Any
 import orjson
 import pytest
 
-from edgewhisk import share
-from edgewhisk.buffer.shelf import Shelf
-from edgewhisk.clock import SystemClock
-from edgewhisk.dead_letters import DeadLetters
+from edgewhisk.base import resources
+from edgewhisk.clock.system import SystemClock
 from edgewhisk.device.checksum import crc16_reflected
 from edgewhisk.entity.names import parse_name
-from edgewhisk.feed.modbus import ModbusFeed
-from edgewhisk.feed.mqtt import MqttFeed
-from edgewhisk.feed.mqtt_connection import Connection, MqttLink
-from edgewhisk.feed.mqtt_packets import Message
+from edgewhisk.feed.modbus.feed import ModbusFeed
+from edgewhisk.feed.mqtt.feed import MqttFeed
+from edgewhisk.store.dead_letters import DeadLetters
+from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.transport.mqtt.codec import Message
+from edgewhisk.transport.mqtt.connection import Connection, MqttLink
 from tests.device.test_profiles import MODBUS, OVER_MQTT, golden
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
@@ -96,7 +96,7 @@ def test_a_late_answer_is_not_taken_for_that_to_the_next_question(
     (folder / "pair.toml").write_text(
         '[modbus]\n[points.a]\nunit = "V"\nat = 0\n[points.b]\nunit = "V"\nat = 1000\n'
     )
-    monkeypatch.setattr(share, "_own", tmp_path)
+    monkeypatch.setattr(resources, "_own", tmp_path)
     answers = {frame("010400000001"): frame("0104020001"), frame("010403e80001"): frame("0104020002")}
 
     async def play() -> None:
@@ -170,7 +170,9 @@ async def slow_wire(port: int, delivery: str) -> AsyncIterator[int]:
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed: apt install mosquitto")
 @pytest.mark.parametrize("delivery", ["whole", "byte by byte", "late"])
 def test_mqtt_profiles_over_a_broker(delivery: str, tmp_path: Path) -> None:
-    """All at once on one connection. What Home Assistant's devices announce: `tests/feed/test_mqtt.py`."""
+    """All at once on one connection. What Home Assistant's devices announce:
+    `tests/feed/mqtt/test_feed.py`.
+    """
     names = [name for name in OVER_MQTT if name != "homeassistant/discovery"]
     wanted = {name: [one for one in golden(name)[1] if isinstance(one, dict)] for name in names}
     total = sum(map(len, wanted.values()))

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from edgewhisk.base.process import state_directory, told
 from edgewhisk.cli import main
 from edgewhisk.errors import InstanceError, StorageError
-from edgewhisk.instance import state_directory, told
-from tests.buffer.test_trouble import needs_root, tmpfs
 from tests.path.gateway import Gateway, until
+from tests.store.test_trouble import needs_root, tmpfs
 
 FLOOR = 1_000_000  # bytes
 

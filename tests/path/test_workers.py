@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.entity.message import ActivationMessage
+from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from tests.path.gateway import Gateway, gateway
 from tests.stages import Stages, event, stages, until

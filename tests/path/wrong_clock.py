@@ -12,9 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edgewhisk.clock import SystemClock
-from edgewhisk.config import load
-from edgewhisk.daemon import run
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.loader import load
+from edgewhisk.gateway.app import run
 
 
 class WrongClock(SystemClock):

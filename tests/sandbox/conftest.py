@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
 from edgewhisk.sandbox.pool import Sandboxes
 from tests.fakes.capabilities import NoCapabilities
 from tests.guests import lend_compiled

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 import pytest
 
-from edgewhisk.entity.message import Outcome, Status
+from edgewhisk.entity.invocation.message import Outcome, Status
 from edgewhisk.errors import MalformedContent
 from edgewhisk.sandbox.pool import Sandboxes
 from tests.sandbox import wat

@@ -19,20 +19,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.call import Calls
+from edgewhisk.entity.invocation.call import Calls
+from edgewhisk.entity.invocation.message import Outcome, outcomes_of
 from edgewhisk.entity.limits import Limits
-from edgewhisk.entity.message import Outcome, outcomes_of
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent
-from edgewhisk.sandbox.abi import Given
 from edgewhisk.sandbox.archive import bundle
 from edgewhisk.sandbox.engine import _is_whole
-from edgewhisk.sandbox.guests import Guests
-from edgewhisk.sandbox.hostcalls import Serving
+from edgewhisk.sandbox.guest.abi import Given
+from edgewhisk.sandbox.guest.guests import Guests
+from edgewhisk.sandbox.guest.slot import Slot
+from edgewhisk.sandbox.host.hostcalls import Serving
 from edgewhisk.sandbox.pool import Sandboxes
-from edgewhisk.sandbox.slot import Slot
 from edgewhisk.spi import Answer
 from tests.fakes.capabilities import NoCapabilities
 from tests.guests import builds

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from edgewhisk.clock import SystemClock
+from edgewhisk.base.unforeseen import UNFORESEEN
+from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.message import Outcome, Status
+from edgewhisk.entity.invocation.message import Outcome, Status
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.spi import Answer, Asker
-from edgewhisk.unforeseen import UNFORESEEN
 from tests.sandbox import wat
 from tests.sandbox.test_pool import action, run
 

@@ -20,17 +20,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewhisk.buffer.activations import Activations
-from edgewhisk.clock import SystemClock
-from edgewhisk.controller.subjects import read_key
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.controller.auth.subjects import read_key
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.spi import Query
+from edgewhisk.store.activations.activations import Activations
 from edgewhisk.sync import client as client_module
 from edgewhisk.sync import sync as module
 from edgewhisk.sync.client import OpenWhiskCloud, retry_after
 from edgewhisk.sync.sync import Sync
 from edgewhisk.sync.uplink import State
-from tests.buffer.test_activations import commit, open_store, record
+from tests.store.activations.test_activations import commit, open_store, record
 from tests.sync.cloud import DRIP, KEY, OK, HttpCloud, whole
 
 RECORDS = 5

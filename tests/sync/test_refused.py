@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.buffer.activations import Activations
-from edgewhisk.buffer.export import export
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
 from edgewhisk.spi import Batch, Query
+from edgewhisk.store.activations.activations import Activations
+from edgewhisk.store.export import export
 from edgewhisk.sync import doubt as doubts
 from edgewhisk.sync import sync as module
 from edgewhisk.sync.doubt import Doubt
 from edgewhisk.sync.sync import Sync
 from edgewhisk.sync.uplink import State
-from tests.buffer.test_activations import commit, open_store, record
+from tests.store.activations.test_activations import commit, open_store, record
 from tests.sync.cloud import HttpCloud, whole
 
 Refuses = Callable[[list[int], int], bytes | None]  # numbers in a batch, size of its body -> the answer
@@ -199,10 +199,10 @@ def test_a_cloud_that_refuses_all_gets_all_once_it_is_mended(
 _LIFE = """
 import asyncio, sys
 from pathlib import Path
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
 from edgewhisk.sync import doubt, sync as module
 from edgewhisk.sync.client import OpenWhiskCloud
-from tests.buffer.test_activations import open_store
+from tests.store.activations.test_activations import open_store
 from tests.sync.cloud import KEY
 module.PAUSE, module.PAUSE_LONG, doubt.LONG = (0.01, 0.01), 0.0, 0.02
 

@@ -13,18 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewhisk import jsontext
-from edgewhisk.buffer.activations import Activations
-from edgewhisk.clock import SystemClock
+from edgewhisk.clock.system import SystemClock
 from edgewhisk.errors import CloudError, MalformedContent
 from edgewhisk.spi import Batch, Query
+from edgewhisk.store.activations.activations import Activations
 from edgewhisk.sync import batch
 from edgewhisk.sync import sync as module
 from edgewhisk.sync.client import Busy, CloudRefusal, TooMuch
 from edgewhisk.sync.sync import Sync
 from edgewhisk.sync.uplink import TABLE, Effect, Event, IllegalTransition, State, step
 from tests import odd
-from tests.buffer.test_activations import commit, open_store, record
 from tests.fakes.cloud import AnswerLost, FaultyCloud, in_turn
+from tests.store.activations.test_activations import commit, open_store, record
 
 FAULTY = [None, CloudError("lost"), AnswerLost("answer lost"), CloudRefusal("refused"), TooMuch("too much")]
 FAULTS = st.lists(st.sampled_from(FAULTY), max_size=12)

@@ -1,0 +1,58 @@
+"""Activations: listed, counted, read."""
+
+from __future__ import annotations
+
+from edgewhisk.api.http import Ask, Reply
+from edgewhisk.api.query import Query as Given
+from edgewhisk.api.query import flag, page, parsed, whole
+from edgewhisk.api.services import Services
+from edgewhisk.controller.auth.entitlement import resolve_namespace
+from edgewhisk.errors import BadRequest
+from edgewhisk.spi import Query
+
+
+async def list_activations(ask: Ask, verbs: Services, namespace: str) -> Reply:
+    """Newest first; `name`, `since` and `upto` filter, `docs` gives whole records."""
+    identity = verbs.subjects.authorize(ask.header(b"authorization"))
+    given = parsed(ask.query)
+    wanted, docs = page(given, "activations"), flag(given, "docs")
+    if docs and wanted.counted:
+        raise BadRequest("The parameter 'docs' is not permitted with 'count'.")
+    query = Query(
+        resolve_namespace(namespace, identity),
+        _name(given),
+        _time(given, "since"),
+        _time(given, "upto"),
+        wanted.limit,
+        wanted.skip,
+    )
+    if wanted.counted:
+        return Reply.of({"activations": await verbs.activations.count(identity, query)})
+    found = await verbs.activations.list(identity, query, docs=docs)
+    return Reply(200, found.begin, more=found.more)
+
+
+async def get_activation(ask: Ask, verbs: Services, namespace: str, activation_id: str, part: str) -> Reply:
+    """One record, or the `result` or `logs` of it."""
+    identity = verbs.subjects.authorize(ask.header(b"authorization"))
+    found = await verbs.activations.get(identity, resolve_namespace(namespace, identity), activation_id)
+    if part == "result":
+        return Reply.of(found["response"])
+    return Reply.of({"logs": found["logs"]} if part == "logs" else found)
+
+
+def _name(given: Given) -> str | None:
+    text = given.get("name")
+    if text and text.count("/") > 1:
+        raise BadRequest(f"Parameter may be a 'simple' name or 'package-name/simple' name: {text}")
+    return text or None
+
+
+def _time(given: Given, key: str) -> int | None:
+    text = given.get(key)
+    if text is None:
+        return None
+    number = whole(text, 63)
+    if number is None or number < 0:
+        raise BadRequest(f"Parameter is not a valid value for epoch seconds: {text}")
+    return number

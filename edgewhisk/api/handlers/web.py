@@ -1,0 +1,110 @@
+"""Web actions: `/api/v1/web/NAMESPACE/PACKAGE/ACTION.ext/path`, for anybody."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from edgewhisk import jsontext
+from edgewhisk.api.handlers.invoke import LONGEST_WAIT
+from edgewhisk.api.http import ACTIVATION_ID, CORS, Ask, Reply, problem
+from edgewhisk.api.services import Services
+from edgewhisk.controller.controller import WEB
+from edgewhisk.entity.activation import Record
+from edgewhisk.entity.invocation.message import Status
+from edgewhisk.entity.names import FullyQualifiedName, entity_name, namespace_name
+from edgewhisk.entity.web import WebAccess, WebRequest, arguments, response, split_extension
+from edgewhisk.errors import BadRequest, EdgeWhiskError, NotFound, Unauthorized
+
+PREFIX: Final = "/api/v1/web/"
+VERBS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+_DEFAULT: Final = "default"  # stands for "no package"
+_METHODS: Final = "OPTIONS, GET, DELETE, POST, PUT, HEAD, PATCH"
+_GATEWAY_API: Final = ("whisk.system", "apimgmt")  # where `wsk api` looks for its actions
+_REFUSED: Final = "Authentication is possible but has failed or not yet been provided."
+_NO_GATEWAY_API: Final = (
+    "API routes (wsk api) are not served by this gateway: every web action has its URL, "
+    "/api/v1/web/NAMESPACE/PACKAGE/ACTION.EXTENSION (wsk action get NAME --url); put a reverse proxy "
+    "before it for other paths."
+)
+
+
+async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
+    """Answer a request below `PREFIX`; `path` is the rest, decoded."""
+    namespace, package, named, *rest = [*path.split("/", 3), "", "", ""][: 4 if path.count("/") > 2 else 3]
+    if path.count("/") < 2:  # no path of an action: as any other that leads nowhere
+        verbs.subjects.authorize(ask.header(b"authorization"))
+    if (namespace, package) == _GATEWAY_API:
+        return problem(_NO_GATEWAY_API, 404, request_id)
+    name, extension = split_extension(named)
+    wanted = _action_name(namespace, package, name)
+    owner = verbs.subjects.find(wanted.namespace)
+    if owner is None:
+        raise NotFound
+    bound = verbs.actions.find_web(wanted)
+    access = WebAccess.of(bound.action.annotations)
+    if not access.exported:
+        raise NotFound
+    verbs.controller.admit(owner, WEB)
+    ask.check_length(verbs.limits.max_payload_size)
+    cors = () if access.own_options else _cors(ask)
+    if ask.method == "OPTIONS" and not access.own_options:
+        return Reply(200, b"", cors, "")
+    try:
+        user = _user(ask, verbs)
+        free = ask.method == "OPTIONS"
+        if not free and not access.admits(ask.header(b"x-require-whisk-auth"), known=user is not None):
+            raise Unauthorized(_REFUSED)
+        found = WebRequest(
+            ask.method,
+            [(key.decode("latin-1"), value.decode("latin-1")) for key, value in ask.headers],
+            f"/{rest[0]}" if rest else "",
+            ask.query.decode("latin-1"),
+            await ask.read(verbs.limits.max_payload_size),
+            user,
+        )
+        payload = arguments(found, raw=access.raw, final=bound.final)
+        started = await verbs.controller.invoke(owner, wanted, payload, LONGEST_WAIT / 1000, WEB)
+        cors += ((ACTIVATION_ID, started.activation_id),)
+        if started.record is None:
+            return problem("Response not yet ready.", 202, request_id, dict(cors))
+        return _answer(started.record, extension, ask.header(b"accept"), cors)
+    except EdgeWhiskError as error:
+        error.headers = cors
+        raise
+
+
+def _answer(record: Record, extension: str, accept: str, headers: tuple[tuple[str, str], ...]) -> Reply:
+    result = jsontext.loads(record.result)
+    if record.status is Status.APPLICATION_ERROR:
+        result = result["error"]
+    elif record.status is not Status.SUCCESS:
+        raise BadRequest("There was an error processing your request.")
+    made = response(result, extension, accept)
+    return Reply(made.status, made.body, headers + made.headers, made.content_type)
+
+
+def _action_name(namespace: str, package: str, name: str) -> FullyQualifiedName:
+    """Nothing can be at a path with illegal names."""
+    try:
+        inside = None if package == _DEFAULT else entity_name(package)
+        return FullyQualifiedName(namespace_name(namespace), inside, entity_name(name))
+    except BadRequest:
+        raise NotFound from None
+
+
+def _user(ask: Ask, verbs: Services) -> str | None:
+    """The caller's namespace; wrong credentials count as none."""
+    given = ask.header(b"authorization")
+    try:
+        return verbs.subjects.authorize(given).namespace if given else None
+    except Unauthorized:
+        return None
+
+
+def _cors(ask: Ask) -> tuple[tuple[str, str], ...]:
+    asked_for = ask.header(b"access-control-request-headers")
+    return (
+        ("Access-Control-Allow-Origin", "*"),
+        ("Access-Control-Allow-Methods", _METHODS),
+        ("Access-Control-Allow-Headers", asked_for or CORS["Access-Control-Allow-Headers"]),
+    )

@@ -1,0 +1,1 @@
+"""Manifests: `edgewhisk deploy` and `edgewhisk undeploy`."""

@@ -1,0 +1,1 @@
+"""Commands on devices: what is plugged in, what it says, what is wrong."""

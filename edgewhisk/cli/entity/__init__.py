@@ -1,0 +1,1 @@
+"""Commands on OpenWhisk's entities: what `wsk` does."""

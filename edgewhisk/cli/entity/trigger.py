@@ -1,0 +1,149 @@
+"""Triggers: create, update, get, delete, fire, list; and the feeds that fire them.
+
+edgewhisk trigger create boiler --feed /whisk.system/mqtt/message -p topic 'boiler/+/temperature'
+edgewhisk trigger fire boiler -p celsius 41
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from edgewhisk.cli.arguments import keyed, mapping, parameter_options, path_of, qualified, valued
+from edgewhisk.cli.client import ApiError, Client
+from edgewhisk.cli.entity.entity import Noun, listing, named, perform, shown, tabled, told
+from edgewhisk.cli.output import document, done
+
+__all__ = ["options", "perform"]
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """All verbs of triggers."""
+    noun = Noun(parser)
+    create = noun.verb("create", _create, "create a trigger, with or without a feed")
+    create.add_argument("name")
+    create.add_argument("-f", "--feed", help="what fires it: /whisk.system/mqtt/message")
+    parameter_options(create)
+    update = noun.verb("update", _update, "change a trigger, or the parameters of its feed")
+    update.add_argument("name")
+    parameter_options(update)
+    noun.get(_get, "show a trigger, and the state of its feed")
+    noun.verb("delete", _delete, "delete a trigger and its feed").add_argument("name")
+    fire = noun.verb("fire", _fire, "fire a trigger")
+    fire.add_argument("name")
+    parameter_options(fire, annotations=False)
+    noun.list(_list, "list triggers")
+
+
+def lifecycle(api: Client, feed: str, trigger: str, event: str, parameters: Mapping[str, Any]) -> Any:
+    """Tell a feed action about a trigger; its result."""
+    envelope = {"lifecycleEvent": event, "triggerName": qualified(trigger), "authKey": api.target.auth}
+    body = {**parameters, **envelope}
+    try:
+        return api.post(path_of(feed, "actions"), body, blocking=True, result=True)
+    except ApiError as error:
+        told = error.body.get("error") if isinstance(error.body, dict) else None
+        raise ApiError(
+            f"feed {feed}: {told or error}", status=error.code, body=error.body, hint=error.hint
+        ) from error
+
+
+def feed_of(found: Mapping[str, Any]) -> str | None:
+    """The feed that a trigger's annotation names."""
+    name = valued(found["annotations"]).get("feed")
+    return qualified(name) if isinstance(name, str) and name else None
+
+
+def _create(given: argparse.Namespace, api: Client) -> int:
+    annotations = mapping(given.annotation, given.annotation_file)
+    parameters = mapping(given.param, given.param_file)
+    path = path_of(given.name, "triggers")
+    body: dict[str, Any] = {} if given.feed or not parameters else {"parameters": keyed(parameters)}
+    if given.feed:
+        annotations["feed"] = qualified(given.feed)
+    if annotations:
+        body["annotations"] = keyed(annotations)
+    with named(f"create trigger '{given.name}'"):
+        found = api.put(path, body, overwrite=False)
+        if given.feed:
+            try:
+                lifecycle(api, qualified(given.feed), given.name, "CREATE", parameters)
+            except ApiError:
+                api.delete(path)
+                raise
+    return told(given, found, f"created trigger {given.name}")
+
+
+def _update(given: argparse.Namespace, api: Client) -> int:
+    path = path_of(given.name, "triggers")
+    parameters = mapping(given.param, given.param_file)
+    annotations = mapping(given.annotation, given.annotation_file)
+    with named(f"update trigger '{given.name}'"):
+        found = api.find(path)
+        feed = feed_of(found) if found else None
+        if feed and parameters:
+            lifecycle(api, feed, given.name, "UPDATE", parameters)
+        body: dict[str, Any] = {} if feed or not parameters else {"parameters": keyed(parameters)}
+        if annotations:
+            kept = {"feed": feed} if feed else {}
+            body["annotations"] = keyed({**kept, **annotations})
+        if body or not feed:
+            found = api.put(path, body, overwrite=True)
+    return told(given, found, f"updated trigger {given.name}")
+
+
+def _get(given: argparse.Namespace, api: Client) -> int:
+    with named(f"get trigger '{given.name}'"):
+        found = api.get(path_of(given.name, "triggers"))
+        feed = feed_of(found)
+        if feed:
+            found["feed"] = lifecycle(api, feed, given.name, "READ", {})
+    if given.summary:
+        print(f"trigger /{found['namespace']}/{found['name']}")
+        return 0
+    return shown(given, found, "trigger")
+
+
+def _delete(given: argparse.Namespace, api: Client) -> int:
+    path = path_of(given.name, "triggers")
+    with named(f"delete trigger '{given.name}'"):
+        feed = feed_of(api.get(path))
+        if feed:
+            try:
+                lifecycle(api, feed, given.name, "DELETE", {})
+            except ApiError as error:
+                if error.code != 502:  # a feed that does not know the trigger need not keep it
+                    raise
+        found = api.delete(path)
+    return told(given, found, f"deleted trigger {given.name}")
+
+
+def _fire(given: argparse.Namespace, api: Client) -> int:
+    with named(f"fire trigger '{given.name}'"):
+        found = api.post(path_of(given.name, "triggers"), mapping(given.param, given.param_file))
+    if given.json:
+        document(found)
+    elif found:
+        done(f"triggered /_/{given.name.lstrip('/')} with id {found['activationId']}")
+    else:
+        done(f"triggered /_/{given.name.lstrip('/')}; no active rule, so nothing was started")
+    return 0
+
+
+def _list(given: argparse.Namespace, api: Client) -> int:
+    with named("list triggers"):
+        found = listing(api, given, "triggers", given.where)
+    return tabled(given, "triggers", found, rows)
+
+
+def rows(found: list[dict[str, Any]]) -> list[list[str]]:
+    """Name, visibility and feed of each."""
+    return [
+        [
+            f"/{item['namespace']}/{item['name']}",
+            "shared" if item["publish"] else "private",
+            feed_of(item) or "",
+        ]
+        for item in found
+    ]

@@ -1,0 +1,1 @@
+"""Commands on the gateway itself: run, status, subjects, certificates."""

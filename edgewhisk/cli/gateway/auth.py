@@ -1,0 +1,34 @@
+"""Print `uuid:key` of the default subject, guest, as clients send it.
+
+wsk property set --auth "$(edgewhisk auth)"
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from edgewhisk.config.loader import load
+from edgewhisk.config.schema import Config
+from edgewhisk.controller.auth.subjects import key_file, read_key
+from edgewhisk.errors import StorageError
+
+
+def options(_parser: argparse.ArgumentParser) -> None:
+    """No options of its own."""
+
+
+def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Print the key."""
+    print(guest_key(load(given.config, environment)))
+    return 0
+
+
+def guest_key(config: Config) -> str:
+    """The key as text; raises `StorageError` before the first start."""
+    path = key_file(config.state_dir)
+    if not path.parent.exists():
+        raise StorageError(
+            f"there is no key in {config.state_dir}", hint="edgewhisk run makes it at its first start"
+        )
+    return read_key(path).compact

@@ -1,0 +1,33 @@
+"""Print a .wskprops file for this gateway.
+
+edgewhisk wskprops > ~/.wskprops
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from edgewhisk.cli.gateway.auth import guest_key
+from edgewhisk.config.loader import load
+from edgewhisk.config.schema import Config
+
+
+def options(_parser: argparse.ArgumentParser) -> None:
+    """No options of its own."""
+
+
+def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Print the file."""
+    config = load(given.config, environment)
+    print(f"APIHOST={api_url(config)}\nAUTH={guest_key(config)}\nNAMESPACE=_")
+    return 0
+
+
+def api_url(config: Config) -> str:
+    """Where this machine reaches the gateway: where it says it is, else where it should be."""
+    known = config.state_dir / "url"
+    if known.exists() and (said := known.read_text(encoding="ascii").strip()):
+        return said
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.api.host, config.api.host)  # noqa: S104
+    return f"http://{host}:{config.api.port}"

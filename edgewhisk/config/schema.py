@@ -1,0 +1,149 @@
+"""The sections of the configuration as frozen values.
+
+The comments on the fields are documentation: `config.toml` is made of them (`python -m
+tests.config.config_toml`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from edgewhisk.entity.limits import Limits
+
+EMBEDDED: Final = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """`[api]`: the OpenWhisk REST API."""
+
+    host: str = "127.0.0.1"  # where the REST API listens; other than loopback only with TLS or plain_http
+    port: int = 3233  # 0 takes a free one
+    access_log: bool = False  # whether each request writes a line to the log
+    # PEM file with the certificate and its chain. A file that cannot be used closes the API only: the rest
+    # of the gateway runs, and the file is read again until it can be used.
+    tls_cert: Path | None = None
+    tls_key: Path | None = None  # PEM file with the key of tls_cert
+    plain_http: bool = False  # serves other machines without TLS: behind a proxy, or in a trusted network
+
+
+@dataclass(frozen=True, slots=True)
+class Mqtt:
+    """`[mqtt]`, `[brokers.NAME]`: the broker that sensors publish to, and others that feeds name."""
+
+    # The broker: embedded (127.0.0.1:1883), embedded://HOST:PORT on loopback, mqtt://HOST[:PORT], or
+    # mqtts://HOST[:PORT]. Only [mqtt] can be embedded.
+    url: str = EMBEDDED
+    username: str = ""  # for the broker
+    password_file: Path | None = None  # file with the password; read before each connection
+    # The name under which the broker keeps the session. Default: one made at the first start and kept in
+    # state_dir; [brokers.NAME] has it with NAME behind it.
+    client_id: str = ""
+    version: str = "3.1.1"  # 3.1.1 or 5
+    ca_file: Path | None = None  # PEM file with the authorities that mqtts:// trusts; default: the system's
+    cert_file: Path | None = None  # PEM file with the gateway's own certificate
+    key_file: Path | None = None  # PEM file with the key of cert_file
+    receive_maximum: int = 200  # QoS 1 messages that the broker may send ahead (MQTT 5)
+    session_expiry: int = 7 * 86_400  # seconds that the broker keeps the session of a lost client (MQTT 5)
+    # Topic of a retained message: "online" while the gateway is connected, else "offline" (its will).
+    status_topic: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """`[cloud]`: where activations are synced to."""
+
+    url: str = ""  # OpenWhisk controller that activations are synced to; empty: no cloud
+    namespace: str = "_"  # the namespace of `ingest`, where that names none
+    auth_file: Path | None = None  # file with uuid:key; read again after the cloud refused the key
+    ingest: str = "/whisk.system/edge/ingest"  # the action that takes batches; every EdgeWhisk has this one
+    interval: float = 2.0  # seconds between two batches at least; OpenWhisk allows 60 calls a minute
+    longest_pause: float = 300.0  # seconds between two tries, at most, while the cloud is away
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """`[buffer]`: activations on disk."""
+
+    max_bytes: int = 256 << 20  # bytes of activations on disk; beyond, the oldest go, synced ones first
+    max_state_bytes: int = 0  # bytes of everything in state_dir; the buffer gives way; 0: no limit
+    # Bytes of the file system that are left to others. Below that, activations that the cloud has go; the
+    # others stay, and nothing new is taken.
+    min_free_bytes: int = 64 << 20
+    # Seconds that records wait for others, to share a write, if only a broker waits for them. Twice as long
+    # where messages come quickly; five times as long if nobody waits.
+    commit_window: float = 0.02
+    card_bytes: int = 16_000_000_000  # bytes of the card; `status` computes from it how long the card lasts
+    card_cycles: int = 1000  # how often each cell of the card can be written
+
+
+EVICT_OLDEST: Final = "evict-oldest"
+REJECT: Final = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """`[lanes.NAME]`: a lane of the buffer; NAME is errors, normal or telemetry."""
+
+    max_bytes: int = 0  # bytes; 0: errors a quarter of buffer.max_bytes, telemetry half of it, normal all
+    ttl: int = 0  # seconds after which an activation that is not synced expires; 0: never
+    full: str = EVICT_OLDEST  # or reject: a full lane keeps what it has and takes no more
+
+
+@dataclass(frozen=True, slots=True)
+class Serial:
+    """`[serial.NAME]`: a serial port and what is connected to it."""
+
+    port: str  # device path, best below /dev/serial/by-id, or usb:VENDOR:PRODUCT[:SERIAL]
+    profile: str = ""  # what is connected: "vendor/model" of devices/
+    baudrate: int = 0  # 0: what the profile says
+    bytesize: int = 0  # 5 to 8; 0: what the profile says
+    parity: str = ""  # none, even, odd, mark or space; empty: what the profile says
+    stopbits: float = 0  # 1, 1.5 or 2; 0: what the profile says
+    flow: str = ""  # none, rtscts or xonxoff; empty: what the profile says
+    rs485: bool = False  # lets the driver switch the direction of an RS-485 transceiver with RTS
+    rate: int = 1000  # frames a second; a port that sends more is not read until the next second
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """`[files.NAME]`: a database file of this machine."""
+
+    path: Path  # a SQLite or TinyDB file that the feed changes/file may read
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """`[grants.SUBJECT]`: what a subject may reach; without a section `guest` all, any other nothing."""
+
+    mqtt: tuple[str, ...] = ()  # topic filters, of mqtt/message, mqtt/publish and the capability mqtt
+    serial: tuple[str, ...] = ()  # ports as serial/reading, serial/write and the capability serial name them
+    modbus: tuple[str, ...] = ()  # ports and hosts as modbus/reading and modbus/write name them
+    # Hosts, or host:port for that port alone, of http/request, changes/couchdb and the capability http. The
+    # gateway's own API must be named with its port.
+    http: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()  # names of [files.NAME] for changes/file
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be configured."""
+
+    # Directory of everything that must survive. Default: /var/lib/edgewhisk for root, else
+    # ~/.local/state/edgewhisk.
+    state_dir: Path
+    log_level: str = "info"  # debug, info, warning or error
+    api: Api = Api()
+    mqtt: Mqtt = Mqtt()
+    cloud: Cloud = Cloud()
+    buffer: Buffer = Buffer()
+    limits: Limits = field(default_factory=Limits)
+    serial: Mapping[str, Serial] = field(default_factory=dict)
+    brokers: Mapping[str, Mqtt] = field(default_factory=dict)
+    files: Mapping[str, File] = field(default_factory=dict)
+    grants: Mapping[str, Grants] = field(default_factory=dict)
+    lanes: Mapping[str, Lane] = field(default_factory=dict)
+    source: Path | None = None  # the file it was read from

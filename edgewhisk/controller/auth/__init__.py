@@ -1,0 +1,1 @@
+"""Who may do what: subjects and their keys, tokens of devices, entitlement, rate limits."""

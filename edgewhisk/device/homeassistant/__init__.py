@@ -1,0 +1,1 @@
+"""Home Assistant's MQTT discovery and its value templates. Pure."""

@@ -1,0 +1,1 @@
+"""Modbus register maps, and the answers on RTU lines. Pure."""

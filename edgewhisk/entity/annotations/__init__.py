@@ -1,0 +1,1 @@
+"""The annotations of actions and triggers that the gateway obeys."""

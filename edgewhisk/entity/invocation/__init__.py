@@ -1,0 +1,1 @@
+"""What travels on the data path: messages, arguments, calls, outcomes."""

@@ -1,0 +1,1 @@
+"""The alarms feeds: cron lines, intervals, dates."""

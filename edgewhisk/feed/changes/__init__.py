@@ -1,0 +1,1 @@
+"""Feeds of changes: CouchDB databases, and rows of local files."""

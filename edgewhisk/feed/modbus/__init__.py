@@ -1,0 +1,1 @@
+"""The Modbus feed: polls devices over RTU and TCP."""

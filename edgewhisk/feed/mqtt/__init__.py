@@ -1,0 +1,1 @@
+"""The MQTT feed: the topics of any number of brokers."""

@@ -1,0 +1,1 @@
+"""The serial feed: what devices send on serial ports."""

@@ -1,0 +1,1 @@
+"""What becomes of readings before they fire a trigger: filters, windows, batches."""

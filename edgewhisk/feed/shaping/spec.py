@@ -1,0 +1,297 @@
+"""What becomes of readings before they fire a trigger: filters, windows, batches. Pure.
+
+One `Shape` for each trigger; it keeps what the last reading of each source was, for at most
+`SOURCES` of them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from edgewhisk import jsontext
+from edgewhisk.config.table import Table
+from edgewhisk.errors import Fault, FeedError
+
+SOURCES: Final = 10_000  # remembered; the one that was silent for longest goes first
+_BATCH: Final = 10_000  # readings of one event at most
+HELD: Final = 100_000  # readings that may be held in all; beyond, the oldest source's are let through early
+ROOM: Final = 16 << 20  # bytes of them
+_DAY: Final = 86_400.0  # seconds
+_VALUES: Final = ("mean", "min", "max", "last", "count", "sum")
+_SOURCE: Final = ("topic", "port", "unit")  # what tells sources apart, if `by` does not say
+_OURS: Final = frozenset({"taken_at", "suspect", "errors"})  # no measured values
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a feed's `shape` asks for."""
+
+    by: tuple[str, ...] = ()
+    deadband: tuple[tuple[str, float], ...] = ()
+    changes: bool = False
+    every: int = 1
+    least: float = 0.0  # seconds between two events at least
+    most: float = 0.0  # seconds without an event at most, as long as there are readings
+    count: int = 0  # readings of a window or a batch
+    seconds: float = 0.0
+    values: tuple[str, ...] = ()  # of a window; none: a batch
+
+
+def read(shape: object) -> Wish:
+    """The wish in a `shape` parameter; raises `FeedError` naming everything that is wrong."""
+    faults: list[Fault] = []
+    top = Table(shape, "shape", "", faults)
+    deadband = top.mapping("deadband")
+    for key, value in deadband.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            top.fault(f"deadband.{key}", f"must be a number above 0, not {value!r}")
+    window, batch = top.table("window"), top.table("batch")
+    if window.given and batch.given:
+        top.fault("batch", "and window exclude each other")
+    count, seconds, values = _bounds(window if window.given else batch)
+    if window.given:
+        values = window.texts("values") or _VALUES[:3]
+        for value in values:
+            if value not in _VALUES:
+                window.fault("values", f"must be some of {', '.join(_VALUES)}, not {value!r}")
+    wish = Wish(
+        top.texts("by"),
+        tuple(deadband.items()),
+        top.flag("onlyChanges"),
+        top.whole("every", 1, 1, 1_000_000),
+        top.number("minInterval", 0.0, 0, _DAY),
+        top.number("maxInterval", 0.0, 0, _DAY),
+        count,
+        seconds,
+        tuple(values),
+    )
+    for table in (window, batch, top):
+        table.rest()
+    if shape is not None and not isinstance(shape, dict):
+        raise FeedError('shape must be an object, for example {"minInterval": 10}')
+    if faults:
+        raise FeedError("; ".join(f"shape.{fault.key} {fault.problem}" for fault in faults))
+    return wish
+
+
+def _bounds(table: Table) -> tuple[int, float, tuple[str, ...]]:
+    if not table.given:
+        return 0, 0.0, ()
+    count = table.whole("count", _BATCH, 1, _BATCH)
+    seconds = table.number("seconds", 60.0, 0.01, _DAY)
+    return count, seconds, ()
+
+
+@dataclass(slots=True)
+class _Source:
+    """What is known of one source."""
+
+    seen: int = 0
+    fired: Document | None = None  # the last one that was let through
+    fired_at: float = -1e18
+    waiting: Document | None = None  # held back by `least`
+    collected: list[Document] = field(default_factory=list)
+    begun: float = 0.0
+    tokens: list[str] = field(default_factory=list)  # of the readings that are held, in their order
+    sizes: list[int] = field(default_factory=list)  # and their bytes
+
+
+class Shape:
+    """The shaping of one trigger. `now` is monotonic seconds.
+
+    Who must know when a held reading is done with gives it a token; `moved` tells which are held now, and
+    which are not any more: their event was let through, or a newer reading has replaced them.
+    """
+
+    def __init__(self, wish: Wish) -> None:
+        """Nothing was seen yet."""
+        self.wish = wish
+        self._sources: OrderedDict[tuple[Any, ...], _Source] = OrderedDict()
+        self.offered = self.let_through = self.holding = self.bytes = 0
+        self._taken: dict[str, None] = {}
+        self._released: list[str] = []
+
+    def offer(self, payload: bytes, now: float, token: str = "", *, again: bool = False) -> list[bytes]:
+        """Events to fire now that a reading came; none, and `holding` risen, if it is held.
+
+        `again`: it was held in an earlier life, so it is wanted.
+        """
+        document = jsontext.loads(payload)
+        self.offered += 1
+        events: list[bytes] = []
+        source = self._find(document, now, events)
+        source.seen += 1
+        if not again and not self._wanted(source, document, now):
+            return events
+        if self.wish.seconds:
+            source.begun = source.begun if source.collected else now
+            source.collected.append(document)
+            self._hold(source, token, len(payload), kept=again)
+            source.fired = document
+            full = len(source.collected) >= self.wish.count
+            ready = full or now - source.begun >= self.wish.seconds
+        else:
+            self._release(source)  # the newer one stands for it
+            source.waiting = document
+            self._hold(source, token, len(payload), kept=again)
+            ready = now - source.fired_at >= self.wish.least
+        if ready:
+            events += self._fire(source, now)
+        while self.holding > HELD or self.bytes > ROOM:
+            events += self._fire(next(one for one in self._sources.values() if one.tokens), now)
+        return events
+
+    def moved(self) -> tuple[list[str], list[str]]:
+        """Tokens that are held since the last call, and those of before that are not any more."""
+        taken, self._taken = self._taken, {}
+        released, self._released = self._released, []
+        return list(taken), released
+
+    def drop(self, tokens: Collection[str]) -> None:
+        """Forget readings that are held: their source brings them again."""
+        for source in self._sources.values():
+            for at in reversed(range(len(source.tokens))):
+                if source.tokens[at] in tokens:
+                    self.holding -= 1
+                    self.bytes -= source.sizes[at]
+                    del source.tokens[at], source.sizes[at]
+                    if source.collected:
+                        del source.collected[at]
+                    else:
+                        source.waiting = None
+
+    def due(self, now: float, *, everything: bool = False) -> list[bytes]:
+        """Events whose time has come without a new reading, or of all that is held."""
+        events: list[bytes] = []
+        for source in self._sources.values():
+            if source.collected:
+                ready = now - source.begun >= self.wish.seconds
+            else:
+                ready = source.waiting is not None and now - source.fired_at >= self.wish.least
+            if ready or (everything and source.tokens):
+                events += self._fire(source, now)
+        return events
+
+    def next_due(self) -> float | None:
+        """When `due` has something next."""
+        times = [
+            one.begun + self.wish.seconds if one.collected else one.fired_at + self.wish.least
+            for one in self._sources.values()
+            if one.tokens
+        ]
+        return min(times, default=None)
+
+    def _hold(self, source: _Source, token: str, size: int, *, kept: bool) -> None:
+        """`kept`: it is on the shelf already."""
+        source.tokens.append(token)
+        source.sizes.append(size)
+        self.holding += 1
+        self.bytes += size
+        if token and not kept:
+            self._taken[token] = None
+
+    def _release(self, source: _Source) -> None:
+        self.holding -= len(source.tokens)
+        self.bytes -= sum(source.sizes)
+        for token in source.tokens:
+            if token in self._taken:
+                del self._taken[token]
+            elif token:
+                self._released.append(token)
+        source.tokens, source.sizes = [], []
+
+    def _fire(self, source: _Source, now: float) -> list[bytes]:
+        """Let through what a source holds."""
+        if source.collected:
+            event = self._whole(source)
+        elif source.waiting is not None:
+            event, source.fired, source.waiting = source.waiting, source.waiting, None
+        else:
+            return []
+        source.fired_at = now
+        self.let_through += 1
+        self._release(source)
+        return [jsontext.dumps(event)]
+
+    def _find(self, document: Document, now: float, events: list[bytes]) -> _Source:
+        key = tuple(
+            document.get(name) if _plain(document.get(name)) else None for name in self.wish.by or _SOURCE
+        )
+        source = self._sources.get(key)
+        if source is None:
+            if len(self._sources) >= SOURCES:
+                events += self._forget(now)
+            source = self._sources[key] = _Source()
+        else:
+            self._sources.move_to_end(key)
+        return source
+
+    def _forget(self, now: float) -> list[bytes]:
+        """Make room for a source: the one that was silent for longest goes, best one that holds nothing."""
+        oldest = next(iter(self._sources))
+        key = next((key for key, one in self._sources.items() if not one.tokens), oldest)
+        return self._fire(self._sources.pop(key), now)
+
+    def _wanted(self, source: _Source, document: Document, now: float) -> bool:
+        """Whether a reading says something new."""
+        wish = self.wish
+        if (source.seen - 1) % wish.every:
+            return False
+        if source.fired is None or not (wish.deadband or wish.changes):
+            return True
+        if wish.most and now - source.fired_at >= wish.most:
+            return True
+        before = source.waiting or source.fired
+        if wish.changes and _measured(before) != _measured(document):
+            return True
+        return any(_moved(before.get(point), document.get(point), band) for point, band in wish.deadband)
+
+    def _whole(self, source: _Source) -> Document:
+        """The event of what was collected."""
+        collected, source.collected = source.collected, []
+        if not self.wish.values:
+            return {"readings": collected}
+        last = collected[-1]
+        whole: Document = {key: value for key, value in last.items() if not _is_number(value)}
+        for point in dict.fromkeys(key for one in collected for key in one if key not in _OURS):
+            numbers = [one[point] for one in collected if _is_number(one.get(point))]
+            if numbers:
+                whole[point] = {name: _FOLDS[name](numbers) for name in self.wish.values}
+        whole["window"] = {
+            "count": len(collected),
+            "from": collected[0].get("taken_at"),
+            "to": last.get("taken_at"),
+        }
+        return whole
+
+
+_FOLDS: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
+    "mean": lambda numbers: float(f"{sum(numbers) / len(numbers):.12g}"),
+    "min": min,
+    "max": max,
+    "last": lambda numbers: numbers[-1],
+    "count": len,
+    "sum": lambda numbers: float(f"{sum(numbers):.12g}"),
+}
+
+
+def _measured(document: Document) -> Document:
+    return {key: value for key, value in document.items() if key != "taken_at"}
+
+
+def _moved(before: Any, now: Any, band: float) -> bool:
+    if not (_is_number(before) and _is_number(now)):
+        return bool(before != now)
+    return bool(abs(now - before) >= band)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, str | int | float)

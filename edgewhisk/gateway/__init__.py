@@ -1,0 +1,1 @@
+"""The gateway as a whole: builds the stages, starts them in order, stops them in reverse."""

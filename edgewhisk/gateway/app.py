@@ -1,0 +1,381 @@
+"""The composition root: builds the stages, starts them in order, stops them in reverse.
+
+The only module that knows them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from edgewhisk import __version__
+from edgewhisk.actuator.http import HttpRequests
+from edgewhisk.actuator.outbox import Outbox
+from edgewhisk.api.router import Door
+from edgewhisk.api.server import HttpServer, bind, certificate_of, serving, url_of
+from edgewhisk.api.services import Measures, Services
+from edgewhisk.base import resources
+from edgewhisk.base.process import notify, occupied, process, return_memory, state_directory, told
+from edgewhisk.capability.dispatcher import Doors
+from edgewhisk.capability.fetch import Fetch
+from edgewhisk.capability.host import Outward
+from edgewhisk.capability.state import State
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.schema import Config
+from edgewhisk.controller import system
+from edgewhisk.controller.actions import Actions
+from edgewhisk.controller.activations import Activations
+from edgewhisk.controller.auth.entitlement import check_granted, is_granted
+from edgewhisk.controller.auth.subjects import Subjects, greet
+from edgewhisk.controller.auth.tokens import DeviceTokens
+from edgewhisk.controller.controller import Controller
+from edgewhisk.controller.entities import Entities
+from edgewhisk.controller.feeds import Feeds
+from edgewhisk.controller.packages import Packages
+from edgewhisk.controller.removal import Removal
+from edgewhisk.controller.resolver import Resolver
+from edgewhisk.controller.rules import Rules
+from edgewhisk.controller.triggers import Triggers
+from edgewhisk.device import library
+from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.message import Ran
+from edgewhisk.feed.alarms.feed import AlarmsFeed
+from edgewhisk.feed.changes.couchdb import CouchFeed
+from edgewhisk.feed.changes.file import FileFeed
+from edgewhisk.feed.http import HttpFeed
+from edgewhisk.feed.modbus.feed import ModbusFeed
+from edgewhisk.feed.mqtt.feed import MqttFeed
+from edgewhisk.feed.serial.feed import SerialFeed
+from edgewhisk.feed.shaping.shaping_stage import ShapedFire
+from edgewhisk.gateway.clock_watcher import Timekeeper
+from edgewhisk.gateway.incidents import Incidents
+from edgewhisk.gateway.loop_lag import LoopLag
+from edgewhisk.gateway.supervision import Run, supervised
+from edgewhisk.gateway.wiring.capabilities import Deliveries, GatewayWorld
+from edgewhisk.gateway.wiring.system_actions import native_actions
+from edgewhisk.gateway.wiring.uplink import uplink
+from edgewhisk.invoker.breaker import Breaker
+from edgewhisk.invoker.composition import Composition
+from edgewhisk.invoker.executor import Executor
+from edgewhisk.invoker.failure_policy import FailurePolicy
+from edgewhisk.invoker.invoker import Invoker
+from edgewhisk.sandbox.pool import Sandboxes
+from edgewhisk.spi import Feed
+from edgewhisk.store.activations.activations import Activations as ActivationLog
+from edgewhisk.store.activations.wear import wear
+from edgewhisk.store.dead_letters import DeadLetters
+from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.log.disk import RealDisk
+from edgewhisk.sync.ingest import Ingest
+from edgewhisk.transport.mqtt.config import mqtt_links
+
+_log = logging.getLogger(__name__)
+
+Source = TypeVar("Source")
+DRAIN: Final = 10.0  # seconds that queued work gets when the gateway stops; the journal keeps the rest
+TEND: Final = 60.0  # seconds between two looks at what became too old
+SLOTS: Final = 8  # live sandboxes of a runtime; each holds about 0.4 MB
+
+
+class Daemon:
+    """One gateway on one state directory."""
+
+    def __init__(
+        self, config: Config, progress: Callable[[str], None], clock: SystemClock | None = None
+    ) -> None:
+        """Nothing is touched until `running`; `progress` tells a person what takes long."""
+        self._config = config
+        self._progress = progress
+        self._clock = clock or SystemClock()
+        self._started = self._clock.monotonic()
+        self._lag = LoopLag()
+        self.incidents: list[str] = []
+        self._told = Incidents()
+        self._told.follow(lambda: self.incidents)
+        self.url = ""
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The whole gateway, serving inside the block. Raises `EdgeWhiskError`."""
+        config = self._config
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(state_directory(config.state_dir))
+            resources.own(config.state_dir)
+            self.incidents += map(str, library.survey()[1])
+            self.incidents.append(greet(config.state_dir))
+            self._certificate = certificate_of(config.api)
+            self._subjects = Subjects(config.state_dir, self._clock)
+            self._tokens = DeviceTokens(config.state_dir, self._clock)
+            listener = stack.enter_context(contextlib.closing(bind(config.api.host, config.api.port)))
+            self._artifacts, self._log, self._sandboxes = await self._open(stack)
+            entities = Entities(self._artifacts)
+            entities.load()
+            resolver = Resolver(entities)
+            self._invoker = self._make_invoker(resolver)
+            stack.push_async_callback(self._invoker.close)
+            self._sandboxes.on_ready = self._invoker.runtime_ready
+            actions = Actions(
+                entities, resolver, self._sandboxes, config.limits, self._clock, self._state.forget
+            )
+            self._controller = Controller(
+                entities,
+                resolver,
+                actions,
+                self._invoker,
+                self._log,
+                self._subjects,
+                config.limits,
+                self._clock,
+            )
+            sources = await self._sources(stack)
+            self._feeds = Feeds(entities, sources, self._shaped, config.grants)
+            self._open_doors(sources, stack, listener.getsockname()[1])
+            self._provide(entities)
+            threading.Thread(
+                target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
+            ).start()
+            forget, stop = self._state.forget_all, self._feeds.stop
+            removal = Removal(config.state_dir, entities, self._subjects, self._log, forget, stop)
+            await removal.look()
+            unfinished = await asyncio.to_thread(self._log.unfinished)
+            await self._invoker.resume(unfinished, self._log.starts())
+            stack.push_async_callback(self._invoker.drain, DRAIN)
+            self.incidents += await self._feeds.restore()
+            self._sync = uplink(config.cloud, self._log, self._timekeeper, self._clock, stack)
+            tasks: list[tuple[str, Run]] = [(type(feed).__name__, feed.run) for feed in sources]
+            tasks += [
+                ("Outbox", self._outbox.run),
+                ("Retention", self._tend),
+                ("Removal", removal.run),
+                ("LoopLag", self._lag.run),
+                ("Timekeeper", self._timekeeper.run),
+            ]
+            if self._sync is not None:
+                tasks.append(("Sync", self._sync.run))
+            if self._certificate is not None:
+                tasks.append(("Certificate", self._certificate.run))
+            await stack.enter_async_context(supervised(tasks))
+            services = Services(
+                self._subjects,
+                self._controller,
+                actions,
+                Packages(entities, config.limits, self._clock, self._state.forget),
+                Triggers(entities, config.limits, self._clock, self._feeds.stop),
+                Rules(entities, resolver, config.limits, self._clock),
+                Activations(self._log),
+                _one(sources, HttpFeed),
+                self._tokens,
+                _one(sources, MqttFeed),
+                self._dead,
+                self._outbox,
+                config.limits,
+                self._sandboxes.families(),
+                lambda: self._clock.activation_ids(1)[0],
+                self.status,
+                self._measure,
+            )
+            self._door = Door(services, access_log=config.api.access_log)
+            self._server = HttpServer(self._door, self._certificate.context if self._certificate else None)
+            await stack.enter_async_context(serving(self._server, listener))
+            self.url = self._executor.contexts.api_host = url_of(listener, tls=self._certificate is not None)
+            self.incidents.append(stack.enter_context(told(config.state_dir / "url", self.url)))
+            self._told.log()
+            yield
+
+    async def status(self) -> dict[str, Any]:
+        """What `edgewhisk status` shows."""
+        stats = self._log.stats()
+        return {
+            "version": __version__,
+            "url": self.url,
+            "state_dir": str(self._config.state_dir),
+            "uptime": round(self._clock.monotonic() - self._started, 1),
+            "buffer": {
+                **{name: getattr(stats, name) for name in stats.__slots__},
+                "refusal": self._log.refusal,
+            },
+            "wear": wear(stats, self._config.buffer),
+            "invoker": self._invoker.describe(),
+            "sandboxes": {**self._sandboxes.describe(), **self._doors.describe()},
+            "unruled": self._controller.unruled,
+            "outbox": self._outbox.describe(),
+            "clock": self._timekeeper.describe(),
+            "dead_letters": self._dead.describe(),
+            "feeds": list(self._feeds.describe()),
+            "cloud": self._sync.describe() if self._sync else {"state": "none"},
+            "incidents": self._told.lines(),
+            "process": process(),
+            "loop": self._lag.describe(),
+            "http": {"connections": self._server.connections, "requests": self._door.answered},
+        }
+
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.to_thread(self._log.patrol)
+            self._told.log()
+            await asyncio.sleep(TEND)
+            await asyncio.to_thread(self._log.tend)
+            await asyncio.to_thread(return_memory)
+
+    def _problems(self) -> list[str]:
+        """What is wrong now, and may be right again."""
+        problem = self._certificate.problem if self._certificate else ""
+        disk = self._log.refusal
+        return [
+            f"the disk takes nothing new: {disk}" if disk else "",
+            f"TLS: {problem}" if problem else "",
+            self._timekeeper.problem(),
+        ]
+
+    def _measure(self) -> Measures:
+        """The counters that only /metrics shows."""
+        return Measures(
+            self._invoker.metrics.by_action,
+            self._invoker.metrics.durations,
+            self._door.statuses,
+            self._door.latency,
+            self._lag.seconds,
+        )
+
+    async def _open(self, stack: contextlib.AsyncExitStack) -> tuple[Artifacts, ActivationLog, Sandboxes]:
+        config, disk = self._config, RealDisk()
+        artifacts = await asyncio.to_thread(Artifacts.open, config.state_dir / "entities", disk)
+        stack.callback(artifacts.close)
+        self._shelf = await asyncio.to_thread(Shelf.open, config.state_dir / "shelf", disk)
+        stack.push_async_callback(self._shelf.close)
+        self._dead = DeadLetters(self._shelf, self._clock)
+        self._timekeeper = Timekeeper(self._clock, self._shelf)
+        await self._timekeeper.look()
+        log = await asyncio.to_thread(
+            ActivationLog.open,
+            config.state_dir / "buffer",
+            config.buffer,
+            self._clock,
+            lanes=config.lanes,
+            disk=disk,
+            others=partial(occupied, config.state_dir, "buffer"),
+            boots=self._timekeeper.boots,
+            earliest=self._timekeeper.earliest,
+        )
+        stack.callback(log.close)
+        kept = await asyncio.to_thread(Artifacts.open, config.state_dir / "state", disk)
+        stack.callback(kept.close)
+        stores = (artifacts, self._shelf, log, kept)
+        self._told.follow(*(partial(getattr, store, "incidents") for store in stores))
+        self._told.follow(self._subjects.problems, self._tokens.problems, self._problems)
+        self._state = State(kept)
+        entitled = partial(check_granted, config.grants)
+        self._doors = Doors(dict(self._state.operations), self._state.settle, entitled)
+        cache, memory = config.state_dir / "cache", config.limits.sandbox_memory << 20
+        sandboxes = Sandboxes(cache, self._clock, self._doors, slots=SLOTS, memory=memory)
+        stack.callback(sandboxes.close)
+        await asyncio.to_thread(sandboxes.prepare_first, self._progress)
+        return artifacts, log, sandboxes
+
+    def _make_invoker(self, resolver: Resolver) -> Invoker:
+        """What runs actions; those of the gateway itself on the event loop."""
+
+        def perform(bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
+            return self._controller.native(bound, namespace, payloads)
+
+        def key_of(namespace: str) -> str:
+            return self._subjects.of(namespace).auth.compact
+
+        config, clock = self._config, self._clock
+        composition = Composition(
+            resolver.entitled,
+            lambda: clock.activation_ids(1)[0],
+            clock.now,
+            lambda: clock.timing,
+            config.limits.sequence_length,
+        )
+        careful = (config.state_dir / "url").exists()  # a life that ends by itself removes it
+        self._executor = Executor(self._sandboxes, clock, key_of)
+        return Invoker(
+            self._executor,
+            self._log,
+            resolver.bound,
+            composition,
+            perform,
+            config.limits,
+            FailurePolicy(clock, Breaker(), careful=careful),
+            self._dead,
+            keeps=lambda bound: self._controller.keeps(bound),
+            parallel=resolver.parallel,
+            priority=resolver.priority,
+            window=config.buffer.commit_window,
+        )
+
+    async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:
+        config = self._config
+        links, troubles = await mqtt_links(config, stack)
+        self.incidents += troubles
+        origins = await asyncio.to_thread(self._log.origins)
+        self._shaped = ShapedFire(self._controller, self._clock, self._shelf)
+        fire, clock = self._shaped, self._clock
+
+        def may_read(subject: str, topic: str) -> bool:
+            return is_granted(config.grants, subject, "mqtt", topic)
+
+        return [
+            MqttFeed(links, fire, clock, self._dead, [*origins, *self._shaped.origins()], may_read),
+            SerialFeed(config.serial, fire, clock),
+            ModbusFeed(config.serial, fire, clock),
+            AlarmsFeed(fire, clock, self._shelf),
+            HttpFeed(fire, clock),
+            CouchFeed(fire, clock, self._shelf),
+            FileFeed(config.files, fire, clock, self._shelf),
+        ]
+
+    def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack, api_port: int) -> None:
+        """Let actions reach what is granted to them beyond their state."""
+        mqtt, serial, modbus = (_one(sources, MqttFeed), _one(sources, SerialFeed), _one(sources, ModbusFeed))
+        world = GatewayWorld(mqtt, serial, self._controller, self._subjects.of)
+        outward = Outward(world, asyncio.get_running_loop(), self._invoker.lent)
+        self._doors.operations.update({"http.fetch": Fetch(api_port), **outward.operations})
+        http = HttpRequests()
+        stack.push_async_callback(http.close)
+        deliveries = Deliveries(mqtt, serial, modbus, http)
+        moment = self._timekeeper.boots.moment
+        ways, alike = deliveries.by_kind, deliveries.alike_by_kind
+        self._outbox = Outbox(self._shelf, self._clock, ways, moment, alike, deliveries.check)
+        self._timekeeper.was_set += [mqtt.hurry, _one(sources, CouchFeed).hurry, self._outbox.hurry]
+        for name, session in mqtt.sessions.items():
+            session.connected = partial(self._outbox.wake, f"mqtt:{name}")
+
+    def _provide(self, entities: Entities) -> None:
+        """List the gateway's own actions."""
+        offered = native_actions(self._feeds, self._outbox, Ingest(self._log), self._config.grants)
+        entities.provide(list(system.entities(offered, self._config.limits)))
+        self._controller.system.update((action.fqn, action) for action in offered)
+
+
+async def run(
+    config: Config,
+    ready: Callable[[Daemon], None],
+    progress: Callable[[str], None],
+    clock: SystemClock | None = None,
+) -> None:
+    """Run a gateway until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    daemon = Daemon(config, progress, clock)
+    async with daemon.running():
+        ready(daemon)
+        notify("READY=1")
+        await stop.wait()
+        notify("STOPPING=1")
+
+
+def _one(sources: Sequence[Feed], kind: type[Source]) -> Source:
+    """The feed of a kind."""
+    return next(feed for feed in sources if isinstance(feed, kind))

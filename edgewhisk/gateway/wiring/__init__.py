@@ -1,0 +1,1 @@
+"""Connects stages that do not know each other."""

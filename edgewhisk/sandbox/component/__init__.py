@@ -1,0 +1,1 @@
+"""Component guests, such as Python's: text in, text out."""

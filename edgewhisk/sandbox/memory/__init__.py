@@ -1,0 +1,1 @@
+"""Linear memories: made, counted against one budget, put back after a call."""

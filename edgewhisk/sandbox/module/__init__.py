@@ -1,0 +1,1 @@
+"""Actions that are WebAssembly modules themselves, from any language."""

@@ -1,0 +1,1 @@
+"""Documents on a log: the entity store and the document store."""

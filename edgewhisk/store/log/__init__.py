@@ -1,0 +1,1 @@
+"""The log: frames in segment files, written in groups, repaired when read."""

@@ -1,0 +1,1 @@
+"""Connections to brokers, ports and servers, for feeds, actuators and capabilities alike."""

@@ -1,0 +1,1 @@
+"""MQTT: the packet codec, connections to brokers, and the embedded broker."""

@@ -1,0 +1,52 @@
+"""`status` reaches the gateway of this machine whatever the environment says."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgewhisk.cli.gateway.status import fetch
+from edgewhisk.config.schema import Config
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = b'{"path": "%b"}' % self.path.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Config]:
+    server = http.server.HTTPServer(("127.0.0.1", 0), _Answers)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    (tmp_path / "subjects").mkdir()
+    (tmp_path / "subjects" / "guest").write_text(f"{uuid.uuid4()}:{'x' * 64}")
+    (tmp_path / "url").write_text(f"http://127.0.0.1:{server.server_port}\n")
+    yield Config(tmp_path)
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+def test_a_proxy_of_the_system_does_not_lead_to_this_machine(
+    gateway: Config, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv(name, NOWHERE)
+    assert fetch(gateway) == {"path": "/edgewhisk/status"}

@@ -1,0 +1,350 @@
+"""The serial feed on ptys: plugged in, unplugged, plugged in elsewhere; flooding; wedged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import termios
+import threading
+import tty
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from serial.tools import list_ports, list_ports_common
+
+from edgewhisk.clock.system import SystemClock
+from edgewhisk.config.schema import Serial
+from edgewhisk.device.profile import Line
+from edgewhisk.entity.names import parse_name
+from edgewhisk.errors import CapabilityError, FeedError, Undelivered
+from edgewhisk.feed.serial.feed import SerialFeed
+from edgewhisk.transport.serial import discovery
+from tests.fakes.fire import RecordingFire
+from tests.feed.running import running
+
+T, OTHER = parse_name("/guest/t", "_"), parse_name("/guest/other", "_")
+LINE = b'{"temperature": 20, "humidity": 40}\n'
+
+
+@contextlib.contextmanager
+def plugged(link: Path) -> Iterator[int]:
+    """A device that appears at `link`; its own end."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    link.symlink_to(os.ttyname(slave))
+    os.close(slave)
+    try:
+        yield master
+    finally:
+        link.unlink()
+        os.close(master)
+
+
+@contextlib.asynccontextmanager
+async def feed(fire: RecordingFire, **sections: Serial) -> AsyncIterator[SerialFeed]:
+    made = SerialFeed(sections, fire, SystemClock())
+    async with running(made):
+        yield made
+
+
+async def ask(made: SerialFeed, trigger: Any, port: str) -> None:
+    await made.add(trigger, "serial/reading", made.check("serial/reading", {"port": port}))
+
+
+async def state(made: SerialFeed, wanted: str, trigger: Any = T, seconds: float = 10) -> dict[str, Any]:
+    async with asyncio.timeout(seconds):
+        while made.describe(trigger)["state"] != wanted:  # noqa: ASYNC110 - a real port
+            await asyncio.sleep(0.005)
+    return made.describe(trigger)
+
+
+def test_found_again_within_two_seconds_whatever_its_number(tmp_path: Path) -> None:
+    async def play() -> None:
+        link, fire = tmp_path / "usb-meter", RecordingFire()
+        async with feed(fire, meter=Serial(str(link), "arduino/dht")) as made:
+            await ask(made, T, "meter")
+            told = await state(made, "waiting")
+            for times in range(1, 5):
+                with plugged(link) as device:
+                    told = await state(made, "running", seconds=2)
+                    os.write(device, LINE[:10])  # torn by the unplugging
+                    os.write(device, LINE[10:] + LINE[:10])
+                    await fire.count(times)
+                told = await state(made, "waiting")
+                assert told["last_error"]
+            assert (told["opened"], told["readings"], told["torn"]) == (4, 4, 4)
+
+    asyncio.run(play())
+
+
+def test_a_flood_and_a_wedged_port_cost_only_themselves(tmp_path: Path) -> None:
+    async def play() -> None:
+        fire = RecordingFire()
+        with plugged(tmp_path / "a") as mad, plugged(tmp_path / "b") as good, plugged(tmp_path / "c"):
+            sections = {
+                "mad": Serial(str(tmp_path / "a"), "arduino/dht", rate=50),
+                "good": Serial(str(tmp_path / "b"), "nova/sds011"),
+                "silent": Serial(str(tmp_path / "c"), "winsen/mh-z19"),
+            }
+            async with feed(fire, **sections) as made:
+                await ask(made, T, "mad")
+                await ask(made, OTHER, "good")
+                await ask(made, parse_name("/guest/silent", "_"), "silent")
+                await state(made, "running")
+                os.set_blocking(mad, False)
+                frame = bytes.fromhex("aac07b000001a1607dab")
+                sent = 0
+                end = asyncio.get_running_loop().time() + 2.2
+                while asyncio.get_running_loop().time() < end:
+                    with contextlib.suppress(BlockingIOError):
+                        os.write(mad, LINE * 50)
+                    os.write(good, frame)
+                    sent += 1
+                    await asyncio.sleep(0.01)
+                await fire.wait_for(lambda seen: sum(one.trigger == OTHER for one in seen.events) == sent)
+                told = made.describe(T)
+                assert told["floods"] >= 2
+                # A chunk of 16 KiB may hold more than a second's worth; it is not torn apart.
+                assert told["readings"] < 3 * (50 + ports_chunk())
+                assert made.describe(OTHER)["floods"] == 0
+
+    asyncio.run(play())
+
+
+def ports_chunk() -> int:
+    return 16_384 // len(LINE) + 1
+
+
+def test_a_false_start_does_not_hide_a_frame_for_ever(tmp_path: Path) -> None:
+    async def play() -> None:
+        fire = RecordingFire()
+        with plugged(tmp_path / "a") as device:
+            async with feed(fire, dust=Serial(str(tmp_path / "a"), "plantower/pms5003")) as made:
+                await ask(made, T, "dust")
+                await state(made, "running")
+                frame = b"BM\x00\x1c" + bytes(26)
+                frame += (sum(frame) & 0xFFFF).to_bytes(2, "big")
+                os.write(device, b"BM\x00\x1c" + frame)  # a start whose rest never came
+                await fire.count(1, seconds=2)
+                assert orjson.loads(fire.payloads[0])["pm10"] == 0
+
+    asyncio.run(play())
+
+
+def test_writing_and_what_is_told_when_it_cannot_be(tmp_path: Path) -> None:
+    async def play() -> None:
+        fire = RecordingFire()
+        sections = {
+            "relay": Serial(str(tmp_path / "r"), "lctech/relay-1"),
+            "away": Serial(str(tmp_path / "x")),
+        }
+        with plugged(tmp_path / "r") as device:
+            async with feed(fire, **sections) as made:
+                await made.write("relay", made.command("relay", "on"))
+                assert os.read(device, 10) == b"\xa0\x01\x01\xa2"
+                with pytest.raises(Undelivered, match="No such file"):
+                    await made.write("away", b"x")
+                with pytest.raises(CapabilityError, match="known: on, off"):
+                    made.command("relay", "jump")
+                with pytest.raises(CapabilityError, match="no profile"):
+                    made.command("relay", "on", "no/thing")
+                assert made.command("away", "off", "lctech/relay-1") == b"\xa0\x01\x00\xa1"
+                with pytest.raises(FeedError, match="below /dev"):
+                    await made.write("nowhere", b"x")
+
+    asyncio.run(play())
+
+
+def test_a_usb_device_is_found_under_another_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel lists is the only thing that is not real here."""
+    there: list[list_ports_common.ListPortInfo] = []
+    monkeypatch.setattr(list_ports, "comports", lambda: there)
+
+    def listed(path: Path, serial_number: str) -> list_ports_common.ListPortInfo:
+        found = list_ports_common.ListPortInfo(str(path))
+        found.vid, found.pid, found.serial_number = 0x1A86, 0x7523, serial_number
+        return found
+
+    async def play() -> None:
+        fire = RecordingFire()
+        async with feed(fire, meter=Serial("usb:1A86:7523:mine", "arduino/dht")) as made:
+            await ask(made, T, "meter")
+            await state(made, "waiting")
+            for number in (0, 3, 1):
+                with plugged(tmp_path / f"ttyUSB{number}") as device, plugged(tmp_path / "other"):
+                    there[:] = [listed(tmp_path / "other", "x"), listed(tmp_path / f"ttyUSB{number}", "mine")]
+                    await state(made, "running", seconds=2)
+                    fire.calls.clear()
+                    os.write(device, LINE)
+                    await fire.count(1)
+                    there.clear()
+                await state(made, "waiting")
+            async with asyncio.timeout(5):
+                while "no such USB device" not in made.describe(T)["last_error"]:  # noqa: ASYNC110 - a real port
+                    await asyncio.sleep(0.01)
+        there[:] = [listed(tmp_path / "a", "x"), listed(tmp_path / "b", "mine")]
+        with pytest.raises(
+            FileNotFoundError, match=r"several devices fit .*: add the serial number, one of x, mine"
+        ):
+            discovery.locate("usb:1a86:7523")
+
+    asyncio.run(play())
+
+
+def test_twins_without_serial_numbers_are_named_by_their_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """udev gives both the same name by id: it leads to the one that came last."""
+    twins = [list_ports_common.ListPortInfo(str(tmp_path / f"ttyUSB{number}")) for number in (0, 1)]
+    for twin in twins:
+        twin.vid, twin.pid = 0x1A86, 0x7523
+    monkeypatch.setattr(list_ports, "comports", lambda: twins)
+    for name, links in (("BY_ID", ["usb-1a86"]), ("BY_PATH", ["pci-usb-0:1", "pci-usb-0:2"])):
+        folder = tmp_path / name.lower()
+        folder.mkdir()
+        monkeypatch.setattr(discovery, name, folder)
+        for number, link in enumerate(links):
+            (folder / link).symlink_to(tmp_path / f"ttyUSB{number}")
+    sockets = [f"{tmp_path}/by_path/pci-usb-0:{number}" for number in (1, 2)]
+    assert [port.lasting for port in discovery.found()] == sockets
+    with pytest.raises(FileNotFoundError, match=f"{sockets[0]}, {sockets[1]}.*below {tmp_path}/by_path"):
+        discovery.locate("usb:1a86:7523")
+    twins.pop()
+    assert [port.lasting for port in discovery.found()] == [f"{tmp_path}/by_id/usb-1a86"]
+
+
+def test_a_full_queue_holds_a_flood_back(tmp_path: Path) -> None:
+    """The flood's second being over does not mean that there is room."""
+
+    async def play() -> None:
+        fire = RecordingFire()
+        with plugged(tmp_path / "a") as mad:
+            async with feed(fire, mad=Serial(str(tmp_path / "a"), "arduino/dht", rate=50)) as made:
+                await ask(made, T, "mad")
+                await state(made, "running")
+                os.set_blocking(mad, False)
+                fire.fill()
+                os.write(mad, LINE * 100)  # more than a second may bring, at once
+                end = asyncio.get_running_loop().time() + 2.2
+                while asyncio.get_running_loop().time() < end:
+                    with contextlib.suppress(BlockingIOError):
+                        os.write(mad, LINE * 50)
+                    await asyncio.sleep(0.01)
+                assert made.describe(T)["floods"] >= 1
+                assert len(fire.events) <= ports_chunk()  # one wake-up's worth
+                before = len(fire.events)
+                fire.make_room()
+                with contextlib.suppress(BlockingIOError):
+                    os.write(mad, LINE * 50)
+                await fire.wait_for(lambda seen: len(seen.events) > before)
+
+    asyncio.run(play())
+
+
+def test_a_port_that_wedges_when_it_is_opened_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, connect = threading.Event(), discovery.connect
+
+    def slow(path: str, line: Line) -> Any:
+        if path.endswith("wedged"):
+            release.wait(20)
+        return connect(path, line)
+
+    monkeypatch.setattr(discovery, "connect", slow)
+
+    async def play() -> None:
+        sections = {
+            "wedged": Serial(str(tmp_path / "wedged"), "arduino/dht"),
+            "good": Serial(str(tmp_path / "good"), "arduino/dht"),
+        }
+        with plugged(tmp_path / "wedged"):
+            async with feed(RecordingFire(), **sections) as made:
+                await ask(made, T, "wedged")
+                await ask(made, OTHER, "good")
+                for _ in range(2):
+                    with plugged(tmp_path / "good"):
+                        await state(made, "running", OTHER, seconds=2)
+                    await state(made, "waiting", OTHER)
+                release.set()
+                await state(made, "running")
+
+    asyncio.run(play())
+
+
+def test_rs485_is_set_or_told(tmp_path: Path) -> None:
+    async def play() -> None:
+        with plugged(tmp_path / "a"):
+            async with feed(
+                RecordingFire(), bus=Serial(str(tmp_path / "a"), "arduino/dht", rs485=True)
+            ) as made:
+                await ask(made, T, "bus")
+                async with asyncio.timeout(5):
+                    while "no RS-485 mode" not in made.describe(T)["last_error"]:  # noqa: ASYNC110 - a real port
+                        await asyncio.sleep(0.01)  # a pty has none
+                assert made.describe(T)["state"] == "waiting"
+
+    asyncio.run(play())
+
+
+def test_a_port_that_refuses_its_settings_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise termios.error(22, "Invalid argument")
+
+    with plugged(tmp_path / "p"), monkeypatch.context() as patch:
+        patch.setattr(termios, "tcsetattr", refuse)
+        with pytest.raises(OSError, match="driver refuses these settings"):
+            discovery.connect(str(tmp_path / "p"), Line())
+
+
+def test_what_is_set_is_set(tmp_path: Path) -> None:
+    with plugged(tmp_path / "p"):
+        device = discovery.connect(str(tmp_path / "p"), Line(115200, 8, "even", 2, "rtscts"))
+        control, speed = termios.tcgetattr(device.fileno())[2], termios.tcgetattr(device.fileno())[5]
+        assert speed == termios.B115200
+        assert control & termios.CSTOPB
+        assert control & termios.CRTSCTS
+        device.close()
+
+
+def test_two_programs_do_not_share_a_port(tmp_path: Path) -> None:
+    with plugged(tmp_path / "p"):
+        mine = discovery.connect(str(tmp_path / "p"), Line())
+        with pytest.raises(OSError, match="lock") as caught:
+            discovery.connect(str(tmp_path / "p"), Line())
+        assert "another program" in discovery.problem(caught.value)
+        # Nor does a program that asks for no lock get it; root may always.
+        code = f"import os; os.setuid(65534); os.open({os.ttyname(mine.fileno())!r}, os.O_RDWR | os.O_NOCTTY)"
+        if os.geteuid() == 0:
+            Path(os.ttyname(mine.fileno())).chmod(0o666)
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+            assert "Device or resource busy" in done.stderr
+        mine.close()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({}, "port and profile must be text"),
+        ({"port": "/dev/x"}, "profile is missing"),
+        ({"port": "/dev/x", "profile": "no/thing"}, "there is no profile"),
+        ({"port": "/dev/x", "profile": "eastron/sdm120"}, "use the modbus feed"),
+        ({"port": "/dev/../etc/x", "profile": "nova/sds011"}, "below /dev"),
+        ({"port": "usb:1a86", "profile": "nova/sds011"}, "write usb:VENDOR:PRODUCT"),
+        ({"port": "/dev/x", "profile": "nova/sds011", "speed": 1}, "unknown parameter 'speed'"),
+    ],
+)
+def test_wrong_parameters_are_named(parameters: dict[str, Any], text: str) -> None:
+    async def play() -> None:
+        with pytest.raises(FeedError, match=text):
+            SerialFeed({}, RecordingFire(), SystemClock()).check("serial/reading", parameters)
+
+    asyncio.run(play())
