@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
 
-from edgewhisk.clock.offset import Timing
+from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.exec import Exec
-from edgewhisk.entity.invocation.arguments import Bound
-from edgewhisk.entity.invocation.call import Calls
-from edgewhisk.entity.invocation.message import ActivationMessage, Ran, TriggerEvent
+from edgewhisk.entity.invocation.arguments import ResolvedAction
+from edgewhisk.entity.invocation.call import CallBatch
+from edgewhisk.entity.invocation.message import ActivationMessage, BatchResult, TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.entity.records.record_block import Sheaf
+from edgewhisk.entity.records.record_block import RecordBlock
 from edgewhisk.entity.records.stats import BufferStats
 from edgewhisk.errors import StorageError
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Clock(Protocol):
     """Time and identities. The wall clock may jump; the monotonic one never does."""
 
-    timing: Timing  # how the wall clock stands to the time since the boot; replaced when it is set
+    timing: ClockOffset  # how the wall clock stands to the time since the boot; replaced when it is set
 
     def now(self) -> int:
         """Milliseconds since the epoch."""
@@ -53,7 +53,7 @@ class Clock(Protocol):
 
 
 Check = Callable[[str, dict[str, Any]], object]  # raises one of `UNREADABLE` for a document that is none
-Moment = Callable[[str, int, int], int | None]  # see `clock.history.Boots.moment`
+Moment = Callable[[str, int, int], int | None]  # see `clock.history.ClockHistory.moment`
 
 
 class Fire(Protocol):
@@ -90,7 +90,7 @@ class FeedAction:
     parameters: Mapping[str, str]  # parameter -> what it means, shown as annotation
 
 
-class Reach(NamedTuple):
+class Resource(NamedTuple):
     """Something that must be granted to a subject other than guest before it is reached for it."""
 
     kind: str  # mqtt, serial, modbus, http, files: the key of `[grants.SUBJECT]`
@@ -110,7 +110,7 @@ class Feed(Protocol):
         """The normalised parameters to be stored; raises `FeedError` naming what is wrong."""
         ...
 
-    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+    def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """What `parameters`, as `check` gave them, would have read; raises `FeedError` as `add` does."""
         ...
 
@@ -167,7 +167,7 @@ class Query(NamedTuple):
     skip: int = 0
 
 
-class Batch(NamedTuple):
+class SyncBatch(NamedTuple):
     """Consecutive records of one lane's log, for the cloud."""
 
     first: int  # sequence number of the first record
@@ -221,11 +221,11 @@ class ActivationStore(Protocol):
         *,
         urgent: bool,
         origins: Sequence[str] = (),
-        sheaf: Sheaf | None = None,
+        block: RecordBlock | None = None,
     ) -> None:
         """Store finished activations. Not `urgent`: may wait for company, nobody is waiting.
 
-        Those of `sheaf` come last. `origins` of messages that were never accepted are kept with them.
+        Those of `block` come last. `origins` of messages that were never accepted are kept with them.
         """
         ...
 
@@ -257,7 +257,7 @@ class ActivationStore(Protocol):
         """How many records the filter of `query` finds; limit and skip are ignored."""
         ...
 
-    def pending(self, max_records: int, max_bytes: int) -> Batch:
+    def pending(self, max_records: int, max_bytes: int) -> SyncBatch:
         """The oldest records of a lane that are not confirmed; at least one if there is any.
 
         Of the lanes that have some the one that is worth most: errors go to the cloud first.
@@ -279,7 +279,7 @@ class ActivationStore(Protocol):
         """Drop what is too old and give way to others on the disk; to be called once a minute or so."""
         ...
 
-    def absorb(self, device: str, epoch: str, batch: Batch) -> int:
+    def absorb(self, device: str, epoch: str, batch: SyncBatch) -> int:
         """Take another gateway's batch; durable on return.
 
         Stores what is above the highest sequence number it has from (device, epoch) and is not here
@@ -313,7 +313,7 @@ class ArtifactStore(Protocol):
         ...
 
 
-class Shelf(Protocol):
+class DocumentStore(Protocol):
     """Keeps small documents that must survive. Called on the event loop."""
 
     def read(self, collection: str, check: Check | None = None) -> dict[str, dict[str, Any]]:
@@ -328,7 +328,7 @@ class Shelf(Protocol):
 class Lookup(Protocol):
     """Finds the action a message asks for, with everything bound to it, as it is now. Thread-safe."""
 
-    def __call__(self, where: FullyQualifiedName, binding: str, /) -> Bound | None:
+    def __call__(self, where: FullyQualifiedName, binding: str, /) -> ResolvedAction | None:
         """The action at `where`, reached through `binding`; None if it was deleted meanwhile."""
         ...
 
@@ -380,7 +380,7 @@ class Sandbox(Protocol):
         """Raise `MalformedContent` if the code can never be loaded (not: if it merely throws). Blocks."""
         ...
 
-    def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> Ran:
+    def run(self, action: Action, calls: CallBatch, *, inline: bool = False) -> BatchResult:
         """Run `calls` in order; one outcome each. The action's faults are outcomes, never raised.
 
         Every call has the action's own limits, and breaks them alone. `hasty` begins no further call once
@@ -392,7 +392,7 @@ class Sandbox(Protocol):
 class Cloud(Protocol):
     """The ingest action of a cloud OpenWhisk controller."""
 
-    async def send(self, device: str, epoch: str, batch: Batch) -> int:
+    async def send(self, device: str, epoch: str, batch: SyncBatch) -> int:
         """Deliver a batch; returns the highest sequence number the cloud has of this epoch.
 
         An empty batch only asks. Raises `CloudError`; nothing is known about delivery then.

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Buffer
+from edgewhisk.config.schema import BufferConfig
 from edgewhisk.controller import system
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.auth.subjects import Subjects, ensure_key
@@ -21,8 +21,8 @@ from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.rules import Rules
 from edgewhisk.controller.triggers import Triggers
 from edgewhisk.entity.identity import AuthKey, Identity
-from edgewhisk.entity.invocation.arguments import Bound
-from edgewhisk.entity.invocation.message import Outcome, Ran, Status, TriggerEvent
+from edgewhisk.entity.invocation.arguments import ResolvedAction
+from edgewhisk.entity.invocation.message import BatchResult, Outcome, Status, TriggerEvent
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.invoker.breaker import Breaker
@@ -32,10 +32,10 @@ from edgewhisk.invoker.failure_policy import FailurePolicy
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.spi import Query
-from edgewhisk.store.activations.activations import Activations
+from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.store.dead_letters import DeadLetters
-from edgewhisk.store.documents.document_store import Shelf
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.store.documents.entity_store import EntityStore
 from tests.fakes.capabilities import NoCapabilities
 from tests.fakes.sandbox import FakeSandbox
 from tests.guests import lend_compiled
@@ -70,9 +70,9 @@ class Stages:
         self.native = native
         self.key_of: Callable[[str], str] = lambda _: ""
         self.clock = clock or SystemClock()
-        self._artifacts = Artifacts.open(folder / "entities")
-        settings = Buffer(max_bytes=1 << 26, min_free_bytes=0, commit_window=0.01)
-        self.store = Activations.open(folder / "buffer", settings, self.clock)
+        self._artifacts = EntityStore.open(folder / "entities")
+        settings = BufferConfig(max_bytes=1 << 26, min_free_bytes=0, commit_window=0.01)
+        self.store = ActivationLog.open(folder / "buffer", settings, self.clock)
         self._close_sandbox: Callable[[], None] = lambda: None
         self.sandbox: FakeSandbox | Sandboxes = sandbox or self._make_sandboxes(folder / "cache")
         entities = Entities(self._artifacts)
@@ -80,7 +80,7 @@ class Stages:
         ensure_key(folder)
         new_id = lambda: self.clock.activation_ids(1)[0]  # noqa: E731 - what the composition asks for
         composition = Composition(resolver.entitled, new_id, self.clock.now, lambda: self.clock.timing, 50)
-        self._shelf = Shelf.open(folder / "shelf")
+        self._shelf = LogDocumentStore.open(folder / "shelf")
         self.invoker = Invoker(
             Executor(self.sandbox, self.clock, lambda namespace: self.key_of(namespace)),
             self.store,
@@ -147,7 +147,9 @@ class Stages:
         self._close_sandbox = made.close
         return made
 
-    def _act(self, _bound: Bound, _namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
+    def _act(
+        self, _bound: ResolvedAction, _namespace: str, payloads: Sequence[bytes]
+    ) -> asyncio.Future[BatchResult]:
         return asyncio.ensure_future(self._perform(payloads))
 
     async def _perform(self, payloads: Sequence[bytes]) -> list[Outcome]:

@@ -12,7 +12,7 @@ from edgewhisk.actuator import request
 from edgewhisk.api import router
 from edgewhisk.entity import names
 from edgewhisk.errors import EdgeWhiskError
-from edgewhisk.feed.mqtt.subscription import Routes, Subscriptions
+from edgewhisk.feed.mqtt.subscription import Subscriptions, TopicRoutes
 from edgewhisk.transport.mqtt import codec
 from edgewhisk.transport.mqtt.codec import Message
 
@@ -38,7 +38,7 @@ def test_long_texts_are_not_kept(door: str) -> None:
 
 
 def test_long_topics_that_come_are_not_kept() -> None:
-    routes = Routes(Subscriptions())
+    routes = TopicRoutes(Subscriptions())
     for number in range(50):
         assert routes.all(f"{LONG}{number}".encode()) == ()
     assert not routes._known

@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from edgewhisk.actuator.request import Command
-from edgewhisk.spi import Change, Shelf
+from edgewhisk.spi import Change, DocumentStore
 
 COLLECTION: Final = "lost-commands"
-MOST: Final = 500  # kept; the oldest go first
+MAX_LOST: Final = 500  # kept; the oldest go first
 _LARGEST: Final = 65_536  # bytes of a command that can be tried again; of a larger one the reason is kept
 
 
 class Lost:
     """The list, oldest first."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        """Of what `shelf` keeps."""
-        self._documents: dict[str, Mapping[str, Any]] = dict(sorted(shelf.read(COLLECTION, _check).items()))
+    def __init__(self, documents: DocumentStore) -> None:
+        """Of what `documents` keeps."""
+        self._documents: dict[str, Mapping[str, Any]] = dict(
+            sorted(documents.read(COLLECTION, _check).items())
+        )
         self.evicted = 0
 
     def __len__(self) -> int:
@@ -38,7 +40,7 @@ class Lost:
         }
         self._documents[key] = document
         changes = [Change(COLLECTION, key, document)]
-        while len(self._documents) > MOST:
+        while len(self._documents) > MAX_LOST:
             oldest = next(iter(self._documents))
             del self._documents[oldest]
             self.evicted += 1

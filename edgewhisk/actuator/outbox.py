@@ -12,20 +12,20 @@ from weakref import WeakValueDictionary
 
 from edgewhisk.actuator.lost import Lost
 from edgewhisk.actuator.request import Command
-from edgewhisk.base.wakeable import rest
+from edgewhisk.base.wakeable import wakeable_sleep
 from edgewhisk.clock.offset import is_known
 from edgewhisk.errors import CapabilityError, EdgeWhiskError, NotFound, StorageError, Unavailable, Undelivered
-from edgewhisk.spi import Change, Clock, Moment, Shelf
+from edgewhisk.spi import Change, Clock, DocumentStore, Moment
 
 _log = logging.getLogger(__name__)
 
 COLLECTION: Final = "outbox"
-MOST: Final = 10_000  # commands that wait; beyond, new ones are refused
+MAX_WAITING: Final = 10_000  # commands that wait; beyond, new ones are refused
 MOST_OF_ONE: Final = 2_500  # of one target: one that is away for long leaves room for the others
-LARGEST: Final = 64 << 20  # bytes of all that wait, in memory and on disk
+MAX_BYTES: Final = 64 << 20  # bytes of all that wait, in memory and on disk
 FIRST_PAUSE: Final = 1.0  # seconds after a failed try
 LONGEST_PAUSE: Final = 30.0
-PATIENCE: Final = 20.0  # seconds for a target to answer
+ANSWER_TIMEOUT: Final = 20.0  # seconds for a target to answer
 Found = dict[str, Any] | EdgeWhiskError  # what became of a command
 Deliver = Callable[[Sequence[Command]], Awaitable[Sequence[Found]]]
 Failed = Mapping[int, Exception]  # by position; see `of_error`
@@ -48,7 +48,7 @@ class Outbox:
 
     def __init__(
         self,
-        shelf: Shelf,
+        documents: DocumentStore,
         clock: Clock,
         deliver: Mapping[str, Deliver],
         moment: Moment,
@@ -60,12 +60,12 @@ class Outbox:
         `check` raises an `EdgeWhiskError` for a command that can never be delivered, without trying: such a
         one is refused at once, not kept behind others or until its target is back.
 
-        `deliver` by kind delivers in order, and tells within `PATIENCE` what became of each:
+        `deliver` by kind delivers in order, and tells within `ANSWER_TIMEOUT` what became of each:
         `DELIVERED` with what the device answered, `Undelivered` for what may work later, another
         `EdgeWhiskError` for what never will. `alike` does that for commands that differ in their data only
         and tells which failed; it gives back false, and does nothing, where it cannot begin.
         """
-        self._shelf = shelf
+        self._documents = documents
         self._clock = clock
         self._moment = moment
         self._deliver = deliver
@@ -76,10 +76,10 @@ class Outbox:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reasons: dict[str, str] = {}  # why a target's commands wait
         self._last = self._bytes = 0
-        self.lost = Lost(shelf)
+        self.lost = Lost(documents)
         self.counts = dict.fromkeys(("delivered", "queued", "late", "expired", "refused"), 0)
         self.last_error = ""
-        for key, document in sorted(shelf.read(COLLECTION, self._check_kept).items()):
+        for key, document in sorted(documents.read(COLLECTION, self._check_kept).items()):
             command = Command.of(document["command"])
             one = Kept(key, command, self._due(document), command.size)
             self._waiting.setdefault(command.target, deque()).append(one)
@@ -144,7 +144,7 @@ class Outbox:
         if target in self._wakes:
             self._wakes[target].set()
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Try every target again now."""
         for wake in self._wakes.values():
             wake.set()
@@ -188,7 +188,7 @@ class Outbox:
         (result,) = await self.send([command])
         if isinstance(result, EdgeWhiskError):
             raise result
-        await self._shelf.write(self.lost.drop(key))
+        await self._documents.write(self.lost.drop(key))
         return result
 
     async def drop(self, key: str) -> None:
@@ -202,7 +202,7 @@ class Outbox:
                 self.wake(target)
         if not changes:
             raise NotFound(f"there is no command {key}")
-        await self._shelf.write(changes)
+        await self._documents.write(changes)
 
     def _behind(self, command: Command) -> Undelivered:
         target = command.target
@@ -241,7 +241,7 @@ class Outbox:
         one = Kept(f"{self._last:016d}", command, due, size)
         self._bytes += size
         document = {"command": command.document, "boot": [timing.boot, due], "until": due + timing.offset}
-        stored = self._shelf.write([Change(COLLECTION, one.key, document)])
+        stored = self._documents.write([Change(COLLECTION, one.key, document)])
         stored.add_done_callback(partial(self._stored, one))
         kept.append(stored)
         self._waiting.setdefault(command.target, deque()).append(one)
@@ -264,9 +264,9 @@ class Outbox:
         """What there is too much of; "" if there is room."""
         if len(self._waiting.get(target, ())) >= MOST_OF_ONE:
             return f"{MOST_OF_ONE} commands to {target}"
-        if len(self) >= MOST:
-            return f"{MOST} commands"
-        return f"{LARGEST >> 20} MB of commands" if self._bytes + size > LARGEST else ""
+        if len(self) >= MAX_WAITING:
+            return f"{MAX_WAITING} commands"
+        return f"{MAX_BYTES >> 20} MB of commands" if self._bytes + size > MAX_BYTES else ""
 
     def _check_kept(self, key: str, document: Mapping[str, Any]) -> None:
         """Raise one of `UNREADABLE` unless this is a kept command."""
@@ -301,7 +301,7 @@ class Outbox:
             one, found = waiting[0], await self._try(waiting[0])
             if isinstance(found, Undelivered):
                 self.last_error = self._reasons[target] = str(found)
-                await rest(pause, wake)
+                await wakeable_sleep(pause, wake)
                 pause = min(LONGEST_PAUSE, pause * 2)
                 continue
             pause = FIRST_PAUSE
@@ -313,7 +313,7 @@ class Outbox:
             else:
                 self.counts["late"] += 1
             try:
-                await self._shelf.write(changes)
+                await self._documents.write(changes)
             except StorageError as error:  # it is done; after a restart it would be done once more
                 self.last_error = str(error)
             if waiting and waiting[0] is one:
@@ -365,7 +365,7 @@ def one_by_one(deliver: Callable[[Command], Awaitable[Any]]) -> Deliver:
             task = asyncio.create_task(after(before if under_way else None, command))
             last[command.target] = task
             tasks.append(task)
-        await asyncio.wait(tasks, timeout=PATIENCE)
+        await asyncio.wait(tasks, timeout=ANSWER_TIMEOUT)
         return [_outcome(task) for task in tasks]
 
     return start
@@ -376,7 +376,7 @@ def _outcome(delivery: asyncio.Task[Any]) -> Found:
     if not delivery.done():
         delivery.add_done_callback(_seen)
         delivery.cancel()  # or it would be done twice: it is kept, and tried again
-        return Undelivered(f"no answer within {PATIENCE:g} s")
+        return Undelivered(f"no answer within {ANSWER_TIMEOUT:g} s")
     error = delivery.exception()
     if error is not None:
         return of_error(error)

@@ -1,7 +1,7 @@
 """A request as both doors to the API see it, and what they answer.
 
 The invokes of a busy client come through `hot`, everything else through Quart; what a request means
-is decided by the same functions, which take an `Ask` and give a `Reply`.
+is decided by the same functions, which take an `HttpRequest` and give a `HttpResponse`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CORS: Final = {
 }
 
 
-class Reply(NamedTuple):
+class HttpResponse(NamedTuple):
     """What goes back, besides the request id and CORS."""
 
     status: int
@@ -49,12 +49,12 @@ class Reply(NamedTuple):
     more: AsyncIterator[bytes] | None = None  # of the body, where it is too large to be made at once
 
     @classmethod
-    def of(cls, value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+    def of(cls, value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> HttpResponse:
         """A JSON document."""
         return cls(status, jsontext.dumps(value), headers)
 
 
-class Ask(NamedTuple):
+class HttpRequest(NamedTuple):
     """A request whose body may not have arrived yet."""
 
     method: str
@@ -129,12 +129,14 @@ def request_id_of(given: str, new_id: Callable[[], str]) -> str:
     return given if given and _ACCEPTABLE_ID.fullmatch(given) else new_id()
 
 
-def problem(message: str, status: int, request_id: str, headers: Mapping[str, str] | None = None) -> Reply:
+def problem(
+    message: str, status: int, request_id: str, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
     """An error as OpenWhisk's clients read it."""
-    return Reply.of({"error": message, "code": request_id}, status, tuple((headers or {}).items()))
+    return HttpResponse.of({"error": message, "code": request_id}, status, tuple((headers or {}).items()))
 
 
-def failure(error: EdgeWhiskError, request_id: str) -> Reply:
+def failure(error: EdgeWhiskError, request_id: str) -> HttpResponse:
     """What a deliberate error means to a caller."""
     headers = dict(error.headers)
     if isinstance(error, Unauthorized) and error.challenge:

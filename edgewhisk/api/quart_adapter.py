@@ -9,7 +9,7 @@ from quart import Response, current_app, request
 
 from edgewhisk import jsontext
 from edgewhisk.api import query
-from edgewhisk.api.http import JSON, Ask, Reply, check_json, too_large
+from edgewhisk.api.http import JSON, HttpRequest, HttpResponse, check_json, too_large
 from edgewhisk.api.services import Services
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.web import BODILESS
@@ -52,10 +52,10 @@ async def _body() -> bytes:
     return data
 
 
-def asked() -> Ask:
+def asked() -> HttpRequest:
     """The current request as the other door would see it."""
     scope = request.scope
-    return Ask(request.method, scope["query_string"], list(scope["headers"]), _read)
+    return HttpRequest(request.method, scope["query_string"], list(scope["headers"]), _read)
 
 
 async def _read(allowed: int) -> bytes:
@@ -72,7 +72,7 @@ def answer(value: Any, status: int = 200) -> Response:
     return Response(jsontext.dumps(value), status, content_type=JSON)
 
 
-def sent(reply: Reply) -> Response:
+def sent(reply: HttpResponse) -> Response:
     """A reply as Quart sends it."""
     body = reply.body if reply.more is None else _whole(reply.body, reply.more)
     response = Response(body, reply.status, content_type=reply.content_type or None)

@@ -21,7 +21,16 @@ from edgewhisk.api.handlers import health
 from edgewhisk.api.handlers.activations import get_activation, list_activations
 from edgewhisk.api.handlers.invoke import fire, invoke
 from edgewhisk.api.handlers.web import PREFIX, VERBS, serve
-from edgewhisk.api.http import CORS, DRAINED, Ask, Reply, failure, problem, request_id_of, too_large
+from edgewhisk.api.http import (
+    CORS,
+    DRAINED,
+    HttpRequest,
+    HttpResponse,
+    failure,
+    problem,
+    request_id_of,
+    too_large,
+)
 from edgewhisk.api.services import Services
 from edgewhisk.base.histogram import Histogram
 from edgewhisk.entity.web import BODILESS
@@ -58,10 +67,10 @@ _CORS: Final = [(key.lower().encode(), value.encode()) for key, value in CORS.it
 _CORS_LINES: Final = b"".join(b"%b: %b\r\n" % line for line in _CORS)
 
 
-Answering = Callable[[Ask, Services], Awaitable[Reply]]
+Answering = Callable[[HttpRequest, Services], Awaitable[HttpResponse]]
 
 
-class Door:
+class Router:
     """The ASGI application that the server calls: hot routes itself, the rest through Quart."""
 
     def __init__(self, services: Services, *, access_log: bool = False) -> None:
@@ -108,7 +117,7 @@ class Door:
                     request_id,
                 )
 
-    async def _hot(self, scope: Scope, receive: Receive) -> tuple[Reply, str, bool] | None:
+    async def _hot(self, scope: Scope, receive: Receive) -> tuple[HttpResponse, str, bool] | None:
         """Reply, request id and whether it is the REST API's; None if Quart must answer."""
         path: bytes = scope["raw_path"]
         method: str = scope["method"]
@@ -117,7 +126,7 @@ class Door:
         if known is None and not web:
             return None
         body = _Body(receive)
-        ask = Ask(method, scope["query_string"], scope["headers"], body.read)
+        ask = HttpRequest(method, scope["query_string"], scope["headers"], body.read)
         request_id = request_id_of(ask.header(b"x-request-id"), self._services.new_id)
         try:
             if known is None:
@@ -221,7 +230,7 @@ class _Body:
         return data
 
 
-def _headers(reply: Reply, request_id: str) -> list[tuple[str, str]]:
+def _headers(reply: HttpResponse, request_id: str) -> list[tuple[str, str]]:
     """The headers of a reply, less those of CORS, which are made once."""
     found = [("x-request-id", request_id), *reply.headers]
     if reply.content_type:
@@ -231,13 +240,13 @@ def _headers(reply: Reply, request_id: str) -> list[tuple[str, str]]:
     return found
 
 
-def _head(reply: Reply, request_id: str) -> bytes:
+def _head(reply: HttpResponse, request_id: str) -> bytes:
     """The headers of a REST reply as they go over the wire."""
     lines = [f"{key}: {value}\r\n" for key, value in _headers(reply, request_id)]
     return _CORS_LINES + "".join(lines).encode("latin-1", "replace")
 
 
-async def _send(send: Send, reply: Reply, request_id: str, rest: bool) -> None:
+async def _send(send: Send, reply: HttpResponse, request_id: str, rest: bool) -> None:
     headers = [
         (key.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
         for key, value in _headers(reply, request_id)

@@ -23,15 +23,15 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from edgewhisk import jsontext
-from edgewhisk.config.schema import Api
+from edgewhisk.config.schema import ApiConfig
 from edgewhisk.errors import InstanceError
 
 _log = logging.getLogger(__name__)
 
 WHOLE: Final = "edgewhisk.whole"  # name of the ASGI extension below, known to api/router.py
-MOST: Final = 512  # connections; systems allow 1024 open files by default
-PATIENCE: Final = 30.0  # seconds that a client may take for the next piece of its request
-SLOWEST: Final = 1024  # bytes a second that a request must come with, after `PATIENCE`
+MAX_CONNECTIONS: Final = 512  # connections; systems allow 1024 open files by default
+READ_TIMEOUT: Final = 30.0  # seconds that a client may take for the next piece of its request
+MIN_BYTES_PER_SECOND: Final = 1024  # bytes a second that a request must come with, after `READ_TIMEOUT`
 KEEP_ALIVE: Final = 60  # seconds between two requests of a connection
 LARGEST_HEAD: Final = 64 << 10  # bytes of request line and headers
 _LINGER: Final = 1.0  # seconds that a refused client may go on
@@ -44,7 +44,7 @@ _GRACE = 5  # seconds that running requests get when the gateway stops
 
 def _most() -> int:
     """How many connections there may be: half of the files that this process may have open are for others."""
-    return min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    return min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -63,7 +63,7 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-class Connection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """One client's connection, with bounds: headers, patience, and how many of them there may be.
 
     uvicorn 0.54 has none of these for httptools. The names used here that are not documented are
@@ -79,11 +79,11 @@ class Connection(HttpToolsProtocol):
         self._got = 0  # bytes since then
         self._stuck = 0  # bytes of answers that were not taken at the last look
         self._refused = False
-        self._check = self.loop.call_later(PATIENCE, self._look)
+        self._check = self.loop.call_later(READ_TIMEOUT, self._look)
         if len(self.connections) > _most():
-            idle = [one for one in self.connections if one is not self and cast("Connection", one).idle]
+            idle = [one for one in self.connections if one is not self and cast("HttpConnection", one).idle]
             if idle:
-                cast("Connection", min(idle, key=lambda one: cast("Connection", one).heard)).part()
+                cast("HttpConnection", min(idle, key=lambda one: cast("HttpConnection", one).heard)).part()
             else:
                 transport.close()
 
@@ -133,7 +133,7 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
             return
         self._stuck = unsent
-        rest = PATIENCE if unsent else self._due() - self.loop.time()
+        rest = READ_TIMEOUT if unsent else self._due() - self.loop.time()
         if rest <= 0 and self.idle:
             self.transport.close()
         else:
@@ -141,8 +141,12 @@ class Connection(HttpToolsProtocol):
 
     def _due(self) -> float:
         """When a client that waits for nothing has had its time, on the loop's clock."""
-        quiet = self._heard + PATIENCE
-        return quiet if self._begun is None else min(quiet, self._begun + PATIENCE + self._got / SLOWEST)
+        quiet = self._heard + READ_TIMEOUT
+        return (
+            quiet
+            if self._begun is None
+            else min(quiet, self._begun + READ_TIMEOUT + self._got / MIN_BYTES_PER_SECOND)
+        )
 
     def on_message_complete(self) -> None:
         """A request is here in full."""
@@ -216,7 +220,7 @@ class HttpServer(Server):
         """Serve `app`."""
         config = Config(
             app,
-            http=Connection,
+            http=HttpConnection,
             loop="none",
             lifespan="off",
             ws="none",
@@ -317,7 +321,7 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def certificate_of(api: Api) -> Certificate | None:
+def certificate_of(api: ApiConfig) -> Certificate | None:
     """The identity that `[api]` names."""
     return Certificate(api.tls_cert, api.tls_key) if api.tls_cert and api.tls_key else None
 

@@ -17,28 +17,28 @@ _DIGITS: Final = 8
 _SUFFIX: Final = ".crc32"
 
 
-class Found(NamedTuple):
+class CheckedFile(NamedTuple):
     """What stands in a file."""
 
     data: bytes
     trouble: str = ""  # what is wrong with it, and was put right
 
 
-def read(path: Path) -> Found:
+def read(path: Path) -> CheckedFile:
     """The contents of a file; raises `OSError`, and `ValueError` for one that is damaged beyond mending."""
     data = path.read_bytes()
     try:
         told = _beside(path).read_bytes().strip()
     except OSError:
-        return Found(data)
+        return CheckedFile(data)
     found = b"%08x" % crc32(data)
     if found == told:
-        return Found(data)
+        return CheckedFile(data)
     if sum(one != other for one, other in zip(found, told, strict=False)) + abs(len(told) - _DIGITS) <= 1:
-        return Found(data, f"{_beside(path)} was damaged; {path} is as it was")
+        return CheckedFile(data, f"{_beside(path)} was damaged; {path} is as it was")
     if (mended := _mended(data, told)) is None:
         raise ValueError(f"it is not what its checksum in {_beside(path).name} was made of")
-    return Found(mended, f"{path} had a damaged byte, which was put right")
+    return CheckedFile(mended, f"{path} had a damaged byte, which was put right")
 
 
 def was_there(path: Path) -> bool:

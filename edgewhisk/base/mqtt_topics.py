@@ -7,7 +7,7 @@ from typing import Final
 
 from edgewhisk.errors import FeedError
 
-LONGEST: Final = 65535  # bytes of a topic
+MAX_TOPIC_BYTES: Final = 65535  # bytes of a topic
 _RESERVED: Final = "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
 _CLOSING: Final = re.compile(f"[\0-\x1f\x7f-\x9f\ufdd0-\ufdef{_RESERVED}]")
 
@@ -24,7 +24,7 @@ def check_filter(text: object) -> str:
     """`text` if it is a legal filter; raises `FeedError`."""
     if not isinstance(text, str) or not text:
         raise FeedError("topic must be an MQTT topic filter, for example sensors/+/temperature")
-    if closes(text) or len(text.encode()) > LONGEST:
+    if closes(text) or len(text.encode()) > MAX_TOPIC_BYTES:
         raise FeedError("topic must not hold control characters and must not be longer than 65535 bytes")
     levels = text.split("/")
     grouped = len(levels) > 2 and levels[1] and levels[2:] != [""] and not set(levels[1]) & set("+#")

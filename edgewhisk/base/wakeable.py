@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-async def rest(seconds: float, told: asyncio.Event) -> None:
+async def wakeable_sleep(seconds: float, told: asyncio.Event) -> None:
     """Sleep, unless `told` is set meanwhile."""
     told.clear()
     try:

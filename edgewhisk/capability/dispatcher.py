@@ -24,7 +24,7 @@ _KINDS: Final = {str: "text", bool: "true or false", list: "a list", dict: "an o
 Entitled = Callable[[str, str, str], None]  # (subject, kind, name): see `entitlement.check_granted`
 
 
-class Request(NamedTuple):
+class CapabilityRequest(NamedTuple):
     """A request whose JSON was read."""
 
     op: str
@@ -64,7 +64,7 @@ class Request(NamedTuple):
         return jsontext.dumps(self.fields.get(key))
 
     def check_owner(self, kind: str, name: str) -> None:
-        """Raises `NotGranted` unless the action's owner may reach what `spi.Reach` names.
+        """Raises `NotGranted` unless the action's owner may reach what `spi.Resource` names.
 
         The owner's, not the caller's grants: whoever wrote the action says what it does, and a caller who
         is granted more must not lend that to it.
@@ -85,10 +85,10 @@ def kind_of(value: object) -> str:
     return "null" if value is None else "a number"
 
 
-Perform = Callable[[Request], Any]  # the value for {"ok": ...}; raises `EdgeWhiskError`
+Perform = Callable[[CapabilityRequest], Any]  # the value for {"ok": ...}; raises `EdgeWhiskError`
 
 
-class Doors:
+class CapabilityDispatcher:
     """Implements `spi.Capabilities` over a table of operations."""
 
     def __init__(
@@ -126,7 +126,7 @@ class Doors:
         except Exception as error:  # noqa: BLE001 - a fault of ours is an error inside the action, not the end
             return Answer(_error(UNFORESEEN.tell(op, error)))
 
-    def _read(self, asker: Asker, request: bytes) -> Request:
+    def _read(self, asker: Asker, request: bytes) -> CapabilityRequest:
         if len(request) > LARGEST_REQUEST:
             op = _op_of(request)
             raise CapabilityError(f"{op}: the request has {len(request)} bytes; at most {LARGEST_REQUEST} go")
@@ -140,7 +140,7 @@ class Doors:
         if not isinstance(name, str) or name not in self.operations:
             known = ", ".join(sorted(self.operations))
             raise CapabilityError(f"there is no such operation; 'op' must be one of {known}")
-        return Request(name, fields, self._granted(asker.action), asker, self._entitled)
+        return CapabilityRequest(name, fields, self._granted(asker.action), asker, self._entitled)
 
     def _granted(self, action: Action) -> Grants:
         with self._lock:

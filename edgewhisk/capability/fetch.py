@@ -12,7 +12,7 @@ import time
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
 
-from edgewhisk.capability.dispatcher import Request, ungranted
+from edgewhisk.capability.dispatcher import CapabilityRequest, ungranted
 from edgewhisk.errors import CapabilityError, NotGranted
 from edgewhisk.transport.http_body import BadBody, Body
 from edgewhisk.transport.tls_errors import reason
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgewhisk.capability.patience import Patience
 
 LARGEST_BODY: Final = 1 << 20  # bytes of a response
-PATIENCE: Final = 30.0  # seconds for one fetch, if the action has them
+FETCH_TIMEOUT: Final = 30.0  # seconds for one fetch, if the action has them
 _REDIRECTS: Final = 5
 _PORTS: Final = {"http": 80, "https": 443}
 _WORD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")  # a token of RFC 9110
@@ -41,7 +41,7 @@ class Fetch:
         self._opening = threading.Lock()
         self._opened: tuple[httpx.Client, Patience] | None = None
 
-    def __call__(self, request: Request) -> Any:
+    def __call__(self, request: CapabilityRequest) -> Any:
         """Perform `http.fetch`; `{"status", "url", "headers": [[name, value]], "body64"}`."""
         method = _method(request)
         url, body = request.text("url"), _body(request)
@@ -72,7 +72,7 @@ class Fetch:
         if self._opened is not None:
             self._opened[0].close()
 
-    def _allowed(self, request: Request, url: str) -> httpx.URL:
+    def _allowed(self, request: CapabilityRequest, url: str) -> httpx.URL:
         target, host, port = _read_url(url)
         usual = _PORTS[target.scheme]
         where = host if target.port is None else f"{host}:{port}"
@@ -88,18 +88,23 @@ class Fetch:
         return target
 
     def _send(
-        self, request: Request, method: str, url: httpx.URL, headers: list[tuple[str, str]], body: bytes
+        self,
+        request: CapabilityRequest,
+        method: str,
+        url: httpx.URL,
+        headers: list[tuple[str, str]],
+        body: bytes,
     ) -> tuple[httpx.Response, bytes]:
         import httpx
 
         client, patience = self._open()
         left = request.asker.until - time.monotonic()
-        until = time.monotonic() + min(PATIENCE, left)
+        until = time.monotonic() + min(FETCH_TIMEOUT, left)
         if left <= 0:
             raise CapabilityError(f"http.fetch {url}: the action's time is over")
         try:
             outgoing = client.build_request(
-                method, url, headers=headers, content=body, timeout=min(PATIENCE, left)
+                method, url, headers=headers, content=body, timeout=min(FETCH_TIMEOUT, left)
             )
             with patience.until(until):
                 answer = client.send(outgoing, stream=True)
@@ -187,7 +192,7 @@ def _is_here(host: str) -> bool:
     return False
 
 
-def _method(request: Request) -> str:
+def _method(request: CapabilityRequest) -> str:
     """Returns the method, GET by default; raises `CapabilityError`."""
     method = request.fields.get("method") or "GET"
     if not isinstance(method, str) or not _WORD.fullmatch(method):
@@ -195,7 +200,7 @@ def _method(request: Request) -> str:
     return method.upper()
 
 
-def _headers(request: Request) -> list[tuple[str, str]]:
+def _headers(request: CapabilityRequest) -> list[tuple[str, str]]:
     headers = request.fields.get("headers") or []
     pairs = list(headers.items()) if isinstance(headers, dict) else headers
     if not isinstance(pairs, list | tuple) or not all(
@@ -206,7 +211,7 @@ def _headers(request: Request) -> list[tuple[str, str]]:
     return [(name, value) for name, value in pairs]
 
 
-def _body(request: Request) -> bytes:
+def _body(request: CapabilityRequest) -> bytes:
     body, encoded = request.fields.get("body"), request.fields.get("body64")
     try:
         if isinstance(encoded, str):

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Protocol
 
-from edgewhisk.base.mqtt_topics import LONGEST, closes, matches
+from edgewhisk.base.mqtt_topics import MAX_TOPIC_BYTES, closes, matches
 from edgewhisk.base.room import Room, full
-from edgewhisk.capability.dispatcher import Perform, Request, kind_of, ungranted
+from edgewhisk.capability.dispatcher import CapabilityRequest, Perform, kind_of, ungranted
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import BadRequest, CapabilityError
 
@@ -24,7 +24,7 @@ from edgewhisk.errors import BadRequest, CapabilityError
 MOST_WAITING: Final = 32
 
 
-class World(Protocol):
+class GatewayPort(Protocol):
     """Who does it; each is called on the event loop and may raise `EdgeWhiskError`."""
 
     async def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
@@ -44,11 +44,14 @@ class World(Protocol):
         ...
 
 
-class Outward:
+class HostCapabilities:
     """Performs `mqtt.publish`, `serial.write`, `invoke` and `fire`."""
 
     def __init__(
-        self, world: World, loop: asyncio.AbstractEventLoop, lent: Callable[[], AbstractContextManager[None]]
+        self,
+        world: GatewayPort,
+        loop: asyncio.AbstractEventLoop,
+        lent: Callable[[], AbstractContextManager[None]],
     ) -> None:
         """`loop` is where `world` lives. `lent` gives the caller's worker to others while it waits."""
         self._world = world
@@ -59,7 +62,7 @@ class Outward:
 
     @property
     def operations(self) -> Mapping[str, Perform]:
-        """What `Doors` offers."""
+        """What `CapabilityDispatcher` offers."""
         return {
             "mqtt.publish": self._publish,
             "serial.write": self._write,
@@ -67,7 +70,7 @@ class Outward:
             "fire": self._fire,
         }
 
-    def _publish(self, request: Request) -> None:
+    def _publish(self, request: CapabilityRequest) -> None:
         topic, qos = request.text("topic"), request.fields.get("qos", 0)
         if not topic or set(topic) & set("+#"):
             raise CapabilityError(
@@ -77,8 +80,8 @@ class Outward:
             raise CapabilityError(
                 f"mqtt.publish: 'topic' must be without control characters, not {topic[:80]!r}"
             )
-        if (size := len(topic.encode())) > LONGEST:
-            raise CapabilityError(f"mqtt.publish: 'topic' has {size} bytes; at most {LONGEST} go")
+        if (size := len(topic.encode())) > MAX_TOPIC_BYTES:
+            raise CapabilityError(f"mqtt.publish: 'topic' has {size} bytes; at most {MAX_TOPIC_BYTES} go")
         if not isinstance(qos, int) or isinstance(qos, bool) or qos not in (0, 1):
             raise CapabilityError(f"mqtt.publish: 'qos' must be 0 or 1, not {str(qos)[:80]}")
         if not any(matches(pattern, topic) for pattern in request.grants.mqtt):
@@ -87,7 +90,7 @@ class Outward:
         payload, retain = request.data("payload"), request.flag("retain")
         self._wait(request, lambda: self._world.publish(topic, payload, qos, retain))
 
-    def _write(self, request: Request) -> None:
+    def _write(self, request: CapabilityRequest) -> None:
         port = request.text("port")
         if port not in request.grants.serial:
             raise ungranted(f"serial.write to {port} is not granted", serial=[port])
@@ -95,19 +98,19 @@ class Outward:
         data = request.data("data")
         self._wait(request, lambda: self._world.write(port, data))
 
-    def _invoke(self, request: Request) -> Any:
+    def _invoke(self, request: CapabilityRequest) -> Any:
         name = self._named(request)
         payload, namespace = _arguments(request), request.asker.namespace
         wait = request.asker.until - time.monotonic()
         with self._held(namespace), self._lent():
             return self._wait(request, lambda: self._world.invoke(namespace, name, payload, wait))
 
-    def _fire(self, request: Request) -> Any:
+    def _fire(self, request: CapabilityRequest) -> Any:
         name = self._named(request)
         payload, namespace = _arguments(request), request.asker.namespace
         return self._wait(request, lambda: self._world.fire(namespace, name, payload))
 
-    def _named(self, request: Request) -> FullyQualifiedName:
+    def _named(self, request: CapabilityRequest) -> FullyQualifiedName:
         text = request.text("name")
         try:
             full = text if text.startswith("/") else f"/{request.asker.namespace}/{text}"
@@ -135,7 +138,7 @@ class Outward:
             with self._lock:
                 self._room.add(namespace, -1)
 
-    def _wait(self, request: Request, start: Callable[[], Awaitable[Any]]) -> Any:
+    def _wait(self, request: CapabilityRequest, start: Callable[[], Awaitable[Any]]) -> Any:
         left = request.asker.until - time.monotonic()
         running = asyncio.run_coroutine_threadsafe(_run(start), self._loop)
         try:
@@ -152,7 +155,7 @@ def _run(start: Callable[[], Awaitable[Any]]) -> Coroutine[Any, Any, Any]:
     return run()
 
 
-def _arguments(request: Request) -> bytes:
+def _arguments(request: CapabilityRequest) -> bytes:
     """Returns the parameters of another action, or of a trigger: an object; none if it is missing."""
     arguments = request.fields.get("arguments")
     if arguments is None:

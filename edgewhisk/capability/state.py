@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from edgewhisk import jsontext
-from edgewhisk.capability.dispatcher import Perform, Request, ungranted
+from edgewhisk.capability.dispatcher import CapabilityRequest, Perform, ungranted
 from edgewhisk.entity.action import Action
 from edgewhisk.errors import CapabilityError, StorageError
 from edgewhisk.spi import ArtifactStore, Change
@@ -40,7 +40,7 @@ class Store(ArtifactStore, Protocol):
         ...
 
 
-class State:
+class ActionState:
     """The state of all actions."""
 
     def __init__(self, store: Store) -> None:
@@ -51,7 +51,7 @@ class State:
 
     @property
     def operations(self) -> Mapping[str, Perform]:
-        """What `Doors` offers."""
+        """What `CapabilityDispatcher` offers."""
         return {
             "state.get": self._get,
             "state.set": self._set,
@@ -114,17 +114,17 @@ class State:
             kept.values = {key: jsontext.dumps(document["value"]) for key, document in stored.items()}
             raise
 
-    def _get(self, request: Request) -> Any:
+    def _get(self, request: CapabilityRequest) -> Any:
         key = _key(request)
         with self._of(request.asker.action.name.key) as kept:
             return _fragment(kept.values.get(key))
 
-    def _set(self, request: Request) -> None:
+    def _set(self, request: CapabilityRequest) -> None:
         key, value = _key(request), _value(request)
         with self._of(request.asker.action.name.key) as kept:
             _put(request, kept, key, value)
 
-    def _delete(self, request: Request) -> bool:
+    def _delete(self, request: CapabilityRequest) -> bool:
         key = _key(request)
         with self._of(request.asker.action.name.key) as kept:
             existed = key in kept.values
@@ -132,7 +132,7 @@ class State:
                 _put(request, kept, key, None)
             return existed
 
-    def _compare_and_set(self, request: Request) -> bool:
+    def _compare_and_set(self, request: CapabilityRequest) -> bool:
         key, value = _key(request), _value(request)
         with self._of(request.asker.action.name.key) as kept:
             present = kept.values.get(key)
@@ -141,13 +141,13 @@ class State:
             _put(request, kept, key, value)
             return True
 
-    def _keys(self, request: Request) -> list[str]:
+    def _keys(self, request: CapabilityRequest) -> list[str]:
         _granted(request)
         with self._of(request.asker.action.name.key) as kept:
             return sorted(kept.values)
 
 
-def _put(request: Request, kept: _Kept, key: str, value: bytes | None) -> None:
+def _put(request: CapabilityRequest, kept: _Kept, key: str, value: bytes | None) -> None:
     """Change one value within the quota. The action's lock is held."""
     used = sum(len(k) + len(v) for k, v in kept.values.items() if k != key)
     if value is not None and used + len(key) + len(value) > request.grants.quota:
@@ -163,12 +163,12 @@ def _put(request: Request, kept: _Kept, key: str, value: bytes | None) -> None:
     kept.by.add(threading.get_ident())
 
 
-def _granted(request: Request) -> None:
+def _granted(request: CapabilityRequest) -> None:
     if not request.grants.quota:
         raise ungranted("this action has no state", state=True)
 
 
-def _key(request: Request) -> str:
+def _key(request: CapabilityRequest) -> str:
     _granted(request)
     key = request.text("key")
     if not 0 < len(key) <= LONGEST_KEY:
@@ -176,7 +176,7 @@ def _key(request: Request) -> str:
     return key
 
 
-def _value(request: Request) -> bytes | None:
+def _value(request: CapabilityRequest) -> bytes | None:
     """JSON of the new value; null deletes."""
     return None if request.fields.get("value") is None else request.json("value")
 

@@ -64,9 +64,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON only, for scripts")
 
 
-def client(given: argparse.Namespace, environment: Mapping[str, str]) -> Client:
+def client(given: argparse.Namespace, environment: Mapping[str, str]) -> ApiClient:
     """The client that the options, `.wskprops` or the local gateway's files describe."""
-    return Client(_target(given, environment), verbose=given.verbose)
+    return ApiClient(_target(given, environment), verbose=given.verbose)
 
 
 def _target(given: argparse.Namespace, environment: Mapping[str, str]) -> Target:
@@ -97,7 +97,7 @@ def _wskprops(environment: Mapping[str, str]) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-class Client:
+class ApiClient:
     """Sends requests over one kept connection."""
 
     def __init__(self, target: Target, *, verbose: bool = False) -> None:

@@ -13,7 +13,7 @@ from edgewhisk.clock.offset import is_known
 
 PLAUSIBLE: Final = 3_600_000  # ms that the clock may be set ahead, and be believed at once
 CONFIRMED: Final = 86_400_000  # ms that the machine runs until it is believed
-COLLECTION: Final = "clock"  # on the shelf: what survives, under `KEY`
+COLLECTION: Final = "clock"  # in the document store: what survives, under `KEY`
 KEY: Final = "believed"
 _KEEP: Final = 3_600_000  # ms between two that are kept
 

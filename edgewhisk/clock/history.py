@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from edgewhisk.clock.offset import Timing, is_known
+from edgewhisk.clock.offset import ClockOffset, is_known
 
-COLLECTION: Final = "boots"  # on the shelf: documents by mark, each with its `number`
+COLLECTION: Final = "boots"  # in the document store: documents by mark, each with its `number`
 TOLERANCE: Final = 1000  # ms by which a clock may be moved without anything being corrected
-MOST: Final = 1024  # boots that are remembered: about a month of one an hour
+MAX_BOOTS: Final = 1024  # boots that are remembered: about a month of one an hour
 # Boot and milliseconds since, in a record: `entity.activation` writes it.
 _STAMP: Final = re.compile(rb'\{"key":"edge-boot","value":\["([0-9a-f]{8})",(\d{1,18})\]\}')
 _MARKED: Final = b',{"key":"edge-clock","value":"%b"}'
@@ -31,7 +31,7 @@ _ANNOTATIONS: Final = b'],"annotations":['
 _LINE: Final = re.compile(rb'([\[,]")(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})000000Z')
 
 
-class Sureness(StrEnum):
+class ClockTrust(StrEnum):
     """How far the clock is to be believed."""
 
     UNSET = "unset"  # it says a time before this program was written, or decades after
@@ -45,24 +45,24 @@ class Boot:
     """The clock of one boot."""
 
     offset: int  # ms since the epoch when the machine booted, as far as is known
-    sureness: Sureness
+    sureness: ClockTrust
     until: int = 0  # ms since the boot: what happened before was stamped by a clock that was wrong
 
 
-class Boots:
+class ClockHistory:
     """All boots that may still have records here."""
 
     def __init__(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
         """`kept`: documents by mark, oldest first."""
         self._boots = {
-            mark: Boot(one["offset"], Sureness(one["sureness"]), one["until"]) for mark, one in kept.items()
+            mark: Boot(one["offset"], ClockTrust(one["sureness"]), one["until"]) for mark, one in kept.items()
         }
         self._odd: frozenset[bytes] = frozenset()  # boots whose records have to be looked at
         self._ranks: dict[str, int] = {}  # the older the lower
         self._known: list[tuple[int, int]] = []  # offsets and ranks of boots that knew the time
         self._look()
 
-    def see(self, timing: Timing, up: int, *, kept: bool) -> str | None:
+    def see(self, timing: ClockOffset, up: int, *, kept: bool) -> str | None:
         """Follow the clock of this boot, `up` ms after it; `kept`: something vouches for the clock.
 
         Returns the mark of the boot if its document is to be written, None if nothing is new.
@@ -74,20 +74,20 @@ class Boots:
             self._look()
             return timing.boot
         moved = abs(timing.offset - boot.offset) > TOLERANCE
-        was, surer = boot.sureness, now is Sureness.KEPT and boot.sureness is not Sureness.KEPT
-        if was is Sureness.KEPT or not (moved or surer):
+        was, surer = boot.sureness, now is ClockTrust.KEPT and boot.sureness is not ClockTrust.KEPT
+        if was is ClockTrust.KEPT or not (moved or surer):
             return None
         if moved:
             boot.offset, boot.until = timing.offset, up
-            boot.sureness = Sureness.SET if now is Sureness.UNCONFIRMED else now
+            boot.sureness = ClockTrust.SET if now is ClockTrust.UNCONFIRMED else now
         if surer:
-            boot.sureness = Sureness.KEPT
+            boot.sureness = ClockTrust.KEPT
         self._look()
         return timing.boot
 
     def forget(self) -> list[str]:
         """Forget the boots that are too many; their marks."""
-        gone = list(self._boots)[:-MOST]
+        gone = list(self._boots)[:-MAX_BOOTS]
         for mark in gone:
             del self._boots[mark]
         self._look()
@@ -97,15 +97,15 @@ class Boots:
         """What must survive of a boot."""
         return asdict(self._boots[mark])
 
-    def sureness(self, mark: str) -> Sureness:
+    def sureness(self, mark: str) -> ClockTrust:
         """Of a boot's clock."""
         boot = self._boots.get(mark)
-        return boot.sureness if boot else Sureness.UNCONFIRMED
+        return boot.sureness if boot else ClockTrust.UNCONFIRMED
 
     def moment(self, mark: str, up: int, said: int) -> int | None:
         """The ms since the epoch of a moment when the clock said `said`; None if it cannot be known."""
         boot = self._boots.get(mark)
-        if boot is not None and up <= boot.until and boot.sureness is not Sureness.UNSET:
+        if boot is not None and up <= boot.until and boot.sureness is not ClockTrust.UNSET:
             return up + boot.offset
         return said if is_known(said) else None
 
@@ -126,7 +126,7 @@ class Boots:
         """
         if (rank := self._ranks.get(mark)) is not None:
             return rank, up
-        at = bisect_right(self._known, (said, MOST))
+        at = bisect_right(self._known, (said, MAX_BOOTS))
         offset, rank = self._known[at - 1] if at else (0, 0)
         return rank, said - offset
 
@@ -152,20 +152,20 @@ class Boots:
     def describe(self, mark: str) -> dict[str, Any]:
         """For `status`."""
         others = [boot for other, boot in self._boots.items() if other != mark]
-        unset = sum(boot.sureness is Sureness.UNSET for boot in others)
+        unset = sum(boot.sureness is ClockTrust.UNSET for boot in others)
         return {"sureness": self.sureness(mark).value, "boots": len(self._boots), "never_set": unset}
 
     def _look(self) -> None:
         self._odd = frozenset(
             mark.encode()
             for mark, boot in self._boots.items()
-            if boot.until or boot.sureness is Sureness.UNSET
+            if boot.until or boot.sureness is ClockTrust.UNSET
         )
         self._ranks = {mark: rank for rank, mark in enumerate(self._boots, 1)}
         self._known = sorted(
             (boot.offset, self._ranks[mark])
             for mark, boot in self._boots.items()
-            if boot.sureness is not Sureness.UNSET
+            if boot.sureness is not ClockTrust.UNSET
         )
 
 
@@ -176,10 +176,10 @@ def stamp_of(text: bytes) -> tuple[str, int] | None:
     return (found[1].decode(), int(found[2])) if found else None
 
 
-def _sureness(now: int, *, kept: bool) -> Sureness:
+def _sureness(now: int, *, kept: bool) -> ClockTrust:
     if not is_known(now):
-        return Sureness.UNSET
-    return Sureness.KEPT if kept else Sureness.UNCONFIRMED
+        return ClockTrust.UNSET
+    return ClockTrust.KEPT if kept else ClockTrust.UNCONFIRMED
 
 
 def _marked(text: bytes, at: int, how: bytes) -> bytes:

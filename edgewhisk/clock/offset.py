@@ -44,7 +44,7 @@ class Wrong(NamedTuple):
     by: int  # ms that were missing
 
 
-class Timing(NamedTuple):
+class ClockOffset(NamedTuple):
     """How the clock is read now; a new one takes its place when the clock is set."""
 
     boot: str = "0" * MARK  # the beginning of the kernel's boot id
@@ -79,10 +79,10 @@ class Timing(NamedTuple):
             return [self.took(run.start, run.end) for run in runs]
         return [run.end - run.start for run in runs]
 
-    def set_to(self, offset: int, up: int) -> Timing:
+    def set_to(self, offset: int, up: int) -> ClockOffset:
         """The timing from `up` ms after the boot on, when the clock was set to another offset."""
         forward = self.forward
         if offset > self.offset:
             wrong = Wrong(self.begun, up + self.offset, offset - self.offset)
             forward = (*forward, wrong)[-_REMEMBERED:]
-        return Timing(self.boot, offset, up + offset, forward)
+        return ClockOffset(self.boot, offset, up + offset, forward)

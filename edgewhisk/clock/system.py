@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from edgewhisk.base.busy import busy
-from edgewhisk.clock.offset import MARK, Timing
+from edgewhisk.clock.busy import busy
+from edgewhisk.clock.offset import MARK, ClockOffset
 
 ID_LENGTH: Final = 32  # lower-case hex characters of an activation id, as `entity.activation` takes them
 _STOCK: Final = 512  # ids made at a time
@@ -33,7 +33,7 @@ class SystemClock:
         self._ids: list[str] = []
         self._lock = threading.Lock()  # guards them
         offset = self._offset()
-        self.timing = Timing(_boot(), offset, self.up() + offset)
+        self.timing = ClockOffset(_boot(), offset, self.up() + offset)
 
     def now(self) -> int:
         """Milliseconds since the epoch; moves evenly between two calls of `look`."""
@@ -44,7 +44,7 @@ class SystemClock:
         return time.monotonic()
 
     def busy(self) -> float:
-        """See `edgewhisk.base.busy`."""
+        """See `edgewhisk.clock.busy`."""
         return busy()
 
     def up(self) -> int:

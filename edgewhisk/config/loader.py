@@ -18,7 +18,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from edgewhisk.config.schema import Api, Buffer, Cloud, Config, File, Grants, Lane, Mqtt, Serial
+from edgewhisk.config.schema import (
+    ApiConfig,
+    BufferConfig,
+    CloudConfig,
+    Config,
+    FileConfig,
+    GrantsConfig,
+    LaneConfig,
+    MqttConfig,
+    SerialConfig,
+)
 from edgewhisk.config.validate import check
 from edgewhisk.entity.limits import Limits
 from edgewhisk.errors import ConfigError, Fault
@@ -28,21 +38,21 @@ ENVIRONMENT_PREFIX: Final = "EDGEWHISK_"
 
 
 SECTIONS: Final[Mapping[str, type]] = {
-    "api": Api,
-    "mqtt": Mqtt,
-    "cloud": Cloud,
-    "buffer": Buffer,
+    "api": ApiConfig,
+    "mqtt": MqttConfig,
+    "cloud": CloudConfig,
+    "buffer": BufferConfig,
     "limits": Limits,
 }
 _SECTION_LIKE: Final = {"api": "port = 3233", "mqtt": 'url = "mqtt://127.0.0.1:1883"',
                         "cloud": 'url = "https://openwhisk.example.com"', "buffer":
                         "max_bytes = 268435456", "limits": "fires_per_minute = 600"}  # fmt: skip
 NAMED: Final[Mapping[str, tuple[type, str]]] = {
-    "serial": (Serial, '[serial.meter]  port = "/dev/ttyUSB0"'),
-    "files": (File, '[files.log]  path = "/var/lib/plant/log.sqlite"'),
-    "grants": (Grants, '[grants.plant-b]  mqtt = ["plant-b/#"]'),
-    "lanes": (Lane, "[lanes.telemetry]  ttl = 604800"),
-    "brokers": (Mqtt, '[brokers.plant]  url = "mqtts://broker.example.com"'),
+    "serial": (SerialConfig, '[serial.meter]  port = "/dev/ttyUSB0"'),
+    "files": (FileConfig, '[files.log]  path = "/var/lib/plant/log.sqlite"'),
+    "grants": (GrantsConfig, '[grants.plant-b]  mqtt = ["plant-b/#"]'),
+    "lanes": (LaneConfig, "[lanes.telemetry]  ttl = 604800"),
+    "brokers": (MqttConfig, '[brokers.plant]  url = "mqtts://broker.example.com"'),
 }
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -71,7 +81,7 @@ def load(given: Path | None, environment: Mapping[str, str]) -> Config:
     path = config_file(given, environment)
     document = _read(path) if path else {}
     faults: list[Fault] = []
-    reader = _Reader(str(path or "defaults"), environment, faults)
+    reader = _ConfigReader(str(path or "defaults"), environment, faults)
     known = {*SECTIONS, *NAMED, "state_dir", "log_level"}
     faults.extend(Fault(reader.where, key, _unknown(key, known)) for key in sorted(set(document) - known))
     top = reader.section("", _Top, {k: document[k] for k in ("state_dir", "log_level") if k in document})
@@ -109,7 +119,7 @@ def _read(path: Path) -> dict[str, Any]:
     raise ConfigError((Fault(str(path), "(file)", problem),))
 
 
-class _Reader:
+class _ConfigReader:
     """Turns tables into sections and collects what is wrong with them."""
 
     def __init__(self, where: str, environment: Mapping[str, str], faults: list[Fault]) -> None:

@@ -17,7 +17,7 @@ EMBEDDED: Final = "embedded"
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class ApiConfig:
     """`[api]`: the OpenWhisk REST API."""
 
     host: str = "127.0.0.1"  # where the REST API listens; other than loopback only with TLS or plain_http
@@ -31,7 +31,7 @@ class Api:
 
 
 @dataclass(frozen=True, slots=True)
-class Mqtt:
+class MqttConfig:
     """`[mqtt]`, `[brokers.NAME]`: the broker that sensors publish to, and others that feeds name."""
 
     # The broker: embedded (127.0.0.1:1883), embedded://HOST:PORT on loopback, mqtt://HOST[:PORT], or
@@ -53,7 +53,7 @@ class Mqtt:
 
 
 @dataclass(frozen=True, slots=True)
-class Cloud:
+class CloudConfig:
     """`[cloud]`: where activations are synced to."""
 
     url: str = ""  # OpenWhisk controller that activations are synced to; empty: no cloud
@@ -65,7 +65,7 @@ class Cloud:
 
 
 @dataclass(frozen=True, slots=True)
-class Buffer:
+class BufferConfig:
     """`[buffer]`: activations on disk."""
 
     max_bytes: int = 256 << 20  # bytes of activations on disk; beyond, the oldest go, synced ones first
@@ -85,7 +85,7 @@ REJECT: Final = "reject"
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class LaneConfig:
     """`[lanes.NAME]`: a lane of the buffer; NAME is errors, normal or telemetry."""
 
     max_bytes: int = 0  # bytes; 0: errors a quarter of buffer.max_bytes, telemetry half of it, normal all
@@ -94,7 +94,7 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class Serial:
+class SerialConfig:
     """`[serial.NAME]`: a serial port and what is connected to it."""
 
     port: str  # device path, best below /dev/serial/by-id, or usb:VENDOR:PRODUCT[:SERIAL]
@@ -109,14 +109,14 @@ class Serial:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class FileConfig:
     """`[files.NAME]`: a database file of this machine."""
 
     path: Path  # a SQLite or TinyDB file that the feed changes/file may read
 
 
 @dataclass(frozen=True, slots=True)
-class Grants:
+class GrantsConfig:
     """`[grants.SUBJECT]`: what a subject may reach; without a section `guest` all, any other nothing."""
 
     mqtt: tuple[str, ...] = ()  # topic filters, of mqtt/message, mqtt/publish and the capability mqtt
@@ -136,14 +136,14 @@ class Config:
     # ~/.local/state/edgewhisk.
     state_dir: Path
     log_level: str = "info"  # debug, info, warning or error
-    api: Api = Api()
-    mqtt: Mqtt = Mqtt()
-    cloud: Cloud = Cloud()
-    buffer: Buffer = Buffer()
+    api: ApiConfig = ApiConfig()
+    mqtt: MqttConfig = MqttConfig()
+    cloud: CloudConfig = CloudConfig()
+    buffer: BufferConfig = BufferConfig()
     limits: Limits = field(default_factory=Limits)
-    serial: Mapping[str, Serial] = field(default_factory=dict)
-    brokers: Mapping[str, Mqtt] = field(default_factory=dict)
-    files: Mapping[str, File] = field(default_factory=dict)
-    grants: Mapping[str, Grants] = field(default_factory=dict)
-    lanes: Mapping[str, Lane] = field(default_factory=dict)
+    serial: Mapping[str, SerialConfig] = field(default_factory=dict)
+    brokers: Mapping[str, MqttConfig] = field(default_factory=dict)
+    files: Mapping[str, FileConfig] = field(default_factory=dict)
+    grants: Mapping[str, GrantsConfig] = field(default_factory=dict)
+    lanes: Mapping[str, LaneConfig] = field(default_factory=dict)
     source: Path | None = None  # the file it was read from

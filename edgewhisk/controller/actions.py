@@ -15,7 +15,7 @@ from edgewhisk.entity.annotations.grants import Grants
 from edgewhisk.entity.annotations.lane import check_lane
 from edgewhisk.entity.exec import CodeExec, SequenceExec
 from edgewhisk.entity.identity import Identity
-from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.parameters import Parameters
@@ -68,7 +68,7 @@ class Actions:
             document["binding"] = bound.binding
         return document
 
-    def find(self, identity: Identity, name: FullyQualifiedName) -> Bound:
+    def find(self, identity: Identity, name: FullyQualifiedName) -> ResolvedAction:
         """The action that the caller may read and run, with what is bound to it."""
         bound = self._resolver.entitled(name, identity.namespace)
         if bound is None:
@@ -82,7 +82,7 @@ class Actions:
         if found is None and name.package is not None and self._resolver.package_of(name) is None:
             raise NotFound
 
-    def find_web(self, name: FullyQualifiedName) -> Bound:
+    def find_web(self, name: FullyQualifiedName) -> ResolvedAction:
         """The action that a web request names, whoever asks; raises `NotFound`."""
         try:
             bound = self._resolver.entitled(name, name.namespace)

@@ -18,14 +18,14 @@ from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.system import SystemAction
 from edgewhisk.entity.activation import Record, trigger_record
 from edgewhisk.entity.identity import Identity
-from edgewhisk.entity.invocation.arguments import Bound, check_final, over
+from edgewhisk.entity.invocation.arguments import ResolvedAction, check_final, merge_json
 from edgewhisk.entity.invocation.message import (
     ActivationMessage,
+    BatchResult,
     Outcome,
-    Ran,
-    Smooth,
     Status,
     TriggerEvent,
+    UniformResult,
     outcomes_of,
 )
 from edgewhisk.entity.limits import Limits
@@ -67,7 +67,7 @@ class Running(Protocol):
         ...
 
 
-class Answer(NamedTuple):
+class InvokeAnswer(NamedTuple):
     """What an invoke gave: the id, and the record unless it was not waited for."""
 
     activation_id: str
@@ -149,7 +149,7 @@ class Controller:
         self._check_room(identity.namespace)
         now = self._clock.now()
         trigger_id, *ids = self._clock.activation_ids(1 + len(plan.starts))
-        argued = over(payload, jsontext.dumps({"__ow_headers": dict(headers)}))
+        argued = merge_json(payload, jsontext.dumps({"__ow_headers": dict(headers)}))
         event = TriggerEvent(name, argued, now, durable=True)
         entries: list[dict[str, Any]] = []
         admitted: list[ActivationMessage] = []
@@ -176,12 +176,12 @@ class Controller:
         payload: bytes,
         wait: float | None,
         kind: str = INVOKE,
-    ) -> Answer:
+    ) -> InvokeAnswer:
         """Invoke an action with a JSON object; wait at most `wait` seconds, or not at all.
 
         An invocation that is not waited for is on disk when this returns.
         """
-        bound: Bound = self._actions.find(identity, name)
+        bound: ResolvedAction = self._actions.find(identity, name)
         for component in bound.sequence or ():
             self._resolver.entitled(component, identity.namespace)
         check_final(bound, payload)
@@ -199,11 +199,11 @@ class Controller:
         self._flying[kind].start(identity.namespace)
         try:
             if system:
-                return Answer(message.activation_id, await self._invoker.run(message))
+                return InvokeAnswer(message.activation_id, await self._invoker.run(message))
             self._check_room(identity.namespace)
             if wait is None:
                 await self._invoker.submit([message], urgent=True)
-                return Answer(message.activation_id, None)
+                return InvokeAnswer(message.activation_id, None)
             return await self._wait(message, wait, composed=bound.composed)
         finally:
             self._flying[kind].end(identity.namespace)
@@ -223,16 +223,16 @@ class Controller:
         await self._invoker.submit([message._replace(at=self._clock.now())], urgent=True)
         return message.activation_id
 
-    async def _wait(self, message: ActivationMessage, wait: float, *, composed: bool) -> Answer:
+    async def _wait(self, message: ActivationMessage, wait: float, *, composed: bool) -> InvokeAnswer:
         running = self._invoker.run(message)
         expiry = asyncio.get_running_loop().call_later(wait, _expire, running)
         try:
             record = await running
         except TimeoutError:  # nobody waits any more; the outcome is stored, or counted as unrecorded
-            return Answer(message.activation_id, None)
+            return InvokeAnswer(message.activation_id, None)
         finally:
             expiry.cancel()
-        return Answer(message.activation_id, record, composed)
+        return InvokeAnswer(message.activation_id, record, composed)
 
     def _check_room(self, namespace: str) -> None:
         """Nothing is begun whose record could not be kept; raises `Unavailable` or `StorageError`."""
@@ -243,11 +243,13 @@ class Controller:
                 "The gateway's queue is full; try again later.", hint="raise limits.max_queue if this lasts"
             )
 
-    def keeps(self, bound: Bound) -> bool:
+    def keeps(self, bound: ResolvedAction) -> bool:
         """Whether a successful call of an action whose code is this program is kept as an activation."""
         return self.system[bound.action.name].recorded
 
-    def native(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
+    def native(
+        self, bound: ResolvedAction, namespace: str, payloads: Sequence[bytes]
+    ) -> asyncio.Future[BatchResult]:
         """Run an action whose code is this program, on behalf of a namespace, for JSON objects or arrays.
 
         The future is done on return where nothing has to be waited for.
@@ -256,30 +258,34 @@ class Controller:
             self._one_by_one(bound, namespace, payloads)
         )
 
-    def _alike(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran] | None:
+    def _alike(
+        self, bound: ResolvedAction, namespace: str, payloads: Sequence[bytes]
+    ) -> asyncio.Future[BatchResult] | None:
         """Run it without a look at each of the objects; None if they have to be read."""
         alike = self.system[bound.action.name].alike
         caller = self._subjects.find(namespace)
         if alike is None or caller is None:
             return None
         start = self._clock.now()
-        future: asyncio.Future[Ran] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[BatchResult] = asyncio.get_running_loop().create_future()
 
         def told(found: Mapping[int, dict[str, Any] | EdgeWhiskError]) -> None:
             if not future.done():  # or nobody waits any more
-                smooth = Smooth([alike.usual] * len(payloads), start, self._clock.now())
+                smooth = UniformResult([alike.usual] * len(payloads), start, self._clock.now())
                 future.set_result(_with(found, smooth) if found else smooth)
 
         return future if alike.perform(caller, bound.text, payloads, told) else None
 
-    async def _one_by_one(self, bound: Bound, namespace: str, payloads: Sequence[bytes]) -> Ran:
+    async def _one_by_one(
+        self, bound: ResolvedAction, namespace: str, payloads: Sequence[bytes]
+    ) -> BatchResult:
         start = self._clock.now()
-        given = jsontext.loads(b"[%b]" % b",".join(over(bound.text, payload) for payload in payloads))
+        given = jsontext.loads(b"[%b]" % b",".join(merge_json(bound.text, payload) for payload in payloads))
         results = await self._results(self.system[bound.action.name], namespace, given)
         end = self._clock.now()
         good = [jsontext.dumps(result) for result in results if isinstance(result, dict)]
         if len(good) == len(results):
-            return Smooth(good, start, end)
+            return UniformResult(good, start, end)
         return [_outcome(result, start, end) for result in results]
 
     async def _results(
@@ -307,7 +313,7 @@ def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> O
     return Outcome(Status.SUCCESS, jsontext.dumps(result), (), start, end)
 
 
-def _with(found: Mapping[int, dict[str, Any] | EdgeWhiskError], smooth: Smooth) -> Sequence[Outcome]:
+def _with(found: Mapping[int, dict[str, Any] | EdgeWhiskError], smooth: UniformResult) -> Sequence[Outcome]:
     """The outcomes of a batch of which some, by position, came to something else."""
     return [
         _outcome(found[at], smooth.start, smooth.end) if at in found else outcome

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from edgewhisk.config.schema import Grants
+from edgewhisk.config.schema import GrantsConfig
 from edgewhisk.controller.auth.entitlement import check_granted
 from edgewhisk.controller.entities import FEEDS, Entities
 from edgewhisk.entity.identity import Identity
@@ -29,7 +29,7 @@ class Feeds:
     """The feed actions of all sources."""
 
     def __init__(
-        self, entities: Entities, feeds: Sequence[Feed], shaping: Shaping, grants: Mapping[str, Grants]
+        self, entities: Entities, feeds: Sequence[Feed], shaping: Shaping, grants: Mapping[str, GrantsConfig]
     ) -> None:
         """Serve `feeds`, whose definitions are kept in `entities`; `shaping` is between them and us.
 
@@ -183,7 +183,7 @@ class Feeds:
         parameters = dict(stored["parameters"])
         shape = parameters.pop(SHAPE, None)
         subject = trigger.namespace  # they have the same name
-        for kind, name in feed.reaches(stored["feed"], parameters):
+        for kind, name in feed.required_grants(stored["feed"], parameters):
             check_granted(self._grants, subject, kind, name)
         if stored.get("paused"):
             await feed.remove(trigger, keep=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from edgewhisk import jsontext
-from edgewhisk.entity.invocation.arguments import over
+from edgewhisk.entity.invocation.arguments import merge_json
 from edgewhisk.entity.invocation.message import ActivationMessage, TriggerEvent, activation_message
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.trigger import Trigger
@@ -68,7 +68,7 @@ def messages(plan: Plan, events: Sequence[TriggerEvent], ids: Sequence[str]) -> 
     given, found = iter(ids), []
     parameters, namespace, subject, trigger = plan.parameters, plan.namespace, plan.subject, plan.trigger
     for _, text, at, durable, origin in events:
-        payload = over(parameters, text)
+        payload = merge_json(parameters, text)
         for _, _, action, binding in plan.starts:
             own = next(given)
             found.append(

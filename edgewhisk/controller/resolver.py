@@ -12,7 +12,7 @@ from edgewhisk.controller.auth.entitlement import check_readable
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.firing import Plan, Target, plan
 from edgewhisk.entity.annotations.delivery import Priority
-from edgewhisk.entity.invocation.arguments import Bound, bind
+from edgewhisk.entity.invocation.arguments import ResolvedAction, bind
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.package import Package
 from edgewhisk.errors import Forbidden, NotFound
@@ -20,9 +20,9 @@ from edgewhisk.errors import Forbidden, NotFound
 
 class _Memory(NamedTuple):
     generation: int
-    bounds: dict[tuple[FullyQualifiedName, str], Bound | None]
+    bounds: dict[tuple[FullyQualifiedName, str], ResolvedAction | None]
     plans: dict[FullyQualifiedName, Plan | None]
-    entitled: dict[tuple[FullyQualifiedName, str], Bound]
+    entitled: dict[tuple[FullyQualifiedName, str], ResolvedAction]
     parallel: dict[str, int]
     priorities: dict[str, Priority | None]  # of triggers
 
@@ -54,7 +54,7 @@ class Resolver:
                 return None
         return (where, binding) if self._entities.actions.find(where) else None
 
-    def bound(self, where: FullyQualifiedName, binding: str) -> Bound | None:
+    def bound(self, where: FullyQualifiedName, binding: str) -> ResolvedAction | None:
         """The action at `where` with everything bound to it, or None if it is gone."""
         known = self._current().bounds
         key = (where, binding)
@@ -62,7 +62,7 @@ class Resolver:
             known[key] = self._bind(where, binding)
         return known[key]
 
-    def entitled(self, name: FullyQualifiedName, namespace: str) -> Bound | None:
+    def entitled(self, name: FullyQualifiedName, namespace: str) -> ResolvedAction | None:
         """The action `name` for a caller in `namespace`, or None; raises `Forbidden`."""
         known = self._current().entitled
         key = (name, namespace)
@@ -132,7 +132,7 @@ class Resolver:
         package = self._entities.packages.find(provider)
         return package is not None and (package.publish or provider.namespace == caller)
 
-    def _bind(self, where: FullyQualifiedName, binding: str) -> Bound | None:
+    def _bind(self, where: FullyQualifiedName, binding: str) -> ResolvedAction | None:
         action = self._entities.actions.find(where)
         if action is None:
             return None
@@ -145,7 +145,7 @@ class Resolver:
         bound = bind(action, tuple(package for package in packages if package), name)
         return bound._replace(once=True) if self._has_part_run_once(bound, frozenset()) else bound
 
-    def _has_part_run_once(self, bound: Bound, above: frozenset[FullyQualifiedName]) -> bool:
+    def _has_part_run_once(self, bound: ResolvedAction, above: frozenset[FullyQualifiedName]) -> bool:
         """Whether a sequence must not be begun twice because one of its parts must not."""
         if bound.once or bound.sequence is None or bound.action.name in above:
             return bound.once

@@ -7,16 +7,16 @@ from typing import Any, Final
 import httpx
 
 from edgewhisk import jsontext
-from edgewhisk.demo.gateway import Gateway
+from edgewhisk.demo.gateway import GatewayProcess
 from edgewhisk.errors import EdgeWhiskError
 
 _PAGE: Final = 200
 
 
-class Client:
+class DemoClient:
     """A caller with the key of a gateway's subject guest."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: GatewayProcess) -> None:
         """Talk to `gateway`."""
         self._auth = gateway.key
         self._http = httpx.AsyncClient(

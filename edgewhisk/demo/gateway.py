@@ -25,7 +25,7 @@ def free_port() -> int:
         return port
 
 
-class Gateway:
+class GatewayProcess:
     """One `edgewhisk run`."""
 
     def __init__(self, folder: Path, port: int, settings: str) -> None:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import httpx
 
-from edgewhisk.demo.client import Client
-from edgewhisk.demo.gateway import Gateway, free_port
+from edgewhisk.demo.client import DemoClient
+from edgewhisk.demo.gateway import GatewayProcess, free_port
 from edgewhisk.demo.screen import Numbers, Screen
 from edgewhisk.demo.sensors import TOPIC, MqttSensor, SerialSensor
 from edgewhisk.errors import EdgeWhiskError
@@ -38,10 +38,10 @@ class Story:
         self._serial = SerialSensor()
         self._mqtt = MqttSensor(self._broker)
         port = free_port()
-        self._cloud = Gateway(folder / "cloud", port, "[limits]\ninvocations_per_minute = 6000\n")
+        self._cloud = GatewayProcess(folder / "cloud", port, "[limits]\ninvocations_per_minute = 6000\n")
         key = folder / "cloud.key"
         self._key_file = key
-        self._edge = Gateway(
+        self._edge = GatewayProcess(
             folder / "edge",
             free_port(),
             f'[mqtt]\nurl = "embedded://127.0.0.1:{self._broker}"\n'
@@ -79,7 +79,7 @@ class Story:
             self._key_file.touch(mode=0o600)
             self._key_file.write_text(self._cloud.key.compact, encoding="ascii")
             await self._edge.start()
-            self._at_edge, self._at_cloud = Client(self._edge), Client(self._cloud)
+            self._at_edge, self._at_cloud = DemoClient(self._edge), DemoClient(self._cloud)
             yield
             await self._at_edge.close()
             await self._at_cloud.close()

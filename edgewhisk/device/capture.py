@@ -23,7 +23,7 @@ _MOST: Final = 3_600_000.0  # ms of one pause; more is no recording of a device
 _NONE: Final = "this is no capture: `edgewhisk device record` writes one"
 
 
-class Said(NamedTuple):
+class CapturedBytes(NamedTuple):
     """Bytes in one direction."""
 
     after: float  # seconds since what was said before
@@ -39,7 +39,7 @@ class Expected(NamedTuple):
     refusal: str = ""
 
 
-def read(lines: Iterable[str], where: str) -> Iterator[Said | Expected]:
+def read(lines: Iterable[str], where: str) -> Iterator[CapturedBytes | Expected]:
     """The entries of a capture; raises `BadRequest` naming the line that is wrong."""
     pause = 0.0
     for number, line in enumerate(lines, 1):
@@ -47,11 +47,11 @@ def read(lines: Iterable[str], where: str) -> Iterator[Said | Expected]:
         try:
             match mark:
                 case ">" | "?":
-                    yield Said(pause, _octets(rest), asked=mark == "?")
+                    yield CapturedBytes(pause, _octets(rest), asked=mark == "?")
                     pause = 0.0
                 case "@":
                     topic, written = _topic(rest)
-                    yield Said(pause, _octets(written), topic)
+                    yield CapturedBytes(pause, _octets(written), topic)
                     pause = 0.0
                 case "+":
                     pause += _seconds(rest)
@@ -75,7 +75,7 @@ def text(data: bytes, where: str) -> list[str]:
         raise BadRequest(f"{where} is no text file", hint=_NONE) from error
 
 
-def line(said: Said) -> str:
+def line(said: CapturedBytes) -> str:
     """One entry as text."""
     pause = f"+ {said.after * 1000:.0f}\n" if said.after >= 0.001 else ""
     if said.topic:

@@ -43,7 +43,7 @@ def framer(framing: Framing) -> Framer:
     return _KINDS[framing.kind](framing)
 
 
-class Ended:
+class Delimited:
     """Frames that end with known bytes, among them lines. Empty ones are no frames."""
 
     def __init__(self, framing: Framing, end: bytes, unwrap: Callable[[bytes], bytes | None]) -> None:
@@ -146,7 +146,7 @@ class Searched:
 
 
 def _line(framing: Framing) -> Framer:
-    return Ended(framing, framing.end, lambda part: part.strip(b"\r\n"))
+    return Delimited(framing, framing.end, lambda part: part.strip(b"\r\n"))
 
 
 def _nmea(framing: Framing) -> Framer:
@@ -183,7 +183,7 @@ def _slip(framing: Framing) -> Framer:
         tail = (b"\xc0" + p[1:] if p[:1] == b"\xdc" else b"\xdb" + p[1:] for p in pieces[1:])
         return _checked(framing, pieces[0] + b"".join(tail))
 
-    return Ended(framing, b"\xc0", unwrap)
+    return Delimited(framing, b"\xc0", unwrap)
 
 
 def _cobs(framing: Framing) -> Framer:
@@ -200,7 +200,7 @@ def _cobs(framing: Framing) -> Framer:
                 frame += b"\0"
         return _checked(framing, bytes(frame))
 
-    return Ended(framing, b"\0", unwrap)
+    return Delimited(framing, b"\0", unwrap)
 
 
 def _checked(framing: Framing, frame: bytes) -> bytes | None:

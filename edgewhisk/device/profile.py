@@ -12,7 +12,7 @@ from edgewhisk.config.table import Table
 from edgewhisk.device.validate import rules
 from edgewhisk.errors import ConfigError, Fault
 
-LONGEST: Final = 65_536  # bytes of a frame
+MAX_FRAME_BYTES: Final = 65_536  # bytes of a frame
 FRAMINGS: Final = ("line", "nmea", "telegram", "fixed", "length", "delimited", "slip", "cobs")
 DECODINGS: Final = (
     "json", "csv", "regex", "struct", "text", "value", "cbor", "registers", "sparkplug", "homeassistant",
@@ -215,10 +215,10 @@ def _framing(table: Table, *, needed: bool) -> Framing:
     check = table.table("check")
     framing = Framing(
         kind,
-        table.whole("longest", 512, 1, LONGEST),
+        table.whole("longest", 512, 1, MAX_FRAME_BYTES),
         table.octets("start", None if kind in ("fixed", "length", "delimited") else b""),
         table.octets("end", None if kind == "delimited" else b"\n" if kind == "line" else b""),
-        table.whole("size", None if kind == "fixed" else 0, 0, LONGEST),
+        table.whole("size", None if kind == "fixed" else 0, 0, MAX_FRAME_BYTES),
         table.whole("size_at", None if kind == "length" else 0, 0, 255),
         table.text("size_type", "u8", ("u8", "u16", "u32")),
         table.text("size_order", "big", ORDERS),
@@ -226,8 +226,8 @@ def _framing(table: Table, *, needed: bool) -> Framing:
         Check(
             check.text("kind", "none", CHECKS),
             check.whole("first", 0, 0, 255),
-            check.whole("last", -1, -255, LONGEST),
-            check.whole("at", -1, -255, LONGEST),
+            check.whole("last", -1, -255, MAX_FRAME_BYTES),
+            check.whole("at", -1, -255, MAX_FRAME_BYTES),
             check.text("order", "big", ORDERS),
         ),
     )

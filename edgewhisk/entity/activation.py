@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
-from edgewhisk.clock.offset import Timing
+from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.annotations.lane import NORMAL, lane_of
 from edgewhisk.entity.exec import SEQUENCE, SequenceExec
@@ -46,7 +46,7 @@ class Record(NamedTuple):
     lane: str = NORMAL  # of the buffer, unless it failed
     filed: tuple[str, str] | None = None  # namespace and name that lists find it by; None: see the text
     start: int = 0  # ms, where `filed` is known
-    timing: Timing = Timing()  # of the clock that told the start, where `filed` is known
+    timing: ClockOffset = ClockOffset()  # of the clock that told the start, where `filed` is known
 
 
 IN_TIME: Final = b',{"key":"timeout","value":false}'
@@ -79,7 +79,7 @@ class RecordTemplate:
         }
         self.annotations = [*annotations, *more]
         self.lane = lane_of(action.annotations)
-        self.filed = (message.namespace, filed_under({**self.head, "annotations": self.annotations}))
+        self.filed = (message.namespace, index_key({**self.head, "annotations": self.annotations}))
         self._before = before(self.head)
         self._annotations = jsontext.dumps(self.annotations)[:-1]
         self.weight = _LIGHT + 2 * len(self._annotations)  # about the bytes that it keeps in memory
@@ -108,7 +108,7 @@ class RecordTemplate:
             annotations["conductor"] = True
         return cls(action, message, Parameters.of(annotations).to_json())
 
-    def record(self, message: ActivationMessage, outcome: Outcome, timing: Timing) -> Record:
+    def record(self, message: ActivationMessage, outcome: Outcome, timing: ClockOffset) -> Record:
         """The record of one run; `timing` is how the clock stands now."""
         more = b',{"key":"timeout","value":true}' if outcome.timed_out else IN_TIME
         if outcome.init_ms:
@@ -122,7 +122,7 @@ class RecordTemplate:
         outcome: Outcome,
         duration: int,
         parts: Sequence[str],
-        timing: Timing,
+        timing: ClockOffset,
     ) -> Record:
         """The record of a sequence or composition.
 
@@ -139,7 +139,7 @@ class RecordTemplate:
         duration: int | None,
         logs: bytes,
         more: bytes,
-        timing: Timing,
+        timing: ClockOffset,
     ) -> Record:
         status, result = outcome.status, outcome.result
         start, end, at = outcome.start, outcome.end, message.at
@@ -175,7 +175,7 @@ def before(head: Mapping[str, str]) -> bytes:
 
 
 def unrunnable_record(
-    message: ActivationMessage, status: Status, error: str, now: int, timing: Timing
+    message: ActivationMessage, status: Status, error: str, now: int, timing: ClockOffset
 ) -> Record:
     """The record of a message that could not be run at all, for example because its action is gone."""
     document = {
@@ -205,12 +205,12 @@ def unrunnable_record(
     return Record(message.activation_id, jsontext.dumps(document), status, jsontext.dumps({"error": error}))
 
 
-def stamp(at: int, timing: Timing) -> dict[str, Any]:
+def stamp(at: int, timing: ClockOffset) -> dict[str, Any]:
     """The annotation that says which boot a record belongs to, and how long after it it began."""
     return {"key": "edge-boot", "value": [timing.boot, timing.up(at)]}
 
 
-def log_lines(lines: Sequence[LogLine], timing: Timing) -> list[str]:
+def log_lines(lines: Sequence[LogLine], timing: ClockOffset) -> list[str]:
     """Lines as OpenWhisk stores them: 30 columns of time, the stream, the text."""
     return [
         f"{rfc3339(timing.straight(line.at)):<30} {line.stream}: {text}"
@@ -226,7 +226,7 @@ def rfc3339(at: int) -> str:
 
 
 def trigger_record(
-    message: ActivationMessage, version: str, logs: Sequence[Mapping[str, Any]], timing: Timing
+    message: ActivationMessage, version: str, logs: Sequence[Mapping[str, Any]], timing: ClockOffset
 ) -> Record:
     """The record of a trigger fired over the API: its payload, and a log entry for each rule."""
     document = {
@@ -269,7 +269,7 @@ def listing_of(stored: Mapping[str, Any]) -> dict[str, Any]:
 _NOT_LISTED: Final = frozenset({"response", "logs", "subject"})
 
 
-def filed_under(stored: Mapping[str, Any]) -> str:
+def index_key(stored: Mapping[str, Any]) -> str:
     """The name that the list filter `name` finds a record by: `a`, `pkg/a` or `binding/a`."""
     annotations = {item["key"]: item["value"] for item in stored["annotations"]}
     path = annotations.get("binding")

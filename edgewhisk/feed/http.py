@@ -13,9 +13,9 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import BadRequest, FeedError, NotFound, Throttled
 from edgewhisk.feed.heard import Moment, heard, this_moment
 from edgewhisk.feed.payload import LEVELS
-from edgewhisk.spi import Clock, FeedAction, Fire, Reach
+from edgewhisk.spi import Clock, FeedAction, Fire, Resource
 
-MOST: Final = 1000  # readings in one request
+MAX_READINGS: Final = 1000  # readings in one request
 
 
 class HttpFeed:
@@ -42,7 +42,7 @@ class HttpFeed:
             raise FeedError(f"unknown parameter {min(parameters)!r}; it has none but shape")
         return {}
 
-    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+    def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""
         del action, parameters
         return ()
@@ -122,6 +122,6 @@ def _readings(body: bytes) -> tuple[list[dict[str, Any]], int]:
     readings = found if isinstance(found, list) else [found]
     if not all(isinstance(one, dict) for one in readings):
         raise BadRequest("the body must be a JSON object, or an array of objects")
-    if len(readings) > MOST:
-        raise BadRequest(f"at most {MOST} readings go into one request, not {len(readings)}")
+    if len(readings) > MAX_READINGS:
+        raise BadRequest(f"at most {MAX_READINGS} readings go into one request, not {len(readings)}")
     return readings, mended

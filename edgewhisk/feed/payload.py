@@ -18,7 +18,7 @@ Mend = Callable[[int], None]
 LEVELS: Final = jsontext.LEVELS - 3
 _SHORT: Final = 2 * LEVELS  # bytes: what is shorter cannot be too deep
 _SHARED: Final = b"\xd8\x1c"  # tag 28: an item that may be referred to (cbor.schmorp.de/value-sharing)
-LARGEST: Final = 1 << 20  # bytes, as OpenWhisk's parameters: the queue holds many of them
+MAX_PAYLOAD_BYTES: Final = 1 << 20  # bytes, as OpenWhisk's parameters: the queue holds many of them
 
 
 class Format(Protocol):
@@ -55,8 +55,8 @@ class Head(NamedTuple):
 
 def check_size(data: bytes) -> None:
     """Raises `MalformedPayload` for more than the parameters of an event may be."""
-    if len(data) > LARGEST:
-        raise MalformedPayload(f"{len(data)} bytes: an event takes {LARGEST} at most")
+    if len(data) > MAX_PAYLOAD_BYTES:
+        raise MalformedPayload(f"{len(data)} bytes: an event takes {MAX_PAYLOAD_BYTES} at most")
 
 
 def of_json(head: Head, data: bytes, *, mend: Mend = lambda _: None) -> bytes:

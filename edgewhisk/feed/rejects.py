@@ -14,7 +14,7 @@ _SAMPLE: Final = 80  # characters
 
 
 @dataclass(slots=True)
-class Garbage:
+class RejectCounter:
     """What was refused so far."""
 
     count: int = 0

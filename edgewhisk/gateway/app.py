@@ -17,15 +17,15 @@ from typing import Any, Final, TypeVar
 from edgewhisk import __version__
 from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Outbox
-from edgewhisk.api.router import Door
+from edgewhisk.api.router import Router
 from edgewhisk.api.server import HttpServer, bind, certificate_of, serving, url_of
 from edgewhisk.api.services import Measures, Services
 from edgewhisk.base import resources
 from edgewhisk.base.process import notify, occupied, process, return_memory, state_directory, told
-from edgewhisk.capability.dispatcher import Doors
+from edgewhisk.capability.dispatcher import CapabilityDispatcher
 from edgewhisk.capability.fetch import Fetch
-from edgewhisk.capability.host import Outward
-from edgewhisk.capability.state import State
+from edgewhisk.capability.host import HostCapabilities
+from edgewhisk.capability.state import ActionState
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import Config
 from edgewhisk.controller import system
@@ -43,8 +43,8 @@ from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.rules import Rules
 from edgewhisk.controller.triggers import Triggers
 from edgewhisk.device import library
-from edgewhisk.entity.invocation.arguments import Bound
-from edgewhisk.entity.invocation.message import Ran
+from edgewhisk.entity.invocation.arguments import ResolvedAction
+from edgewhisk.entity.invocation.message import BatchResult
 from edgewhisk.feed.alarms.feed import AlarmsFeed
 from edgewhisk.feed.changes.couchdb import CouchFeed
 from edgewhisk.feed.changes.file import FileFeed
@@ -52,13 +52,13 @@ from edgewhisk.feed.http import HttpFeed
 from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.feed.serial.feed import SerialFeed
-from edgewhisk.feed.shaping.shaping_stage import ShapedFire
-from edgewhisk.gateway.clock_watcher import Timekeeper
+from edgewhisk.feed.shaping.shaping_stage import ShapingStage
+from edgewhisk.gateway.clock_watcher import ClockWatcher
 from edgewhisk.gateway.incidents import Incidents
 from edgewhisk.gateway.loop_lag import LoopLag
 from edgewhisk.gateway.supervision import Run, supervised
-from edgewhisk.gateway.wiring.capabilities import Deliveries, GatewayWorld
-from edgewhisk.gateway.wiring.system_actions import native_actions
+from edgewhisk.gateway.wiring.capabilities import Deliveries, GatewayAdapter
+from edgewhisk.gateway.wiring.system_actions import system_actions
 from edgewhisk.gateway.wiring.uplink import uplink
 from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
@@ -67,11 +67,11 @@ from edgewhisk.invoker.failure_policy import FailurePolicy
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.spi import Feed
-from edgewhisk.store.activations.activations import Activations as ActivationLog
+from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.store.activations.wear import wear
 from edgewhisk.store.dead_letters import DeadLetters
-from edgewhisk.store.documents.document_store import Shelf
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.log.disk import RealDisk
 from edgewhisk.sync.ingest import Ingest
 from edgewhisk.transport.mqtt.config import mqtt_links
@@ -84,7 +84,7 @@ TEND: Final = 60.0  # seconds between two looks at what became too old
 SLOTS: Final = 8  # live sandboxes of a runtime; each holds about 0.4 MB
 
 
-class Daemon:
+class Gateway:
     """One gateway on one state directory."""
 
     def __init__(
@@ -148,14 +148,14 @@ class Daemon:
             await self._invoker.resume(unfinished, self._log.starts())
             stack.push_async_callback(self._invoker.drain, DRAIN)
             self.incidents += await self._feeds.restore()
-            self._sync = uplink(config.cloud, self._log, self._timekeeper, self._clock, stack)
+            self._sync = uplink(config.cloud, self._log, self._clock_watcher, self._clock, stack)
             tasks: list[tuple[str, Run]] = [(type(feed).__name__, feed.run) for feed in sources]
             tasks += [
                 ("Outbox", self._outbox.run),
                 ("Retention", self._tend),
                 ("Removal", removal.run),
                 ("LoopLag", self._lag.run),
-                ("Timekeeper", self._timekeeper.run),
+                ("ClockWatcher", self._clock_watcher.run),
             ]
             if self._sync is not None:
                 tasks.append(("Sync", self._sync.run))
@@ -181,8 +181,8 @@ class Daemon:
                 self.status,
                 self._measure,
             )
-            self._door = Door(services, access_log=config.api.access_log)
-            self._server = HttpServer(self._door, self._certificate.context if self._certificate else None)
+            self._router = Router(services, access_log=config.api.access_log)
+            self._server = HttpServer(self._router, self._certificate.context if self._certificate else None)
             await stack.enter_async_context(serving(self._server, listener))
             self.url = self._executor.contexts.api_host = url_of(listener, tls=self._certificate is not None)
             self.incidents.append(stack.enter_context(told(config.state_dir / "url", self.url)))
@@ -203,17 +203,17 @@ class Daemon:
             },
             "wear": wear(stats, self._config.buffer),
             "invoker": self._invoker.describe(),
-            "sandboxes": {**self._sandboxes.describe(), **self._doors.describe()},
+            "sandboxes": {**self._sandboxes.describe(), **self._dispatcher.describe()},
             "unruled": self._controller.unruled,
             "outbox": self._outbox.describe(),
-            "clock": self._timekeeper.describe(),
+            "clock": self._clock_watcher.describe(),
             "dead_letters": self._dead.describe(),
             "feeds": list(self._feeds.describe()),
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
             "incidents": self._told.lines(),
             "process": process(),
             "loop": self._lag.describe(),
-            "http": {"connections": self._server.connections, "requests": self._door.answered},
+            "http": {"connections": self._server.connections, "requests": self._router.answered},
         }
 
     async def _tend(self) -> None:
@@ -231,7 +231,7 @@ class Daemon:
         return [
             f"the disk takes nothing new: {disk}" if disk else "",
             f"TLS: {problem}" if problem else "",
-            self._timekeeper.problem(),
+            self._clock_watcher.problem(),
         ]
 
     def _measure(self) -> Measures:
@@ -239,20 +239,20 @@ class Daemon:
         return Measures(
             self._invoker.metrics.by_action,
             self._invoker.metrics.durations,
-            self._door.statuses,
-            self._door.latency,
+            self._router.statuses,
+            self._router.latency,
             self._lag.seconds,
         )
 
-    async def _open(self, stack: contextlib.AsyncExitStack) -> tuple[Artifacts, ActivationLog, Sandboxes]:
+    async def _open(self, stack: contextlib.AsyncExitStack) -> tuple[EntityStore, ActivationLog, Sandboxes]:
         config, disk = self._config, RealDisk()
-        artifacts = await asyncio.to_thread(Artifacts.open, config.state_dir / "entities", disk)
+        artifacts = await asyncio.to_thread(EntityStore.open, config.state_dir / "entities", disk)
         stack.callback(artifacts.close)
-        self._shelf = await asyncio.to_thread(Shelf.open, config.state_dir / "shelf", disk)
-        stack.push_async_callback(self._shelf.close)
-        self._dead = DeadLetters(self._shelf, self._clock)
-        self._timekeeper = Timekeeper(self._clock, self._shelf)
-        await self._timekeeper.look()
+        self._documents = await asyncio.to_thread(LogDocumentStore.open, config.state_dir / "shelf", disk)
+        stack.push_async_callback(self._documents.close)
+        self._dead = DeadLetters(self._documents, self._clock)
+        self._clock_watcher = ClockWatcher(self._clock, self._documents)
+        await self._clock_watcher.look()
         log = await asyncio.to_thread(
             ActivationLog.open,
             config.state_dir / "buffer",
@@ -261,20 +261,20 @@ class Daemon:
             lanes=config.lanes,
             disk=disk,
             others=partial(occupied, config.state_dir, "buffer"),
-            boots=self._timekeeper.boots,
-            earliest=self._timekeeper.earliest,
+            history=self._clock_watcher.history,
+            earliest=self._clock_watcher.earliest,
         )
         stack.callback(log.close)
-        kept = await asyncio.to_thread(Artifacts.open, config.state_dir / "state", disk)
+        kept = await asyncio.to_thread(EntityStore.open, config.state_dir / "state", disk)
         stack.callback(kept.close)
-        stores = (artifacts, self._shelf, log, kept)
+        stores = (artifacts, self._documents, log, kept)
         self._told.follow(*(partial(getattr, store, "incidents") for store in stores))
         self._told.follow(self._subjects.problems, self._tokens.problems, self._problems)
-        self._state = State(kept)
+        self._state = ActionState(kept)
         entitled = partial(check_granted, config.grants)
-        self._doors = Doors(dict(self._state.operations), self._state.settle, entitled)
+        self._dispatcher = CapabilityDispatcher(dict(self._state.operations), self._state.settle, entitled)
         cache, memory = config.state_dir / "cache", config.limits.sandbox_memory << 20
-        sandboxes = Sandboxes(cache, self._clock, self._doors, slots=SLOTS, memory=memory)
+        sandboxes = Sandboxes(cache, self._clock, self._dispatcher, slots=SLOTS, memory=memory)
         stack.callback(sandboxes.close)
         await asyncio.to_thread(sandboxes.prepare_first, self._progress)
         return artifacts, log, sandboxes
@@ -282,7 +282,9 @@ class Daemon:
     def _make_invoker(self, resolver: Resolver) -> Invoker:
         """What runs actions; those of the gateway itself on the event loop."""
 
-        def perform(bound: Bound, namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
+        def perform(
+            bound: ResolvedAction, namespace: str, payloads: Sequence[bytes]
+        ) -> asyncio.Future[BatchResult]:
             return self._controller.native(bound, namespace, payloads)
 
         def key_of(namespace: str) -> str:
@@ -318,7 +320,7 @@ class Daemon:
         links, troubles = await mqtt_links(config, stack)
         self.incidents += troubles
         origins = await asyncio.to_thread(self._log.origins)
-        self._shaped = ShapedFire(self._controller, self._clock, self._shelf)
+        self._shaped = ShapingStage(self._controller, self._clock, self._documents)
         fire, clock = self._shaped, self._clock
 
         def may_read(subject: str, topic: str) -> bool:
@@ -328,38 +330,42 @@ class Daemon:
             MqttFeed(links, fire, clock, self._dead, [*origins, *self._shaped.origins()], may_read),
             SerialFeed(config.serial, fire, clock),
             ModbusFeed(config.serial, fire, clock),
-            AlarmsFeed(fire, clock, self._shelf),
+            AlarmsFeed(fire, clock, self._documents),
             HttpFeed(fire, clock),
-            CouchFeed(fire, clock, self._shelf),
-            FileFeed(config.files, fire, clock, self._shelf),
+            CouchFeed(fire, clock, self._documents),
+            FileFeed(config.files, fire, clock, self._documents),
         ]
 
     def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack, api_port: int) -> None:
         """Let actions reach what is granted to them beyond their state."""
         mqtt, serial, modbus = (_one(sources, MqttFeed), _one(sources, SerialFeed), _one(sources, ModbusFeed))
-        world = GatewayWorld(mqtt, serial, self._controller, self._subjects.of)
-        outward = Outward(world, asyncio.get_running_loop(), self._invoker.lent)
-        self._doors.operations.update({"http.fetch": Fetch(api_port), **outward.operations})
+        adapter = GatewayAdapter(mqtt, serial, self._controller, self._subjects.of)
+        host = HostCapabilities(adapter, asyncio.get_running_loop(), self._invoker.lent)
+        self._dispatcher.operations.update({"http.fetch": Fetch(api_port), **host.operations})
         http = HttpRequests()
         stack.push_async_callback(http.close)
         deliveries = Deliveries(mqtt, serial, modbus, http)
-        moment = self._timekeeper.boots.moment
+        moment = self._clock_watcher.history.moment
         ways, alike = deliveries.by_kind, deliveries.alike_by_kind
-        self._outbox = Outbox(self._shelf, self._clock, ways, moment, alike, deliveries.check)
-        self._timekeeper.was_set += [mqtt.hurry, _one(sources, CouchFeed).hurry, self._outbox.hurry]
+        self._outbox = Outbox(self._documents, self._clock, ways, moment, alike, deliveries.check)
+        self._clock_watcher.was_set += [
+            mqtt.retry_now,
+            _one(sources, CouchFeed).retry_now,
+            self._outbox.retry_now,
+        ]
         for name, session in mqtt.sessions.items():
             session.connected = partial(self._outbox.wake, f"mqtt:{name}")
 
     def _provide(self, entities: Entities) -> None:
         """List the gateway's own actions."""
-        offered = native_actions(self._feeds, self._outbox, Ingest(self._log), self._config.grants)
+        offered = system_actions(self._feeds, self._outbox, Ingest(self._log), self._config.grants)
         entities.provide(list(system.entities(offered, self._config.limits)))
         self._controller.system.update((action.fqn, action) for action in offered)
 
 
 async def run(
     config: Config,
-    ready: Callable[[Daemon], None],
+    ready: Callable[[Gateway], None],
     progress: Callable[[str], None],
     clock: SystemClock | None = None,
 ) -> None:
@@ -368,9 +374,9 @@ async def run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    daemon = Daemon(config, progress, clock)
-    async with daemon.running():
-        ready(daemon)
+    gateway = Gateway(config, progress, clock)
+    async with gateway.running():
+        ready(gateway)
         notify("READY=1")
         await stop.wait()
         notify("STOPPING=1")

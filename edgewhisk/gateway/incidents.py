@@ -8,7 +8,7 @@ from typing import Final
 
 _log = logging.getLogger(__name__)
 
-MOST: Final = 100  # lines of one source; more are counted
+MAX_LINES: Final = 100  # lines of one source; more are counted
 
 
 class Incidents:
@@ -28,9 +28,9 @@ class Incidents:
         found: list[str] = []
         for source in self._sources:
             said = [line for line in source() if line]
-            found += said[:MOST]
-            if len(said) > MOST:
-                found.append(f"and {len(said) - MOST} more like the one before")
+            found += said[:MAX_LINES]
+            if len(said) > MAX_LINES:
+                found.append(f"and {len(said) - MAX_LINES} more like the one before")
         return found
 
     def log(self) -> None:

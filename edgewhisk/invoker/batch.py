@@ -13,10 +13,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any, Final, NamedTuple, Protocol
 
-from edgewhisk.clock.offset import Timing
+from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.activation import Record
-from edgewhisk.entity.invocation.arguments import Bound
-from edgewhisk.entity.invocation.message import ActivationMessage, Outcome, Ran, Smooth, Status, outcomes_of
+from edgewhisk.entity.invocation.arguments import ResolvedAction
+from edgewhisk.entity.invocation.message import (
+    ActivationMessage,
+    BatchResult,
+    Outcome,
+    Status,
+    UniformResult,
+    outcomes_of,
+)
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.lifecycle import BatchEvent, BatchState, after
@@ -81,7 +88,7 @@ class PendingBatch(NamedTuple):
 class Step(NamedTuple):
     """One action, to be run for all messages that got so far."""
 
-    bound: Bound
+    bound: ResolvedAction
     places: Sequence[int]  # of the messages
     ids: Sequence[str]  # of the activations to be
     payloads: Sequence[bytes]
@@ -176,8 +183,8 @@ class StepBatch(Batch):
         self,
         stream: Stream,
         entries: Sequence[PendingBatch],
-        bound: Bound,
-        parts: Sequence[Bound],
+        bound: ResolvedAction,
+        parts: Sequence[ResolvedAction],
         new_ids: Callable[[int], Sequence[str]],
         now: Callable[[], int],
     ) -> None:
@@ -187,7 +194,7 @@ class StepBatch(Batch):
         self.native = bound.native
         self.broken = False  # whether the gateway itself failed to run it
         self.late = False  # whether its native step took so long that its events were journalled
-        self.completed: list[tuple[Step, Ran] | Record] = []  # what is to be recorded, in order
+        self.completed: list[tuple[Step, BatchResult] | Record] = []  # what is to be recorded, in order
         self.told = 0  # of those, the ones that are recorded already
         self.uniform = True  # whether all runs so far succeeded and printed nothing
         self.size = 0  # bytes of all results so far of a uniform one
@@ -214,7 +221,7 @@ class StepBatch(Batch):
             return []
         return [message.activation_id for message in self.messages if message.durable]
 
-    def complete(self, ran: Ran) -> bool:
+    def complete(self, ran: BatchResult) -> bool:
         """`step` was run; on to the next one, if there is one.
 
         A message whose part does not succeed ends with that part's outcome. Fewer outcomes than messages:
@@ -224,7 +231,7 @@ class StepBatch(Batch):
         step = self.step
         if step is None:
             return False
-        if isinstance(ran, Smooth):
+        if isinstance(ran, UniformResult):
             self.size += sum(map(len, ran.results))
         else:
             self.uniform = False
@@ -242,7 +249,7 @@ class StepBatch(Batch):
                 self.ended = self._now()
         return True
 
-    def ends(self, timing: Timing) -> list[Ended]:
+    def ends(self, timing: ClockOffset) -> list[Ended]:
         """Returns how a sequence ended for each message."""
         count = len(self.messages)
         ids: list[list[str]] = [[] for _ in range(count)]
@@ -267,7 +274,7 @@ class StepBatch(Batch):
             for at, found in sorted(last.items())
         ]
 
-    def steps(self) -> list[tuple[Step, Ran]]:
+    def steps(self) -> list[tuple[Step, BatchResult]]:
         """Returns the steps that were run, and what they gave."""
         return [one for one in self.completed if not isinstance(one, Record)]
 
@@ -314,7 +321,7 @@ def inside_messages(batch: StepBatch, step: Step, starts: Sequence[int]) -> Sequ
 
 
 def inside_of(
-    whole: ActivationMessage, part: Bound, payload: bytes, activation_id: str, now: int
+    whole: ActivationMessage, part: ResolvedAction, payload: bytes, activation_id: str, now: int
 ) -> ActivationMessage:
     """The message that runs one part of `whole`."""
     return ActivationMessage(
@@ -358,9 +365,9 @@ def stream_of(message: ActivationMessage, *, suspect: bool = False) -> Stream:
     return Stream(message.action, message.binding, message.trigger, message.namespace, suspect)
 
 
-def _going(step: Step, ran: Ran) -> tuple[Sequence[int], Sequence[bytes]]:
+def _going(step: Step, ran: BatchResult) -> tuple[Sequence[int], Sequence[bytes]]:
     """The places of the messages that go on, and what their next action gets."""
-    if isinstance(ran, Smooth):
+    if isinstance(ran, UniformResult):
         return step.places, ran.results
     good = [
         (at, one.result) for at, one in zip(step.places, ran, strict=True) if one.status is Status.SUCCESS

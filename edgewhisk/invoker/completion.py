@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from edgewhisk.entity.activation import Record, rfc3339
-from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.backpressure import Backpressure
 from edgewhisk.invoker.batch import Batch, StepBatch
@@ -28,7 +28,7 @@ class Completion:
         clock: Clock,
         backpressure: Backpressure,
         calls: BlockingCalls,
-        keeps: Callable[[Bound], bool],
+        keeps: Callable[[ResolvedAction], bool],
         window: float,
         dispatch: Callable[[], None],
     ) -> None:

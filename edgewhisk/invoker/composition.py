@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
-from edgewhisk.clock.offset import Timing
+from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.activation import Record, RecordTemplate
-from edgewhisk.entity.invocation.arguments import EMPTY, Bound
-from edgewhisk.entity.invocation.message import ActivationMessage, Outcome, Ran, Status, outcomes_of
+from edgewhisk.entity.invocation.arguments import EMPTY, ResolvedAction
+from edgewhisk.entity.invocation.message import ActivationMessage, BatchResult, Outcome, Status, outcomes_of
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import EdgeWhiskError, Forbidden
 from edgewhisk.invoker.batch import PendingBatch, Step, StepBatch, Stream, inside_of
@@ -28,7 +28,7 @@ COMPOSITION_TOO_LONG: Final = "Too many actions in the composition."
 class Part(NamedTuple):
     """An action that is no composition, to be run."""
 
-    bound: Bound
+    bound: ResolvedAction
     message: ActivationMessage
 
 
@@ -42,7 +42,7 @@ class Finished(NamedTuple):
 
 
 Machine = Generator[Part | Record, Outcome | None, Finished]
-Resolve = Callable[[FullyQualifiedName, str], Bound | None]
+Resolve = Callable[[FullyQualifiedName, str], ResolvedAction | None]
 
 
 @dataclass(slots=True)
@@ -74,14 +74,14 @@ class Composition:
     resolve: Resolve
     new_id: Callable[[], str]
     now: Callable[[], int]
-    timing: Callable[[], Timing]
+    timing: Callable[[], ClockOffset]
     longest: int  # parts of a composition
 
-    def start(self, bound: Bound, message: ActivationMessage) -> Machine:
+    def start(self, bound: ResolvedAction, message: ActivationMessage) -> Machine:
         """The machine of a sequence or conductor."""
         return self._compose(bound, message, _Account())
 
-    def parts(self, bound: Bound, namespace: str) -> tuple[Bound, ...] | None:
+    def parts(self, bound: ResolvedAction, namespace: str) -> tuple[ResolvedAction, ...] | None:
         """The parts of a sequence that consists of single actions only, which one plain `StepBatch` can run.
 
         None for conductors, for sequences of sequences, and where a part is missing or forbidden.
@@ -89,7 +89,7 @@ class Composition:
         names = bound.sequence
         if not names or len(names) > self.longest:
             return None
-        found: list[Bound] = []
+        found: list[ResolvedAction] = []
         for name in names:
             part = self._found(name, namespace)
             if part is None or part.composed:
@@ -97,7 +97,7 @@ class Composition:
             found.append(part)
         return tuple(found)
 
-    def actions(self, bound: Bound, namespace: str) -> Iterator[Bound]:
+    def actions(self, bound: ResolvedAction, namespace: str) -> Iterator[ResolvedAction]:
         """The actions that are no sequences in one, also in those inside it; or the action itself.
 
         What a conductor will name is not known. Missing and forbidden ones are left out.
@@ -112,13 +112,13 @@ class Composition:
                 seen.add(one.action.name)
                 left += [part for name in one.sequence if (part := self._found(name, namespace)) is not None]
 
-    def _found(self, name: FullyQualifiedName, namespace: str) -> Bound | None:
+    def _found(self, name: FullyQualifiedName, namespace: str) -> ResolvedAction | None:
         try:
             return self.resolve(name, namespace)
         except Forbidden:
             return None
 
-    def _compose(self, bound: Bound, message: ActivationMessage, account: _Account) -> Machine:
+    def _compose(self, bound: ResolvedAction, message: ActivationMessage, account: _Account) -> Machine:
         tally = _Tally(self.now())
         run = self._sequence if bound.sequence is not None else self._conductor
         last = yield from run(bound, message, account, tally)
@@ -128,7 +128,7 @@ class Composition:
         return Finished(record, outcome, tally.duration, tally.memory)
 
     def _sequence(
-        self, bound: Bound, message: ActivationMessage, account: _Account, tally: _Tally
+        self, bound: ResolvedAction, message: ActivationMessage, account: _Account, tally: _Tally
     ) -> Generator[Part | Record, Outcome | None, Outcome]:
         payload = message.payload
         outcome = self._error(MISSING)
@@ -148,7 +148,7 @@ class Composition:
         return outcome
 
     def _part(
-        self, part: Bound, payload: bytes, whole: ActivationMessage, account: _Account, tally: _Tally
+        self, part: ResolvedAction, payload: bytes, whole: ActivationMessage, account: _Account, tally: _Tally
     ) -> Generator[Part | Record, Outcome | None, Outcome]:
         """Run one part of `whole`, itself a composition or not."""
         message = self._inside(whole, part, payload)
@@ -163,7 +163,7 @@ class Composition:
         return (yield from self._atom(part, message, tally))
 
     def _atom(
-        self, part: Bound, message: ActivationMessage, tally: _Tally
+        self, part: ResolvedAction, message: ActivationMessage, tally: _Tally
     ) -> Generator[Part | Record, Outcome | None, Outcome]:
         outcome = yield Part(part, message)
         if outcome is None:
@@ -173,7 +173,7 @@ class Composition:
         return outcome
 
     def _conductor(
-        self, bound: Bound, message: ActivationMessage, account: _Account, tally: _Tally
+        self, bound: ResolvedAction, message: ActivationMessage, account: _Account, tally: _Tally
     ) -> Generator[Part | Record, Outcome | None, Outcome]:
         payload = message.payload
         while True:
@@ -196,7 +196,7 @@ class Composition:
                 result = _boxed(jsontext.loads(step.result), "value")
             payload = jsontext.dumps({**result, **state}) if result or state else EMPTY
 
-    def _next(self, action: object, namespace: str, account: _Account) -> tuple[Bound | None, str]:
+    def _next(self, action: object, namespace: str, account: _Account) -> tuple[ResolvedAction | None, str]:
         """The action that a conductor names, or what to tell it."""
         try:
             if not isinstance(action, str):
@@ -215,7 +215,7 @@ class Composition:
             return None, f"Failed to resolve action with name '{name.key}' during composition."
         return part, ""
 
-    def _inside(self, whole: ActivationMessage, part: Bound, payload: bytes) -> ActivationMessage:
+    def _inside(self, whole: ActivationMessage, part: ResolvedAction, payload: bytes) -> ActivationMessage:
         return inside_of(whole, part, payload, self.new_id(), self.now())
 
     def _error(self, text: str) -> Outcome:
@@ -232,7 +232,7 @@ class CompositionBatch(StepBatch):
         self,
         stream: Stream,
         entries: Sequence[PendingBatch],
-        bound: Bound,
+        bound: ResolvedAction,
         composition: Composition,
         now: Callable[[], int],
     ) -> None:
@@ -245,7 +245,7 @@ class CompositionBatch(StepBatch):
         self._waiting: list[Step] = []  # of this round
         self._round()
 
-    def complete(self, ran: Ran) -> bool:
+    def complete(self, ran: BatchResult) -> bool:
         """`step` was run; on to the next one of this round, or to the next round."""
         if self.step is None:
             return False

@@ -11,9 +11,9 @@ from typing import Final
 from edgewhisk import jsontext
 from edgewhisk.base.recent import Recent
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.invocation.arguments import EMPTY, NOT_ALLOWED, over, overrides
-from edgewhisk.entity.invocation.call import Calls
-from edgewhisk.entity.invocation.message import Outcome, Ran, Smooth, Status, outcomes_of
+from edgewhisk.entity.invocation.arguments import EMPTY, NOT_ALLOWED, merge_json, overrides
+from edgewhisk.entity.invocation.call import CallBatch
+from edgewhisk.entity.invocation.message import BatchResult, Outcome, Status, UniformResult, outcomes_of
 from edgewhisk.invoker.batch import Step, StepBatch
 from edgewhisk.invoker.policy import INLINE_TIMEOUT_MS, RoutePolicy
 from edgewhisk.spi import Clock, Sandbox
@@ -38,7 +38,7 @@ class CallContexts:
         self.hasty_actions = Recent[Revision, Action](*_REMEMBERED)
         self._known = Recent[tuple[Revision, str], dict[str, str]](*_REMEMBERED)
 
-    def calls(self, step: Step, namespace: str) -> Calls:
+    def calls(self, step: Step, namespace: str) -> CallBatch:
         """The calls of a step, whose time begins now."""
         bound = step.bound
         context = {
@@ -50,10 +50,10 @@ class CallContexts:
             context["api_key"] = self._key_of(namespace)
         arguments = step.payloads
         if bound.text != EMPTY:
-            arguments = [over(bound.text, payload) for payload in arguments]
-        return Calls(arguments, step.ids, context)
+            arguments = [merge_json(bound.text, payload) for payload in arguments]
+        return CallBatch(arguments, step.ids, context)
 
-    def hasty(self, action: Action) -> Action:
+    def inline(self, action: Action) -> Action:
         """`action` with `INLINE_TIMEOUT_MS` at most; itself if it has no more anyway."""
         found = self.hasty_actions.get(action.revision)
         if found is None:
@@ -96,7 +96,7 @@ class Executor:
         batch.seconds = self.clock.busy() - started - _loading(ran)
         batch.complete(ran)
 
-    def _run(self, step: Step, namespace: str) -> Ran:
+    def _run(self, step: Step, namespace: str) -> BatchResult:
         """An error for those messages that set a final parameter.
 
         A caller is refused before; this is for events, and for results of other parts.
@@ -148,23 +148,23 @@ class InlineExecutor:
             return Inline.FAILED
         return Inline.RAN
 
-    def _attempt(self, step: Step, namespace: str) -> Ran:
+    def _attempt(self, step: Step, namespace: str) -> BatchResult:
         """What came of the messages before the first that took too long; the others have not begun."""
         action = step.bound.action
-        hasty = self._contexts.hasty(action)
+        hasty = self._contexts.inline(action)
         doubtful = self._policy.estimator.doubts(action.name)
         clock = self._clock.busy if doubtful else self._clock.monotonic
         started = clock()
-        ran = self._sandbox.run(hasty, self._contexts.calls(step, namespace), hasty=True)
-        count, took = len(step.ids) if isinstance(ran, Smooth) else len(ran), clock() - started
-        late = not isinstance(ran, Smooth) and ran[-1].timed_out
+        ran = self._sandbox.run(hasty, self._contexts.calls(step, namespace), inline=True)
+        count, took = len(step.ids) if isinstance(ran, UniformResult) else len(ran), clock() - started
+        late = not isinstance(ran, UniformResult) and ran[-1].timed_out
         self._policy.ran_inline(step.bound, count, took, by_clock=not (doubtful or late))
-        if isinstance(ran, Smooth) or not late or hasty is action:
+        if isinstance(ran, UniformResult) or not late or hasty is action:
             return ran
         return ran[:-1]
 
 
-def _loading(ran: Ran) -> float:
+def _loading(ran: BatchResult) -> float:
     """Seconds that it took to load the action first, rounded up: the next run does not."""
-    init = 0 if isinstance(ran, Smooth) else ran[0].init_ms
+    init = 0 if isinstance(ran, UniformResult) else ran[0].init_ms
     return (init + 1) / 1000 if init else 0.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from edgewhisk.entity.invocation.arguments import Bound
-from edgewhisk.entity.invocation.message import Ran, Smooth, Status
+from edgewhisk.entity.invocation.arguments import ResolvedAction
+from edgewhisk.entity.invocation.message import BatchResult, Status, UniformResult
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.invoker.breaker import FAILURES, Breaker, Go
 from edgewhisk.spi import Clock
@@ -23,13 +23,13 @@ class FailurePolicy:
         self._breaker = breaker
         self._careful = clock.monotonic() + CAREFUL if careful else 0.0
 
-    def ask(self, bound: Bound) -> Go:
+    def ask(self, bound: ResolvedAction) -> Go:
         """Whether an event may be run now; begins the try if it is time for one."""
         if not self._breaker.tripped:
             return GO
         return self._breaker.ask(bound.action.name, bound.action.revision, self._clock.monotonic())
 
-    def unjournalled(self, bound: Bound) -> bool:
+    def unjournalled(self, bound: ResolvedAction) -> bool:
         """Whether events may be run before they are in the journal: what is lost then comes again.
 
         Not if the circuit is open, or if one may have killed the gateway: such an event would come again
@@ -44,9 +44,9 @@ class FailurePolicy:
         """Whether any action failed lately, so that it matters when runs go well."""
         return self._breaker.watching
 
-    def learn(self, bound: Bound, ran: Ran) -> None:
+    def learn(self, bound: ResolvedAction, ran: BatchResult) -> None:
         """See how runs ended, in order."""
-        if isinstance(ran, Smooth):
+        if isinstance(ran, UniformResult):
             last, statuses = Status.SUCCESS, iter((Status.SUCCESS,))
         elif not ran:
             return
@@ -60,7 +60,7 @@ class FailurePolicy:
         """A run that `ask` allowed came to nothing."""
         self._breaker.give_back(action, self._clock.monotonic())
 
-    def changed(self, bound: Bound) -> bool:
+    def changed(self, bound: ResolvedAction) -> bool:
         """Whether events that wait for an action should be looked at again."""
         return self._breaker.changed(bound.action.name, bound.action.revision, self._clock.monotonic())
 

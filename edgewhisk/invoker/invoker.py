@@ -9,7 +9,7 @@ from typing import Any
 from edgewhisk.base.threads import apart
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.annotations.delivery import Priority
-from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.entity.invocation.message import ActivationMessage, Status
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
@@ -50,7 +50,7 @@ class Invoker:
         failures: FailurePolicy,
         dead: DeadLetters,
         *,
-        keeps: Callable[[Bound], bool] = lambda _: True,
+        keeps: Callable[[ResolvedAction], bool] = lambda _: True,
         parallel: Callable[[str], int] = lambda _: 1,
         priority: Callable[[FullyQualifiedName, str, str], Priority] = lambda *_: Priority.NORMAL,
         window: float = 0.02,

@@ -8,8 +8,8 @@ from enum import Enum
 from typing import Final
 
 from edgewhisk.base.histogram import Histogram
-from edgewhisk.clock.offset import Timing
-from edgewhisk.entity.invocation.message import Ran, Smooth, Status
+from edgewhisk.clock.offset import ClockOffset
+from edgewhisk.entity.invocation.message import BatchResult, Status, UniformResult
 
 _ACTIONS: Final = 1000
 OTHERS: Final = "others"  # counted together once too many actions have been seen
@@ -65,9 +65,9 @@ class RunMetrics:
         """Messages ended without a run."""
         self._unrun[status] += count
 
-    def ran(self, action: str, ran: Ran, timing: Timing) -> None:
+    def ran(self, action: str, ran: BatchResult, timing: ClockOffset) -> None:
         """A batch of one action was run; `timing` is how the clock stands now."""
-        if isinstance(ran, Smooth):
+        if isinstance(ran, UniformResult):
             count = len(ran.results)
             self.smooth((action,), count, {timing.took(ran.start, ran.end): count})
             return

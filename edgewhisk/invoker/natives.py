@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from edgewhisk.entity.invocation.arguments import Bound
-from edgewhisk.entity.invocation.message import Ran
+from edgewhisk.entity.invocation.arguments import ResolvedAction
+from edgewhisk.entity.invocation.message import BatchResult
 from edgewhisk.invoker.batch import Step, StepBatch, Stream
 from edgewhisk.invoker.durability import JOURNAL_AFTER, Durability
 from edgewhisk.invoker.executor import Executor
@@ -24,7 +24,7 @@ from edgewhisk.invoker.queue import Queue
 _log = logging.getLogger(__name__)
 
 # Performs an action of the gateway itself for a namespace; the future may be done on return.
-Perform = Callable[[Bound, str, Sequence[bytes]], "asyncio.Future[Ran]"]
+Perform = Callable[[ResolvedAction, str, Sequence[bytes]], "asyncio.Future[BatchResult]"]
 
 
 class NativeSteps:
@@ -94,7 +94,7 @@ class NativeSteps:
             del self._lines[stream]
 
     def _wake(
-        self, batch: StepBatch, step: Step, timer: asyncio.TimerHandle, running: asyncio.Future[Ran]
+        self, batch: StepBatch, step: Step, timer: asyncio.TimerHandle, running: asyncio.Future[BatchResult]
     ) -> None:
         timer.cancel()
         punctual = batch in self._lines.get(batch.stream, ())
@@ -105,7 +105,7 @@ class NativeSteps:
             self._queue.native(batch.stream, -1)
         self._freed(batch.stream)
 
-    def _finish(self, batch: StepBatch, step: Step, running: asyncio.Future[Ran]) -> None:
+    def _finish(self, batch: StepBatch, step: Step, running: asyncio.Future[BatchResult]) -> None:
         try:
             batch.complete(self._executor.expired(step) if running.cancelled() else running.result())
         except Exception:  # noqa: BLE001 - supervisor: events outlive a fault in our own code
@@ -114,7 +114,7 @@ class NativeSteps:
         else:
             self._performed(batch)
 
-    def _late(self, batch: StepBatch, running: asyncio.Future[Ran], left: float) -> None:
+    def _late(self, batch: StepBatch, running: asyncio.Future[BatchResult], left: float) -> None:
         """A step takes its time, of which so many seconds are left: the events are journalled meanwhile."""
         batch.advance(BatchEvent.LATE)
         batch.late = True

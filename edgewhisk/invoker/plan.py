@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edgewhisk.base.recent import Recent
-from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.invoker.batch import PendingBatch, StepBatch, Stream
 from edgewhisk.invoker.composition import Composition, CompositionBatch
 from edgewhisk.spi import Clock, Lookup
@@ -19,9 +19,11 @@ _PLANS: Final = (10_000, 32 << 20)  # that were used last, bytes of their action
 class ExecutionPlan:
     """What a run of an action takes."""
 
-    bound: Bound
-    parts: Sequence[Bound] | None  # the single actions, in order; None: a composition finds them as it runs
-    sandboxed: Sequence[Bound]  # of the parts those that a sandbox runs; the last one may be a native one
+    bound: ResolvedAction
+    # the single actions, in order; None: a composition finds them as it runs
+    parts: Sequence[ResolvedAction] | None
+    # of the parts those that a sandbox runs; the last one may be a native one
+    sandboxed: Sequence[ResolvedAction]
     kinds: Sequence[str]  # engines that it needs, as far as that is known
     repeatable: bool  # may be begun again from the start; no step but the last one is native
     guarded: bool = False  # a part has parameters that what it is given may not set: a worker looks at that
@@ -59,7 +61,7 @@ class Plans:
             return CompositionBatch(stream, entries, plan.bound, self._composition, now)
         return StepBatch(stream, entries, plan.bound, plan.parts, self._clock.activation_ids, now)
 
-    def _make(self, bound: Bound, namespace: str) -> ExecutionPlan:
+    def _make(self, bound: ResolvedAction, namespace: str) -> ExecutionPlan:
         parts = (bound,) if not bound.composed else self._composition.parts(bound, namespace)
         actions = [one for one in self._composition.actions(bound, namespace) if not one.native]
         kinds = tuple({one.action.exec.kind for one in actions})

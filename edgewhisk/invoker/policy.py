@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from edgewhisk.entity.invocation.arguments import Bound
+from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.invoker.lifecycle import Route
 from edgewhisk.invoker.plan import ExecutionPlan
@@ -136,24 +136,24 @@ class RoutePolicy:
             return self.estimator.size(plan.bound.action.name)
         return min([LARGEST, *[self.estimator.within(one.action.name) for one in plan.sandboxed]])
 
-    def ran_inline(self, bound: Bound, count: int, seconds: float, *, by_clock: bool) -> None:
+    def ran_inline(self, bound: ResolvedAction, count: int, seconds: float, *, by_clock: bool) -> None:
         """Learn what runs on the event loop took; `by_clock`: see `RuntimeEstimator.ran`."""
         self.estimator.ran(bound.action.name, count, seconds, by_clock=by_clock)
         if seconds > BRIEF * count:
             self._budget.spend(self._clock.monotonic(), seconds)
 
-    def ran(self, bound: Bound, count: int, seconds: float) -> None:
+    def ran(self, bound: ResolvedAction, count: int, seconds: float) -> None:
         """Learn what runs on a worker took; the action is loaded now."""
         self.estimator.ran(bound.action.name, count, seconds)
         if len(self._loaded) >= _REMEMBERED:
             self._loaded.clear()
         self._loaded[bound.action.name] = bound.action.revision
 
-    def failed_inline(self, bound: Bound) -> None:
+    def failed_inline(self, bound: ResolvedAction) -> None:
         """Not on the event loop again before a worker has run it."""
         self._loaded.pop(bound.action.name, None)
 
-    def _brief(self, bound: Bound) -> bool:
+    def _brief(self, bound: ResolvedAction) -> bool:
         action = bound.action
         name = action.name
         return (

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from edgewhisk.clock.offset import Timing
+from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.activation import Record
-from edgewhisk.entity.records.record_block import Sheaf
+from edgewhisk.entity.records.record_block import RecordBlock
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.batch import Batch, StepBatch
 from edgewhisk.invoker.durability import on_loop
@@ -52,7 +52,7 @@ class RecordWriter:
         self._wrote = wrote
         self._loop = asyncio.get_running_loop()
         self._ended: dict[BatchTemplate, list[StepBatch]] = {}
-        self._timing = Timing()  # how the clock stood when they ended
+        self._timing = ClockOffset()  # how the clock stood when they ended
         self._count = self._awaited = 0  # events that ended, and those whose source waits
         self._bytes = 0  # of their results
         self._since = 0  # ms since the epoch when the first whose source waits began
@@ -140,7 +140,7 @@ class RecordWriter:
         rest = self._window * times - max(0.0, passed)  # the clock may have been set back in between
         self._timer = self._loop.call_later(max(0.0, rest), self.flush)
 
-    def _block(self, template: BatchTemplate, batches: Sequence[StepBatch]) -> Sheaf | None:
+    def _block(self, template: BatchTemplate, batches: Sequence[StepBatch]) -> RecordBlock | None:
         try:
             return self._records.block(template, batches, self._timing)
         except Exception:  # noqa: BLE001 - supervisor: one by one those that can be are written down
@@ -156,7 +156,7 @@ class RecordWriter:
             return self._records.failed([one for batch in batches for one in batch.messages])
 
     def _write(
-        self, batches: Sequence[Batch], records: Sequence[Record], block: Sheaf | None, *, urgent: bool
+        self, batches: Sequence[Batch], records: Sequence[Record], block: RecordBlock | None, *, urgent: bool
     ) -> None:
         """Store the records of batches of one stream; not `urgent`: more follow, or nobody waits."""
         origins = [
@@ -177,10 +177,10 @@ class RecordWriter:
         told: Told,
         urgent: bool,
         origins: Sequence[str] = (),
-        block: Sheaf | None = None,
+        block: RecordBlock | None = None,
     ) -> None:
         done = on_loop(self._loop, told)
-        self._store.record(records, done, urgent=urgent, origins=origins, sheaf=block)
+        self._store.record(records, done, urgent=urgent, origins=origins, block=block)
 
 
 def _unwatched(_error: StorageError | None) -> None:

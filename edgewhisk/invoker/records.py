@@ -6,11 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from edgewhisk.clock.offset import Timing
+from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.activation import Record, unrunnable_record
-from edgewhisk.entity.invocation.arguments import Bound
-from edgewhisk.entity.invocation.message import ActivationMessage, Ran, Smooth, Status, outcomes_of
-from edgewhisk.entity.records.record_block import Sheaf
+from edgewhisk.entity.invocation.arguments import ResolvedAction
+from edgewhisk.entity.invocation.message import (
+    ActivationMessage,
+    BatchResult,
+    Status,
+    UniformResult,
+    outcomes_of,
+)
+from edgewhisk.entity.records.record_block import RecordBlock
 from edgewhisk.invoker.batch import Step, StepBatch, inside_messages
 from edgewhisk.invoker.composition import CompositionBatch
 from edgewhisk.invoker.metrics import RunMetrics
@@ -19,7 +25,7 @@ from edgewhisk.spi import Clock, Sandbox
 
 GONE: Final = "The requested resource does not exist."
 BROKEN: Final = "The gateway failed to run the action; its log says why."
-_WELL: Final = Smooth((b"{}",), 0, 0)  # a run that went well, for who watches that
+_WELL: Final = UniformResult((b"{}",), 0, 0)  # a run that went well, for who watches that
 
 
 class Records:
@@ -30,7 +36,7 @@ class Records:
         sandbox: Sandbox,
         clock: Clock,
         metrics: RunMetrics,
-        learn: Callable[[Bound, Ran], None],
+        learn: Callable[[ResolvedAction, BatchResult], None],
         alert: Callable[[], bool],
     ) -> None:
         """`learn` is told how runs ended; of those that went well only while `alert`."""
@@ -54,7 +60,9 @@ class Records:
         batch.told = len(batch.completed)
         return found
 
-    def block(self, template: BatchTemplate, batches: Sequence[StepBatch], timing: Timing) -> Sheaf | None:
+    def block(
+        self, template: BatchTemplate, batches: Sequence[StepBatch], timing: ClockOffset
+    ) -> RecordBlock | None:
         """Those of uniform batches, in columns; None if they have to be written one by one.
 
         `timing` is how the clock stood when they ended.
@@ -77,7 +85,7 @@ class Records:
         self._metrics.unrun(status, len(messages))
         return [unrunnable_record(message, status, error, now, timing) for message in messages]
 
-    def _of_step(self, batch: StepBatch, step: Step, ran: Ran) -> list[Record]:
+    def _of_step(self, batch: StepBatch, step: Step, ran: BatchResult) -> list[Record]:
         self._count(step.bound, ran)
         outcomes = outcomes_of(ran)
         messages = inside_messages(batch, step, [outcome.start for outcome in outcomes])
@@ -103,7 +111,7 @@ class Records:
             for message, end in zip(batch.messages, ends, strict=True)
         ]
 
-    def _count(self, bound: Bound, ran: Ran) -> None:
+    def _count(self, bound: ResolvedAction, ran: BatchResult) -> None:
         self._learn(bound, ran)
         self._metrics.ran(bound.action.name.key, ran, self._clock.timing)
 
@@ -113,7 +121,7 @@ class Records:
             count = len(batch.messages)
             total += count
             for _, ran in batch.steps():
-                if isinstance(ran, Smooth):
+                if isinstance(ran, UniformResult):
                     spans[took(ran.start, ran.end)] += count
             if batch.composed:
                 spans[took(batch.begun, batch.ended)] += count

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from edgewhisk.base.recent import Recent
-from edgewhisk.clock.offset import Timing
+from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.activation import ENGINE, RecordTemplate
-from edgewhisk.entity.invocation.arguments import Bound
-from edgewhisk.entity.invocation.message import ActivationMessage, Ran, Smooth
+from edgewhisk.entity.invocation.arguments import ResolvedAction
+from edgewhisk.entity.invocation.message import ActivationMessage, BatchResult, UniformResult
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.entity.records.record_block import Column, Sheaf, SheafTemplate
+from edgewhisk.entity.records.record_block import Column, RecordBlock, RecordBlockTemplate
 from edgewhisk.invoker.batch import Step, StepBatch, inside_messages
 from edgewhisk.spi import Sandbox
 
@@ -29,7 +29,7 @@ class RecordTemplates:
         self._sandbox = sandbox
         self._known = Recent[tuple[object, ...], RecordTemplate](*_MOST)
 
-    def of(self, bound: Bound, message: ActivationMessage, memory: int = 0) -> RecordTemplate:
+    def of(self, bound: ResolvedAction, message: ActivationMessage, memory: int = 0) -> RecordTemplate:
         """Returns the template for a message's record; `memory` (MB) is told for a sequence only."""
         key = (
             bound.action.revision,
@@ -46,7 +46,7 @@ class RecordTemplates:
             self._known.keep(key, template, template.weight)
         return template
 
-    def _made(self, bound: Bound, message: ActivationMessage, memory: int) -> RecordTemplate:
+    def _made(self, bound: ResolvedAction, message: ActivationMessage, memory: int) -> RecordTemplate:
         if memory:
             return RecordTemplate.of_composite(bound.action, message, memory)
         engine = ENGINE if bound.native else self._sandbox.engine(bound.action.exec.kind)
@@ -57,12 +57,12 @@ class RecordTemplates:
 class BatchTemplate:
     """What uniform batches of one stream have in common; the same until an entity changes."""
 
-    bound: Bound
-    blocks: SheafTemplate
-    bounds: Sequence[Bound]  # of the parts, and of the whole if there is one
+    bound: ResolvedAction
+    blocks: RecordBlockTemplate
+    bounds: Sequence[ResolvedAction]  # of the parts, and of the whole if there is one
     names: Sequence[str]  # what their runs are counted under
 
-    def block(self, batches: Sequence[StepBatch], timing: Timing) -> Sheaf | None:
+    def block(self, batches: Sequence[StepBatch], timing: ClockOffset) -> RecordBlock | None:
         """The records of uniform batches; None if they have to be written one by one."""
         flown = [batch.steps() for batch in batches]
         columns = [_column([one[at] for one in flown]) for at in range(len(flown[0]))]
@@ -70,7 +70,7 @@ class BatchTemplate:
             ids = [message.activation_id for batch in batches for message in batch.messages]
             columns.append(Column(ids, [(one.begun, one.ended) for one in batches]))
         accepted = [message.at for batch in batches for message in batch.messages]
-        return self.blocks.sheaf(columns, [len(one.messages) for one in batches], accepted, timing)
+        return self.blocks.block(columns, [len(one.messages) for one in batches], accepted, timing)
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class _Known:
 class BatchTemplates:
     """Those that were used last."""
 
-    def __init__(self, template: Callable[[Bound, ActivationMessage, int], RecordTemplate]) -> None:
+    def __init__(self, template: Callable[[ResolvedAction, ActivationMessage, int], RecordTemplate]) -> None:
         """`template` writes the records of an action for a message; with the memory (MB) of a composition."""
         self._template = template
         self.known = Recent[FullyQualifiedName, _Known](*_ACTIONS)
@@ -115,16 +115,16 @@ class BatchTemplates:
             templates.append(self._template(batch.bound, batch.messages[0], memory))
             bounds.append(batch.bound)
         names = [bound.action.name.key for bound in bounds]
-        return BatchTemplate(batch.bound, SheafTemplate(templates, composed=composed), bounds, names)
+        return BatchTemplate(batch.bound, RecordBlockTemplate(templates, composed=composed), bounds, names)
 
 
-def _column(steps: Sequence[tuple[Step, Ran]]) -> Column:
+def _column(steps: Sequence[tuple[Step, BatchResult]]) -> Column:
     """One step of uniform batches."""
     ids: list[str] = []
     results: list[bytes] = []
     spans: list[tuple[int, int]] = []
     for step, ran in steps:
-        if isinstance(ran, Smooth):
+        if isinstance(ran, UniformResult):
             ids += step.ids
             results += ran.results
             spans.append((ran.start, ran.end))

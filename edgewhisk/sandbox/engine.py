@@ -112,7 +112,7 @@ class Engine:
         finally:
             self.end()
 
-    def begin(self, *, patient: bool = False) -> None:
+    def begin(self, *, inline: bool = False) -> None:
         """Let epochs pass until `end`.
 
         A `patient` call may be stopped some 50 ms late: a brief action that hangs does that once. Sensors
@@ -120,24 +120,24 @@ class Engine:
         from one thread, the event loop's, and while the ticker is about they take no lock: the ticker looks
         for one once more after it said that it sleeps.
         """
-        if patient:
+        if inline:
             self._hurries = True
             if self._ticker is not None and not self._asleep:
                 return
         with self._calls:
-            if not patient:
+            if not inline:
                 self._running += 1
             if self._ticker is None or self._asleep:
                 self._last = time.monotonic()
             if self._ticker is None:
                 self._ticker = threading.Thread(target=self._tick, name="epochs", daemon=True)
                 self._ticker.start()
-            elif self._asleep or (self._dozing and not patient):
+            elif self._asleep or (self._dozing and not inline):
                 self._calls.notify()  # until the ticker says otherwise: it may miss a call this short
 
-    def end(self, *, patient: bool = False) -> None:
+    def end(self, *, inline: bool = False) -> None:
         """One call less."""
-        if patient:
+        if inline:
             self._idle_since = time.monotonic()
             self._hurries = False
             return

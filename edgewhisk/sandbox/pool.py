@@ -13,8 +13,8 @@ import wasmtime
 from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import CodeExec, Exec
-from edgewhisk.entity.invocation.call import Calls
-from edgewhisk.entity.invocation.message import Outcome, Ran, Status
+from edgewhisk.entity.invocation.call import CallBatch
+from edgewhisk.entity.invocation.message import BatchResult, Outcome, Status
 from edgewhisk.errors import MalformedContent, SandboxError, StorageError
 from edgewhisk.sandbox import archive
 from edgewhisk.sandbox.component.components import Components
@@ -30,7 +30,7 @@ from edgewhisk.spi import Capabilities, Clock
 class Host(Protocol):
     """Runs the actions of one runtime."""
 
-    def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> Ran:
+    def run(self, action: Action, calls: CallBatch, *, inline: bool = False) -> BatchResult:
         """See `spi.Sandbox`."""
         ...
 
@@ -150,14 +150,14 @@ class Sandboxes:
         if code.binary:
             archive.entry_of(archive.unzip(archive.decode(code.code)), runtime.layout)
 
-    def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> Ran:
+    def run(self, action: Action, calls: CallBatch, *, inline: bool = False) -> BatchResult:
         """See `spi.Sandbox`."""
         kind = action.exec.kind
         host = self.hosts.get(kind)
         if host is None:
             return self._failed(f"{kind} cannot run: {self.states.get(kind, 'unknown')}", len(calls.ids))
         try:
-            ran = host.run(action, calls, hasty=hasty)
+            ran = host.run(action, calls, inline=inline)
         except SandboxError as error:  # what is loaded with the first call, and was there at the start
             return self._failed(f"{kind} cannot run: {error}", len(calls.ids))
         try:

@@ -158,7 +158,7 @@ class HostFunctions:
             raise wasmtime.WasmtimeError._from_ptr(error)
 
 
-class Template:
+class InstanceTemplate:
     """A linked module of which instances are made in microseconds, each in a store of its own."""
 
     def __init__(self, linker: wasmtime.Linker, module: wasmtime.Module) -> None:

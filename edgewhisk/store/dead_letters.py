@@ -14,12 +14,12 @@ from typing import Any, Final, NamedTuple
 
 from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
-from edgewhisk.spi import Change, Clock, Shelf
+from edgewhisk.spi import Change, Clock, DocumentStore
 
 COLLECTION: Final = "dead-letters"
-MOST: Final = 500  # kept; the oldest go first
-ROOM: Final = 8 << 20  # characters of all payloads together, as base64; the oldest go first
-LARGEST: Final = 65_536  # bytes kept of a message; events, which are to be run yet, are kept whole
+MAX_LETTERS: Final = 500  # kept; the oldest go first
+MAX_TOTAL_SIZE: Final = 8 << 20  # characters of all payloads together, as base64; the oldest go first
+MAX_KEPT_BYTES: Final = 65_536  # bytes kept of a message; events, which are to be run yet, are kept whole
 PER_MINUTE: Final = 60  # that are written down; the rest is counted: garbage must not wear the card
 
 
@@ -68,12 +68,12 @@ class Letter(NamedTuple):
 class DeadLetters:
     """The list, oldest first. Called on the event loop."""
 
-    def __init__(self, shelf: Shelf, clock: Clock) -> None:
-        """Of what `shelf` keeps."""
-        self._shelf = shelf
+    def __init__(self, documents: DocumentStore, clock: Clock) -> None:
+        """Of what `documents` keeps."""
+        self._documents = documents
         self._clock = clock
         self._letters = dict(
-            sorted(shelf.read(COLLECTION, _check).items(), key=lambda item: _number(item[0]))
+            sorted(documents.read(COLLECTION, _check).items(), key=lambda item: _number(item[0]))
         )
         self._bytes = sum(map(_size, self._letters.values()))
         self._origins = {_identity(document): key for key, document in self._letters.items()}
@@ -111,7 +111,7 @@ class DeadLetters:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             done.set_result(None)
             return done
-        stored = self._shelf.write(changes)
+        stored = self._documents.write(changes)
         stored.add_done_callback(lambda done: self._settled(written, done))
         return stored
 
@@ -127,7 +127,7 @@ class DeadLetters:
     async def drop(self, keys: Sequence[str]) -> int:
         """Forget letters; how many there were."""
         gone = [key for key in keys if self._remove(key)]
-        await self._shelf.write([Change(COLLECTION, key, None) for key in gone])
+        await self._documents.write([Change(COLLECTION, key, None) for key in gone])
         return len(gone)
 
     def describe(self) -> dict[str, int]:
@@ -158,7 +158,7 @@ class DeadLetters:
         return True
 
     def _evict(self) -> Iterator[str]:
-        while len(self._letters) > MOST or self._bytes > ROOM:
+        while len(self._letters) > MAX_LETTERS or self._bytes > MAX_TOTAL_SIZE:
             oldest = next(iter(self._letters))
             self._remove(oldest)
             self.evicted += 1
@@ -177,7 +177,7 @@ class DeadLetters:
 def _document(letter: Letter) -> dict[str, Any]:
     """What is stored; a message that is too large is cut."""
     whole = len(letter.payload)
-    most = LARGEST if letter.event is None else whole
+    most = MAX_KEPT_BYTES if letter.event is None else whole
     payload = base64.b64encode(letter.payload[:most]).decode()
     return {**letter._asdict(), "payload": payload, "size": whole if whole > most else 0}
 

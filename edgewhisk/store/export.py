@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
-from edgewhisk.clock.history import COLLECTION, Boots
+from edgewhisk.clock.history import COLLECTION, ClockHistory
 from edgewhisk.entity.annotations.lane import ERRORS, NORMAL, TELEMETRY
 from edgewhisk.errors import UNREADABLE, StorageError
-from edgewhisk.store.activations.log_state import CONFIRMED, EVENT, FINISHED, PASSED, Ledger, event_id
+from edgewhisk.store.activations.log_state import CONFIRMED, EVENT, FINISHED, PASSED, LogState, event_id
 from edgewhisk.store.documents.entity_store import REMOVED, WRITTEN
-from edgewhisk.store.log.frames import ACTIVATION, SHEAF, Frame, Scan, parse_name, scan, seed_of
+from edgewhisk.store.log.frames import ACTIVATION, RECORD_BLOCK, Frame, Scan, parse_name, scan, seed_of
 from edgewhisk.store.log.log import HEADER, storage_error
 
 _FOLDERS: Final = {NORMAL: "", ERRORS: ERRORS, TELEMETRY: TELEMETRY}
@@ -38,13 +38,13 @@ class Exported(NamedTuple):
 def export(directory: Path, shelf: Path | None = None) -> Iterator[Exported]:
     """All lines of the buffer in `directory`; raises `StorageError` if there is none.
 
-    `shelf`: where it stands what is known of clocks, so that times are told right.
+    `documents`: where it stands what is known of clocks, so that times are told right.
     """
     if not directory.is_dir():
         raise StorageError(f"there is no buffer in {directory}", hint="--config names the configuration")
     open_: dict[str, bytes] = {}
     finished: set[str] = set()
-    boots = _boots(shelf) if shelf is not None and shelf.is_dir() else Boots({})
+    boots = _boots(shelf) if shelf is not None and shelf.is_dir() else ClockHistory({})
     for lane, folder in _FOLDERS.items():
         if (directory / folder).is_dir():
             yield from _lane(directory / folder, lane, open_, finished, boots)
@@ -62,7 +62,7 @@ def _accepted(text: bytes) -> bytes:
 
 
 def _lane(
-    directory: Path, lane: str, open_: dict[str, bytes], finished: set[str], boots: Boots
+    directory: Path, lane: str, open_: dict[str, bytes], finished: set[str], history: ClockHistory
 ) -> Iterator[Exported]:
     (confirmed, passed), last, done = _confirmed(directory), 0, 0
     told: set[Path] = set()
@@ -79,7 +79,7 @@ def _lane(
                     if number > last:
                         last = number
                         synced = last <= confirmed and last not in passed
-                        yield Exported(_line(lane, last, text, boots, synced=synced))
+                        yield Exported(_line(lane, last, text, history, synced=synced))
         if not paths or done == _serial(paths[-1]):
             return
         done = _serial(paths[-1])  # look again: a running gateway may have gone on meanwhile
@@ -97,8 +97,8 @@ def _follow(frame: Frame, open_: dict[str, bytes], finished: set[str]) -> None:
 
 
 def _texts(frame: Frame) -> list[bytes]:
-    """The records in a frame; the whole text of a sheaf that cannot be told apart."""
-    if frame.op not in (ACTIVATION, SHEAF):
+    """The records in a frame; the whole text of a record block that cannot be told apart."""
+    if frame.op not in (ACTIVATION, RECORD_BLOCK):
         return []
     try:
         return frame.texts()
@@ -106,9 +106,9 @@ def _texts(frame: Frame) -> list[bytes]:
         return [frame.text]
 
 
-def _line(lane: str, number: int, text: bytes, boots: Boots, *, synced: bool) -> bytes:
+def _line(lane: str, number: int, text: bytes, history: ClockHistory, *, synced: bool) -> bytes:
     try:
-        text = boots.straight(text)
+        text = history.straight(text)
         jsontext.loads(text)
     except UNREADABLE:
         raw = b64encode(text)
@@ -162,7 +162,7 @@ def _ended(path: Path, following: Path | None) -> int:
     return 0
 
 
-def _boots(shelf: Path) -> Boots:
+def _boots(shelf: Path) -> ClockHistory:
     """What the shelf says of clocks, as far as it can be read; see `artifacts`."""
     found: dict[int, tuple[str, dict[str, Any]]] = {}
     for path in _segments(shelf):
@@ -171,24 +171,24 @@ def _boots(shelf: Path) -> Boots:
                 value = jsontext.loads(frame.text)
                 if frame.op == WRITTEN and value["t"] == COLLECTION:
                     mark, document = value["d"]["key"], value["d"]["document"]
-                    Boots({mark: document}), int(document["number"])
+                    ClockHistory({mark: document}), int(document["number"])
                     found[frame.number] = mark, document
                 elif frame.op == REMOVED and value == COLLECTION:
                     found.pop(frame.number, None)
-    return Boots(dict(sorted(found.values(), key=lambda entry: int(entry[1]["number"]))))
+    return ClockHistory(dict(sorted(found.values(), key=lambda entry: int(entry[1]["number"]))))
 
 
 def _confirmed(directory: Path) -> tuple[int, frozenset[int]]:
     """How far the cloud has the records, and those that it was not sent: it refused them."""
     for path in reversed(_segments(directory)):
         found, _ = _read(path, None)
-        ledger = Ledger()
+        log_state = LogState()
         for frame in found.frames:
             with suppress(*UNREADABLE):
                 if frame.op == HEADER:
-                    ledger.load(frame)
+                    log_state.load(frame)
                 elif frame.op in (CONFIRMED, PASSED):
-                    ledger.apply(frame, 0)
-        if ledger.confirmed or ledger.passed:
-            return ledger.confirmed, frozenset(ledger.passed)
+                    log_state.apply(frame, 0)
+        if log_state.confirmed or log_state.passed:
+            return log_state.confirmed, frozenset(log_state.passed)
     return 0, frozenset()

@@ -15,15 +15,15 @@ from typing import Any, Final, TypeGuard
 
 from edgewhisk import jsontext
 from edgewhisk.errors import CloudError, MalformedContent
-from edgewhisk.spi import Batch
+from edgewhisk.spi import SyncBatch
 
 VERSION: Final = 1
-LARGEST: Final = 900 << 10  # bytes of records: a body must stay under OpenWhisk's 1 MiB
-MOST: Final = 2000  # records
+MAX_BATCH_BYTES: Final = 900 << 10  # bytes of records: a body must stay under OpenWhisk's 1 MiB
+MAX_BATCH_RECORDS: Final = 2000  # records
 _AS_TEXT: Final = {"key": "edge-result", "value": "text"}
 
 
-def body(device: str, epoch: str, batch: Batch) -> bytes:
+def body(device: str, epoch: str, batch: SyncBatch) -> bytes:
     """The parameters of the ingest action."""
     after = batch.first - 1 if batch.after is None else batch.after
     return b'{"v":%d,"device":"%b","epoch":"%b","first":%d,"after":%d,"records":[%b]}' % (
@@ -60,7 +60,7 @@ def _whole(record: Any) -> Any:
     return {**record, "response": {**record["response"], "result": result}, "annotations": kept}
 
 
-def read(parameters: Mapping[str, Any]) -> tuple[str, str, Batch]:
+def read(parameters: Mapping[str, Any]) -> tuple[str, str, SyncBatch]:
     """The batch in an ingest action's parameters; raises `MalformedContent` naming what is wrong."""
     if parameters.get("v") != VERSION:
         raise MalformedContent(f"v must be {VERSION}, not {parameters.get('v')!r}")
@@ -73,16 +73,16 @@ def read(parameters: Mapping[str, Any]) -> tuple[str, str, Batch]:
         raise MalformedContent("first must be a whole number from 1 on")
     if after is not None and (not _is_number(after) or not 0 <= after < first):
         raise MalformedContent("after must be a whole number below first")
-    if not isinstance(records, list) or len(records) > MOST:
-        raise MalformedContent(f"records must be an array of at most {MOST}")
+    if not isinstance(records, list) or len(records) > MAX_BATCH_RECORDS:
+        raise MalformedContent(f"records must be an array of at most {MAX_BATCH_RECORDS}")
     return (
         str(device),
         str(epoch),
-        Batch(first, tuple(jsontext.dumps(_whole(record)) for record in records), after),
+        SyncBatch(first, tuple(jsontext.dumps(_whole(record)) for record in records), after),
     )
 
 
-def owned(batch: Batch, namespace: str) -> Batch:
+def owned(batch: SyncBatch, namespace: str) -> SyncBatch:
     """The batch with all records in `namespace`; what is no record is left for the store to refuse."""
     mark = b'{"namespace":%b,' % jsontext.dumps(namespace)
     records = (

@@ -17,7 +17,7 @@ from edgewhisk import jsontext
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CloudError, StorageError
-from edgewhisk.spi import Batch
+from edgewhisk.spi import SyncBatch
 from edgewhisk.sync import batch as batches
 from edgewhisk.transport.http_body import BadBody, Body
 from edgewhisk.transport.tls_errors import reason
@@ -58,7 +58,7 @@ class Busy(CloudError):
         self.after = after
 
 
-class Said(NamedTuple):
+class CloudAnswer(NamedTuple):
     """What the cloud answered."""
 
     status: int
@@ -97,7 +97,7 @@ class OpenWhiskCloud:
         self._key = key
         self._client: Any = None
 
-    async def send(self, device: str, epoch: str, batch: Batch) -> int:
+    async def send(self, device: str, epoch: str, batch: SyncBatch) -> int:
         """See `spi.Cloud`."""
         if self._client is None:
             self._client = await self._open()
@@ -151,16 +151,16 @@ class OpenWhiskCloud:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError) as error:
             raise CloudError(f"{self._action}: {reason(error)}") from error
 
-    async def _ask(self, method: str, url: str, patience: float, **given: Any) -> Said:
+    async def _ask(self, method: str, url: str, patience: float, **given: Any) -> CloudAnswer:
         """One request, within bounds; raises `TimeoutError` after `patience` seconds, and `BadBody`."""
         async with asyncio.timeout(patience), self._client.stream(method, url, **given) as answer:
             body = Body(answer.headers.get("Content-Encoding", ""), _LARGEST)
             pieces: AsyncIterator[bytes] = answer.aiter_raw()
             async for piece in pieces:
                 body.add(piece)
-            return Said(answer.status_code, answer.headers, body.data)
+            return CloudAnswer(answer.status_code, answer.headers, body.data)
 
-    async def _late(self, said: Said) -> int:
+    async def _late(self, said: CloudAnswer) -> int:
         """Ask for a result that took longer than the cloud waits."""
         known = said.value
         found = known.get("activationId") if isinstance(known, dict) else None
@@ -174,7 +174,7 @@ class OpenWhiskCloud:
                 return _taken(result.get("result") if isinstance(result, dict) else None, self._action)
         raise CloudError(f"{self._action} did not finish in time")
 
-    def _have(self, said: Said) -> int:
+    def _have(self, said: CloudAnswer) -> int:
         status = said.status
         if status == 200:
             if (value := said.value) is None:
@@ -187,7 +187,7 @@ class OpenWhiskCloud:
             raise Busy(text, retry_after(said.headers))
         raise self._refusal(said, text)
 
-    def _refusal(self, said: Said, text: str) -> CloudError:
+    def _refusal(self, said: CloudAnswer, text: str) -> CloudError:
         """What an answer means that is neither a number nor a request to wait."""
         status = said.status
         if status in (401, 403):

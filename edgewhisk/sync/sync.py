@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from edgewhisk import jsontext
-from edgewhisk.base.wakeable import rest
+from edgewhisk.base.wakeable import wakeable_sleep
 from edgewhisk.errors import UNREADABLE, CloudError, StorageError
-from edgewhisk.spi import ActivationStore, Batch, Clock, Cloud
+from edgewhisk.spi import ActivationStore, Clock, Cloud, SyncBatch
 from edgewhisk.sync import batch as batches
 from edgewhisk.sync.client import Busy, CloudRefusal, TooMuch, Unfit
 from edgewhisk.sync.doubt import Doubt
-from edgewhisk.sync.uplink import Effect, Event, State, step
+from edgewhisk.sync.uplink import Effect, Event, UplinkState, step
 
 _log = logging.getLogger(__name__)
 
@@ -53,15 +53,15 @@ class Sync:
         self._settled = settled
         self._ready = False  # whether it has been waited for since the cloud was away
         self._pause = 0.0
-        self._size = batches.LARGEST  # bytes of a batch
-        self._most = batches.MOST  # records of one
+        self._size = batches.MAX_BATCH_BYTES  # bytes of a batch
+        self._most = batches.MAX_BATCH_RECORDS  # records of one
         self._doubt = Doubt()
         self._asked: set[str] = set()  # epochs of which this life knows what the cloud has
         self._sent = -interval  # monotonic seconds of the last request
         self._news = asyncio.Event()
         self._told = asyncio.Event()  # try again now
         self._next: float | None = None  # seconds to pause, when the cloud said so
-        self.state = State.OFFLINE
+        self.state = UplinkState.OFFLINE
         self.last_error = ""
         self.last_success: int | None = None  # ms since the epoch
         self.batches = self.records = 0
@@ -71,7 +71,7 @@ class Sync:
         """There is something new; call on the event loop."""
         self._news.set()
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Try again now: what kept the cloud away may be over."""
         self._told.set()
 
@@ -89,13 +89,15 @@ class Sync:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        self.state, effect = step(State.OFFLINE, Event.PAUSE_OVER)
+        self.state, effect = step(UplinkState.OFFLINE, Event.PAUSE_OVER)
         while True:
             self.state, effect = step(self.state, await self._do(effect))
 
     async def _do(self, effect: Effect) -> Event:
         if effect in (Effect.PAUSE, Effect.PAUSE_LONG):
-            await rest(PAUSE_LONG if effect is Effect.PAUSE_LONG else self._next_pause(), self._told)
+            await wakeable_sleep(
+                PAUSE_LONG if effect is Effect.PAUSE_LONG else self._next_pause(), self._told
+            )
             return Event.PAUSE_OVER
         if effect is Effect.WAIT:
             await self._news.wait()
@@ -123,7 +125,7 @@ class Sync:
             self._asked.add(pending.epoch)
         return Event.ANSWERED
 
-    async def _believed(self, have: int, sent: Batch) -> int:
+    async def _believed(self, have: int, sent: SyncBatch) -> int:
         """How far the cloud is, of what can have been sent; raises `CloudRefusal` for a mark beyond that.
 
         It would have records taken for synced that are not. More than `sent` may be there: one batch, of
@@ -131,7 +133,9 @@ class Sync:
         """
         if have <= sent.last:
             return have
-        largest = await asyncio.to_thread(self._store.pending, batches.MOST, batches.LARGEST)
+        largest = await asyncio.to_thread(
+            self._store.pending, batches.MAX_BATCH_RECORDS, batches.MAX_BATCH_BYTES
+        )
         if largest.epoch != sent.epoch:  # something more urgent came meanwhile
             return sent.last
         if have <= largest.last:
@@ -166,13 +170,13 @@ class Sync:
         believed = min(await self._believed(have, pending), pending.last)
         await self._settle()
         await asyncio.to_thread(self._store.confirm, pending.epoch, believed)
-        self._most = min(batches.MOST, self._most * 2)
+        self._most = min(batches.MAX_BATCH_RECORDS, self._most * 2)
         self._pause = 0.0  # only now: a cloud may answer questions and take nothing
         self.batches += 1
         self.records += len(pending.records)
         return Event.ANSWERED
 
-    async def _narrow(self, sent: Batch, error: Unfit) -> Event:
+    async def _narrow(self, sent: SyncBatch, error: Unfit) -> Event:
         """Look for the record for which a batch was refused; pass over one that is refused alone for long."""
         text = error.advice
         if (count := len(sent.records)) > 1:
@@ -181,7 +185,7 @@ class Sync:
             else:
                 self._most = count // 2
             return self._failed(Event.DIVIDED, text)
-        self._size = batches.LARGEST
+        self._size = batches.MAX_BATCH_BYTES
         told = f"{text}: activation {_id_of(sent)} alone"
         if not self._doubt.refused(sent, self._clock.monotonic()):
             return self._failed(Event.REFUSED, told)
@@ -191,7 +195,7 @@ class Sync:
         await asyncio.to_thread(self._store.pass_over, sent.epoch, self._doubt.of(sent.epoch))
         return self._failed(Event.DIVIDED, told)
 
-    async def _taken_now(self, first: Batch) -> bool:
+    async def _taken_now(self, first: SyncBatch) -> bool:
         """Whether the cloud takes the first in doubt now; then it was at fault, and nothing is in doubt."""
         try:
             have = await self._request(first)
@@ -213,7 +217,7 @@ class Sync:
             self.last_refused = _id_of(one)
             _log.warning("the cloud refuses activation %s for good: it is kept here only", self.last_refused)
 
-    async def _request(self, batch: Batch) -> int:
+    async def _request(self, batch: SyncBatch) -> int:
         wait = self._sent + self._interval - self._clock.monotonic()
         if wait > 0:
             await asyncio.sleep(wait)
@@ -241,7 +245,7 @@ class Sync:
         return self._pause
 
 
-def _id_of(alone: Batch) -> str:
+def _id_of(alone: SyncBatch) -> str:
     """The activation id of a batch's record, for a person."""
     try:
         return str(jsontext.loads(alone.records[0])["activationId"])

@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import Final
 
 
-class State(Enum):
+class UplinkState(Enum):
     """Where the uplink stands."""
 
     OFFLINE = "offline"
@@ -48,22 +48,22 @@ class Effect(Enum):
     WAIT = auto()  # for something to send
 
 
-TABLE: Final[Mapping[State, Mapping[Event, tuple[State, Effect]]]] = {
-    State.OFFLINE: {Event.PAUSE_OVER: (State.PROBING, Effect.ASK)},
-    State.BLOCKED: {Event.PAUSE_OVER: (State.PROBING, Effect.ASK)},
-    State.PROBING: {
-        Event.ANSWERED: (State.SENDING, Effect.SEND),
-        Event.FAILED: (State.OFFLINE, Effect.PAUSE),
-        Event.REFUSED: (State.BLOCKED, Effect.PAUSE_LONG),
+TABLE: Final[Mapping[UplinkState, Mapping[Event, tuple[UplinkState, Effect]]]] = {
+    UplinkState.OFFLINE: {Event.PAUSE_OVER: (UplinkState.PROBING, Effect.ASK)},
+    UplinkState.BLOCKED: {Event.PAUSE_OVER: (UplinkState.PROBING, Effect.ASK)},
+    UplinkState.PROBING: {
+        Event.ANSWERED: (UplinkState.SENDING, Effect.SEND),
+        Event.FAILED: (UplinkState.OFFLINE, Effect.PAUSE),
+        Event.REFUSED: (UplinkState.BLOCKED, Effect.PAUSE_LONG),
     },
-    State.SENDING: {
-        Event.ANSWERED: (State.SENDING, Effect.SEND),
-        Event.DIVIDED: (State.SENDING, Effect.SEND),
-        Event.EMPTY: (State.IDLE, Effect.WAIT),
-        Event.FAILED: (State.OFFLINE, Effect.PAUSE),
-        Event.REFUSED: (State.BLOCKED, Effect.PAUSE_LONG),
+    UplinkState.SENDING: {
+        Event.ANSWERED: (UplinkState.SENDING, Effect.SEND),
+        Event.DIVIDED: (UplinkState.SENDING, Effect.SEND),
+        Event.EMPTY: (UplinkState.IDLE, Effect.WAIT),
+        Event.FAILED: (UplinkState.OFFLINE, Effect.PAUSE),
+        Event.REFUSED: (UplinkState.BLOCKED, Effect.PAUSE_LONG),
     },
-    State.IDLE: {Event.BUFFERED: (State.SENDING, Effect.SEND)},
+    UplinkState.IDLE: {Event.BUFFERED: (UplinkState.SENDING, Effect.SEND)},
 }
 
 
@@ -71,7 +71,7 @@ class IllegalTransition(Exception):
     """The shell reported what cannot happen in this state."""
 
 
-def step(state: State, event: Event) -> tuple[State, Effect]:
+def step(state: UplinkState, event: Event) -> tuple[UplinkState, Effect]:
     """The next state, and what to do now."""
     try:
         return TABLE[state][event]

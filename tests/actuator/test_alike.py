@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Failed, Outbox, one_by_one
 from edgewhisk.actuator.request import KINDS, Command, read
-from edgewhisk.clock.history import Boots
+from edgewhisk.clock.history import ClockHistory
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Grants
+from edgewhisk.config.schema import GrantsConfig
 from edgewhisk.controller import system
 from edgewhisk.entity.action import Action
-from edgewhisk.entity.invocation.arguments import Bound, bind, over
-from edgewhisk.entity.invocation.message import Ran, Smooth, Status, outcomes_of
+from edgewhisk.entity.invocation.arguments import ResolvedAction, bind, merge_json
+from edgewhisk.entity.invocation.message import BatchResult, Status, UniformResult, outcomes_of
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import BadRequest, CapabilityError, StorageError, Undelivered
@@ -32,7 +32,7 @@ from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.gateway.wiring.actuators import actuators
 from edgewhisk.gateway.wiring.capabilities import Deliveries
 from edgewhisk.store.dead_letters import DeadLetters
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.mqtt.connection import MqttLink
 from tests.fakes.disk import MemoryDisk
 from tests.fakes.fire import RecordingFire
@@ -57,19 +57,23 @@ class Published:
         offered = system.entities([publish], Limits())
         self._action = next(one for one in offered if isinstance(one, Action))
 
-    def bound(self, parameters: Mapping[str, Any]) -> Bound:
+    def bound(self, parameters: Mapping[str, Any]) -> ResolvedAction:
         return bind(self._action, (), None)._replace(text=orjson.dumps(parameters))
 
-    def read(self, parameters: Mapping[str, Any], payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
+    def read(self, parameters: Mapping[str, Any], payloads: Sequence[bytes]) -> asyncio.Future[BatchResult]:
         """With a look at each."""
         alone = self._stages.controller._one_by_one(self.bound(parameters), "guest", payloads)
         return asyncio.ensure_future(alone)
 
-    def alike(self, parameters: Mapping[str, Any], payloads: Sequence[bytes]) -> asyncio.Future[Ran] | None:
+    def alike(
+        self, parameters: Mapping[str, Any], payloads: Sequence[bytes]
+    ) -> asyncio.Future[BatchResult] | None:
         """As they are."""
         return self._stages.controller._alike(self.bound(parameters), "guest", payloads)
 
-    def publish(self, parameters: Mapping[str, Any], payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
+    def publish(
+        self, parameters: Mapping[str, Any], payloads: Sequence[bytes]
+    ) -> asyncio.Future[BatchResult]:
         """In the way that is right for them."""
         return self._stages.controller.native(self.bound(parameters), "guest", payloads)
 
@@ -82,17 +86,20 @@ class Published:
 
 @asynccontextmanager
 async def published(
-    folder: Path, port: int, *, version: int = 4, grants: Mapping[str, Grants] | None = None
+    folder: Path, port: int, *, version: int = 4, grants: Mapping[str, GrantsConfig] | None = None
 ) -> AsyncIterator[Published]:
     heard = RecordingFire()
     async with stages(folder) as made:
-        shelf, dead = Shelf.open(folder / "outbox"), DeadLetters(Shelf.open(folder / "dead"), made.clock)
+        shelf, dead = (
+            LogDocumentStore.open(folder / "outbox"),
+            DeadLetters(LogDocumentStore.open(folder / "dead"), made.clock),
+        )
         links = {"": MqttLink("127.0.0.1", port, "edge-under-test", version=version)}
         feed = MqttFeed(links, heard, made.clock, dead, [], lambda _subject, _topic: True)
         asked = {"topic": "out/#", "format": "text"}
         await feed.add(TRIGGER, "mqtt/message", feed.check("mqtt/message", asked))
         ways = Deliveries(feed, None, None, HttpRequests())  # type: ignore[arg-type]
-        outbox = Outbox(shelf, made.clock, ways.by_kind, Boots({}).moment, ways.alike_by_kind)
+        outbox = Outbox(shelf, made.clock, ways.by_kind, ClockHistory({}).moment, ways.alike_by_kind)
         made.controller.system.update((one.fqn, one) for one in actuators(outbox, grants or {}))
         feed.sessions[""].connected = lambda: outbox.wake("mqtt:")
         draining = asyncio.create_task(outbox.run())
@@ -107,7 +114,7 @@ def with_mosquitto(folder: Path, play: Callable[[int], Awaitable[None]], setting
         asyncio.run(play(port))  # type: ignore[arg-type]
 
 
-def plain(ran: Ran) -> list[tuple[Status, Any]]:
+def plain(ran: BatchResult) -> list[tuple[Status, Any]]:
     """Without times."""
     return [(one.status, json.loads(one.result)) for one in outcomes_of(ran)]
 
@@ -154,7 +161,7 @@ def test_what_need_not_be_read_is_what_would_have_been_read(
     if like is None:
         return
     for payload in payloads:
-        command = read(MQTT, orjson.loads(over(text, payload)))
+        command = read(MQTT, orjson.loads(merge_json(text, payload)))
         assert orjson.loads(command.data) == orjson.loads(payload)
         assert command._replace(data=b"") == like
 
@@ -181,7 +188,7 @@ def test_usual_results_need_not_be_read() -> None:
 def test_what_has_to_be_read(bound: bytes, result: bytes) -> None:
     assert MQTT.alike(bound, [b"{}", result]) is None
     try:
-        read(MQTT, orjson.loads(over(bound, result)))
+        read(MQTT, orjson.loads(merge_json(bound, result)))
     except (BadRequest, AttributeError):
         return
 
@@ -201,7 +208,7 @@ def test_the_same_arrives_in_order_and_the_same_is_told(tmp_path: Path, version:
                 assert found is not None
                 assert found.done() == (qos == 0)
                 smooth = await asyncio.wait_for(found, 10)
-                assert isinstance(smooth, Smooth)
+                assert isinstance(smooth, UniformResult)
                 assert (smooth.start <= smooth.end, set(smooth.results)) == (True, {b'{"delivered":true}'})
                 assert plain(smooth) == plain(told)
                 for way in ("read", "alike"):
@@ -249,7 +256,7 @@ def test_while_the_broker_is_away_each_is_kept_and_comes_later_in_order(tmp_path
             told = plain(await made.read(parameters, [b'{"n":0}', b'{"n":1}']))
             assert [one["delivered"] for _, one in told] == [False, False]
             with mosquitto(tmp_path, port=port):
-                made.feed.hurry()
+                made.feed.retry_now()
                 await made.connects()
                 if len(made.outbox):  # behind them nothing is sent as it is
                     assert made.alike(parameters, [b'{"n":2}']) is None
@@ -274,7 +281,7 @@ def test_what_was_under_way_when_the_broker_went_silent_is_kept(
     tmp_path: Path, end: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if end == "silent":
-        monkeypatch.setattr("edgewhisk.transport.mqtt.outbound.PATIENCE", 0.1)
+        monkeypatch.setattr("edgewhisk.transport.mqtt.outbound.ACK_TIMEOUT", 0.1)
     results = [b'{"n":%d}' % n for n in range(5)]
     parameters = {"topic": "out/a", "qos": 1}
 
@@ -299,7 +306,7 @@ def test_what_was_under_way_when_the_broker_went_silent_is_kept(
             connection.resume()
             async with asyncio.timeout(20):
                 while made.outbox.describe()["waiting"]:
-                    made.outbox.hurry()
+                    made.outbox.retry_now()
                     await asyncio.sleep(0.01)
             await made.heard.wait_for(lambda seen: len(set(seen.payloads)) == 5)
 
@@ -333,7 +340,7 @@ def test_what_the_broker_refuses_is_told(tmp_path: Path, way: str) -> None:
 @needs_mosquitto
 def test_what_is_not_granted_is_left_to_who_tells_it(tmp_path: Path) -> None:
     async def play(port: int) -> None:
-        grants = {"guest": Grants(mqtt=("out/mine",))}
+        grants = {"guest": GrantsConfig(mqtt=("out/mine",))}
         async with published(tmp_path / "e", port, grants=grants) as made:
             await made.connects()
             assert made.alike({"topic": "out/yours"}, [b"{}"]) is None
@@ -354,8 +361,8 @@ def test_a_disk_that_refuses_what_is_to_be_kept_is_told(tmp_path: Path) -> None:
 
     async def play() -> None:
         clock = SystemClock()
-        shelf = Shelf.open(tmp_path, disk)
-        outbox = Outbox(shelf, clock, {"mqtt": one_by_one(away)}, Boots({}).moment, {"mqtt": deliver})
+        shelf = LogDocumentStore.open(tmp_path, disk)
+        outbox = Outbox(shelf, clock, {"mqtt": one_by_one(away)}, ClockHistory({}).moment, {"mqtt": deliver})
         like = MQTT.alike(b'{"topic":"out/a"}', [b"{}"])
         assert like is not None
         disk.refuse["write"] = errno.ENOSPC

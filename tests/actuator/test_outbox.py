@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.actuator.outbox import MOST, MOST_OF_ONE, Outbox, one_by_one
+from edgewhisk.actuator.outbox import MAX_WAITING, MOST_OF_ONE, Outbox, one_by_one
 from edgewhisk.actuator.request import Command
-from edgewhisk.clock.history import Boots
+from edgewhisk.clock.history import ClockHistory
 from edgewhisk.errors import CapabilityError, NotFound, StorageError, Unavailable, Undelivered
 from edgewhisk.spi import Clock
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.log.disk import Disk
 from tests.fakes.clock import HandClock
 from tests.fakes.disk import FaultyDisk
@@ -51,13 +51,13 @@ def command(n: int, expires: float = 60.0, target: str = "http:h") -> Command:
 
 async def opened(
     folder: Path, target: Target, clock: Clock, disk: Disk | None = None
-) -> tuple[Shelf, Outbox, asyncio.Task[None]]:
-    shelf = Shelf.open(folder, disk)
-    outbox = Outbox(shelf, clock, {"http": one_by_one(target.take)}, Boots({}).moment)
+) -> tuple[LogDocumentStore, Outbox, asyncio.Task[None]]:
+    shelf = LogDocumentStore.open(folder, disk)
+    outbox = Outbox(shelf, clock, {"http": one_by_one(target.take)}, ClockHistory({}).moment)
     return shelf, outbox, asyncio.create_task(outbox.run())
 
 
-async def closed(shelf: Shelf, task: asyncio.Task[None]) -> None:
+async def closed(shelf: LogDocumentStore, task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await shelf.close()
@@ -94,7 +94,7 @@ def test_order_is_kept_over_a_restart_and_with_what_comes_later(tmp_path: Path) 
         assert target.got == [1, 2, 3, 4]
         assert await outbox.send([command(5)]) == [{"delivered": True, "took": 5}]
         await closed(shelf, task)
-        assert Shelf.open(tmp_path).read("outbox") == {}
+        assert LogDocumentStore.open(tmp_path).read("outbox") == {}
 
     play(scene)
 
@@ -188,7 +188,7 @@ def test_behind_one_that_has_to_be_tried_again_none_is_delivered(tmp_path: Path)
 def test_a_target_that_hangs_holds_only_its_own_and_nothing_is_done_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgewhisk.actuator.outbox.PATIENCE", 0.2)
+    monkeypatch.setattr("edgewhisk.actuator.outbox.ANSWER_TIMEOUT", 0.2)
 
     async def scene() -> None:
         target = Target()
@@ -220,7 +220,7 @@ def test_a_command_that_waits_can_be_dropped_and_those_behind_it_go_on(tmp_path:
         await until(lambda: not len(outbox))
         assert (target.got, outbox.describe()["bytes"]) == ([2], 0)
         await closed(shelf, task)
-        assert Shelf.open(tmp_path).read("outbox") == {}
+        assert LogDocumentStore.open(tmp_path).read("outbox") == {}
 
     play(scene)
 
@@ -249,9 +249,9 @@ def test_the_outbox_has_a_bound(tmp_path: Path) -> None:
         assert [isinstance(one, dict) for one in told] == [True] * MOST_OF_ONE + [False] * 2
         assert isinstance(told[-1], Unavailable)
         # One that is away for long leaves room for the others.
-        others = [command(n, target=f"http:{n % 4}") for n in range(MOST)]
+        others = [command(n, target=f"http:{n % 4}") for n in range(MAX_WAITING)]
         told = await outbox.send(others)
-        assert len(outbox) == MOST
+        assert len(outbox) == MAX_WAITING
         assert "10000 commands wait already" in str(told[-1])
         await closed(shelf, task)
 
@@ -274,11 +274,11 @@ def test_a_command_expires_by_the_time_that_passed_not_by_the_clock(
     tmp_path: Path, boot: str, wall: str, known: bool, late: float, delivered: bool
 ) -> None:
     async def scene() -> None:
-        target, boots = Target(), Boots({})
+        target, boots = Target(), ClockHistory({})
         clock = HandClock("2026-05-01T12:00:00" if known and boot != "b0000001" else "1970-01-01T00:00:20")
         boots.see(clock.timing, clock.up(), kept=False)
         target.away = True
-        shelf = Shelf.open(tmp_path)
+        shelf = LogDocumentStore.open(tmp_path)
         outbox = Outbox(shelf, clock, {"http": one_by_one(target.take)}, boots.moment)
         task = asyncio.create_task(outbox.run())
         await outbox.send([command(1)])
@@ -287,7 +287,7 @@ def test_a_command_expires_by_the_time_that_passed_not_by_the_clock(
         clock.pass_(late)
         await closed(shelf, task)
         again = HandClock(wall, boot=boot, up=clock.passed if boot == "b0000001" else 5000)
-        shelf = Shelf.open(tmp_path)
+        shelf = LogDocumentStore.open(tmp_path)
         target.away = False
         outbox = Outbox(shelf, again, {"http": one_by_one(target.take)}, boots.moment)
         task = asyncio.create_task(outbox.run())

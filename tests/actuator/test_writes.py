@@ -21,7 +21,7 @@ from pymodbus.server import ModbusTcpServer
 from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Outbox
 from edgewhisk.actuator.request import KINDS, read
-from edgewhisk.clock.history import Boots
+from edgewhisk.clock.history import ClockHistory
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError, EdgeWhiskError
@@ -30,7 +30,7 @@ from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.gateway.wiring.capabilities import Deliveries
 from edgewhisk.store.dead_letters import DeadLetters
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.mqtt.connection import MqttLink
 from tests.fakes.fire import RecordingFire
 from tests.feed.modbus.test_feed import meters, served
@@ -58,13 +58,13 @@ class Gateway:
     def __init__(self, folder: Path) -> None:
         self.fire, clock = RecordingFire(), SystemClock()
         self.serial, self.modbus = SerialFeed({}, self.fire, clock), ModbusFeed({}, self.fire, clock)
-        self.shelf = Shelf.open(folder)
+        self.shelf = LogDocumentStore.open(folder)
         dead = DeadLetters(self.shelf, clock)
         links = {"": MqttLink("127.0.0.1", 1, "x")}
         self.mqtt = MqttFeed(links, self.fire, clock, dead, [], lambda _subject, _topic: True)
         made = Deliveries(self.mqtt, self.serial, self.modbus, HttpRequests())
         self.outbox = Outbox(
-            self.shelf, clock, made.by_kind, Boots({}).moment, made.alike_by_kind, made.check
+            self.shelf, clock, made.by_kind, ClockHistory({}).moment, made.alike_by_kind, made.check
         )
 
     async def act(self, package: str, **parameters: Any) -> Any:
@@ -235,7 +235,7 @@ def test_what_can_never_be_done_is_refused_at_once_also_while_others_wait(
 def test_what_a_line_took_only_in_part_is_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgewhisk.feed.serial.serial_port.SLOWEST", 0.2)
+    monkeypatch.setattr("edgewhisk.feed.serial.serial_port.WRITE_TIMEOUT", 0.2)
     master, slave = os.openpty()
     tty.setraw(slave)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.capability.state import State
+from edgewhisk.capability.state import ActionState
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Buffer
+from edgewhisk.config.schema import BufferConfig
 from edgewhisk.controller.auth.subjects import (
     Subjects,
     add_subject,
@@ -30,8 +30,8 @@ from edgewhisk.entity.trigger import Trigger
 from edgewhisk.entity.version import SemVer
 from edgewhisk.errors import Conflict, StorageError
 from edgewhisk.spi import Change
-from edgewhisk.store.activations.activations import Activations
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.activations.activations import ActivationLog
+from edgewhisk.store.documents.entity_store import EntityStore
 from tests.api.test_subjects import As, plant, subject
 from tests.path.gateway import Gateway, gateway, until
 
@@ -57,7 +57,7 @@ def stored(made: Gateway) -> str:
     state = made.folder / "state"
     found: list[str] = []
     for name in ("entities", "state"):
-        kept = Artifacts.open(state / name)
+        kept = EntityStore.open(state / name)
         found += [key for name in kept.collections() for key in (name, *kept.read(name))]
         kept.close()
     found += [token.trigger for token in tokens_of(state).values()]
@@ -105,13 +105,15 @@ class Parts:
     def __init__(self, folder: Path) -> None:
         ensure_key(folder)
         self.folder, clock = folder, SystemClock()
-        self.artifacts = Artifacts.open(folder / "entities")
-        self.kept = Artifacts.open(folder / "state")
+        self.artifacts = EntityStore.open(folder / "entities")
+        self.kept = EntityStore.open(folder / "state")
         self.entities = Entities(self.artifacts)
         self.entities.load()
-        self.log = Activations.open(folder / "buffer", Buffer(max_bytes=1 << 26, min_free_bytes=0), clock)
+        self.log = ActivationLog.open(
+            folder / "buffer", BufferConfig(max_bytes=1 << 26, min_free_bytes=0), clock
+        )
         self.stopped: list[str] = []
-        forget = State(self.kept).forget_all
+        forget = ActionState(self.kept).forget_all
         self.removal = Removal(folder, self.entities, Subjects(folder, clock), self.log, forget, self._stop)
 
     async def _stop(self, trigger: FullyQualifiedName) -> None:

@@ -113,7 +113,7 @@ def test_idle_clients_leave_room_for_others(made: Gateway) -> None:
             idle.append(client)
             if len(idle) % 100 == 0:
                 assert made.call("GET", "/ping", Authorization="").status == 200
-        assert made.status()["http"]["connections"] <= server.MOST + 1
+        assert made.status()["http"]["connections"] <= server.MAX_CONNECTIONS + 1
     finally:
         for client in idle:
             client.close()
@@ -146,7 +146,7 @@ class Talk:
     """A server of its own with little patience, and a client that says what it likes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server, "PATIENCE", 0.3)
+        monkeypatch.setattr(server, "READ_TIMEOUT", 0.3)
         monkeypatch.setattr(server, "LEAST", 0.05)
 
     async def until_closed(self, head: bytes, piece: bytes, answer: int) -> None:

@@ -30,11 +30,11 @@ from random import Random
 from tinydb import TinyDB
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Buffer
+from edgewhisk.config.schema import BufferConfig
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.annotations.lane import NORMAL
 from edgewhisk.spi import Query
-from edgewhisk.store.activations.partitions import Records
+from edgewhisk.store.activations.partitions import Partitions
 from edgewhisk.store.activations.routes import MARKS, RECORDS
 from edgewhisk.store.log.disk import RealDisk
 from edgewhisk.store.log.frames import Frame
@@ -69,8 +69,8 @@ class Ours:
     """The store, short of the thread that makes groups of what comes at once."""
 
     def __init__(self, folder: Path, max_bytes: int = 1 << 40) -> None:
-        settings = Buffer(max_bytes=max_bytes, min_free_bytes=0)
-        self.store = Records(RealDisk(), folder, settings, SystemClock())
+        settings = BufferConfig(max_bytes=max_bytes, min_free_bytes=0)
+        self.store = Partitions(RealDisk(), folder, settings, SystemClock())
         self.store.recover()
 
     def write(self, records: list[Record]) -> None:
@@ -82,14 +82,14 @@ class Ours:
         self.store.write(frames)
 
     def confirm(self) -> None:
-        self.store.write([Frame(MARKS[NORMAL], self.store.normal.ledger.last, b"")])
+        self.store.write([Frame(MARKS[NORMAL], self.store.normal.log_state.last, b"")])
 
     def drain(self, batch: int) -> int:
         """What the cloud takes, each batch confirmed durably."""
         from edgewhisk.store.activations.outgoing import batch as next_of
 
         done = 0
-        while texts := (found := next_of(self.store.normal, self.store.boots, batch, 900 << 10)).records:
+        while texts := (found := next_of(self.store.normal, self.store.history, batch, 900 << 10)).records:
             self.store.write([Frame(MARKS[NORMAL], found.last, b"")])
             done += len(texts)
         return done
@@ -256,10 +256,10 @@ def many(folder: Path, buffered: int) -> None:
 
     ours.write([record(at) for at in range(1000)])
     commits[1000] = commit_cost()
-    while ours.store.normal.ledger.last < buffered - 6000:
+    while ours.store.normal.log_state.last < buffered - 6000:
         ours.write([record(at) for at in range(1000)])
     commits[buffered] = commit_cost()
-    print(f"\nwith {ours.store.normal.ledger.last:,} buffered, {ours.store.held / 1e6:,.0f} MB")
+    print(f"\nwith {ours.store.normal.log_state.last:,} buffered, {ours.store.held / 1e6:,.0f} MB")
     for count, ms in commits.items():
         print(f"  commit of 100, at {count:>9,}        {ms:8.2f} ms")
     print(f"  ratio                             {commits[buffered] / commits[1000]:8.2f}")

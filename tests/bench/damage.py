@@ -5,7 +5,7 @@
 A byte is changed, a block zeroed, a file cut short, emptied or deleted, in each kind of file of a gateway
 that ran three times and ended by itself each time. Then the stores are opened as a gateway does, listed,
 looked through and written to. It prints a table, and ends with an error if a start was refused, a record
-came back as another, or something is missing that neither the incidents nor the ledger tell of.
+came back as another, or something is missing that neither the incidents nor the log state tell of.
 """
 
 from __future__ import annotations

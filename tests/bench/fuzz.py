@@ -23,7 +23,7 @@ import wasmtime
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.action import Action, ActionPut
 from edgewhisk.entity.exec import CodeExec
-from edgewhisk.entity.invocation.call import Calls
+from edgewhisk.entity.invocation.call import CallBatch
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent
@@ -129,7 +129,7 @@ def module(modules: Modules, chance: random.Random, number: int) -> str:
         modules.check(executable)
     except MalformedContent:
         return "refused"
-    (found,) = modules.run(action(code, number), Calls([b'{"name":"Bo"}'], ["x"], {}))
+    (found,) = modules.run(action(code, number), CallBatch([b'{"name":"Bo"}'], ["x"], {}))
     if not number % TRIM:
         for path in modules._engine._cache.glob("*"):
             path.unlink()

@@ -22,7 +22,7 @@ import orjson
 from edgewhisk.base.mqtt_topics import matches
 from edgewhisk.device import capture
 from edgewhisk.device import profile as profiles
-from edgewhisk.device.capture import Said
+from edgewhisk.device.capture import CapturedBytes
 from edgewhisk.device.decode import Undecodable, decoder, payload
 from edgewhisk.device.framing import framer
 from edgewhisk.device.modbus.registers import readings, requests
@@ -217,9 +217,9 @@ def recording(chance: random.Random, counts: Counter[str]) -> None:
     except BadRequest:
         counts["capture refused"] += 1
         return
-    written = "".join(capture.line(one) for one in found if isinstance(one, Said))
+    written = "".join(capture.line(one) for one in found if isinstance(one, CapturedBytes))
     again = list(capture.read(written.split("\n"), "f"))
-    assert [one[1:] for one in again] == [one[1:] for one in found if isinstance(one, Said)]
+    assert [one[1:] for one in again] == [one[1:] for one in found if isinstance(one, CapturedBytes)]
     counts["capture read"] += 1
 
 

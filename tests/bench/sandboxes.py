@@ -32,13 +32,13 @@ from wasmtime import _bindings
 
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.invocation.call import Call, Calls
+from edgewhisk.entity.invocation.call import ActionCall, CallBatch
 from edgewhisk.entity.invocation.message import outcomes_of
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.sandbox import wasmtime_ffi
 from edgewhisk.sandbox.component.components import Components, _text_of
-from edgewhisk.sandbox.guest.slot import Slot
+from edgewhisk.sandbox.guest.slot import GuestSlot
 from edgewhisk.sandbox.pool import Sandboxes
 from tests.fakes.capabilities import NoCapabilities
 from tests.sandbox import wat
@@ -111,7 +111,7 @@ class Bench:
         number = next(NUMBERS)
         return wanted.create(parse_name(f"/guest/b{number}", "_"), Limits(), number)
 
-    def runs(self, action: Action, given: Calls) -> Callable[[], object]:
+    def runs(self, action: Action, given: CallBatch) -> Callable[[], object]:
         """One run of `given`, after some to warm up."""
         for _ in range(20):
             self.sandboxes.run(action, given)
@@ -125,8 +125,8 @@ def compile_all(cache: Path) -> None:
     made.close()
 
 
-def calls(arguments: bytes = NAME, count: int = 1) -> Calls:
-    return Calls([arguments] * count, ["0" * 32] * count, {"namespace": "guest"})
+def calls(arguments: bytes = NAME, count: int = 1) -> CallBatch:
+    return CallBatch([arguments] * count, ["0" * 32] * count, {"namespace": "guest"})
 
 
 def together(seconds: float, **what: Callable[[], object]) -> dict[str, tuple[float, float]]:
@@ -165,7 +165,7 @@ def floor() -> Callable[[], object]:
     engine = wasmtime.Engine(config)
     text = '(module (memory (export "memory") 1) (func (export "f") (param i32) (result i32) (local.get 0)))'
     linker = wasmtime.Linker(engine)
-    template = wasmtime_ffi.Template(linker, wasmtime.Module(engine, bytes(wasmtime.wat2wasm(text))))
+    template = wasmtime_ffi.InstanceTemplate(linker, wasmtime.Module(engine, bytes(wasmtime.wat2wasm(text))))
     pre, raw = template._pre, ctypes.c_void_p(ctypes.cast(engine.ptr(), ctypes.c_void_p).value)
     instance, item, trap = _bindings.wasmtime_instance_t(), _bindings.wasmtime_extern_t(), ctypes.c_void_p()
     values, count, size, far = (
@@ -300,7 +300,7 @@ def python(bench: Bench) -> None:
     )
 
 
-def leaky(host: Components, action: Action, one: Call) -> tuple[float, float]:
+def leaky(host: Components, action: Action, one: ActionCall) -> tuple[float, float]:
     """CPU microseconds of a call that is not undone, and of undoing it."""
     slot = host._take(action.revision)
     if slot.revision != action.revision:
@@ -310,10 +310,10 @@ def leaky(host: Components, action: Action, one: Call) -> tuple[float, float]:
     serving, text = host._serving(action, one), _text_of(action, one)
     undo = 0.0
     for _ in range(500):
-        slot.undo.watch()
+        slot.restorer.watch()
         host._call(slot.live, slot.live.run, text, serving)
         begun = time.thread_time()
-        slot.undo.restore()
+        slot.restorer.restore()
         undo += time.thread_time() - begun
     begun = time.thread_time()
     for _ in range(500):
@@ -367,7 +367,7 @@ def memory(bench: Bench) -> None:
     print("\nMemory (PSS)")
     host: Any = bench.sandboxes.hosts["nodejs:20"]
     before = pss()
-    slots = [Slot(host.parts) for _ in range(20)]
+    slots = [GuestSlot(host.parts) for _ in range(20)]
     print(f"  {'live JavaScript slot':<44}{(pss() - before) / 20:>10.0f} KB")
     del slots
     gc.collect()

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Buffer
+from edgewhisk.config.schema import BufferConfig
 from edgewhisk.spi import Query
-from edgewhisk.store.activations.activations import Activations
+from edgewhisk.store.activations.activations import ActivationLog
 from tests.bench import site_load
 from tests.bench.load import right
 from tests.bench.mqtt import PUBLISH, Client, encoded, payload
@@ -111,7 +111,7 @@ def recorded(made: Gateway, site: Site, begun: float, before: int) -> Results:
     made.stop()
     # Page by page over HTTP takes longer than the load: each page parses all that is newer.
     directory = made.folder / "state" / "buffer"
-    store = Activations.open(directory, Buffer(max_bytes=1 << 40, commit_window=0.0), SystemClock())
+    store = ActivationLog.open(directory, BufferConfig(max_bytes=1 << 40, commit_window=0.0), SystemClock())
     topics = judged(store, "topic", lambda result: of_topic(site, result), begun)
     ports = judged(store, "line", lambda result: of_line(site, result), begun)
     evicted = store.stats().evicted
@@ -120,7 +120,7 @@ def recorded(made: Gateway, site: Site, begun: float, before: int) -> Results:
 
 
 def judged(
-    store: Activations, action: str, of: Callable[[dict[str, Any]], tuple[int, float] | None], begun: float
+    store: ActivationLog, action: str, of: Callable[[dict[str, Any]], tuple[int, float] | None], begun: float
 ) -> Result:
     """All activations of an action; `of` gives number and due time (s) of a right result."""
     seen, waits, wrong = Counter[int](), Counter[float](), 0

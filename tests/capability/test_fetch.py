@@ -15,7 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from edgewhisk.capability.dispatcher import Request
+from edgewhisk.capability.dispatcher import CapabilityRequest
 from edgewhisk.capability.fetch import Fetch
 from edgewhisk.entity.annotations.grants import Grants
 from edgewhisk.errors import CapabilityError
@@ -81,7 +81,7 @@ def hosts(*each: Host) -> Iterator[None]:
 def fetch(door: Fetch, url: str, seconds: float = 30, **fields: Any) -> Any:
     grants = Grants(http=tuple(f"{name}:{port}" for name in ("127.0.0.1", "localhost") for port in PORTS))
     asker: Any = SimpleNamespace(until=time.monotonic() + seconds, action=Mock())
-    return door(Request("http.fetch", {"url": url, **fields}, grants, asker, lambda *_: None))
+    return door(CapabilityRequest("http.fetch", {"url": url, **fields}, grants, asker, lambda *_: None))
 
 
 @pytest.fixture

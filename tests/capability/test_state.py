@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.capability.dispatcher import Request
-from edgewhisk.capability.state import State
+from edgewhisk.capability.dispatcher import CapabilityRequest
+from edgewhisk.capability.state import ActionState
 from edgewhisk.entity.action import Action, ActionPut
 from edgewhisk.entity.annotations.grants import Grants
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Asker
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.entity_store import EntityStore
 from tests.fakes.disk import FaultyDisk
 
 
@@ -33,16 +33,18 @@ def action(name: str) -> Action:
 A, B = action("a"), action("b")
 
 
-def ask(state: State, op: str, which: Action, **fields: Any) -> Any:
+def ask(state: ActionState, op: str, which: Action, **fields: Any) -> Any:
     grants = Grants(quota=1000)
     asker = Asker(which, "guest", 1e9)
-    return state.operations[f"state.{op}"](Request(f"state.{op}", fields, grants, asker, lambda *_: None))
+    return state.operations[f"state.{op}"](
+        CapabilityRequest(f"state.{op}", fields, grants, asker, lambda *_: None)
+    )
 
 
 def test_an_action_does_not_wait_for_the_state_of_another_to_be_on_disk(tmp_path: Path) -> None:
     disk = FaultyDisk()
-    store = Artifacts.open(tmp_path, disk)
-    state = State(store)
+    store = EntityStore.open(tmp_path, disk)
+    state = ActionState(store)
     ask(state, "set", A, key="k", value=1)
     ask(state, "set", B, key="k", value=2)
     disk.hold()
@@ -65,8 +67,8 @@ def test_an_action_does_not_wait_for_the_state_of_another_to_be_on_disk(tmp_path
 
 def test_a_call_whose_changes_were_taken_back_with_anothers_is_told(tmp_path: Path) -> None:
     disk = FaultyDisk()
-    store = Artifacts.open(tmp_path, disk)
-    state = State(store)
+    store = EntityStore.open(tmp_path, disk)
+    state = ActionState(store)
     ask(state, "set", A, key="one", value=1)
     state.settle(A)
     outcome: list[str] = []
@@ -99,8 +101,8 @@ def test_a_call_whose_changes_were_taken_back_with_anothers_is_told(tmp_path: Pa
 
 
 def test_what_is_forgotten_is_not_found_again(tmp_path: Path) -> None:
-    store = Artifacts.open(tmp_path)
-    state = State(store)
+    store = EntityStore.open(tmp_path)
+    state = ActionState(store)
     ask(state, "set", A, key="k", value=1)
     state.settle(A)
     ask(state, "set", A, key="l", value=1)

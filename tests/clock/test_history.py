@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.clock.history import MOST, TOLERANCE, Boots, Sureness
-from edgewhisk.clock.offset import KNOWN, Timing, is_known
+from edgewhisk.clock.history import MAX_BOOTS, TOLERANCE, ClockHistory, ClockTrust
+from edgewhisk.clock.offset import KNOWN, ClockOffset, is_known
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import RecordTemplate, trigger_record, unrunnable_record
 from edgewhisk.entity.exec import CodeExec
@@ -61,9 +61,9 @@ def texts(clock: HandClock) -> dict[str, bytes]:
     }
 
 
-def look(clock: HandClock, boots: Boots) -> None:
+def look(clock: HandClock, history: ClockHistory) -> None:
     clock.look()
-    boots.see(clock.timing, clock.up(), kept=clock.vouched)
+    history.see(clock.timing, clock.up(), kept=clock.vouched)
 
 
 def notes(record: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def notes(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_was_stamped_in_1970_is_told_right_and_nothing_else_is_touched() -> None:
-    clock, boots = HandClock("1970-01-01T00:00:20"), Boots({})
+    clock, boots = HandClock("1970-01-01T00:00:20"), ClockHistory({})
     look(clock, boots)
     raw = texts(clock)
     for text in raw.values():
@@ -96,7 +96,7 @@ def test_what_was_stamped_in_1970_is_told_right_and_nothing_else_is_touched() ->
 
 
 def test_a_run_over_the_instant_has_the_right_times_at_once() -> None:
-    clock, boots = HandClock("1970-01-01T00:00:20"), Boots({})
+    clock, boots = HandClock("1970-01-01T00:00:20"), ClockHistory({})
     look(clock, boots)
     at = start = clock.now()
     clock.pass_(2)
@@ -115,11 +115,11 @@ def test_a_run_over_the_instant_has_the_right_times_at_once() -> None:
 
 
 def test_a_boot_that_never_learned_the_time_says_so_for_ever() -> None:
-    clock, boots = HandClock("1970-01-01T00:00:20"), Boots({})
+    clock, boots = HandClock("1970-01-01T00:00:20"), ClockHistory({})
     look(clock, boots)
     text = texts(clock)["run"]
     kept = {"b0000001": boots.document("b0000001")}
-    clock, boots = HandClock("2026-05-01T13:00:00", boot="b0000002"), Boots(kept)
+    clock, boots = HandClock("2026-05-01T13:00:00", boot="b0000002"), ClockHistory(kept)
     look(clock, boots)
     record = orjson.loads(boots.straight(text))
     assert notes(record)["edge-clock"] == "unset"
@@ -128,7 +128,7 @@ def test_a_boot_that_never_learned_the_time_says_so_for_ever() -> None:
 
 
 def test_a_clock_that_stood_still_while_the_power_was_off_is_corrected_too() -> None:
-    clock, boots = HandClock("2026-05-01T04:00:00"), Boots({})
+    clock, boots = HandClock("2026-05-01T04:00:00"), ClockHistory({})
     look(clock, boots)
     text = texts(clock)["run"]
     assert boots.straight(text) == text  # it may be right
@@ -139,7 +139,7 @@ def test_a_clock_that_stood_still_while_the_power_was_off_is_corrected_too() -> 
 
 
 def test_a_clock_that_was_vouched_for_and_is_then_moved_changes_no_past() -> None:
-    clock, boots = HandClock("2026-05-01T12:00:00"), Boots({})
+    clock, boots = HandClock("2026-05-01T12:00:00"), ClockHistory({})
     clock.vouched = True
     look(clock, boots)
     text = texts(clock)["run"]
@@ -150,16 +150,16 @@ def test_a_clock_that_was_vouched_for_and_is_then_moved_changes_no_past() -> Non
 
 
 def test_it_is_remembered_over_a_restart_in_the_same_boot_and_learned_while_off() -> None:
-    clock, boots = HandClock("1970-01-01T00:00:20"), Boots({})
+    clock, boots = HandClock("1970-01-01T00:00:20"), ClockHistory({})
     look(clock, boots)
     text = texts(clock)["run"]
     kept = {"b0000001": boots.document("b0000001")}
     clock.pass_(60)
     clock.set("2026-05-01T13:00:00")
-    again, boots = HandClock("2026-05-01T13:00:00", up=clock.passed), Boots(kept)
+    again, boots = HandClock("2026-05-01T13:00:00", up=clock.passed), ClockHistory(kept)
     look(again, boots)
     assert orjson.loads(boots.straight(text))["start"] == ms("2026-05-01T12:58:59.750")
-    boots = Boots({"b0000001": boots.document("b0000001")})
+    boots = ClockHistory({"b0000001": boots.document("b0000001")})
     assert orjson.loads(boots.straight(text))["start"] == ms("2026-05-01T12:58:59.750")
 
 
@@ -175,7 +175,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_whatever_the_clock_does_the_last_setting_is_the_truth_for_all_of_the_boot(course: Any) -> None:
-    clock, boots, records = HandClock("1970-01-01T00:00:20"), Boots({}), []
+    clock, boots, records = HandClock("1970-01-01T00:00:20"), ClockHistory({}), []
     look(clock, boots)
     for what, amount in course:
         if what == "pass":
@@ -195,7 +195,7 @@ def test_whatever_the_clock_does_the_last_setting_is_the_truth_for_all_of_the_bo
         record = orjson.loads(boots.straight(text))
         marked = notes(record).get("edge-clock")
         assert record["end"] - record["start"] == record["duration"]
-        if boots.sureness("b0000001") is not Sureness.UNSET:
+        if boots.sureness("b0000001") is not ClockTrust.UNSET:
             assert abs(record["start"] - (up + final)) <= TOLERANCE
             assert marked in (None, "corrected")
         else:
@@ -204,7 +204,7 @@ def test_whatever_the_clock_does_the_last_setting_is_the_truth_for_all_of_the_bo
 
 @given(st.binary(max_size=300))
 def test_any_text_passes(text: bytes) -> None:
-    boots = Boots({"b0000001": {"offset": 0, "sureness": "unset", "until": 0}})
+    boots = ClockHistory({"b0000001": {"offset": 0, "sureness": "unset", "until": 0}})
     stamp = b'{"key":"edge-boot","value":["b0000001",5]}'
     for one in (text, text + stamp, stamp + text, b',"start":7' + text + stamp):
         boots.straight(one)
@@ -215,7 +215,7 @@ def test_any_text_passes(text: bytes) -> None:
 )
 def test_readings_before_each_setting_are_told_apart(offset: int, sets: list[tuple[int, int]]) -> None:
     """As long as the clock was set forward by more than it ran before."""
-    timing, up, readings = Timing("b0000001", offset, offset), 0, []
+    timing, up, readings = ClockOffset("b0000001", offset, offset), 0, []
     for passed, by in sets:
         up += passed
         readings.append((up, up + timing.offset))
@@ -223,7 +223,7 @@ def test_readings_before_each_setting_are_told_apart(offset: int, sets: list[tup
     assert [timing.up(at) for _, at in readings] == [up for up, _ in readings]
 
 
-@pytest.mark.parametrize("count", [MOST - 1, MOST, MOST + 7])
+@pytest.mark.parametrize("count", [MAX_BOOTS - 1, MAX_BOOTS, MAX_BOOTS + 7])
 def test_old_boots_are_forgotten(count: int) -> None:
-    boots = Boots({f"{n:08x}": {"offset": n, "sureness": "kept", "until": 0} for n in range(count)})
-    assert boots.forget() == [f"{n:08x}" for n in range(max(0, count - MOST))]
+    boots = ClockHistory({f"{n:08x}": {"offset": n, "sureness": "kept", "until": 0} for n in range(count)})
+    assert boots.forget() == [f"{n:08x}" for n in range(max(0, count - MAX_BOOTS))]

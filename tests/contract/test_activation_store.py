@@ -12,15 +12,15 @@ import pytest
 
 from edgewhisk.entity.annotations.lane import ERRORS, NORMAL, TELEMETRY
 from edgewhisk.errors import StorageError
-from edgewhisk.spi import ActivationStore, Batch, Query, Starts
-from edgewhisk.store.activations.activations import Activations
+from edgewhisk.spi import ActivationStore, Query, Starts, SyncBatch
+from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.store.log.disk import Disk
 from tests.contract.suites import Suite, named
 from tests.fakes.disk import FaultyDisk, MemoryDisk
 from tests.store.activations.test_activations import message, open_store, record, wait
-from tests.store.record_blocks import sheaf as sheaf_of
+from tests.store.record_blocks import record_block as sheaf_of
 
-SUITE = Suite(ActivationStore, {Activations: open_store})
+SUITE = Suite(ActivationStore, {ActivationLog: open_store})
 
 
 def ident(number: int) -> str:
@@ -115,7 +115,7 @@ def test_origins_are_known_of_what_was_accepted_and_of_what_never_was(lives: Liv
 
 
 def test_records_are_found_newest_first_with_those_of_a_sheaf_behind_the_others(lives: Lives) -> None:
-    write(lives.store, 1, 2, sheaf=sheaf_of([ident(3), ident(4)], [ident(5), ident(6)], 3))
+    write(lives.store, 1, 2, block=sheaf_of([ident(3), ident(4)], [ident(5), ident(6)], 3))
     for _ in range(2):
         assert lives.store.get(ident(1))["start"] == 1
         assert lives.store.get(ident(3))["name"] == "a"
@@ -163,8 +163,8 @@ def test_what_is_passed_over_is_left_out_and_counted_once_the_cloud_is_beyond_it
 
 
 def test_another_gateways_batches_are_stored_once(lives: Lives) -> None:
-    def batch(first: int, last: int, after: int) -> Batch:
-        return Batch(first, tuple(record(number).text for number in range(first, last + 1)), after)
+    def batch(first: int, last: int, after: int) -> SyncBatch:
+        return SyncBatch(first, tuple(record(number).text for number in range(first, last + 1)), after)
 
     absorb = partial(lives.store.absorb, "d" * 32, "e" * 32)
     assert absorb(batch(3, 4, 2)) == 4  # the first of its epoch may begin anywhere
@@ -172,7 +172,7 @@ def test_another_gateways_batches_are_stored_once(lives: Lives) -> None:
     assert absorb(batch(8, 9, 7)) == 5  # a gap
     assert absorb(batch(8, 9, 5)) == 9  # a gap that is told
     lives.again()
-    assert lives.store.absorb("d" * 32, "e" * 32, Batch(10, (), 9)) == 9
+    assert lives.store.absorb("d" * 32, "e" * 32, SyncBatch(10, (), 9)) == 9
     assert lives.store.absorb("d" * 32, "f" * 32, batch(3, 3, 2)) == 3  # another epoch, known by its id
     assert starts(lives.store) == [9, 8, 5, 4, 3]
 

@@ -115,7 +115,7 @@ def test_nobody_stands_at_a_seam_without_its_suite() -> None:
     "text",
     [
         "class Late(SystemClock):\n    def up(self): return 0",
-        "def test():\n    class Full(Shelf):\n        pass",
+        "def test():\n    class Full(LogDocumentStore):\n        pass",
         "class Deaf:\n    async def send(self, _device, epoch, sent): return 0",
         "class Own:\n    def read(self, c, check=None): ...\n    def write(self, changes): ...",
         "class F:\n    def __call__(s, e): ...\n    def full(self, t): ...\n    def on_room(s, r, t): ...",

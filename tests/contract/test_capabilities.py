@@ -13,29 +13,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.capability.dispatcher import Doors
-from edgewhisk.capability.state import State
+from edgewhisk.capability.dispatcher import CapabilityDispatcher
+from edgewhisk.capability.state import ActionState
 from edgewhisk.entity.action import Action, ActionPut
 from edgewhisk.entity.annotations.grants import ANNOTATION
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import LARGEST_REQUEST, Answer, Asker, Capabilities
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.entity_store import EntityStore
 from tests import odd
 from tests.contract.suites import Suite, named
 from tests.fakes.capabilities import Gate, NoCapabilities
 from tests.fakes.disk import FaultyDisk, MemoryDisk
 
 
-def doors(disk: FaultyDisk | MemoryDisk, folder: Path = Path("/state")) -> Doors:
-    state = State(Artifacts.open(folder, disk))
-    return Doors(dict(state.operations), state.settle, lambda *_: None)
+def doors(disk: FaultyDisk | MemoryDisk, folder: Path = Path("/state")) -> CapabilityDispatcher:
+    state = ActionState(EntityStore.open(folder, disk))
+    return CapabilityDispatcher(dict(state.operations), state.settle, lambda *_: None)
 
 
 SUITE = Suite(
     Capabilities,
-    {Doors: lambda: doors(MemoryDisk()), NoCapabilities: NoCapabilities, Gate: lambda: Gate(opened=True)},
+    {
+        CapabilityDispatcher: lambda: doors(MemoryDisk()),
+        NoCapabilities: NoCapabilities,
+        Gate: lambda: Gate(opened=True),
+    },
 )
 MAKE = pytest.mark.parametrize("make", SUITE.implementations.values(), ids=map(named, SUITE.classes))
 Make = Callable[[], Capabilities]
@@ -80,7 +84,7 @@ def test_any_request_gets_an_answer(make: Make, request_: bytes) -> None:
     read(made_once(make).ask(asker(), request_))
 
 
-@pytest.mark.parametrize("made", [Doors, NoCapabilities], ids=named)  # a gate grants all
+@pytest.mark.parametrize("made", [CapabilityDispatcher, NoCapabilities], ids=named)  # a gate grants all
 def test_what_is_not_granted_is_an_error_and_a_line_for_the_log(made: type) -> None:
     answer = SUITE.implementations[made]().ask(asker(), b'{"op":"state.get","key":"k"}')
     assert read(answer)["error"]
@@ -105,7 +109,7 @@ def test_it_may_be_asked_and_settled_from_many_threads(make: Make) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(thread, range(8)))
-    if isinstance(made, Doors):
+    if isinstance(made, CapabilityDispatcher):
         assert found == [{"ok": number} for number in range(8)]
 
 

@@ -1,4 +1,4 @@
-"""The contracts of `spi.ArtifactStore` and of `spi.Shelf`, which are one but for who waits."""
+"""The contracts of `spi.ArtifactStore` and of `spi.DocumentStore`, which are one but for who waits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from edgewhisk import spi
 from edgewhisk.errors import MalformedContent, StorageError
 from edgewhisk.spi import Change
-from edgewhisk.store.documents.document_store import Shelf
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.store.documents.entity_store import EntityStore
 from tests import odd
 from tests.contract.suites import Suite, named, play
 from tests.fakes.disk import FaultyDisk, MemoryDisk
@@ -27,12 +27,12 @@ Document = dict[str, Any]
 class Open:
     """A store that is open, whoever waits for its disk."""
 
-    def __init__(self, store: spi.ArtifactStore | spi.Shelf) -> None:
+    def __init__(self, store: spi.ArtifactStore | spi.DocumentStore) -> None:
         self.read = store.read
         self._store = store
 
     async def write(self, *changes: Change) -> None:
-        if isinstance(self._store, Shelf):
+        if isinstance(self._store, LogDocumentStore):
             await self._store.write(changes)
         else:
             await asyncio.to_thread(self._store.write, changes)
@@ -40,20 +40,20 @@ class Open:
 
 @asynccontextmanager
 async def artifacts(folder: Path, disk: FaultyDisk | MemoryDisk) -> AsyncIterator[Open]:
-    store = await asyncio.to_thread(Artifacts.open, folder, disk)
+    store = await asyncio.to_thread(EntityStore.open, folder, disk)
     yield Open(store)
     store.close()
 
 
 @asynccontextmanager
 async def shelf(folder: Path, disk: FaultyDisk | MemoryDisk) -> AsyncIterator[Open]:
-    store = await asyncio.to_thread(Shelf.open, folder, disk)
+    store = await asyncio.to_thread(LogDocumentStore.open, folder, disk)
     yield Open(store)
     await store.close()
 
 
-SUITE = Suite(spi.ArtifactStore, {Artifacts: artifacts})
-SHELF = Suite(spi.Shelf, {Shelf: shelf})
+SUITE = Suite(spi.ArtifactStore, {EntityStore: artifacts})
+SHELF = Suite(spi.DocumentStore, {LogDocumentStore: shelf})
 MAKE = {**SUITE.implementations, **SHELF.implementations}
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import File, Serial
+from edgewhisk.config.schema import FileConfig, SerialConfig
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import FeedError
 from edgewhisk.feed.alarms.feed import AlarmsFeed
@@ -25,9 +25,9 @@ from edgewhisk.feed.http import HttpFeed
 from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.feed.serial.feed import SerialFeed
-from edgewhisk.spi import Feed, Reach
+from edgewhisk.spi import Feed, Resource
 from edgewhisk.store.dead_letters import DeadLetters
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.mqtt.connection import MqttLink
 from tests import odd
 from tests.contract.suites import Suite, named, play
@@ -36,10 +36,10 @@ from tests.fakes.fire import RecordingFire
 
 ONE, OTHER = (parse_name(f"/guest/{name}", "_") for name in ("one", "other"))
 CLOCK = SystemClock()
-Make = Callable[[RecordingFire, Shelf], Feed]
+Make = Callable[[RecordingFire, LogDocumentStore], Feed]
 
 
-def mqtt(fire: RecordingFire, shelf: Shelf) -> Feed:
+def mqtt(fire: RecordingFire, shelf: LogDocumentStore) -> Feed:
     links = {"": MqttLink("127.0.0.1", 1, "x")}
     return MqttFeed(links, fire, CLOCK, DeadLetters(shelf, CLOCK), [], lambda _subject, _topic: False)
 
@@ -48,11 +48,11 @@ SUITE = Suite(
     Feed,
     {
         AlarmsFeed: lambda fire, shelf: AlarmsFeed(fire, CLOCK, shelf),
-        SerialFeed: lambda fire, _: SerialFeed({"bus": Serial("/dev/none")}, fire, CLOCK),
+        SerialFeed: lambda fire, _: SerialFeed({"bus": SerialConfig("/dev/none")}, fire, CLOCK),
         CouchFeed: lambda fire, shelf: CouchFeed(fire, CLOCK, shelf),
         MqttFeed: mqtt,
         ModbusFeed: lambda fire, _: ModbusFeed({}, fire, CLOCK),
-        FileFeed: lambda fire, shelf: FileFeed({"log": File(Path("/none.sqlite"))}, fire, CLOCK, shelf),
+        FileFeed: lambda fire, shelf: FileFeed({"log": FileConfig(Path("/none.sqlite"))}, fire, CLOCK, shelf),
         HttpFeed: lambda fire, _: HttpFeed(fire, CLOCK),
     },
 )
@@ -96,7 +96,7 @@ class Life(NamedTuple):
 
 @asynccontextmanager
 async def life(asked: Asked) -> AsyncIterator[Life]:
-    fire, shelf = RecordingFire(), Shelf.open(Path("/shelf"), MemoryDisk())
+    fire, shelf = RecordingFire(), LogDocumentStore.open(Path("/shelf"), MemoryDisk())
     feed: Feed = SUITE.implementations[asked.feed](fire, shelf)
     task = asyncio.create_task(feed.run())
     yield Life(feed, fire, asked)
@@ -121,7 +121,9 @@ def test_what_was_checked_can_be_stored_and_is_served_while_the_source_is_away(a
     async def scene() -> None:
         async with life(asked) as made:
             stored = json.loads(json.dumps(made.check()))
-            assert all(isinstance(reach, Reach) for reach in made.feed.reaches(asked.action, stored))
+            assert all(
+                isinstance(reach, Resource) for reach in made.feed.required_grants(asked.action, stored)
+            )
             await made.add(stored)
             told = made.feed.describe(ONE)
             assert isinstance(told["state"], str)
@@ -173,11 +175,11 @@ def test_any_parameters_are_taken_or_refused_with_a_reason(asked: Asked, data: s
     wish = {key: value for key, value in {**asked.parameters, **changed}.items() if key not in dropped}
 
     async def scene() -> None:
-        shelf = Shelf.open(Path("/shelf"), MemoryDisk())
+        shelf = LogDocumentStore.open(Path("/shelf"), MemoryDisk())
         made: Feed = feed(RecordingFire(), shelf)
         with contextlib.suppress(FeedError):
             stored = made.check(asked.action, wish)
-            made.reaches(asked.action, stored)
+            made.required_grants(asked.action, stored)
             await made.add(ONE, asked.action, stored)
             json.dumps(stored)
             json.dumps(made.describe(ONE))

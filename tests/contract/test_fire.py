@@ -15,14 +15,14 @@ import pytest
 
 from edgewhisk.cli.device.device_try import Printing
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Buffer
+from edgewhisk.config.schema import BufferConfig
 from edgewhisk.controller.controller import Controller
 from edgewhisk.entity.limits import Limits
 from edgewhisk.errors import StorageError
-from edgewhisk.feed.shaping.shaping_stage import ShapedFire
+from edgewhisk.feed.shaping.shaping_stage import ShapingStage
 from edgewhisk.spi import Fire, Query
-from edgewhisk.store.activations.activations import Activations
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.activations.activations import ActivationLog
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from tests.contract.suites import Suite, named, play
 from tests.fakes.disk import FaultyDisk
 from tests.fakes.fire import RecordingFire
@@ -53,9 +53,9 @@ async def recording(_folder: Path) -> AsyncIterator[Made]:
 
 @asynccontextmanager
 async def shaped(folder: Path) -> AsyncIterator[Made]:
-    shelf = Shelf.open(folder / "shelf")
+    shelf = LogDocumentStore.open(folder / "shelf")
     async with recording(folder) as behind:
-        yield behind._replace(fire=ShapedFire(behind.fire, SystemClock(), shelf))
+        yield behind._replace(fire=ShapingStage(behind.fire, SystemClock(), shelf))
     await shelf.close()
 
 
@@ -63,7 +63,7 @@ async def shaped(folder: Path) -> AsyncIterator[Made]:
 async def controller(folder: Path) -> AsyncIterator[Made]:
     disk = FaultyDisk()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Activations, "open", partial(Activations.open, disk=disk))
+        patch.setattr(ActivationLog, "open", partial(ActivationLog.open, disk=disk))
         whole = stages(folder, limits=Limits(max_queue=FEW))
         async with whole as made:
             await made.make(CODE)
@@ -86,7 +86,7 @@ async def printing(_folder: Path) -> AsyncIterator[Made]:
 
 
 SUITE = Suite(
-    Fire, {RecordingFire: recording, ShapedFire: shaped, Controller: controller, Printing: printing}
+    Fire, {RecordingFire: recording, ShapingStage: shaped, Controller: controller, Printing: printing}
 )
 Implementation = Callable[[Path], AbstractAsyncContextManager[Made]]
 
@@ -194,7 +194,7 @@ def test_what_is_acknowledged_is_in_the_journal(tmp_path: Path) -> None:
             # A second store on the same files sees what a power cut would leave.
             copy = tmp_path / "copy"
             shutil.copytree(tmp_path / "buffer", copy)
-            left = Activations.open(copy, Buffer(min_free_bytes=0), SystemClock())
+            left = ActivationLog.open(copy, BufferConfig(min_free_bytes=0), SystemClock())
             accepted = {message.payload for message in left.unfinished()}
             recorded = {b'{"n":%d}' % one["response"]["result"]["n"] for one in left.list(Query("guest"))}
             assert accepted | recorded == {b'{"n":%d}' % at for at in range(10)}

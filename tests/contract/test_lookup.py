@@ -20,7 +20,7 @@ from edgewhisk.entity.package import Package
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.version import SemVer
 from edgewhisk.spi import Lookup
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.entity_store import EntityStore
 from tests.contract.suites import Suite, named
 from tests.fakes.disk import MemoryDisk
 
@@ -39,7 +39,7 @@ def package(name: FullyQualifiedName, binding: FullyQualifiedName | None = None,
 
 @pytest.fixture
 def entities() -> Entities:
-    made = Entities(Artifacts.open(Path("/entities"), MemoryDisk()))
+    made = Entities(EntityStore.open(Path("/entities"), MemoryDisk()))
     asyncio.run(
         made.write(
             *(("actions", one.name.key, one) for one in (action(PLAIN, a=1), action(INSIDE, a=1))),

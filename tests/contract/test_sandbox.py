@@ -15,7 +15,7 @@ import pytest
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.action import Action, ActionPut
 from edgewhisk.entity.exec import CodeExec
-from edgewhisk.entity.invocation.call import Calls
+from edgewhisk.entity.invocation.call import CallBatch
 from edgewhisk.entity.invocation.message import LogLine, Outcome, Status, outcomes_of
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
@@ -98,9 +98,9 @@ def action(sandbox: Sandbox, kind: str, code: str = "", **limits: int) -> Action
     return put.create(parse_name("/guest/a", "_"), Limits(), hash((kind, code)) % 10**9)
 
 
-def run(sandbox: Sandbox, made: Action, *given: dict[str, Any], hasty: bool = False) -> list[Outcome]:
-    calls = Calls([orjson.dumps(one) for one in given], [f"{n:032x}" for n in range(len(given))], {})
-    return list(outcomes_of(sandbox.run(made, calls, hasty=hasty)))
+def run(sandbox: Sandbox, made: Action, *given: dict[str, Any], inline: bool = False) -> list[Outcome]:
+    calls = CallBatch([orjson.dumps(one) for one in given], [f"{n:032x}" for n in range(len(given))], {})
+    return list(outcomes_of(sandbox.run(made, calls, inline=inline)))
 
 
 def results(outcomes: list[Outcome]) -> list[Any]:
@@ -134,7 +134,7 @@ def test_a_call_that_runs_out_of_time_harms_no_other_of_the_list(sandbox: Sandbo
 def test_a_hasty_run_begins_nothing_behind_a_call_that_ran_out_of_time(sandbox: Sandbox, kind: str) -> None:
     made = action(sandbox, kind, timeout=300)
     run(sandbox, made, {"n": 0})  # what loading takes counts, too
-    found = run(sandbox, made, {"n": 1}, {"loop": True}, {"n": 3}, hasty=True)
+    found = run(sandbox, made, {"n": 1}, {"loop": True}, {"n": 3}, inline=True)
     assert found[-1].timed_out
     assert len(found) <= 2
 

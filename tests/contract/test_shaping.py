@@ -13,9 +13,9 @@ from hypothesis import given, settings
 
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import FeedError
-from edgewhisk.feed.shaping.shaping_stage import ShapedFire
+from edgewhisk.feed.shaping.shaping_stage import ShapingStage
 from edgewhisk.spi import Shaping
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from tests import odd
 from tests.contract.suites import Suite, named, play
 from tests.fakes.clock import HandClock
@@ -24,13 +24,13 @@ from tests.fakes.fire import RecordingFire
 from tests.stages import TRIGGER, event
 
 OTHER = parse_name("/guest/other", "_")
-SUITE = Suite(Shaping, {ShapedFire: ShapedFire})
+SUITE = Suite(Shaping, {ShapingStage: ShapingStage})
 EACH = pytest.mark.parametrize("made", SUITE.classes, ids=named)
 
 
 @asynccontextmanager
 async def opened(made: type) -> AsyncIterator[tuple[Shaping, RecordingFire]]:
-    shelf, fire = Shelf.open(Path("/shelf"), MemoryDisk()), RecordingFire()
+    shelf, fire = LogDocumentStore.open(Path("/shelf"), MemoryDisk()), RecordingFire()
     yield SUITE.implementations[made](fire, HandClock(), shelf), fire
     await shelf.close()
 

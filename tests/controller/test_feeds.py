@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import File, Grants, Serial
+from edgewhisk.config.schema import FileConfig, GrantsConfig, SerialConfig
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.feeds import FULL, Feeds
 from edgewhisk.controller.triggers import Triggers
@@ -26,11 +26,11 @@ from edgewhisk.feed.http import HttpFeed
 from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.feed.serial.feed import SerialFeed
-from edgewhisk.feed.shaping.shaping_stage import ShapedFire
+from edgewhisk.feed.shaping.shaping_stage import ShapingStage
 from edgewhisk.spi import Feed
 from edgewhisk.store.dead_letters import DeadLetters
-from edgewhisk.store.documents.document_store import Shelf
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.transport.mqtt.connection import MqttLink
 from tests.fakes.fire import RecordingFire
 
@@ -43,15 +43,18 @@ ONE, OTHER = (parse_name(f"/guest/{name}", "_") for name in ("one", "other"))
 class Made:
     """Feeds on a directory, and the triggers `one` and `other`."""
 
-    def __init__(self, folder: Path, grants: Mapping[str, Grants]) -> None:
+    def __init__(self, folder: Path, grants: Mapping[str, GrantsConfig]) -> None:
         clock = SystemClock()
-        self.artifacts, self.shelf = Artifacts.open(folder / "entities"), Shelf.open(folder / "shelf")
+        self.artifacts, self.shelf = (
+            EntityStore.open(folder / "entities"),
+            LogDocumentStore.open(folder / "shelf"),
+        )
         self.entities = Entities(self.artifacts)
         self.entities.load()
         self.fire = RecordingFire()
-        shaped = ShapedFire(self.fire, clock, self.shelf)
+        shaped = ShapingStage(self.fire, clock, self.shelf)
         self.alarms = AlarmsFeed(shaped, clock, self.shelf)
-        self.serial = SerialFeed({"bus": Serial("/dev/none")}, shaped, clock)
+        self.serial = SerialFeed({"bus": SerialConfig("/dev/none")}, shaped, clock)
         links, dead = {"": MqttLink("127.0.0.1", 1, "x")}, DeadLetters(self.shelf, clock)
         sources: list[Feed] = [
             self.alarms,
@@ -59,7 +62,7 @@ class Made:
             CouchFeed(shaped, clock, self.shelf),
             MqttFeed(links, shaped, clock, dead, [], lambda _subject, _topic: False),
             ModbusFeed({}, shaped, clock),
-            FileFeed({"log": File(folder / "log.sqlite")}, shaped, clock, self.shelf),
+            FileFeed({"log": FileConfig(folder / "log.sqlite")}, shaped, clock, self.shelf),
             HttpFeed(shaped, clock),
         ]
         self.feeds = Feeds(self.entities, sources, shaped, grants)
@@ -76,7 +79,7 @@ class Made:
 
 
 @asynccontextmanager
-async def opened(folder: Path, grants: Mapping[str, Grants]) -> AsyncIterator[Made]:
+async def opened(folder: Path, grants: Mapping[str, GrantsConfig]) -> AsyncIterator[Made]:
     made = Made(folder, grants)
     for owner, name in ((GUEST, ONE), (GUEST, OTHER), (PLANT, ITS)):
         if made.entities.triggers.find(name) is None:
@@ -91,12 +94,12 @@ async def opened(folder: Path, grants: Mapping[str, Grants]) -> AsyncIterator[Ma
 Life = Callable[[Made], Awaitable[None]]
 
 
-def play(folder: Path, *lives: Life, **grants: Grants) -> None:
+def play(folder: Path, *lives: Life, **grants: GrantsConfig) -> None:
     """One life after the other, on what the one before left; `grants` by subject."""
     play_granted(folder, *((life, grants) for life in lives))
 
 
-def play_granted(folder: Path, *lives: tuple[Life, Mapping[str, Grants]]) -> None:
+def play_granted(folder: Path, *lives: tuple[Life, Mapping[str, GrantsConfig]]) -> None:
     async def run() -> None:
         for life, grants in lives:
             async with opened(folder, grants) as made:
@@ -204,9 +207,9 @@ def test_a_subject_feeds_only_from_what_is_granted(
     play_granted(
         tmp_path,
         (without, {}),
-        (without, {"plant": Grants(**held)}),
-        (without, {"plant": Grants(**{**held, kind: ()}), "other": Grants(**{kind: (within,)})}),
-        (granted, {"plant": Grants(**{kind: (within,)})}),
+        (without, {"plant": GrantsConfig(**held)}),
+        (without, {"plant": GrantsConfig(**{**held, kind: ()}), "other": GrantsConfig(**{kind: (within,)})}),
+        (granted, {"plant": GrantsConfig(**{kind: (within,)})}),
     )
 
 
@@ -215,7 +218,7 @@ def test_each_topic_of_a_profile_must_be_granted(tmp_path: Path) -> None:
         with pytest.raises(NotGranted, match=r"mqtt homeassistant/\+/\+/\+/config is not granted to plant"):
             await made.ask_as(PLANT, "CREATE", "mqtt/message", profile=PROFILE)
 
-    play(tmp_path, scene, plant=Grants(mqtt=("homeassistant/+/+/config",)))
+    play(tmp_path, scene, plant=GrantsConfig(mqtt=("homeassistant/+/+/config",)))
 
 
 def test_what_reaches_nothing_needs_no_grant(tmp_path: Path) -> None:
@@ -233,7 +236,7 @@ def test_guest_is_held_to_a_section_of_its_own(tmp_path: Path) -> None:
         with pytest.raises(NotGranted, match="mqtt c is not granted to guest"):
             await made.ask("CREATE", "mqtt/message", "other", topic="c")
 
-    play(tmp_path, scene, guest=Grants(mqtt=("a/#",)))
+    play(tmp_path, scene, guest=GrantsConfig(mqtt=("a/#",)))
 
 
 def test_an_update_to_what_is_not_granted_changes_nothing(tmp_path: Path) -> None:
@@ -248,7 +251,7 @@ def test_an_update_to_what_is_not_granted_changes_nothing(tmp_path: Path) -> Non
         told = await made.ask_as(PLANT, "UNPAUSE", "mqtt/message")
         assert told["status"]["topic"] == "plant/a"
 
-    play(tmp_path, scene, plant=Grants(mqtt=("plant/#",)))
+    play(tmp_path, scene, plant=GrantsConfig(mqtt=("plant/#",)))
 
 
 @pytest.mark.parametrize("paused", [False, True])
@@ -288,8 +291,8 @@ def test_a_stored_feed_that_is_not_granted_any_more_is_told(tmp_path: Path, paus
 
     play_granted(
         tmp_path,
-        (first, {"plant": Grants(mqtt=("plant/#",))}),
-        (second, {"plant": Grants(mqtt=("office/#",))}),
+        (first, {"plant": GrantsConfig(mqtt=("plant/#",))}),
+        (second, {"plant": GrantsConfig(mqtt=("office/#",))}),
         (third, {}),
     )
 

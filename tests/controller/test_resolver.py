@@ -19,7 +19,7 @@ from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.trigger import Trigger
 from edgewhisk.entity.version import SemVer
 from edgewhisk.errors import MalformedContent
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.entity_store import EntityStore
 
 
 def name(text: str) -> FullyQualifiedName:
@@ -33,7 +33,7 @@ def action(text: str, code: Exec = CodeExec("nodejs:20", "x"), **notes: str) -> 
 
 @pytest.fixture
 def resolver(tmp_path: Path) -> Resolver:
-    entities = Entities(Artifacts.open(tmp_path))
+    entities = Entities(EntityStore.open(tmp_path))
     actions = [
         action("plain"),
         action("low", priority="low"),
@@ -87,7 +87,7 @@ def test_annotations_that_mean_nothing_are_refused() -> None:
 
 
 def test_what_was_updated_at_the_same_time_is_listed_with_and_without_a_package(tmp_path: Path) -> None:
-    entities = Entities(Artifacts.open(tmp_path))
+    entities = Entities(EntityStore.open(tmp_path))
     made = [action("plain"), action("other")]
     made += [replace(made[0], name=parse_name("/guest/p/plain", "_"))]
     entities.provide(made)

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewhisk.device import capture
-from edgewhisk.device.capture import Expected, Said
+from edgewhisk.device.capture import CapturedBytes, Expected
 from edgewhisk.errors import BadRequest
 
 TOPICS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 SAID = st.builds(
-    Said,
+    CapturedBytes,
     st.integers(0, 100_000).map(lambda ms: ms / 1000),
     st.binary(max_size=30),
     st.just("") | TOPICS,
@@ -21,7 +21,7 @@ SAID = st.builds(
 
 
 @given(st.lists(SAID, max_size=5))
-def test_what_is_written_is_read(said: list[Said]) -> None:
+def test_what_is_written_is_read(said: list[CapturedBytes]) -> None:
     text = "".join(map(capture.line, said)).encode()
     found = list(capture.read(capture.text(text, "f"), "f"))
     assert found == said
@@ -33,7 +33,7 @@ def test_anything_is_a_capture_or_refused(data: bytes) -> None:
         found = list(capture.read(capture.text(data, "f"), "f"))
     except BadRequest:
         return
-    assert all(isinstance(one, Said | Expected) for one in found)
+    assert all(isinstance(one, CapturedBytes | Expected) for one in found)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from edgewhisk.base import resources
 from edgewhisk.base.mqtt_topics import matches
 from edgewhisk.device import capture, library
 from edgewhisk.device import profile as profiles
-from edgewhisk.device.capture import Expected, Said
+from edgewhisk.device.capture import CapturedBytes, Expected
 from edgewhisk.device.decode import Undecodable, decode, decoder, learner, payload
 from edgewhisk.device.framing import framer
 from edgewhisk.device.modbus.registers import readings, requests
@@ -39,11 +39,11 @@ OVER_MQTT = [name for name in NAMES if PROFILES[name].transport == "mqtt"]
 MODBUS = [name for name in NAMES if PROFILES[name].transport == "modbus"]
 
 
-def golden(name: str) -> tuple[list[Said], list[Any]]:
+def golden(name: str) -> tuple[list[CapturedBytes], list[Any]]:
     """What is said, and what must come of it: values, or (as text) a refusal."""
     path = DEVICES / f"{name}.golden"
     entries = list(capture.read(path.read_text().splitlines(), str(path)))
-    said = [entry for entry in entries if isinstance(entry, Said)]
+    said = [entry for entry in entries if isinstance(entry, CapturedBytes)]
     expected = [entry for entry in entries if isinstance(entry, Expected)]
     return said, [entry.refusal if entry.values is None else entry.values for entry in expected]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.invocation.arguments import bind, check_final, over
+from edgewhisk.entity.invocation.arguments import bind, check_final, merge_json
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import entity_name, parse_name
 from edgewhisk.entity.package import Package, PackagePut
@@ -124,7 +124,7 @@ def test_versions() -> None:
 
 @given(OBJECTS, OBJECTS)
 def test_splicing_is_merging(base: dict[str, Any], top: dict[str, Any]) -> None:
-    assert orjson.loads(over(orjson.dumps(base), orjson.dumps(top))) == {**base, **top}
+    assert orjson.loads(merge_json(orjson.dumps(base), orjson.dumps(top))) == {**base, **top}
 
 
 def test_final_parameters_may_not_be_overridden() -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 import orjson
 
 from edgewhisk.errors import CloudError
-from edgewhisk.spi import ActivationStore, Batch
+from edgewhisk.spi import ActivationStore, SyncBatch
 from edgewhisk.sync import batch
 from edgewhisk.sync.ingest import Ingest
 
-Fault = Callable[[Batch], CloudError | None]  # what is sent -> how that fails, None: not
+Fault = Callable[[SyncBatch], CloudError | None]  # what is sent -> how that fails, None: not
 
 
 class AnswerLost(CloudError):
@@ -27,7 +27,7 @@ class FaultyCloud:
         self._fault = fault
         self._flying = False
 
-    async def send(self, device: str, epoch: str, sent: Batch) -> int:
+    async def send(self, device: str, epoch: str, sent: SyncBatch) -> int:
         """See `spi.Cloud`."""
         assert not self._flying, "one batch at a time"
         self._flying = True

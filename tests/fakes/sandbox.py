@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import CodeExec, Exec
-from edgewhisk.entity.invocation.call import Calls
-from edgewhisk.entity.invocation.message import Outcome, Ran, Smooth, Status
+from edgewhisk.entity.invocation.call import CallBatch
+from edgewhisk.entity.invocation.message import BatchResult, Outcome, Status, UniformResult
 from edgewhisk.errors import MalformedContent
 from edgewhisk.spi import Clock
 
@@ -45,7 +45,7 @@ class FakeSandbox:
         if code.kind not in self.kinds or not named or (code.binary and not _is_base64(code.code)):
             raise MalformedContent("no code")
 
-    def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> Ran:
+    def run(self, action: Action, calls: CallBatch, *, inline: bool = False) -> BatchResult:
         start, found, smooth = self._clock.now(), [], True
         if action.exec.kind not in self.kinds:
             return [Outcome(Status.WHISK_ERROR, b"{}", (), start, start)] * len(calls.ids)
@@ -58,10 +58,10 @@ class FakeSandbox:
             else:
                 smooth = False
             found.append(one)
-            if hasty and one.timed_out:
+            if inline and one.timed_out:
                 break
         if smooth:
-            return Smooth([one.result for one in found], start, self._clock.now())
+            return UniformResult([one.result for one in found], start, self._clock.now())
         return found
 
     def close(self) -> None:

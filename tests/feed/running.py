@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from typing import TypeVar
 
 from edgewhisk.spi import Feed
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 
 Made = TypeVar("Made", bound=Feed)
 
 
 @contextlib.asynccontextmanager
-async def running(made: Made, *shelves: Shelf) -> AsyncIterator[Made]:
+async def running(made: Made, *shelves: LogDocumentStore) -> AsyncIterator[Made]:
     """Serve inside the block; what it stands on is closed behind it."""
     task = asyncio.create_task(made.run())
     try:

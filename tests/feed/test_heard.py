@@ -12,7 +12,7 @@ import pytest
 
 from edgewhisk.cli.gateway.status import _feed
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import File
+from edgewhisk.config.schema import FileConfig
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import BadRequest
 from edgewhisk.feed.alarms.feed import AlarmsFeed
@@ -22,7 +22,7 @@ from edgewhisk.feed.http import HttpFeed
 from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.spi import Feed
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
 
@@ -37,14 +37,14 @@ WISHES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _made(kind: str, shelf: Shelf, fire: RecordingFire) -> Feed:
+def _made(kind: str, shelf: LogDocumentStore, fire: RecordingFire) -> Feed:
     clock = SystemClock()
     made: dict[str, Feed] = {
         "serial": SerialFeed({}, fire, clock),
         "modbus": ModbusFeed({}, fire, clock),
         "alarms": AlarmsFeed(fire, clock, shelf),
         "couchdb": CouchFeed(fire, clock, shelf),
-        "file": FileFeed({"f": File(Path("/nowhere/f"))}, fire, clock, shelf),
+        "file": FileFeed({"f": FileConfig(Path("/nowhere/f"))}, fire, clock, shelf),
         "http": HttpFeed(fire, clock),
     }
     return made[kind]
@@ -53,7 +53,7 @@ def _made(kind: str, shelf: Shelf, fire: RecordingFire) -> Feed:
 @pytest.mark.parametrize("kind", list(WISHES))
 def test_a_feed_that_never_gave_an_event_says_for_how_long(kind: str, tmp_path: Path) -> None:
     async def play() -> None:
-        shelf = Shelf.open(tmp_path)
+        shelf = LogDocumentStore.open(tmp_path)
         made, (action, wish) = _made(kind, shelf, RecordingFire()), WISHES[kind]
         await made.add(T, action, made.check(action, wish))
         told = made.describe(T)

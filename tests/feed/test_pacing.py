@@ -21,9 +21,9 @@ import pytest
 from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Outbox, one_by_one
 from edgewhisk.actuator.request import Command
-from edgewhisk.clock.history import Boots
+from edgewhisk.clock.history import ClockHistory
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import File, Serial
+from edgewhisk.config.schema import FileConfig, SerialConfig
 from edgewhisk.device.profile import Line
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.entity.names import parse_name
@@ -34,7 +34,7 @@ from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.feed.serial.serial_port import SOONEST
 from edgewhisk.store.dead_letters import DeadLetters
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.sync import Sync
 from edgewhisk.transport.mqtt.connection import MqttLink
@@ -95,7 +95,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def _serial(path: str, opened: list[str]) -> tuple[int, dict[str, Any]]:
-    made = SerialFeed({"p": Serial(path)}, RecordingFire(), SystemClock())
+    made = SerialFeed({"p": SerialConfig(path)}, RecordingFire(), SystemClock())
     await made.add(T, "serial/reading", {"port": "p", "profile": "arduino/dht"})
     async with running(made):
         return await _tries(lambda: len(opened)), made.describe(T)
@@ -181,7 +181,7 @@ def test_a_modbus_line_whose_settings_the_driver_refuses(
 
 def test_a_serial_line_that_is_held_is_tried_ever_less_often() -> None:
     """Each try resets devices that reset when the port is opened, such as an Arduino."""
-    from edgewhisk.feed.serial.serial_port import SELDOM, Port, PortSettings
+    from edgewhisk.feed.serial.serial_port import MAX_RETRY_PAUSE, Port, PortSettings
 
     made = Port(PortSettings("p", "/dev/p", Line(), 1, None))
     waits = []
@@ -189,7 +189,7 @@ def test_a_serial_line_that_is_held_is_tried_ever_less_often() -> None:
         made.failed(100.0, 0.999, OSError(16, "busy"))
         waits.append(made.due - 100.0)
     assert waits == sorted(waits)
-    assert waits[-1] > SELDOM * 0.9
+    assert waits[-1] > MAX_RETRY_PAUSE * 0.9
     made.failed(100.0, 0.999, FileNotFoundError(2, "gone"))
     assert made.due == 101.0  # one that is plugged in again is there within a second or two
     made.tried = 99.9
@@ -294,7 +294,7 @@ COUCH = b'{"update_seq": %b}'
 )
 def test_a_database_that_fails(say: Say, tmp_path: Path) -> None:
     async def play() -> None:
-        shelf = Shelf.open(tmp_path)
+        shelf = LogDocumentStore.open(tmp_path)
         made = CouchFeed(RecordingFire(), SystemClock(), shelf)
         async with _server(say) as (number, seen):
             asked = {"url": f"http://127.0.0.1:{number}", "db": "d", "since": "0"}
@@ -319,7 +319,7 @@ def test_a_database_that_fails(say: Say, tmp_path: Path) -> None:
 )
 def test_a_broker_that_fails(say: Say, tmp_path: Path) -> None:
     async def play() -> None:
-        shelf = Shelf.open(tmp_path)
+        shelf = LogDocumentStore.open(tmp_path)
         async with _server(say) as (number, seen):
             links = {"": MqttLink("127.0.0.1", number, "edge-pacing")}
             dead = DeadLetters(shelf, SystemClock())
@@ -336,8 +336,8 @@ def test_a_broker_that_fails(say: Say, tmp_path: Path) -> None:
 )
 def test_a_server_that_takes_no_command(say: Say, tmp_path: Path) -> None:
     async def play() -> None:
-        shelf, clock, requests = Shelf.open(tmp_path), SystemClock(), HttpRequests()
-        outbox = Outbox(shelf, clock, {"http": one_by_one(requests.send)}, Boots({}).moment)
+        shelf, clock, requests = LogDocumentStore.open(tmp_path), SystemClock(), HttpRequests()
+        outbox = Outbox(shelf, clock, {"http": one_by_one(requests.send)}, ClockHistory({}).moment)
         async with _server(say) as (number, seen):
             body = {"url": f"http://127.0.0.1:{number}/", "method": "PUT", "headers": {}}
             await outbox.send([Command("http", f"http:127.0.0.1:{number}", "127.0.0.1", body)] * 5)
@@ -406,8 +406,8 @@ def test_a_file_that_fails(kind: str, tmp_path: Path) -> None:
         path.write_bytes(b"\xff\xfe")
 
     async def play() -> None:
-        shelf = Shelf.open(tmp_path / "shelf")
-        made = FileFeed({"x": File(path)}, RecordingFire(), SystemClock(), shelf)
+        shelf = LogDocumentStore.open(tmp_path / "shelf")
+        made = FileFeed({"x": FileConfig(path)}, RecordingFire(), SystemClock(), shelf)
         await made.add(T, "changes/file", made.check("changes/file", {"file": "x", "table": "t", "since": 0}))
         async with running(made, shelf):
             stirring = asyncio.create_task(_stir(folder / "other"))

@@ -18,7 +18,7 @@ from edgewhisk.errors import FeedError
 from edgewhisk.feed.alarms import schedule
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.payload import FORMATS, Head, MalformedPayload, of_cbor, of_json, of_text
-from edgewhisk.feed.rejects import QUIET, Garbage
+from edgewhisk.feed.rejects import QUIET, RejectCounter
 from edgewhisk.jsontext import parse
 from tests import odd
 
@@ -257,7 +257,7 @@ def test_pauses_stay_in_bounds(randoms: list[float]) -> None:
 
 
 def test_a_burst_of_garbage_is_logged_once_and_counted_whole() -> None:
-    garbage = Garbage()
+    garbage = RejectCounter()
     lines = [garbage.add("not JSON", b"\x00x", float(now) / 100) for now in range(1000)]
     assert [line for line in lines if line] == ["1 refused: not JSON: '\\x00x'"]
     assert garbage.add("not JSON", b"y", QUIET + 1) == "1000 refused: not JSON: 'y'"

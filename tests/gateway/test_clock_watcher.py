@@ -11,24 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewhisk.clock.age import CONFIRMED, PLAUSIBLE, Age
-from edgewhisk.clock.history import COLLECTION, MOST
-from edgewhisk.config.schema import Buffer, Lane
+from edgewhisk.clock.history import COLLECTION, MAX_BOOTS
+from edgewhisk.config.schema import BufferConfig, LaneConfig
 from edgewhisk.entity.activation import stamp
 from edgewhisk.entity.annotations.lane import NORMAL
 from edgewhisk.gateway import clock_watcher as module
-from edgewhisk.gateway.clock_watcher import Timekeeper
-from edgewhisk.store.activations.activations import Activations
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.gateway.clock_watcher import ClockWatcher
+from edgewhisk.store.activations.activations import ActivationLog
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.log import log as log_module
 from tests.fakes.clock import HandClock, ms
 from tests.fakes.disk import FaultyDisk
 from tests.store.activations.test_activations import commit, record
 
 
-async def life(folder: Path, clock: HandClock, *sets: str) -> Timekeeper:
+async def life(folder: Path, clock: HandClock, *sets: str) -> ClockWatcher:
     """One life, in which the clock is set."""
-    shelf = Shelf.open(folder)
-    keeper = Timekeeper(clock, shelf)
+    shelf = LogDocumentStore.open(folder)
+    keeper = ClockWatcher(clock, shelf)
     await keeper.look()
     for wall in sets:
         clock.pass_(10)
@@ -40,8 +40,8 @@ async def life(folder: Path, clock: HandClock, *sets: str) -> Timekeeper:
 
 def test_it_is_told_who_waits_and_remembered(tmp_path: Path) -> None:
     async def scene() -> None:
-        shelf, clock, told = Shelf.open(tmp_path), HandClock("1970-01-01T00:00:20"), []
-        keeper = Timekeeper(clock, shelf)
+        shelf, clock, told = LogDocumentStore.open(tmp_path), HandClock("1970-01-01T00:00:20"), []
+        keeper = ClockWatcher(clock, shelf)
         keeper.was_set.append(lambda: told.append(clock.now()))
         await keeper.look()
         assert keeper.describe() == {
@@ -80,15 +80,15 @@ class Kept:
 
     def __init__(self, folder: Path, clock: HandClock) -> None:
         self.clock = clock
-        self.shelf = Shelf.open(folder / "shelf")
-        self.keeper = Timekeeper(clock, self.shelf)
-        settings = Buffer(min_free_bytes=0, commit_window=0)
-        self.store = Activations.open(
+        self.shelf = LogDocumentStore.open(folder / "shelf")
+        self.keeper = ClockWatcher(clock, self.shelf)
+        settings = BufferConfig(min_free_bytes=0, commit_window=0)
+        self.store = ActivationLog.open(
             folder / "buffer",
             settings,
             clock,
-            lanes={NORMAL: Lane(ttl=86_400)},
-            boots=self.keeper.boots,
+            lanes={NORMAL: LaneConfig(ttl=86_400)},
+            history=self.keeper.history,
             earliest=self.keeper.earliest,
         )
 
@@ -189,11 +189,11 @@ def test_no_clock_makes_more_time_pass_than_has(steps: list[tuple[int, int]]) ->
 
 
 def test_boots_are_known_in_order_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgewhisk.clock.history.MOST", 3)
-    assert MOST == 1024
+    monkeypatch.setattr("edgewhisk.clock.history.MAX_BOOTS", 3)
+    assert MAX_BOOTS == 1024
     for n in range(5):
         asyncio.run(life(tmp_path, HandClock("1970-01-01T00:00:20", boot=f"{9 - n:08x}")))
-    shelf = Shelf.open(tmp_path)
+    shelf = LogDocumentStore.open(tmp_path)
     assert sorted(shelf.read(COLLECTION)) == [f"{9 - n:08x}" for n in (4, 3, 2)]
     keeper = asyncio.run(life(tmp_path, HandClock("2026-05-01T12:00:00", boot="00000001")))
     assert keeper.describe()["never_set"] == 2
@@ -223,11 +223,11 @@ def test_the_cloud_waits_for_a_clock_that_is_about_to_be_set(
             if waits:
                 clock.set("2026-05-01T13:00:00")
                 clock.look()
-                made.boots.see(clock.timing, clock.up(), kept=True)
+                made.history.see(clock.timing, clock.up(), kept=True)
             await waiting
-            monkeypatch.setattr(module, "PATIENCE", 0.03)
+            monkeypatch.setattr(module, "MAX_CLOUD_WAIT", 0.03)
             clock.set(wall)
-            await Timekeeper(clock, Shelf.open(tmp_path / "other")).settled()  # not for ever
+            await ClockWatcher(clock, LogDocumentStore.open(tmp_path / "other")).settled()  # not for ever
 
     asyncio.run(scene())
 
@@ -235,8 +235,8 @@ def test_the_cloud_waits_for_a_clock_that_is_about_to_be_set(
 def test_a_disk_that_refuses_stops_nothing_and_is_tried_again(tmp_path: Path) -> None:
     async def scene() -> None:
         disk, clock = FaultyDisk(), HandClock("1970-01-01T00:00:20")
-        shelf = Shelf.open(tmp_path, disk)
-        keeper = Timekeeper(clock, shelf)
+        shelf = LogDocumentStore.open(tmp_path, disk)
+        keeper = ClockWatcher(clock, shelf)
         disk.full = True
         await keeper.look()
         clock.set("2026-05-01T12:00:00")

@@ -7,11 +7,11 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.clock.offset import Timing
+from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import CodeExec, Exec, SequenceExec
-from edgewhisk.entity.invocation.arguments import Bound, bind
-from edgewhisk.entity.invocation.message import ActivationMessage, Outcome, Ran, Smooth, Status
+from edgewhisk.entity.invocation.arguments import ResolvedAction, bind
+from edgewhisk.entity.invocation.message import ActivationMessage, BatchResult, Outcome, Status, UniformResult
 from edgewhisk.entity.limits import ActionLimits, Limits
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.parameters import Parameters
@@ -23,7 +23,7 @@ WHOLE = parse_name("/guest/whole", "_")
 STATUSES = st.sampled_from([*[Status.SUCCESS] * 3, Status.APPLICATION_ERROR, Status.DEVELOPER_ERROR])
 
 
-def bound(name: FullyQualifiedName, code: Exec, memory: int = 256) -> Bound:
+def bound(name: FullyQualifiedName, code: Exec, memory: int = 256) -> ResolvedAction:
     limits = ActionLimits.default(Limits())
     found = ActionLimits(limits.timeout, memory, limits.logs, limits.concurrency, limits.instances)
     action = Action(name, code, Parameters(), found, Parameters(), SemVer(), 0, False)
@@ -35,11 +35,11 @@ def outcome(part: int, message: int, status: Status) -> Outcome:
     return Outcome(status, b'{"part":%d,"of":%d}' % (part, message), (), 10 * part, 10 * part + part)
 
 
-def ran(outcomes: list[Outcome], smooth: bool) -> Ran:
+def ran(outcomes: list[Outcome], smooth: bool) -> BatchResult:
     """The same as columns, if that can be and is wanted."""
     if not smooth or any(one.status is not Status.SUCCESS for one in outcomes):
         return outcomes
-    return Smooth([one.result for one in outcomes], outcomes[0].start, outcomes[0].end)
+    return UniformResult([one.result for one in outcomes], outcomes[0].start, outcomes[0].end)
 
 
 @given(st.lists(st.integers(128, 512), min_size=1, max_size=4), st.data())
@@ -68,10 +68,10 @@ def test_side_by_side_is_as_one_by_one(memories: list[int], data: st.DataObject)
             seen[at].append(payload)
         outcomes = [outcome(part, at, statuses[part][at]) for at in step.places]
         assert batch.complete(ran(outcomes, data.draw(st.booleans())))
-    ends = batch.ends(Timing())
+    ends = batch.ends(ClockOffset())
 
     composition = Composition(
-        lambda name, _: parts[names.index(name)], lambda: next(ids), lambda: 5, Timing, longest=50
+        lambda name, _: parts[names.index(name)], lambda: next(ids), lambda: 5, ClockOffset, longest=50
     )
     assert composition.parts(whole, "guest") == tuple(parts)
     for at, message in enumerate(messages):
@@ -97,7 +97,7 @@ def test_what_is_no_plain_sequence_is_left_to_machines() -> None:
     names = [parse_name(f"/guest/p{at}", "_") for at in range(3)]
     known = {names[0]: bound(names[0], CodeExec("nodejs:default", ""))}
     known[names[1]] = bound(names[1], SequenceExec((names[0],)))
-    composition = Composition(lambda name, _: known.get(name), lambda: "", lambda: 0, Timing, longest=2)
+    composition = Composition(lambda name, _: known.get(name), lambda: "", lambda: 0, ClockOffset, longest=2)
     for wrong in ([names[0], names[1]], [names[0], names[2]], [names[0]] * 3, []):
         assert composition.parts(bound(WHOLE, SequenceExec(tuple(wrong))), "guest") is None
     assert composition.parts(known[names[0]], "guest") is None

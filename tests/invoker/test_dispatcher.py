@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Buffer
+from edgewhisk.config.schema import BufferConfig
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.limits import Limits
 from edgewhisk.invoker.batch import PLACE
 from edgewhisk.invoker.durability import MAX_UNPERSISTED
 from edgewhisk.spi import Committed
-from edgewhisk.store.activations.activations import Activations
+from edgewhisk.store.activations.activations import ActivationLog
 from tests.fakes.clock import HandClock, SteadyClock
 from tests.fakes.sandbox import FakeSandbox
 from tests.stages import TRIGGER, Native, Stages, event, stages, until
@@ -62,7 +62,7 @@ def test_brief_actions_run_on_the_loop_and_are_on_disk_when_that_is_told(tmp_pat
         await made.controller([event(number) for number in range(60, 90)])
         copy = tmp_path / "copy"  # what a power cut would leave now
         shutil.copytree(tmp_path / "buffer", copy)
-        left = Activations.open(copy, Buffer(min_free_bytes=0), SystemClock())
+        left = ActivationLog.open(copy, BufferConfig(min_free_bytes=0), SystemClock())
         assert left.unfinished() == []  # event and record went in one write: there is nothing to run again
         assert left.origins()[-30:] == [f"mqtt:{number}:x" for number in range(60, 90)]
         left.close()
@@ -166,7 +166,7 @@ def unfinished(folder: Path) -> list[Any]:
     copy = folder / "cut"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder / "buffer", copy)
-    left = Activations.open(copy, Buffer(min_free_bytes=0), SystemClock())
+    left = ActivationLog.open(copy, BufferConfig(min_free_bytes=0), SystemClock())
     found = left.unfinished()
     left.close()
     return list(found)

@@ -7,7 +7,7 @@ import pytest
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import CodeExec
-from edgewhisk.entity.invocation.arguments import Bound, bind
+from edgewhisk.entity.invocation.arguments import ResolvedAction, bind
 from edgewhisk.entity.invocation.message import ActivationMessage, Outcome, Status, outcomes_of
 from edgewhisk.entity.limits import ActionLimits, Limits
 from edgewhisk.entity.names import parse_name
@@ -23,14 +23,14 @@ from tests.fakes.sandbox import FakeSandbox
 ACTION = parse_name("/guest/a", "_")
 
 
-def bound(**annotations: object) -> Bound:
+def bound(**annotations: object) -> ResolvedAction:
     limits, notes = ActionLimits.default(Limits()), Parameters.of(annotations)
     code = CodeExec("nodejs:20", "")
     action = Action(ACTION, code, Parameters.of({"k": 1}), limits, notes, SemVer(), 0, False)
     return bind(action, (), None)
 
 
-def batch(clock: HandClock, action: Bound, *payloads: bytes) -> StepBatch:
+def batch(clock: HandClock, action: ResolvedAction, *payloads: bytes) -> StepBatch:
     messages = [
         ActivationMessage(f"{at:032x}", ACTION, "guest", "guest", one, 0, "/guest/t")
         for at, one in enumerate(payloads)

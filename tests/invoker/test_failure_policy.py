@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import CodeExec
-from edgewhisk.entity.invocation.arguments import Bound, bind
-from edgewhisk.entity.invocation.message import Outcome, Smooth, Status
+from edgewhisk.entity.invocation.arguments import ResolvedAction, bind
+from edgewhisk.entity.invocation.message import Outcome, Status, UniformResult
 from edgewhisk.entity.limits import ActionLimits, Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.parameters import Parameters
@@ -17,7 +17,7 @@ from tests.fakes.clock import HandClock
 FAILED = Outcome(Status.DEVELOPER_ERROR, b"{}", (), 0, 0)
 
 
-def bound(updated: int = 0) -> Bound:
+def bound(updated: int = 0) -> ResolvedAction:
     limits = ActionLimits.default(Limits())
     name = parse_name("/guest/a", "_")
     code = CodeExec("nodejs:20", "")
@@ -48,6 +48,6 @@ def test_events_of_an_action_that_fails_wait_until_it_changes_or_is_tried() -> N
     assert policy.ask(bound()).alone
     policy.give_back(bound().action.name)  # it came to nothing
     assert policy.ask(bound()).pause > 0
-    policy.learn(bound(), Smooth((b"{}",), 0, 0))
+    policy.learn(bound(), UniformResult((b"{}",), 0, 0))
     assert policy.ask(bound()) == (0.0, False)
     assert policy.describe()["breakers"] == []

@@ -20,12 +20,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.exec import NATIVE, CodeExec, Exec, SequenceExec
-from edgewhisk.entity.invocation.arguments import Bound, bind
-from edgewhisk.entity.invocation.message import ActivationMessage, LogLine, Outcome, Ran, Smooth, Status
+from edgewhisk.entity.invocation.arguments import ResolvedAction, bind
+from edgewhisk.entity.invocation.message import (
+    ActivationMessage,
+    BatchResult,
+    LogLine,
+    Outcome,
+    Status,
+    UniformResult,
+)
 from edgewhisk.entity.limits import ActionLimits, Limits
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.parameters import Parameters
-from edgewhisk.entity.records.record_block import Sheaf
+from edgewhisk.entity.records.record_block import RecordBlock
 from edgewhisk.entity.version import SemVer
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.breaker import Breaker
@@ -73,9 +80,9 @@ class MemoryStore:
         *,
         urgent: bool,
         origins: Sequence[str] = (),
-        sheaf: Sheaf | None = None,
+        block: RecordBlock | None = None,
     ) -> None:
-        ids = [one.activation_id for one in records] + (sheaf.gist.ids() if sheaf else [])
+        ids = [one.activation_id for one in records] + (block.gist.ids() if block else [])
         self._write([("recorded", one) for one in ids], done)
 
     def commit(self, error: StorageError | None) -> None:
@@ -105,7 +112,7 @@ class MemoryStore:
 
 
 class MemoryShelf:
-    """`spi.Shelf` for dead letters."""
+    """`spi.DocumentStore` for dead letters."""
 
     def read(self, *_: object) -> dict[str, Any]:
         return {}
@@ -127,9 +134,9 @@ class Pipeline(RuleBasedStateMachine):
         self.sandbox.behave = self.behave
         self.modes = dict.fromkeys(("a", "p"), "echo")
         self.native_mode = "answers"
-        self.natives: list[tuple[asyncio.Future[Ran], Sequence[bytes]]] = []
+        self.natives: list[tuple[asyncio.Future[BatchResult], Sequence[bytes]]] = []
         self.go = threading.Event()
-        self.bounds: dict[FullyQualifiedName, Bound] = {}
+        self.bounds: dict[FullyQualifiedName, ResolvedAction] = {}
         self.numbers = 0
         self.sent: dict[
             str, tuple[str, str, int, bool]
@@ -200,12 +207,14 @@ class Pipeline(RuleBasedStateMachine):
             return Outcome(Status.SUCCESS, payload, (LogLine(now, "stdout", "it is"),), now, now)
         return payload
 
-    def perform(self, _bound: Bound, _namespace: str, payloads: Sequence[bytes]) -> asyncio.Future[Ran]:
+    def perform(
+        self, _bound: ResolvedAction, _namespace: str, payloads: Sequence[bytes]
+    ) -> asyncio.Future[BatchResult]:
         if self.native_mode == "raises":
             raise RuntimeError("a fault of ours")
-        future: asyncio.Future[Ran] = self.loop.create_future()
+        future: asyncio.Future[BatchResult] = self.loop.create_future()
         if self.native_mode == "answers":
-            future.set_result(Smooth(payloads, self.clock.now(), self.clock.now()))
+            future.set_result(UniformResult(payloads, self.clock.now(), self.clock.now()))
         else:
             self.natives.append((future, payloads))
         return future
@@ -269,7 +278,7 @@ class Pipeline(RuleBasedStateMachine):
         natives, self.natives = self.natives, []
         for future, payloads in natives[::-1]:  # the last one first: their records keep their order
             if not future.done():
-                future.set_result(Smooth(payloads, self.clock.now(), self.clock.now()))
+                future.set_result(UniformResult(payloads, self.clock.now(), self.clock.now()))
         self.settle()
 
     @rule()

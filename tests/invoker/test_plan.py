@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from edgewhisk.clock.offset import Timing
+from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import NATIVE, CodeExec, Exec, SequenceExec
-from edgewhisk.entity.invocation.arguments import Bound, bind
+from edgewhisk.entity.invocation.arguments import ResolvedAction, bind
 from edgewhisk.entity.limits import ActionLimits, Limits
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.parameters import Parameters
@@ -20,7 +20,7 @@ def name(text: str) -> FullyQualifiedName:
     return parse_name(f"/guest/{text}", "_")
 
 
-def bound(text: str, code: Exec, **annotations: object) -> Bound:
+def bound(text: str, code: Exec, **annotations: object) -> ResolvedAction:
     limits, notes = ActionLimits.default(Limits()), Parameters.of(annotations)
     parameters = Parameters.of({"k": 1}) if "final" in annotations else Parameters()
     return bind(Action(name(text), code, parameters, limits, notes, SemVer(), 0, False), (), None)
@@ -29,9 +29,9 @@ def bound(text: str, code: Exec, **annotations: object) -> Bound:
 class Known:
     """Actions by name, and their plans."""
 
-    def __init__(self, **codes: Bound) -> None:
+    def __init__(self, **codes: ResolvedAction) -> None:
         self.bounds = {name(text): one for text, one in codes.items()}
-        composition = Composition(lambda one, _: self.bounds.get(one), lambda: "", lambda: 0, Timing, 50)
+        composition = Composition(lambda one, _: self.bounds.get(one), lambda: "", lambda: 0, ClockOffset, 50)
         self._plans = Plans(lambda one, _: self.bounds.get(one), composition, HandClock())
 
     def of(self, text: str) -> ExecutionPlan | None:

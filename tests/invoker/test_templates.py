@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.invocation.arguments import Bound, bind
+from edgewhisk.entity.invocation.arguments import ResolvedAction, bind
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.invoker.executor import CallContexts
@@ -35,7 +35,7 @@ class Made(BatchTemplates):
         return BatchTemplate(batch.bound, None, [batch.bound], [])  # type: ignore[arg-type]
 
 
-def batch(bound: Bound, trigger: str) -> Any:
+def batch(bound: ResolvedAction, trigger: str) -> Any:
     message = SimpleNamespace(binding="", namespace="guest", subject="guest", trigger=trigger)
     return SimpleNamespace(messages=[message], bound=bound)
 
@@ -60,5 +60,5 @@ def test_a_template_for_each_of_many_sensors_of_one_action() -> None:
 def test_hasty_actions_that_are_gone_are_forgotten_by_their_weight() -> None:
     contexts = CallContexts(HandClock(), lambda _: "")
     for number in range(3 * MOST):
-        assert contexts.hasty(action(number)).limits.timeout == 10
+        assert contexts.inline(action(number)).limits.timeout == 10
     assert len(contexts.hasty_actions) <= MOST

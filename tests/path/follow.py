@@ -29,7 +29,7 @@ from gmqtt.mqtt.constants import MQTTv311
 import edgewhisk
 from edgewhisk.config.loader import load
 from edgewhisk.config.schema import Config
-from edgewhisk.gateway.app import Daemon
+from edgewhisk.gateway.app import Gateway as Daemon
 from tests.path.gateway import Gateway, mosquitto, until
 
 PACKAGE: Final = Path(edgewhisk.__file__).parent

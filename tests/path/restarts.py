@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgewhisk.transport.mqtt.codec import Message
-from edgewhisk.transport.mqtt.connection import Connection, MqttLink
+from edgewhisk.transport.mqtt.connection import MqttConnection, MqttLink
 from edgewhisk.transport.mqtt.outbound import Failed
 from tests.path.gateway import Gateway, free_port, gateway, mosquitto, until
 from tests.path.publisher import publish
@@ -46,7 +46,7 @@ class Load:
         """Until `stop`, then until the broker has all."""
         left: list[int] = []
         while not self.stop or left:
-            connection = Connection(MqttLink("127.0.0.1", self._port, "load"), lambda *_: None)
+            connection = MqttConnection(MqttLink("127.0.0.1", self._port, "load"), lambda *_: None)
             try:
                 await connection.open()
                 left = await self._publish(connection, left)
@@ -55,7 +55,7 @@ class Load:
             finally:
                 await connection.close()
 
-    async def _publish(self, connection: Connection, left: list[int]) -> list[int]:
+    async def _publish(self, connection: MqttConnection, left: list[int]) -> list[int]:
         """On one connection; what it did not take."""
         flying: dict[int, asyncio.Future[Failed]] = {}
         self.again += len(left)

@@ -24,9 +24,9 @@ from edgewhisk.entity.names import parse_name
 from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.store.dead_letters import DeadLetters
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.mqtt.codec import Message
-from edgewhisk.transport.mqtt.connection import Connection, MqttLink
+from edgewhisk.transport.mqtt.connection import MqttConnection, MqttLink
 from tests.device.test_profiles import MODBUS, OVER_MQTT, golden
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
@@ -178,7 +178,7 @@ def test_mqtt_profiles_over_a_broker(delivery: str, tmp_path: Path) -> None:
     total = sum(map(len, wanted.values()))
 
     async def play(port: int) -> list[dict[str, Any]]:
-        fire, clock, shelf = RecordingFire(), SystemClock(), Shelf.open(tmp_path / "shelf")
+        fire, clock, shelf = RecordingFire(), SystemClock(), LogDocumentStore.open(tmp_path / "shelf")
         async with slow_wire(port, delivery) as wire:
             links, dead = {"": MqttLink("127.0.0.1", wire, "reader")}, DeadLetters(shelf, clock)
             feed = MqttFeed(links, fire, clock, dead, [], lambda _subject, _topic: True)
@@ -186,7 +186,7 @@ def test_mqtt_profiles_over_a_broker(delivery: str, tmp_path: Path) -> None:
                 trigger = parse_name(f"/guest/{name.replace('/', '-')}", "_")
                 await feed.add(trigger, "mqtt/message", feed.check("mqtt/message", {"profile": name}))
             async with running(feed):
-                speaker = Connection(MqttLink("127.0.0.1", port, "speaker"), lambda *_: None)
+                speaker = MqttConnection(MqttLink("127.0.0.1", port, "speaker"), lambda *_: None)
                 await speaker.open()
                 # Until the subscriptions are made, what is published comes to nobody.
                 while not any(b"probe" in event.payload for event in fire.events):

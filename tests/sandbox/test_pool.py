@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.invocation.call import Calls
+from edgewhisk.entity.invocation.call import CallBatch
 from edgewhisk.entity.invocation.message import Outcome, outcomes_of
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
@@ -30,8 +30,8 @@ from edgewhisk.sandbox.archive import bundle
 from edgewhisk.sandbox.engine import _is_whole
 from edgewhisk.sandbox.guest.abi import Given
 from edgewhisk.sandbox.guest.guests import Guests
-from edgewhisk.sandbox.guest.slot import Slot
-from edgewhisk.sandbox.host.hostcalls import Serving
+from edgewhisk.sandbox.guest.slot import GuestSlot
+from edgewhisk.sandbox.host.hostcalls import CallContext
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.spi import Answer
 from tests.fakes.capabilities import NoCapabilities
@@ -58,7 +58,7 @@ def action(
 
 def run(sandboxes: Sandboxes, made: Action, *arguments: str) -> list[Outcome]:
     given = [text.encode() for text in arguments or ("{}",)]
-    return list(outcomes_of(sandboxes.run(made, Calls(given, ["x1"] * len(given), {}))))
+    return list(outcomes_of(sandboxes.run(made, CallBatch(given, ["x1"] * len(given), {}))))
 
 
 def zipped(files: dict[str, str]) -> str:
@@ -161,8 +161,8 @@ def test_many_threads(sandboxes: Sandboxes) -> None:
     assert wrong == []
 
 
-def _serving(slot: Slot) -> Serving:
-    return Serving(time.monotonic() + 5, slot.view, lambda _: Answer(b"{}"))
+def _serving(slot: GuestSlot) -> CallContext:
+    return CallContext(time.monotonic() + 5, slot.view, lambda _: Answer(b"{}"))
 
 
 STATEMENT = st.sampled_from(
@@ -186,7 +186,7 @@ STATEMENT = st.sampled_from(
 def test_memory_is_put_back_to_the_last_bit(sandboxes: Sandboxes, programs: list[list[str]]) -> None:
     host = sandboxes.hosts["nodejs:20"]
     assert isinstance(host, Guests)
-    slot = Slot(host.parts)
+    slot = GuestSlot(host.parts)
     images = []
     for program in programs:
         code = f"async function main(p) {{ {'; '.join(program)}; return {{p}} }}"

@@ -17,8 +17,8 @@ from typing import Any, Final
 import orjson
 import pytest
 
-from edgewhisk.clock.offset import Timing
-from edgewhisk.config.schema import Buffer, Lane
+from edgewhisk.clock.offset import ClockOffset
+from edgewhisk.config.schema import BufferConfig, LaneConfig
 from edgewhisk.entity.annotations.lane import ERRORS, LANES, NORMAL, TELEMETRY
 from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
@@ -26,19 +26,19 @@ from edgewhisk.entity.records.record_block import expand, with_origins
 from edgewhisk.spi import Change, Clock
 from edgewhisk.store.activations.log_state import ABSORBED, event_frame
 from edgewhisk.store.activations.loss import EVICTED
-from edgewhisk.store.activations.partitions import Records
+from edgewhisk.store.activations.partitions import Partitions
 from edgewhisk.store.activations.routes import MARKS, RECORDS, SHEAVES
 from edgewhisk.store.documents import entity_store as artifacts_module
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.log import log as log_module
 from edgewhisk.store.log.frames import Frame
 from tests.fakes.clock import TickingClock
 from tests.fakes.disk import Cuts, Image, MemoryDisk
-from tests.store.record_blocks import sheaf
+from tests.store.record_blocks import record_block
 
 HOME = Path("/store")
 SENDER = "d" * 32 + ":" + "e" * 32
-SEGMENT = 1024  # bytes: less than most sheaves have
+SEGMENT = 1024  # bytes: less than most record blocks have
 _ACTION = parse_name("/guest/a", "_")
 
 
@@ -82,13 +82,15 @@ def text_of(number: int, size: int = 0) -> tuple[str, bytes]:
     return found, text % (found.encode(), 1_700_000_000_000 + number, b"x" * size)
 
 
-def open_records(disk: MemoryDisk, clock: Clock) -> Records:
+def open_records(disk: MemoryDisk, clock: Clock) -> Partitions:
     """A store that is always short of space."""
     lanes = {
-        TELEMETRY: Lane(max_bytes=3 * SEGMENT, ttl=900),
-        ERRORS: Lane(max_bytes=3 * SEGMENT, full="reject"),
+        TELEMETRY: LaneConfig(max_bytes=3 * SEGMENT, ttl=900),
+        ERRORS: LaneConfig(max_bytes=3 * SEGMENT, full="reject"),
     }
-    records = Records(disk, HOME, Buffer(max_bytes=9 * SEGMENT, min_free_bytes=0), clock, lanes=lanes)
+    records = Partitions(
+        disk, HOME, BufferConfig(max_bytes=9 * SEGMENT, min_free_bytes=0), clock, lanes=lanes
+    )
     records.recover()
     return records
 
@@ -97,14 +99,14 @@ class History:
     """A random life of a store: the first, or one after a cut."""
 
     def __init__(
-        self, random: Random, disk: MemoryDisk, store: Records, *, lives: int = 0, foreign: int = 0
+        self, random: Random, disk: MemoryDisk, store: Partitions, *, lives: int = 0, foreign: int = 0
     ) -> None:
         """Of an open `store`, after so many `lives`, which had so many records from another gateway."""
         self.random = random
         self.disk = disk
         self.steps: list[Step] = []
         self.store = store
-        self.open = sorted(store.normal.ledger.events)
+        self.open = sorted(store.normal.log_state.events)
         self._number = lives * 10**6 + 1
         self._present = present(store)
         self._foreign = foreign
@@ -151,7 +153,7 @@ class History:
                 message = ActivationMessage(
                     found, _ACTION, "guest", "guest", b"{}", 5, "/guest/t", "", f"mqtt:{found}", durable=True
                 )
-                frames.append(event_frame(message, Timing()))
+                frames.append(event_frame(message, ClockOffset()))
                 step.events.add(found)
                 self.open.append(found)
                 continue
@@ -176,15 +178,15 @@ class History:
             if self.open and self.random.random() < 0.5:
                 ids[at] = self.open.pop(self.random.randrange(len(self.open)))
                 step.finished.add(ids[at])
-        made = sheaf(ids[:count], ids[count:], 1_700_000_000_000 + self._number, lane)
+        made = record_block(ids[:count], ids[count:], 1_700_000_000_000 + self._number, lane)
         step.texts.update(zip(ids, expand(made.text), strict=True))
         text = with_origins(made.text, [f"mqtt:{ids[0]}"]) if self.random.random() < 0.5 else made.text
         return Frame(SHEAVES[lane], 0, text, about=made.gist)
 
     def _confirm(self, step: Step) -> list[Frame]:
         lane = self.random.choice(LANES)
-        ledger = self.store.lanes[lane].ledger
-        upto = self.random.randint(ledger.confirmed, ledger.last)
+        log_state = self.store.lanes[lane].log_state
+        upto = self.random.randint(log_state.confirmed, log_state.last)
         step.confirmed[lane] = upto
         return [Frame(MARKS[lane], upto, b"")]
 
@@ -203,7 +205,7 @@ class History:
         return text_of(self._number, self.random.randint(0, 90))
 
 
-def present(store: Records) -> dict[str, tuple[str, int, bytes]]:
+def present(store: Partitions) -> dict[str, tuple[str, int, bytes]]:
     """All records: id -> lane, number, text; raises `Failure` for one that is there twice."""
     found: dict[str, tuple[str, int, bytes]] = {}
     for name, lane in store.lanes.items():
@@ -241,11 +243,11 @@ class Promise:
         """Another that may be changed."""
         return Promise(*(copy(getattr(self, name)) for name in self.__dataclass_fields__))
 
-    def kept(self, store: Records, found: Mapping[str, tuple[str, int, bytes]]) -> Promise:
+    def kept(self, store: Partitions, found: Mapping[str, tuple[str, int, bytes]]) -> Promise:
         """What a later life owes: what this one, just opened after a cut, has `found`; no more, no less."""
-        ledger = store.normal.ledger
-        events, have = set(ledger.events), ledger.absorbed.get(SENDER, 0)
-        confirmed = {name: lane.ledger.confirmed for name, lane in store.lanes.items()}
+        log_state = store.normal.log_state
+        events, have = set(log_state.events), log_state.absorbed.get(SENDER, 0)
+        confirmed = {name: lane.log_state.confirmed for name, lane in store.lanes.items()}
         return Promise(
             {key: (lane, number) for key, (lane, number, _) in found.items()},
             {key: text for key, (_, _, text) in found.items()},
@@ -286,7 +288,7 @@ def promise(steps: list[Step], count: int, before: Promise) -> Promise:
     return it
 
 
-def check(store: Records, it: Promise) -> dict[str, tuple[str, int, bytes]]:
+def check(store: Partitions, it: Promise) -> dict[str, tuple[str, int, bytes]]:
     """Raise `Failure` unless `store` has what it promised, and nothing else."""
     lost = [
         damage for lane in store.lanes.values() for one in lane.unlooked(100) if (damage := lane.look(one))
@@ -308,32 +310,32 @@ def check(store: Records, it: Promise) -> dict[str, tuple[str, int, bytes]]:
     return found
 
 
-def check_marks(store: Records, it: Promise, found: Set[str]) -> None:
+def check_marks(store: Partitions, it: Promise, found: Set[str]) -> None:
     """Likewise of what is not a record."""
-    unfinished = set(store.normal.ledger.events)
+    unfinished = set(store.normal.log_state.events)
     if not it.events <= unfinished:
         raise Failure(f"events lost: {it.events - unfinished}")
     if not unfinished <= it.may_events - it.finished:
         raise Failure(f"events risen: {unfinished - (it.may_events - it.finished)}")
     for name, lane in store.lanes.items():
         least, most = it.confirmed.get(name, 0), it.may_confirm.get(name, 0)
-        if not least <= lane.ledger.confirmed <= max(least, most):
-            raise Failure(f"{name} confirmed {lane.ledger.confirmed}, not {least} to {most}")
+        if not least <= lane.log_state.confirmed <= max(least, most):
+            raise Failure(f"{name} confirmed {lane.log_state.confirmed}, not {least} to {most}")
     # What comes again from one of them is taken for known.
-    known = {origin.removeprefix("mqtt:") for origin in store.normal.ledger.origins}
+    known = {origin.removeprefix("mqtt:") for origin in store.normal.log_state.origins}
     if never := known - found - unfinished - it.dropping:
         raise Failure(f"origins of what never happened: {never}")
     if not it.events <= known:
         raise Failure(f"origins lost: {it.events - known}")
-    have = store.normal.ledger.absorbed.get(SENDER, 0)
+    have = store.normal.log_state.absorbed.get(SENDER, 0)
     for upto, ids in it.absorbed:
         if upto <= have and not ids <= found | it.dropping:
             raise Failure(f"absorbed up to {have}, but {ids - found} is missing")
 
 
-def evicted(store: Records) -> int:
+def evicted(store: Partitions) -> int:
     """Records of `normal` that went, as is told."""
-    return store.normal.ledger.lost.get((NORMAL, EVICTED), 0)
+    return store.normal.log_state.lost.get((NORMAL, EVICTED), 0)
 
 
 def survive(image: Image, it: Promise, random: Random, cuts: Sequence[float], lives: int = 1) -> int:
@@ -349,7 +351,7 @@ def survive(image: Image, it: Promise, random: Random, cuts: Sequence[float], li
             write_on(store, it)
         return 1
     owed = it.kept(store, found)
-    life = History(random, disk, store, lives=lives, foreign=store.normal.ledger.absorbed.get(SENDER, 0))
+    life = History(random, disk, store, lives=lives, foreign=store.normal.log_state.absorbed.get(SENDER, 0))
     life.live(random.randint(0, 3))
     seen, known = 1, (-1, owed)
     for count, again in Cuts(disk).states(random, every=random.choice((31, 97)), shuffled=1):
@@ -359,10 +361,10 @@ def survive(image: Image, it: Promise, random: Random, cuts: Sequence[float], li
     return seen
 
 
-def write_on(store: Records, it: Promise) -> None:
+def write_on(store: Partitions, it: Promise) -> None:
     """What is written after a cut is there, under a number of its own."""
     key, text = text_of(10**9)
-    number, lost = store.normal.ledger.last + 1, evicted(store)
+    number, lost = store.normal.log_state.last + 1, evicted(store)
     store.write([Frame(RECORDS[NORMAL], 0, text)])
     now = present(store)
     if key not in now:  # one that is larger than its segment's share may give way at once
@@ -406,7 +408,7 @@ def play_entities(seed: int, steps: int, *, every: int = 1, **mutant: bool) -> i
     random = Random(seed)
     with small():
         disk = MemoryDisk()
-        store = Artifacts.open(HOME, disk)
+        store = EntityStore.open(HOME, disk)
         states: list[tuple[int, int, dict[str, Documents]]] = [(0, 0, {"actions": {}, "rules": {}})]
         for number in range(steps):
             changes = [
@@ -427,7 +429,7 @@ def play_entities(seed: int, steps: int, *, every: int = 1, **mutant: bool) -> i
                 for at, (begun, _, content) in enumerate(states)
                 if begun <= count and (at + 1 == len(states) or states[at + 1][1] > count)
             ]
-            again = Artifacts.open(HOME, MemoryDisk(image))
+            again = EntityStore.open(HOME, MemoryDisk(image))
             found = read_all(again)
             if found not in allowed or again.incidents:
                 raise Failure(f"entities, history {seed}, after {count}: {again.incidents} {found}")
@@ -436,5 +438,5 @@ def play_entities(seed: int, steps: int, *, every: int = 1, **mutant: bool) -> i
         return seen
 
 
-def read_all(store: Artifacts) -> dict[str, Documents]:
+def read_all(store: EntityStore) -> dict[str, Documents]:
     return {name: store.read(name) for name in ("actions", "rules")}

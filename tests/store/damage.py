@@ -20,14 +20,14 @@ from edgewhisk.clock.system import SystemClock
 from edgewhisk.controller.auth.subjects import Subjects, ensure_key, greet
 from edgewhisk.entity.annotations.lane import LANES, NORMAL
 from edgewhisk.entity.invocation.message import Status
-from edgewhisk.spi import Batch, Change, Query
-from edgewhisk.store.activations.activations import Activations
+from edgewhisk.spi import Change, Query, SyncBatch
+from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.store.documents import entity_store as artifacts_module
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.log import log as log_module
 from edgewhisk.store.log.frames import Frame
 from tests.store.activations.test_activations import commit, message, open_store, record, wait
-from tests.store.record_blocks import sheaf
+from tests.store.record_blocks import record_block
 
 KINDS: Final = ("byte", "block", "truncated", "emptied", "deleted")
 BLOCK: Final = 512  # bytes; segments are small here
@@ -40,7 +40,7 @@ class Seen:
     """What a store holds, and what it tells."""
 
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
-    lost: int = 0  # records that the ledger says are damaged
+    lost: int = 0  # records that the log state says are damaged
     events: set[str] = field(default_factory=set)
     documents: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # client id, key, device
@@ -65,7 +65,7 @@ def build(folder: Path, random: Random) -> None:
     for life in range(3):
         _live(folder, random, (life + 1) * 1000)
         for name in STORES:
-            store = Artifacts.open(folder / name)
+            store = EntityStore.open(folder / name)
             for number in range(30):
                 key = f"guest/{random.randint(1, 12)}"
                 store.write([Change("actions", key, {"n": life * 100 + number, "code": "x" * 200})])
@@ -83,10 +83,12 @@ def _live(folder: Path, random: Random, first: int) -> None:
             wait(lambda done, n=n: store.accept([message(n + 500)], done, urgent=True))
         if n % 10 == 0:
             ids = [f"{random.getrandbits(128):032x}" for _ in range(8)]
-            made_sheaf = sheaf(ids[:4], ids[4:], 1_700_000_000_000 + n, NORMAL)
+            made_sheaf = record_block(ids[:4], ids[4:], 1_700_000_000_000 + n, NORMAL)
             frames = [Frame("G", 0, made_sheaf.text, about=made_sheaf.gist)]
             wait(lambda done, frames=frames: store._committer.submit(frames, done, urgent=True))
-    store.absorb("d" * 32, "e" * 32, Batch(first, tuple(record(first + 300 + n).text for n in range(3)), 0))
+    store.absorb(
+        "d" * 32, "e" * 32, SyncBatch(first, tuple(record(first + 300 + n).text for n in range(3)), 0)
+    )
     batch = store.pending(10, 1 << 20)
     store.confirm(batch.epoch, batch.last)
     store.close()
@@ -131,7 +133,7 @@ def start(folder: Path) -> Seen:
     store = open_store(folder / "buffer")
     _look(store, seen)
     for name in STORES:
-        kept = Artifacts.open(folder / name)
+        kept = EntityStore.open(folder / name)
         seen.documents.update({(name, key): one for key, one in kept.read("actions").items()})
         seen.told += kept.incidents
         kept.write([Change("rules", "r", {"n": 1})])
@@ -140,7 +142,7 @@ def start(folder: Path) -> Seen:
     return seen
 
 
-def _look(store: Activations, seen: Seen) -> None:
+def _look(store: ActivationLog, seen: Seen) -> None:
     seen.names["device"] = store.device
     found = store.list(Query("guest", limit=10**6))
     seen.records = {one["activationId"]: one for one in found if one["name"] != "loss"}

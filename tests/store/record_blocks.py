@@ -1,11 +1,11 @@
-"""Sheaves for the tests of the buffer."""
+"""Record blocks for the tests of the buffer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
 
-from edgewhisk.clock.offset import Timing
+from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import RecordTemplate
 from edgewhisk.entity.annotations.lane import NORMAL
@@ -14,15 +14,15 @@ from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.limits import ActionLimits, Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.parameters import Parameters
-from edgewhisk.entity.records.record_block import Column, Sheaf, SheafTemplate
+from edgewhisk.entity.records.record_block import Column, RecordBlock, RecordBlockTemplate
 from edgewhisk.entity.version import SemVer
 
-_TIMING = Timing()
+_TIMING = ClockOffset()
 
 
-def sheaf(
-    parts: Sequence[str], wholes: Sequence[str], start: int, lane: str = NORMAL, timing: Timing = _TIMING
-) -> Sheaf:
+def record_block(
+    parts: Sequence[str], wholes: Sequence[str], start: int, lane: str = NORMAL, timing: ClockOffset = _TIMING
+) -> RecordBlock:
     """The records of a sequence `s` of one action `a`, by their ids."""
     count = len(parts)
     results = [b'{"n":%d}' % at for at in range(count)]
@@ -30,13 +30,13 @@ def sheaf(
     flights = ([count], [1] * count, halves)[start % 3]
     spans = [(start + at // 2, start + at) for at in range(len(flights))]
     columns = [Column(parts, spans, results), Column(wholes, spans)]
-    made = _template(lane).sheaf(columns, flights, [start] * count, timing)
+    made = _template(lane).block(columns, flights, [start] * count, timing)
     assert made is not None
     return made
 
 
 @lru_cache
-def _template(lane: str) -> SheafTemplate:
+def _template(lane: str) -> RecordBlockTemplate:
     annotations = Parameters.of({} if lane == NORMAL else {"edge-lane": lane})
     limits = ActionLimits.default(Limits())
 
@@ -51,4 +51,4 @@ def _template(lane: str) -> SheafTemplate:
         RecordTemplate.of_action(single, inner, "engine"),
         RecordTemplate.of_composite(sequence, outer, 256),
     ]
-    return SheafTemplate(templates, composed=True)
+    return RecordBlockTemplate(templates, composed=True)

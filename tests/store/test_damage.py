@@ -13,7 +13,7 @@ import pytest
 
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Query
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.export import export
 from edgewhisk.store.log.frames import Scan, encode, scan, seed_of
 from edgewhisk.store.log.log import Segment
@@ -103,7 +103,7 @@ def test_whatever_stands_in_an_entity_stops_nothing(text: bytes, whole: Path, tm
     copy = tmp_path / "entities"
     damage.copy(whole / "entities", copy)
     odd_line(random.choice(sorted(copy.glob("seg-*"))), text, random)
-    store = Artifacts.open(copy)
+    store = EntityStore.open(copy)
     assert len(store.read("actions")) >= 5
     assert store.incidents
     store.close()

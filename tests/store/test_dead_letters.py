@@ -16,8 +16,8 @@ from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import StorageError
 from edgewhisk.store import dead_letters as module
-from edgewhisk.store.dead_letters import LARGEST, MOST, PER_MINUTE, DeadLetters, Letter
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.dead_letters import MAX_KEPT_BYTES, MAX_LETTERS, PER_MINUTE, DeadLetters, Letter
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.log.disk import Disk
 from tests.fakes.clock import HandClock
 from tests.fakes.disk import FaultyDisk
@@ -34,7 +34,7 @@ def play(
     folder: Path, scene: Callable[[DeadLetters, HandClock], Awaitable[None]], disk: Disk | None = None
 ) -> None:
     async def life() -> None:
-        shelf, clock = Shelf.open(folder, disk), HandClock()
+        shelf, clock = LogDocumentStore.open(folder, disk), HandClock()
         await scene(DeadLetters(shelf, clock), clock)
         await shelf.close()
 
@@ -106,14 +106,14 @@ def test_what_the_disk_refuses_is_counted(tmp_path: Path) -> None:
 
 def test_what_is_too_large_is_cut_and_says_so(tmp_path: Path) -> None:
     async def scene(dead: DeadLetters, _: HandClock) -> None:
-        event = ActivationMessage("a" * 32, ACTION, "guest", "me", b"x" * 2 * LARGEST, 7, durable=True)
-        await dead.bury([letter(1, LARGEST), letter(2, LARGEST - 1), Letter.of(event, "why")])
+        event = ActivationMessage("a" * 32, ACTION, "guest", "me", b"x" * 2 * MAX_KEPT_BYTES, 7, durable=True)
+        await dead.bury([letter(1, MAX_KEPT_BYTES), letter(2, MAX_KEPT_BYTES - 1), Letter.of(event, "why")])
         cut, whole, kept = dead.find("1"), dead.find("2"), dead.find("3")
         assert cut is not None
         assert whole is not None
         assert kept is not None
-        assert (len(kept.payload), kept.size) == (2 * LARGEST, 0)
-        assert (cut.size, len(cut.payload), whole.size) == (LARGEST + 1, LARGEST, 0)
+        assert (len(kept.payload), kept.size) == (2 * MAX_KEPT_BYTES, 0)
+        assert (cut.size, len(cut.payload), whole.size) == (MAX_KEPT_BYTES + 1, MAX_KEPT_BYTES, 0)
 
     play(tmp_path, scene)
 
@@ -169,7 +169,7 @@ def test_the_list_has_bounds(course: list[tuple[str, int]]) -> None:
         assert [base64.b64decode(one["payload"])[:1] for one in dead.list()] == [b"1"] * len(dead)
 
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MOST", 10)
-        patch.setattr(module, "ROOM", 2000)
+        patch.setattr(module, "MAX_LETTERS", 10)
+        patch.setattr(module, "MAX_TOTAL_SIZE", 2000)
         play(Path(folder), scene)
-    assert MOST == 500
+    assert MAX_LETTERS == 500

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgewhisk.spi import Batch, Query
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.spi import Query, SyncBatch
+from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.log.frames import FORMAT
 from tests.store.activations.test_activations import commit, open_store, record
 
@@ -37,7 +37,7 @@ def test_a_kept_store_is_read_and_written_on(kept: Path, tmp_path: Path) -> None
         assert [one["start"] for one in store.list(Query("guest", limit=200))] == [*own, *expected["starts"]]
         for sender, number in expected["absorbed"].items():
             device, _, epoch = sender.partition(":")
-            assert store.absorb(device, epoch, Batch(number + 1, (), number)) == number
+            assert store.absorb(device, epoch, SyncBatch(number + 1, (), number)) == number
         commit(store, record(1000 + life))
         store.close()
 
@@ -46,7 +46,7 @@ def test_a_kept_store_is_read_and_written_on(kept: Path, tmp_path: Path) -> None
 def test_kept_entities_are_read_and_written_on(kept: Path, tmp_path: Path) -> None:
     shutil.copytree(kept / "entities", tmp_path / "entities")
     for life in range(3):
-        store = Artifacts.open(tmp_path / "entities")
+        store = EntityStore.open(tmp_path / "entities")
         assert store.incidents == []
         assert store.read("actions") == {"guest/a": {"v": 3}}
         assert store.read("rules") == {"guest/r": {"v": 4}}

@@ -12,10 +12,10 @@ import pytest
 from edgewhisk.entity.activation import Record, document_of, listing_of
 from edgewhisk.errors import MalformedContent
 from edgewhisk.jsontext import NotJson, dumps, loads, parse, parse_odd
-from edgewhisk.spi import Batch, Change, Query
+from edgewhisk.spi import Change, Query, SyncBatch
 from edgewhisk.store.activations.log_state import EVENT, event_frame
 from edgewhisk.store.documents import entity_store
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.export import export
 from edgewhisk.store.log.frames import Frame
 from tests import odd
@@ -64,17 +64,17 @@ def test_events_that_wait_are_run(tmp_path: Path) -> None:
 
 
 def test_entities_and_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Artifacts.open(tmp_path)
+    store = EntityStore.open(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(entity_store, "_key", _as_before)
         for number, text in enumerate(VALUES):
             store._commit([entity_store._written("actions", number + 1, _entry(number, text))])
     store.close()
-    store = Artifacts.open(tmp_path)
+    store = EntityStore.open(tmp_path)
     assert list(store.read("actions")) == [str(number) for number in range(len(VALUES))]
     store.write([Change("actions", "0", {"v": odd.SAMPLES["nested 990"]}), Change("actions", "1", None)])
     store.close()
-    store = Artifacts.open(tmp_path)
+    store = EntityStore.open(tmp_path)
     assert store.read("actions")["0"] == {"v": odd.SAMPLES["nested 990"]}
     assert "1" not in store.read("actions")
     store.close()
@@ -122,7 +122,7 @@ def test_records_that_others_send_are_taken_or_refused(tmp_path: Path, key: str)
         for order in (sent, dict(reversed(sent.items()))):
             text = dumps(parse_odd(odd.text_of(order).encode()).value)
             with suppress(MalformedContent):
-                have = store.absorb("d" * 32, "e" * 32, Batch(have + 1, (text,)))
+                have = store.absorb("d" * 32, "e" * 32, SyncBatch(have + 1, (text,)))
     commit(store, record(1000))
     listed = store.list(Query("guest", limit=200))
     assert listed[0]["start"] == 1000 or key == "start"

@@ -17,8 +17,8 @@ import pytest
 
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Change, Query
-from edgewhisk.store.activations.activations import Activations
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.activations.activations import ActivationLog
+from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.log import log as log_module
 from tests.fakes.disk import MemoryDisk
 from tests.store.activations.test_activations import (
@@ -34,7 +34,7 @@ LOAD = """
 import random, sys, threading
 from pathlib import Path
 from edgewhisk.store import log
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.entity.invocation.message import Status
 from edgewhisk.spi import Change
 from tests.store.activations.test_activations import message, open_store, record, wait
@@ -42,7 +42,7 @@ from tests.store.activations.test_activations import message, open_store, record
 log.SEGMENT = 20_000
 folder, base = Path(sys.argv[1]), int(sys.argv[2])
 store = open_store(folder / "buffer")
-entities = Artifacts.open(folder / "entities")
+entities = EntityStore.open(folder / "entities")
 said = threading.Lock()
 
 
@@ -116,7 +116,7 @@ def test_what_a_cut_tore_is_not_taken_for_known_after_a_second_one(tmp_path: Pat
     third.close()
 
 
-def all_starts(store: Activations) -> list[int]:
+def all_starts(store: ActivationLog) -> list[int]:
     return [one["start"] for one in store.list(Query("guest", limit=10**6))]
 
 
@@ -143,7 +143,7 @@ def test_killed_at_any_instant_under_a_mixed_load(tmp_path: Path) -> None:
     assert said["event"] <= set(found) | open_
     assert not said["record"] & open_
     store.close()
-    entities = Artifacts.open(tmp_path / "entities")
+    entities = EntityStore.open(tmp_path / "entities")
     assert entities.incidents == []
     assert entities.read("actions") == entities.read("rules")
     assert entities.read("actions")["a"]["n"] >= max(said["entity"])
@@ -170,7 +170,7 @@ def tmpfs(folder: Path, size: int) -> Iterator[Path]:
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
 
-def fill(store: Activations, first: int) -> list[int]:
+def fill(store: ActivationLog, first: int) -> list[int]:
     """Write until the disk refuses, at most 3,000; what was acknowledged."""
     kept: list[int] = []
     with contextlib.suppress(StorageError):
@@ -204,7 +204,7 @@ def test_a_full_disk_loses_nothing_and_goes_on_when_there_is_room(tmp_path: Path
 def test_a_disk_that_becomes_read_only_is_read_and_told(tmp_path: Path) -> None:
     with tmpfs(tmp_path / "disk", 8 << 20) as disk:
         store = open_store(disk / "buffer")
-        entities = Artifacts.open(disk / "entities")
+        entities = EntityStore.open(disk / "entities")
         entities.write([Change("actions", "a", {"n": 1})])
         for n in range(20):
             commit(store, record(n))
@@ -212,7 +212,7 @@ def test_a_disk_that_becomes_read_only_is_read_and_told(tmp_path: Path) -> None:
         entities.close()
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         store = open_store(disk / "buffer")
-        entities = Artifacts.open(disk / "entities")
+        entities = EntityStore.open(disk / "entities")
         assert sorted(all_starts(store)) == list(range(20))
         assert entities.read("actions") == {"a": {"n": 1}}
         with pytest.raises(StorageError, match="Read-only file system") as told:

@@ -24,19 +24,19 @@ from edgewhisk.clock.system import SystemClock
 from edgewhisk.controller.auth.subjects import read_key
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.spi import Query
-from edgewhisk.store.activations.activations import Activations
+from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.sync import client as client_module
 from edgewhisk.sync import sync as module
 from edgewhisk.sync.client import OpenWhiskCloud, retry_after
 from edgewhisk.sync.sync import Sync
-from edgewhisk.sync.uplink import State
+from edgewhisk.sync.uplink import UplinkState
 from tests.store.activations.test_activations import commit, open_store, record
 from tests.sync.cloud import DRIP, KEY, OK, HttpCloud, whole
 
 RECORDS = 5
 
 
-def lying(store: Activations, replies: list[bytes]) -> HttpCloud:
+def lying(store: ActivationLog, replies: list[bytes]) -> HttpCloud:
     """Gives the replies first, then those of a real ingest."""
     return HttpCloud(store, lambda _: replies.pop(0) if replies else None, hangs_up=True)
 
@@ -53,7 +53,7 @@ async def told(replies: list[bytes], folder: Path) -> list[str]:
             task = asyncio.create_task(sync.run())
             try:
                 async with asyncio.timeout(30):
-                    while left or edge.stats().unsynced or sync.state is not State.IDLE:
+                    while left or edge.stats().unsynced or sync.state is not UplinkState.IDLE:
                         errors += [sync.last_error] if sync.last_error not in ["", *errors[-1:]] else []
                         assert not task.done(), task.exception()
                         await asyncio.sleep(0.001)

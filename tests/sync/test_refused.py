@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.spi import Batch, Query
-from edgewhisk.store.activations.activations import Activations
+from edgewhisk.spi import Query, SyncBatch
+from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.store.export import export
 from edgewhisk.sync import doubt as doubts
 from edgewhisk.sync import sync as module
 from edgewhisk.sync.doubt import Doubt
 from edgewhisk.sync.sync import Sync
-from edgewhisk.sync.uplink import State
+from edgewhisk.sync.uplink import UplinkState
 from tests.store.activations.test_activations import commit, open_store, record
 from tests.sync.cloud import HttpCloud, whole
 
@@ -33,7 +33,7 @@ Refuses = Callable[[list[int], int], bytes | None]  # numbers in a batch, size o
 class Picky(HttpCloud):
     """A real ingest behind a door that refuses some batches; `seen` are the numbers in each."""
 
-    def __init__(self, store: Activations, refuses: Refuses) -> None:
+    def __init__(self, store: ActivationLog, refuses: Refuses) -> None:
         super().__init__(store, self._look)
         self.refuses = refuses
         self.seen: list[list[int]] = []
@@ -44,7 +44,7 @@ class Picky(HttpCloud):
 
 
 @contextlib.asynccontextmanager
-async def syncing(edge: Activations, cloud: Picky) -> AsyncIterator[Sync]:
+async def syncing(edge: ActivationLog, cloud: Picky) -> AsyncIterator[Sync]:
     async with cloud.door() as door:
         sync = Sync(edge, door, SystemClock(), interval=0)
         task = asyncio.create_task(sync.run())
@@ -71,14 +71,14 @@ def _quick() -> Iterator[None]:
 
 
 @pytest.fixture
-def stores(tmp_path: Path) -> Iterator[tuple[Activations, Activations]]:
+def stores(tmp_path: Path) -> Iterator[tuple[ActivationLog, ActivationLog]]:
     edge, far = open_store(tmp_path / "edge"), open_store(tmp_path / "cloud")
     yield edge, far
     edge.close()
     far.close()
 
 
-def starts(store: Activations) -> list[int]:
+def starts(store: ActivationLog) -> list[int]:
     """The records that `record` made, in order."""
     return [one["start"] for one in store.list(Query("guest", "a", limit=1000))][::-1]
 
@@ -98,7 +98,7 @@ REFUSALS = {
     ("why", "bad"), [*((why, {7}) for why in REFUSALS), ("422", {1}), ("400", {6, 7}), ("502", {1, 2, 3, 9})]
 )
 def test_one_that_is_always_refused_stays_here_alone(
-    why: str, bad: set[int], stores: tuple[Activations, Activations]
+    why: str, bad: set[int], stores: tuple[ActivationLog, ActivationLog]
 ) -> None:
     edge, far = stores
     commit(edge, *(record(n) for n in range(1, 13)))
@@ -106,7 +106,7 @@ def test_one_that_is_always_refused_stays_here_alone(
 
     async def play() -> None:
         async with syncing(edge, cloud) as sync:
-            await until(lambda: not edge.stats().unsynced and sync.state is State.IDLE)
+            await until(lambda: not edge.stats().unsynced and sync.state is UplinkState.IDLE)
             assert sync.describe()["last_refused"] == f"{max(bad):032x}"
             assert sync.describe()["in_doubt"] == []
 
@@ -123,7 +123,7 @@ def test_one_that_is_always_refused_stays_here_alone(
 
 
 def test_one_that_is_larger_than_the_cloud_takes_stays_here_alone(
-    stores: tuple[Activations, Activations],
+    stores: tuple[ActivationLog, ActivationLog],
 ) -> None:
     edge, far = stores
     commit(edge, *(record(n, size=20_000 if n == 4 else 10) for n in range(1, 9)))
@@ -139,7 +139,7 @@ def test_one_that_is_larger_than_the_cloud_takes_stays_here_alone(
 
 
 def test_the_last_one_waits_for_others_and_does_not_hold_up_another_lane(
-    stores: tuple[Activations, Activations],
+    stores: tuple[ActivationLog, ActivationLog],
 ) -> None:
     edge, far = stores
     commit(edge, record(1))
@@ -161,9 +161,9 @@ def test_the_last_one_waits_for_others_and_does_not_hold_up_another_lane(
 @pytest.mark.parametrize("status", [b"400 X", b"401 X", b"404 X", b"413 X", b"500 X"])
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_cloud_that_refuses_all_gets_all_once_it_is_mended(
-    status: bytes, answers: bool, stores: tuple[Activations, Activations], monkeypatch: pytest.MonkeyPatch
+    status: bytes, answers: bool, stores: tuple[ActivationLog, ActivationLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doubts, "MOST", 3)
+    monkeypatch.setattr(doubts, "MAX_DOUBTFUL", 3)
     edge, far = stores
     commit(edge, *(record(n) for n in range(1, 9)))
     told: set[str] = set()
@@ -260,7 +260,7 @@ def test_none_is_in_doubt_before_it_was_refused_often_and_for_long(tries: list[t
         for number, later in tries:
             now += later
             run = [*(run if run and run[-1][0] == number else []), (number, now)]
-            if doubt.refused(Batch(number, (b"{}",), 0, "e"), now):
+            if doubt.refused(SyncBatch(number, (b"{}",), 0, "e"), now):
                 assert len(run) >= doubts.TIMES
                 assert now - run[0][1] >= 600
                 doubt.settle()

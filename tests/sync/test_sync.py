@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from edgewhisk import jsontext
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.errors import CloudError, MalformedContent
-from edgewhisk.spi import Batch, Query
-from edgewhisk.store.activations.activations import Activations
+from edgewhisk.spi import Query, SyncBatch
+from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.sync import batch
 from edgewhisk.sync import sync as module
 from edgewhisk.sync.client import Busy, CloudRefusal, TooMuch
 from edgewhisk.sync.sync import Sync
-from edgewhisk.sync.uplink import TABLE, Effect, Event, IllegalTransition, State, step
+from edgewhisk.sync.uplink import TABLE, Effect, Event, IllegalTransition, UplinkState, step
 from tests import odd
 from tests.fakes.cloud import AnswerLost, FaultyCloud, in_turn
 from tests.store.activations.test_activations import commit, open_store, record
@@ -33,11 +33,11 @@ FAULTS = st.lists(st.sampled_from(FAULTY), max_size=12)
 @settings(max_examples=25, deadline=None)
 @given(FAULTS, st.integers(0, 10))
 def test_each_record_arrives_once_in_order(faults: list[CloudError | None], count: int) -> None:
-    async def play(edge: Activations, cloud: Activations) -> None:
+    async def play(edge: ActivationLog, cloud: ActivationLog) -> None:
         sync = Sync(edge, FaultyCloud(cloud, in_turn(faults)), SystemClock(), interval=0)
         task = asyncio.create_task(sync.run())
         async with asyncio.timeout(30):
-            while edge.stats().unsynced or sync.state is not State.IDLE:  # noqa: ASYNC110 - a real loop
+            while edge.stats().unsynced or sync.state is not UplinkState.IDLE:  # noqa: ASYNC110 - a real loop
                 await asyncio.sleep(0.002)
             await asyncio.to_thread(commit, edge, record(999))
             sync.wake()
@@ -49,7 +49,7 @@ def test_each_record_arrives_once_in_order(faults: list[CloudError | None], coun
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PAUSE", (0.0, 0.0))
         patch.setattr(module, "PAUSE_LONG", 0.0)
-        patch.setattr(batch, "MOST", 3)
+        patch.setattr(batch, "MAX_BATCH_RECORDS", 3)
         edge = open_store(Path(name) / "edge")
         cloud = open_store(Path(name) / "cloud")
         if count:
@@ -62,12 +62,12 @@ def test_each_record_arrives_once_in_order(faults: list[CloudError | None], coun
 
 
 def test_every_state_can_be_left_and_odd_events_are_faults() -> None:
-    assert set(TABLE) == set(State)
+    assert set(TABLE) == set(UplinkState)
     reached = {state for row in TABLE.values() for state, _ in row.values()}
-    assert reached == set(State)
-    assert step(State.IDLE, Event.BUFFERED) == (State.SENDING, Effect.SEND)
+    assert reached == set(UplinkState)
+    assert step(UplinkState.IDLE, Event.BUFFERED) == (UplinkState.SENDING, Effect.SEND)
     with pytest.raises(IllegalTransition, match="EMPTY while OFFLINE"):
-        step(State.OFFLINE, Event.EMPTY)
+        step(UplinkState.OFFLINE, Event.EMPTY)
 
 
 @given(
@@ -76,15 +76,15 @@ def test_every_state_can_be_left_and_odd_events_are_faults() -> None:
 )
 def test_a_batch_survives_the_wire(records: list[dict[str, int]], first: int) -> None:
     texts = tuple(orjson.dumps(record) for record in records)
-    body = batch.body("d", "e", Batch(first, texts, 0))
-    assert batch.read(orjson.loads(body)) == ("d", "e", Batch(first, texts, 0))
+    body = batch.body("d", "e", SyncBatch(first, texts, 0))
+    assert batch.read(orjson.loads(body)) == ("d", "e", SyncBatch(first, texts, 0))
 
 
 @settings(max_examples=30, deadline=None)
 @given(odd.objects() | st.sampled_from([odd.nested(levels) for levels in (995, 996, 997, 1000)]))
 def test_a_record_with_any_result_goes_through_the_door_of_any_cloud(result: Any) -> None:
     text = jsontext.dumps({"response": {"result": result, "success": True}, "annotations": [{"key": "path"}]})
-    body = batch.body("d", "e", Batch(1, (text,), 0))
+    body = batch.body("d", "e", SyncBatch(1, (text,), 0))
     _, _, found = batch.read(jsontext.parse(body).value)  # which takes no more levels than OpenWhisk's
     assert found.records == (jsontext.dumps(jsontext.loads(text)),)
 
@@ -135,10 +135,10 @@ def test_a_cloud_that_answers_and_takes_nothing_is_asked_ever_less_often(
             enough.set()
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(module, "rest", rest)
+    monkeypatch.setattr(module, "wakeable_sleep", rest)
     monkeypatch.setattr("random.random", lambda: 0.9)
 
-    def fault(sent: Batch) -> CloudError | None:
+    def fault(sent: SyncBatch) -> CloudError | None:
         if not sent.records:
             return None
         return CloudError("no") if after is None else Busy("later", after)

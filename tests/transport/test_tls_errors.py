@@ -16,7 +16,7 @@ from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.request import Command
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.errors import CloudError, Undelivered
-from edgewhisk.spi import Batch
+from edgewhisk.spi import SyncBatch
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.tls_errors import reason
@@ -65,7 +65,7 @@ def test_the_cloud_and_requests_say_that_it_is_the_clock(authority: Authority) -
             with pytest.raises(
                 CloudError, match=r"the clock of this gateway says .* is not valid yet: set the"
             ):
-                await cloud.send("d", "e", Batch(1, ()))
+                await cloud.send("d", "e", SyncBatch(1, ()))
             await cloud.close()
             requests = HttpRequests()
             requests._client = httpx.AsyncClient(verify=trusting(authority))
@@ -91,7 +91,7 @@ def test_a_broker_is_tried_again_at_once_when_the_clock_is_set(authority: Author
             assert "certificate is not valid yet" in session.last_error
         trusted = asyncio.Event()
         async with server(authority, 0, port, trusted), asyncio.timeout(10):
-            made.hurry()  # the clock was set: what was in the future is not any more
+            made.retry_now()  # the clock was set: what was in the future is not any more
             await trusted.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgewhisk.api.http import Ask, Reply
+from edgewhisk.api.http import HttpRequest, HttpResponse
 from edgewhisk.api.query import Query as Given
 from edgewhisk.api.query import flag, page, parsed, whole
 from edgewhisk.api.services import Services
@@ -11,7 +11,7 @@ from edgewhisk.errors import BadRequest
 from edgewhisk.spi import Query
 
 
-async def list_activations(ask: Ask, verbs: Services, namespace: str) -> Reply:
+async def list_activations(ask: HttpRequest, verbs: Services, namespace: str) -> HttpResponse:
     """Newest first; `name`, `since` and `upto` filter, `docs` gives whole records."""
     identity = verbs.subjects.authorize(ask.header(b"authorization"))
     given = parsed(ask.query)
@@ -27,18 +27,20 @@ async def list_activations(ask: Ask, verbs: Services, namespace: str) -> Reply:
         wanted.skip,
     )
     if wanted.counted:
-        return Reply.of({"activations": await verbs.activations.count(identity, query)})
+        return HttpResponse.of({"activations": await verbs.activations.count(identity, query)})
     found = await verbs.activations.list(identity, query, docs=docs)
-    return Reply(200, found.begin, more=found.more)
+    return HttpResponse(200, found.begin, more=found.more)
 
 
-async def get_activation(ask: Ask, verbs: Services, namespace: str, activation_id: str, part: str) -> Reply:
+async def get_activation(
+    ask: HttpRequest, verbs: Services, namespace: str, activation_id: str, part: str
+) -> HttpResponse:
     """One record, or the `result` or `logs` of it."""
     identity = verbs.subjects.authorize(ask.header(b"authorization"))
     found = await verbs.activations.get(identity, resolve_namespace(namespace, identity), activation_id)
     if part == "result":
-        return Reply.of(found["response"])
-    return Reply.of({"logs": found["logs"]} if part == "logs" else found)
+        return HttpResponse.of(found["response"])
+    return HttpResponse.of({"logs": found["logs"]} if part == "logs" else found)
 
 
 def _name(given: Given) -> str | None:

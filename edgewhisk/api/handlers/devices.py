@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quart import Blueprint, Response, request
 
-from edgewhisk.api.http import Reply
+from edgewhisk.api.http import HttpResponse
 from edgewhisk.api.quart_adapter import answer, caller, sent, services
 from edgewhisk.entity.identity import GUEST
 from edgewhisk.entity.names import parse_name
@@ -22,7 +22,7 @@ async def post(namespace: str, trigger: str) -> Response:
     name = parse_name(f"/{namespace}/{trigger}", namespace)
     device = services().tokens.check(request.headers.get("Authorization", ""), name)
     count = await services().posts.post(name, device, await _body())
-    return sent(Reply.of({"accepted": count}, 202))
+    return sent(HttpResponse.of({"accepted": count}, 202))
 
 
 async def _body() -> bytes:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
 from edgewhisk import jsontext
-from edgewhisk.api.http import ACTIVATION_ID, Ask, Reply, full_name
+from edgewhisk.api.http import ACTIVATION_ID, HttpRequest, HttpResponse, full_name
 from edgewhisk.api.query import flag, whole
 from edgewhisk.api.services import Services
 from edgewhisk.controller.controller import FIRE
@@ -33,7 +33,9 @@ class Wanted(NamedTuple):
     wait: float  # seconds
 
 
-async def invoke(ask: Ask, verbs: Services, namespace: str, package: str | None, name: str) -> Reply:
+async def invoke(
+    ask: HttpRequest, verbs: Services, namespace: str, package: str | None, name: str
+) -> HttpResponse:
     """Invoke an action, waiting for its result with `blocking=true`.
 
     Checks come in OpenWhisk's order: who, name, rate, rights, size, query, body, existence.
@@ -49,17 +51,17 @@ async def invoke(ask: Ask, verbs: Services, namespace: str, package: str | None,
     started = await verbs.controller.invoke(identity, wanted, given, wait)
     headers = ((ACTIVATION_ID, started.activation_id),)
     if started.record is None or not query.blocking:
-        return Reply.of({"activationId": started.activation_id}, 202, headers)
+        return HttpResponse.of({"activationId": started.activation_id}, 202, headers)
     status = HTTP_STATUS[started.record.status]
     if query.only_result or started.record.result.startswith(b"["):
-        return Reply(status, started.record.result, headers)
+        return HttpResponse(status, started.record.result, headers)
     record = document_of(jsontext.loads(started.record.text))
     if not started.composed:
         record["logs"] = []  # a plain action's are in the stored record only
-    return Reply.of(record, status, headers)
+    return HttpResponse.of(record, status, headers)
 
 
-async def fire(ask: Ask, verbs: Services, namespace: str, name: str) -> Reply:
+async def fire(ask: HttpRequest, verbs: Services, namespace: str, name: str) -> HttpResponse:
     """Fire a trigger: 202, or 204 where no active rule is there to do anything."""
     identity = verbs.subjects.authorize(ask.header(b"authorization"))
     wanted = full_name(identity, namespace, name)
@@ -74,8 +76,8 @@ async def fire(ask: Ask, verbs: Services, namespace: str, name: str) -> Reply:
     given = await ask.payload(verbs.limits.max_payload_size)
     started = await verbs.controller.fire(identity, wanted, given, headers)
     if started is None:
-        return Reply(204, b"", content_type="")
-    return Reply.of({"activationId": started}, 202, ((ACTIVATION_ID, started),))
+        return HttpResponse(204, b"", content_type="")
+    return HttpResponse.of({"activationId": started}, 202, ((ACTIVATION_ID, started),))
 
 
 @lru_cache(maxsize=256)

@@ -6,7 +6,7 @@ from typing import Final
 
 from edgewhisk import jsontext
 from edgewhisk.api.handlers.invoke import LONGEST_WAIT
-from edgewhisk.api.http import ACTIVATION_ID, CORS, Ask, Reply, problem
+from edgewhisk.api.http import ACTIVATION_ID, CORS, HttpRequest, HttpResponse, problem
 from edgewhisk.api.services import Services
 from edgewhisk.controller.controller import WEB
 from edgewhisk.entity.activation import Record
@@ -28,7 +28,7 @@ _NO_GATEWAY_API: Final = (
 )
 
 
-async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
+async def serve(ask: HttpRequest, verbs: Services, path: str, request_id: str) -> HttpResponse:
     """Answer a request below `PREFIX`; `path` is the rest, decoded."""
     namespace, package, named, *rest = [*path.split("/", 3), "", "", ""][: 4 if path.count("/") > 2 else 3]
     if path.count("/") < 2:  # no path of an action: as any other that leads nowhere
@@ -48,7 +48,7 @@ async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
     ask.check_length(verbs.limits.max_payload_size)
     cors = () if access.own_options else _cors(ask)
     if ask.method == "OPTIONS" and not access.own_options:
-        return Reply(200, b"", cors, "")
+        return HttpResponse(200, b"", cors, "")
     try:
         user = _user(ask, verbs)
         free = ask.method == "OPTIONS"
@@ -73,14 +73,16 @@ async def serve(ask: Ask, verbs: Services, path: str, request_id: str) -> Reply:
         raise
 
 
-def _answer(record: Record, extension: str, accept: str, headers: tuple[tuple[str, str], ...]) -> Reply:
+def _answer(
+    record: Record, extension: str, accept: str, headers: tuple[tuple[str, str], ...]
+) -> HttpResponse:
     result = jsontext.loads(record.result)
     if record.status is Status.APPLICATION_ERROR:
         result = result["error"]
     elif record.status is not Status.SUCCESS:
         raise BadRequest("There was an error processing your request.")
     made = response(result, extension, accept)
-    return Reply(made.status, made.body, headers + made.headers, made.content_type)
+    return HttpResponse(made.status, made.body, headers + made.headers, made.content_type)
 
 
 def _action_name(namespace: str, package: str, name: str) -> FullyQualifiedName:
@@ -92,7 +94,7 @@ def _action_name(namespace: str, package: str, name: str) -> FullyQualifiedName:
         raise NotFound from None
 
 
-def _user(ask: Ask, verbs: Services) -> str | None:
+def _user(ask: HttpRequest, verbs: Services) -> str | None:
     """The caller's namespace; wrong credentials count as none."""
     given = ask.header(b"authorization")
     try:
@@ -101,7 +103,7 @@ def _user(ask: Ask, verbs: Services) -> str | None:
         return None
 
 
-def _cors(ask: Ask) -> tuple[tuple[str, str], ...]:
+def _cors(ask: HttpRequest) -> tuple[tuple[str, str], ...]:
     asked_for = ask.header(b"access-control-request-headers")
     return (
         ("Access-Control-Allow-Origin", "*"),

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from edgewhisk.cli.client import Client, client
+from edgewhisk.cli.client import ApiClient, client
 from edgewhisk.cli.client import options as client_options
 from edgewhisk.cli.deploy import plan
 from edgewhisk.cli.deploy.deployment import NAMES
-from edgewhisk.cli.deploy.manifest import Entity, read
+from edgewhisk.cli.deploy.manifest import ManifestEntity, read
 from edgewhisk.cli.entity.entity import named
 from edgewhisk.cli.output import document, done, paint
 from edgewhisk.errors import BadRequest
@@ -53,8 +53,8 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
 def planned(
     given: argparse.Namespace,
     environment: Mapping[str, str],
-    make: Callable[[Client, Sequence[Entity]], list[plan.Step]],
-) -> tuple[Client, list[plan.Step]]:
+    make: Callable[[ApiClient, Sequence[ManifestEntity]], list[plan.PlanStep]],
+) -> tuple[ApiClient, list[plan.PlanStep]]:
     """Read the manifest, and show what is to be done."""
     manifest = _manifest_of(given)
     deployment = given.deployment or _beside(manifest)
@@ -78,7 +78,7 @@ def _manifest_of(given: argparse.Namespace) -> Path:
     raise BadRequest("there is no manifest.yaml here", hint="name one with --manifest FILE")
 
 
-def _show(steps: list[plan.Step], *, as_json: bool) -> None:
+def _show(steps: list[plan.PlanStep], *, as_json: bool) -> None:
     """Print the plan."""
     if as_json:
         document(

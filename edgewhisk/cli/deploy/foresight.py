@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from edgewhisk.cli.arguments import path_of
-from edgewhisk.cli.client import ApiError, Client
-from edgewhisk.cli.deploy.manifest import Entity
+from edgewhisk.cli.client import ApiClient, ApiError
+from edgewhisk.cli.deploy.manifest import ManifestEntity
 from edgewhisk.errors import BadRequest
 
 _LIMITS: Final = {"timeout": ("duration", 1, "ms"), "memory": ("memory", 1 << 20, "MB"),
@@ -15,7 +15,7 @@ _LIMITS: Final = {"timeout": ("duration", 1, "ms"), "memory": ("memory", 1 << 20
 _FEW: Final = 20  # problems that are told at once
 
 
-def check(api: Client, entities: Sequence[Entity]) -> None:
+def check(api: ApiClient, entities: Sequence[ManifestEntity]) -> None:
     """Raise `BadRequest` with everything that is known to be refused."""
     problems = [*_twice(entities), *_unfit(api, entities), *_missing(api, entities)]
     if problems:
@@ -24,7 +24,7 @@ def check(api: Client, entities: Sequence[Entity]) -> None:
         raise BadRequest("\n".join(shown), hint="nothing was deployed")
 
 
-def _twice(entities: Sequence[Entity]) -> Iterator[str]:
+def _twice(entities: Sequence[ManifestEntity]) -> Iterator[str]:
     """All entities of a namespace share one key space."""
     seen: dict[str, str] = {}
     for entity in entities:
@@ -34,7 +34,7 @@ def _twice(entities: Sequence[Entity]) -> Iterator[str]:
         seen[entity.name] = what
 
 
-def _unfit(api: Client, entities: Sequence[Entity]) -> Iterator[str]:
+def _unfit(api: ApiClient, entities: Sequence[ManifestEntity]) -> Iterator[str]:
     about = api.get("/")
     if not isinstance(about, dict):
         return
@@ -58,7 +58,7 @@ def _kinds(runtimes: Any) -> set[str]:
     return {*found, *(f"{family}:default" for family in runtimes), "sequence"} if found else set()
 
 
-def _beyond(entity: Entity, limits: Mapping[str, Any]) -> Iterator[str]:
+def _beyond(entity: ManifestEntity, limits: Mapping[str, Any]) -> Iterator[str]:
     for key, (noun, scale, unit) in _LIMITS.items():
         value = entity.body.get("limits", {}).get(key)
         low, high = limits.get(f"min_action_{noun}"), limits.get(f"max_action_{noun}")
@@ -71,7 +71,7 @@ def _beyond(entity: Entity, limits: Mapping[str, Any]) -> Iterator[str]:
         yield f"action {entity.name}: has {len(parts)} parts; at most {longest} go"
 
 
-def _missing(api: Client, entities: Sequence[Entity]) -> Iterator[str]:
+def _missing(api: ApiClient, entities: Sequence[ManifestEntity]) -> Iterator[str]:
     """What is named, and neither there nor to be made."""
     made = {(entity.collection, f"/_/{entity.name}") for entity in entities}
     bound = tuple(f"/_/{entity.name}/" for entity in entities if entity.body.get("binding"))
@@ -86,7 +86,7 @@ def _missing(api: Client, entities: Sequence[Entity]) -> Iterator[str]:
                 yield f"{what}: {collection[:-1]} {name} does not exist, and the manifest does not make it"
 
 
-def _named(entity: Entity) -> Iterator[tuple[str, str]]:
+def _named(entity: ManifestEntity) -> Iterator[tuple[str, str]]:
     body = entity.body
     if entity.collection == "rules":
         yield "triggers", body["trigger"]
@@ -99,7 +99,7 @@ def _named(entity: Entity) -> Iterator[tuple[str, str]]:
         yield "actions", component
 
 
-def _there(api: Client, collection: str, name: str) -> bool:
+def _there(api: ApiClient, collection: str, name: str) -> bool:
     try:
         return api.find(path_of(name, collection)) is not None
     except ApiError as error:

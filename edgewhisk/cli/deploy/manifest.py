@@ -45,7 +45,7 @@ _KNOWN: Final[Mapping[str, frozenset[str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Entity:
+class ManifestEntity:
     """One thing that a manifest asks for."""
 
     collection: str  # "actions"
@@ -56,7 +56,7 @@ class Entity:
     active: bool = True  # of a rule
 
 
-def read(path: Path, environment: Mapping[str, str], deployment: Path | None = None) -> list[Entity]:
+def read(path: Path, environment: Mapping[str, str], deployment: Path | None = None) -> list[ManifestEntity]:
     """The entities in the order in which they can be made; raises `BadRequest`."""
     from edgewhisk.cli.deploy.yaml_text import load  # its library takes 20 ms
 
@@ -73,7 +73,7 @@ class _Manifest:
         self._path = path
         self._environment = environment
 
-    def entities(self, document: Any) -> Iterator[Entity]:
+    def entities(self, document: Any) -> Iterator[ManifestEntity]:
         found = self._table("manifest", "", document)
         if "project" in found:
             found = {**self._table("project", "project", found["project"]), **found}
@@ -97,16 +97,16 @@ class _Manifest:
             for name, package in packages.items():
                 yield from make(name, package)
 
-    def _package(self, name: str, package: Mapping[str, Any]) -> Iterator[Entity]:
+    def _package(self, name: str, package: Mapping[str, Any]) -> Iterator[ManifestEntity]:
         if name == _DEFAULT:
             return
         where = f"packages.{name}"
         public = package.get("public", package.get("publish", False))
         body: dict[str, Any] = {"publish": self._flag(public, f"{where}.public")}
         self._common(body, package, where)
-        yield Entity("packages", name, body)
+        yield ManifestEntity("packages", name, body)
 
-    def _dependencies(self, package: str, content: Mapping[str, Any]) -> Iterator[Entity]:
+    def _dependencies(self, package: str, content: Mapping[str, Any]) -> Iterator[ManifestEntity]:
         for name, given in self._named(
             content.get("dependencies"), f"packages.{package}.dependencies"
         ).items():
@@ -121,9 +121,9 @@ class _Manifest:
                 raise self._wrong(f"{where}.location", problem)
             body: dict[str, Any] = {"binding": {"namespace": parts[0], "name": parts[1]}}
             self._common(body, found, where)
-            yield Entity("packages", name, body)
+            yield ManifestEntity("packages", name, body)
 
-    def _actions(self, package: str, content: Mapping[str, Any]) -> Iterator[Entity]:
+    def _actions(self, package: str, content: Mapping[str, Any]) -> Iterator[ManifestEntity]:
         for name, given in self._named(content.get("actions"), f"packages.{package}.actions").items():
             where = f"packages.{package}.actions.{name}"
             found = self._table("action", where, given)
@@ -136,9 +136,9 @@ class _Manifest:
                 body["limits"] = {
                     _LIMITS[key]: self._whole(value, f"{where}.limits.{key}") for key, value in limits.items()
                 }
-            yield Entity("actions", _inside(package, name), body)
+            yield ManifestEntity("actions", _inside(package, name), body)
 
-    def _sequences(self, package: str, content: Mapping[str, Any]) -> Iterator[Entity]:
+    def _sequences(self, package: str, content: Mapping[str, Any]) -> Iterator[ManifestEntity]:
         found = {
             name: self._table("sequence", f"packages.{package}.sequences.{name}", given)
             for name, given in self._named(content.get("sequences"), f"packages.{package}.sequences").items()
@@ -157,7 +157,7 @@ class _Manifest:
         for name in self._ordered(package, parts):
             body: dict[str, Any] = {"exec": {"kind": "sequence", "components": parts[name]}}
             self._common(body, {**found[name], "inputs": None}, f"packages.{package}.sequences.{name}")
-            yield Entity("actions", _inside(package, name), body)
+            yield ManifestEntity("actions", _inside(package, name), body)
 
     def _ordered(self, package: str, parts: Mapping[str, list[str]]) -> list[str]:
         """Sequences after those that they are made of."""
@@ -177,7 +177,7 @@ class _Manifest:
             visit(name, ())
         return done
 
-    def _triggers(self, package: str, content: Mapping[str, Any]) -> Iterator[Entity]:
+    def _triggers(self, package: str, content: Mapping[str, Any]) -> Iterator[ManifestEntity]:
         for name, given in self._named(content.get("triggers"), f"packages.{package}.triggers").items():
             where = f"packages.{package}.triggers.{name}"
             found = self._table("trigger", where, given)
@@ -190,9 +190,9 @@ class _Manifest:
             elif inputs:
                 body["parameters"] = keyed(inputs)
             body["annotations"] = keyed(annotations)
-            yield Entity("triggers", name, body, feed, inputs if feed else None)
+            yield ManifestEntity("triggers", name, body, feed, inputs if feed else None)
 
-    def _rules(self, package: str, content: Mapping[str, Any]) -> Iterator[Entity]:
+    def _rules(self, package: str, content: Mapping[str, Any]) -> Iterator[ManifestEntity]:
         for name, given in self._named(content.get("rules"), f"packages.{package}.rules").items():
             where = f"packages.{package}.rules.{name}"
             found = self._table("rule", where, given)
@@ -208,7 +208,7 @@ class _Manifest:
             status = found.get("status", "active")
             if status not in ("active", "inactive"):
                 raise self._wrong(f"{where}.status", f"must be active or inactive, not {status!r}")
-            yield Entity("rules", name, body, active=status == "active")
+            yield ManifestEntity("rules", name, body, active=status == "active")
 
     # -- pieces --------------------------------------------------------------------------------------
 

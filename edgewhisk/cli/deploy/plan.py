@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from edgewhisk.cli.arguments import path_of, valued
-from edgewhisk.cli.client import ApiError, Client
+from edgewhisk.cli.client import ApiClient, ApiError
 from edgewhisk.cli.deploy.foresight import check
-from edgewhisk.cli.deploy.manifest import Entity
+from edgewhisk.cli.deploy.manifest import ManifestEntity
 from edgewhisk.cli.entity.trigger import feed_of, lifecycle
 
 CREATE: Final = "create"
@@ -22,11 +22,11 @@ _ORDER: Final = ("rules", "triggers", "actions", "packages")  # of deletion
 _SYSTEM: Final = frozenset({"exec", "provide-api-key", "binding"})  # annotations the API makes
 
 
-class Step(NamedTuple):
+class PlanStep(NamedTuple):
     """One thing to do."""
 
     verb: str
-    entity: Entity
+    entity: ManifestEntity
 
     @property
     def shown(self) -> str:
@@ -34,20 +34,20 @@ class Step(NamedTuple):
         return f"{self.entity.collection[:-1]} {self.entity.name}"
 
 
-def to_deploy(api: Client, entities: Sequence[Entity]) -> list[Step]:
+def to_deploy(api: ApiClient, entities: Sequence[ManifestEntity]) -> list[PlanStep]:
     """Steps that make `entities`; raises `BadRequest` for what is known to be refused."""
     check(api, entities)
-    return [Step(_verb(api, entity), entity) for entity in entities]
+    return [PlanStep(_verb(api, entity), entity) for entity in entities]
 
 
-def to_undeploy(api: Client, entities: Sequence[Entity]) -> list[Step]:
+def to_undeploy(api: ApiClient, entities: Sequence[ManifestEntity]) -> list[PlanStep]:
     """Steps that remove those of `entities` that are there, what needs others first."""
     last_first = {(entity.collection, entity.name): entity for entity in entities[::-1]}.values()
     ordered = [one for collection in _ORDER for one in last_first if one.collection == collection]
-    return [Step(DELETE, entity) for entity in ordered if _found(api, entity) is not None]
+    return [PlanStep(DELETE, entity) for entity in ordered if _found(api, entity) is not None]
 
 
-def carry_out(api: Client, steps: Sequence[Step]) -> Iterator[Step]:
+def carry_out(api: ApiClient, steps: Sequence[PlanStep]) -> Iterator[PlanStep]:
     """Do what is to be done; yields each step once it is done."""
     for step in steps:
         if step.verb == DELETE:
@@ -57,23 +57,23 @@ def carry_out(api: Client, steps: Sequence[Step]) -> Iterator[Step]:
         yield step
 
 
-def _path(entity: Entity) -> str:
+def _path(entity: ManifestEntity) -> str:
     return path_of(entity.name, entity.collection)
 
 
-def _found(api: Client, entity: Entity) -> Any:
+def _found(api: ApiClient, entity: ManifestEntity) -> Any:
     query = {"code": True} if entity.collection == "actions" else {}
     return api.find(_path(entity), **query)
 
 
-def _verb(api: Client, entity: Entity) -> str:
+def _verb(api: ApiClient, entity: ManifestEntity) -> str:
     found = _found(api, entity)
     if found is None:
         return CREATE
     return KEEP if _same(api, entity, found) else UPDATE
 
 
-def _same(api: Client, entity: Entity, found: Mapping[str, Any]) -> bool:
+def _same(api: ApiClient, entity: ManifestEntity, found: Mapping[str, Any]) -> bool:
     """Whether what is there is what is wanted."""
     body = entity.body
     if entity.collection == "rules":
@@ -93,7 +93,7 @@ def _same(api: Client, entity: Entity, found: Mapping[str, Any]) -> bool:
     return bool(found["publish"]) == body.get("publish", found["publish"]) and _same_feed(api, entity)
 
 
-def _same_feed(api: Client, entity: Entity) -> bool:
+def _same_feed(api: ApiClient, entity: ManifestEntity) -> bool:
     if not entity.feed:
         return True
     try:
@@ -116,7 +116,7 @@ def _same_exec(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
     return alike and found.get("code") == wanted["code"] and found.get("main") == wanted.get("main")
 
 
-def _own(api: Client, entity: Entity, found: Mapping[str, Any]) -> dict[str, Any]:
+def _own(api: ApiClient, entity: ManifestEntity, found: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of an entity, without those that its package lends it."""
     values = valued(found["parameters"])
     package, slash, _ = entity.name.rpartition("/")
@@ -136,7 +136,7 @@ def _ends(wanted: str, found: Mapping[str, str]) -> bool:
     return wanted == full or (wanted.startswith("/_/") and full.split("/", 2)[2] == wanted[3:])
 
 
-def _make(api: Client, entity: Entity, *, new: bool) -> None:
+def _make(api: ApiClient, entity: ManifestEntity, *, new: bool) -> None:
     path = _path(entity)
     body = dict(entity.body)
     if not new and entity.collection != "packages":
@@ -154,7 +154,7 @@ def _make(api: Client, entity: Entity, *, new: bool) -> None:
             lifecycle(api, entity.feed, entity.name, "CREATE", entity.inputs or {})
 
 
-def _delete(api: Client, entity: Entity) -> None:
+def _delete(api: ApiClient, entity: ManifestEntity) -> None:
     path = _path(entity)
     if entity.collection == "triggers" and (feed := feed_of(api.get(path))):
         try:

@@ -17,7 +17,7 @@ from edgewhisk import jsontext
 from edgewhisk.errors import BadRequest
 
 DEEPEST: Final = 64  # levels
-MOST: Final = 100_000  # values, those of repeated aliases too
+MAX_VALUES: Final = 100_000  # values, those of repeated aliases too
 _INT: Final = re.compile(r"[-+]?(0b[0-1_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*|0[0-7_]+)")
 _FLOAT: Final = re.compile(r"[-+]?(\d[\d_]*\.[\d_]*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+"
                            r"|\.(inf|Inf|INF))|\.(nan|NaN|NAN)")  # fmt: skip
@@ -74,8 +74,8 @@ class _Plain:
 
     def value(self, given: Any, where: str, depth: int) -> Any:
         self._count += 1
-        if self._count > MOST:
-            raise self._wrong(where, f"is too much: more than {MOST} values, with those of aliases")
+        if self._count > MAX_VALUES:
+            raise self._wrong(where, f"is too much: more than {MAX_VALUES} values, with those of aliases")
         if depth > DEEPEST:
             raise self._wrong(where, f"is nested too deeply: at most {DEEPEST} levels")
         if isinstance(given, dict):

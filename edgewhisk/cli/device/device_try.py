@@ -20,7 +20,7 @@ from edgewhisk.cli.device.diagnosis import advice
 from edgewhisk.cli.output import note, paint
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.loader import load
-from edgewhisk.config.schema import Config, Mqtt, Serial
+from edgewhisk.config.schema import Config, MqttConfig, SerialConfig
 from edgewhisk.device import library
 from edgewhisk.device.profile import Line, Profile
 from edgewhisk.entity.invocation.message import TriggerEvent
@@ -31,7 +31,7 @@ from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.spi import Feed
 from edgewhisk.store.dead_letters import DeadLetters
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.mqtt.config import mqtt_link
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial import discovery
@@ -156,7 +156,7 @@ def _feed(
 ) -> tuple[Feed, dict[str, Any]]:
     clock = SystemClock()
     if profile.transport == "mqtt":
-        dead = DeadLetters(Shelf.open(folder), clock)
+        dead = DeadLetters(LogDocumentStore.open(folder), clock)
         link = broker(given.broker, config)
         feed = MqttFeed({"": link}, fire, clock, dead, [], lambda _subject, _topic: True)
         return feed, {"profile": profile.name, "qos": 0}
@@ -164,7 +164,7 @@ def _feed(
     if given.port and given.baud:
         section = sections.get(given.port)
         path = section.port if section else given.port
-        sections[given.port] = replace(section or Serial(path), baudrate=given.baud)
+        sections[given.port] = replace(section or SerialConfig(path), baudrate=given.baud)
     if profile.transport == "modbus":
         asked = {key: getattr(given, key) for key in ("port", "host", "unit", "every")}
         told = {key: value for key, value in asked.items() if value is not None}
@@ -172,7 +172,9 @@ def _feed(
     return SerialFeed(sections, fire, clock), {"profile": profile.name, "port": given.port}
 
 
-def line(port: str | None, profile: Profile | None, sections: Mapping[str, Serial], baud: int | None) -> Line:
+def line(
+    port: str | None, profile: Profile | None, sections: Mapping[str, SerialConfig], baud: int | None
+) -> Line:
     """How a port is set: as the profile says, as its section says, as was asked."""
     made = discovery.line_of(profile.line if profile else Line(), sections.get(port or ""))
     return replace(made, baudrate=baud) if baud else made
@@ -205,7 +207,7 @@ def broker(chosen: str | None, config: Config) -> MqttLink:
     if chosen is not None and chosen in config.brokers:
         section, settings = f"brokers.{chosen}", config.brokers[chosen]
     elif chosen is not None:
-        section, settings = "broker", Mqtt(url=chosen)
+        section, settings = "broker", MqttConfig(url=chosen)
         parts = urlsplit(chosen)
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
             known = ", ".join(config.brokers) or "none"

@@ -22,15 +22,15 @@ from edgewhisk.cli.output import note
 from edgewhisk.config.loader import load
 from edgewhisk.config.schema import Config
 from edgewhisk.device import capture, library
-from edgewhisk.device.capture import Said
+from edgewhisk.device.capture import CapturedBytes
 from edgewhisk.device.profile import Ask, Profile
 from edgewhisk.device.topics import pattern
 from edgewhisk.errors import BadRequest, FeedError
 from edgewhisk.transport.mqtt.codec import Delivery, Message
-from edgewhisk.transport.mqtt.connection import Connection, MqttLink
+from edgewhisk.transport.mqtt.connection import MqttConnection, MqttLink
 from edgewhisk.transport.serial import discovery
 
-Take = Callable[[Connection, Sequence[Delivery]], None]
+Take = Callable[[MqttConnection, Sequence[Delivery]], None]
 _PAUSE: Final = 1.0  # seconds between what is said, where the capture has no times
 _LARGEST: Final = 64 << 20  # bytes of a capture
 
@@ -78,7 +78,7 @@ class _Tape:
 
     def add(self, data: bytes, *, topic: str = "", asked: bool = False) -> None:
         now = time.monotonic()
-        self._write(capture.line(Said(now - self._last, data, topic, asked)))
+        self._write(capture.line(CapturedBytes(now - self._last, data, topic, asked)))
         self._last = now
         self.count += 0 if asked else len(data)
 
@@ -132,7 +132,7 @@ def _hear(port: int, due: dict[Ask, float], tape: _Tape) -> None:
 async def _subscribe(topics: Sequence[str], link: MqttLink, tape: _Tape) -> None:
     """Record what a broker delivers."""
 
-    def take(_connection: Connection, deliveries: Sequence[Delivery]) -> None:
+    def take(_connection: MqttConnection, deliveries: Sequence[Delivery]) -> None:
         for one in deliveries:
             tape.add(one.payload, topic=one.topic.decode(errors="replace"))
 
@@ -151,8 +151,8 @@ async def _subscribe(topics: Sequence[str], link: MqttLink, tape: _Tape) -> None
         await connection.close()
 
 
-async def _opened(link: MqttLink, take: Take) -> Connection:
-    connection = Connection(link, take)
+async def _opened(link: MqttLink, take: Take) -> MqttConnection:
+    connection = MqttConnection(link, take)
     try:
         async with asyncio.timeout(10):
             await connection.open()
@@ -182,7 +182,7 @@ def replay(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     return OK
 
 
-def _said(name: str) -> tuple[list[Said], dict[bytes, str]]:
+def _said(name: str) -> tuple[list[CapturedBytes], dict[bytes, str]]:
     """What a capture or the golden file of a profile says, and which commands that device understands.
 
     Raises `EdgeWhiskError`.
@@ -202,9 +202,9 @@ def _said(name: str) -> tuple[list[Said], dict[bytes, str]]:
         data = path.read_bytes()
     except OSError as error:
         raise BadRequest(f"{path} cannot be read: {error.strerror or error}") from error
-    said: list[Said] = []
+    said: list[CapturedBytes] = []
     for entry in capture.read(capture.text(data, str(path)), str(path)):
-        if isinstance(entry, Said):
+        if isinstance(entry, CapturedBytes):
             said.append(entry)
         elif entry.values is None and said:
             said.pop()  # what must be refused is there to prove that; a simulated device behaves
@@ -213,11 +213,11 @@ def _said(name: str) -> tuple[list[Said], dict[bytes, str]]:
     return said, commands
 
 
-def _pause(one: Said, speed: float) -> float:
+def _pause(one: CapturedBytes, speed: float) -> float:
     return (one.after or _PAUSE) / speed
 
 
-async def _publish(said: Sequence[Said], given: argparse.Namespace, link: MqttLink) -> None:
+async def _publish(said: Sequence[CapturedBytes], given: argparse.Namespace, link: MqttLink) -> None:
     connection = await _opened(link, lambda *_: None)
     note(f"publishing to {link.host}:{link.port}; Ctrl-C ends")
     try:
@@ -234,7 +234,7 @@ async def _publish(said: Sequence[Said], given: argparse.Namespace, link: MqttLi
         await connection.close()
 
 
-def _play(said: Sequence[Said], commands: Mapping[bytes, str], given: argparse.Namespace) -> None:
+def _play(said: Sequence[CapturedBytes], commands: Mapping[bytes, str], given: argparse.Namespace) -> None:
     """On a pseudo terminal: speaks by itself, or answers if it was asked when it was recorded."""
     master, slave = os.openpty()
     tty.setraw(slave)
@@ -281,7 +281,7 @@ def _say(master: int, data: bytes) -> None:
         return
 
 
-def _answers(said: Sequence[Said]) -> dict[bytes, list[bytes]]:
+def _answers(said: Sequence[CapturedBytes]) -> dict[bytes, list[bytes]]:
     """Question -> what was answered to it, each time it was asked."""
     found: dict[bytes, list[bytes]] = {}
     question: bytes | None = None

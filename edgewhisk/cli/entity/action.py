@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgewhisk.cli.arguments import executable, keyed, mapping, parameter_options, path_of, qualified, valued
-from edgewhisk.cli.client import ApiError, Client
-from edgewhisk.cli.entity.entity import Noun, listing, named, perform, shown, tabled, told
+from edgewhisk.cli.client import ApiClient, ApiError
+from edgewhisk.cli.entity.entity import EntityCommands, listing, named, perform, shown, tabled, told
 from edgewhisk.cli.output import document, done
 from edgewhisk.errors import BadRequest
 
@@ -26,7 +26,7 @@ __all__ = ["options", "perform"]
 
 def options(parser: argparse.ArgumentParser) -> None:
     """All verbs of actions."""
-    noun = Noun(parser)
+    noun = EntityCommands(parser)
     for verb, run in (("create", _create), ("update", _update)):
         own = noun.verb(verb, run, f"{verb} an action from code, an archive, a folder or other actions")
         own.add_argument("name")
@@ -61,7 +61,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     noun.list(_list, "list actions", "/NAMESPACE or PACKAGE")
 
 
-def _create(given: argparse.Namespace, api: Client) -> int:
+def _create(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"create action '{given.name}'"):
         body = _body(given, api, {})
         if "exec" not in body:
@@ -70,7 +70,7 @@ def _create(given: argparse.Namespace, api: Client) -> int:
     return told(given, found, f"created action {given.name}")
 
 
-def _update(given: argparse.Namespace, api: Client) -> int:
+def _update(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"update action '{given.name}'"):
         path = path_of(given.name, "actions")
         old = api.find(path, code=False) or {}
@@ -78,7 +78,7 @@ def _update(given: argparse.Namespace, api: Client) -> int:
     return told(given, found, f"updated action {given.name}")
 
 
-def _body(given: argparse.Namespace, api: Client, old: Mapping[str, Any]) -> dict[str, Any]:
+def _body(given: argparse.Namespace, api: ApiClient, old: Mapping[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {}
     annotations = mapping(given.annotation, given.annotation_file)
     if given.docker:
@@ -134,7 +134,7 @@ def _web(web: str | None, secure: str | None, old: Mapping[str, Any]) -> dict[st
     return found
 
 
-def _get(given: argparse.Namespace, api: Client) -> int:
+def _get(given: argparse.Namespace, api: ApiClient) -> int:
     path = path_of(given.name, "actions")
     save = given.save or given.save_as
     with named(f"get action '{given.name}'"):
@@ -150,7 +150,7 @@ def _get(given: argparse.Namespace, api: Client) -> int:
     return 0
 
 
-def _url(api: Client, found: Mapping[str, Any]) -> str:
+def _url(api: ApiClient, found: Mapping[str, Any]) -> str:
     annotations = valued(found["annotations"])
     namespace, _, package = found["namespace"].partition("/")
     if annotations.get("web-export") is True:
@@ -185,13 +185,13 @@ def _summarise(found: Mapping[str, Any]) -> None:
     print(f"   (parameters: {', '.join([*names, *(f'*{key}' for key in bound)]) or 'none defined'})")
 
 
-def _delete(given: argparse.Namespace, api: Client) -> int:
+def _delete(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"delete action '{given.name}'"):
         found = api.delete(path_of(given.name, "actions"))
     return told(given, found, f"deleted action {given.name}")
 
 
-def _invoke(given: argparse.Namespace, api: Client) -> int:
+def _invoke(given: argparse.Namespace, api: ApiClient) -> int:
     payload = mapping(given.param, given.param_file)
     blocking = given.blocking or given.result
     try:
@@ -213,7 +213,7 @@ def _invoke(given: argparse.Namespace, api: Client) -> int:
     return 202 if blocking and status == 202 else 0  # as wsk: the result is not there yet
 
 
-def _list(given: argparse.Namespace, api: Client) -> int:
+def _list(given: argparse.Namespace, api: ApiClient) -> int:
     with named("list actions"):
         found = listing(api, given, "actions", given.where)
     return tabled(given, "actions", found, rows)

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from edgewhisk.cli.arguments import field_of, page_options, valued
-from edgewhisk.cli.client import Client
-from edgewhisk.cli.entity.entity import Noun, named, perform
+from edgewhisk.cli.client import ApiClient
+from edgewhisk.cli.entity.entity import EntityCommands, named, perform
 from edgewhisk.cli.output import document, done, note, paint, table
 from edgewhisk.errors import BadRequest
 
@@ -28,7 +28,7 @@ __all__ = ["options", "perform"]
 
 def options(parser: argparse.ArgumentParser) -> None:
     """All verbs of activations."""
-    noun = Noun(parser)
+    noun = EntityCommands(parser)
     found = noun.verb("list", _list, "list activations, newest first")
     found.add_argument("name", nargs="?", help="of one action, [PACKAGE/]NAME, or trigger")
     found.add_argument("-f", "--full", action="store_true", help="whole records")
@@ -56,7 +56,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         poll.add_argument(f"--since-{unit}", type=int, default=0, metavar="N", help=f"begin N {unit} ago")
 
 
-def _list(given: argparse.Namespace, api: Client) -> int:
+def _list(given: argparse.Namespace, api: ApiClient) -> int:
     query: dict[str, object] = {"limit": given.limit, "skip": given.skip}
     for key in ("name", "since", "upto"):
         if getattr(given, key) is not None:
@@ -91,7 +91,7 @@ def _rows(found: Iterable[Mapping[str, Any]]) -> list[list[str]]:
     return rows
 
 
-def _id(given: argparse.Namespace, api: Client) -> str:
+def _id(given: argparse.Namespace, api: ApiClient) -> str:
     if given.last:
         if given.id and getattr(given, "field", None) is None and hasattr(given, "field"):
             given.field = given.id  # `get --last FIELD`
@@ -104,7 +104,7 @@ def _id(given: argparse.Namespace, api: Client) -> str:
     return str(given.id)
 
 
-def _get(given: argparse.Namespace, api: Client) -> int:
+def _get(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"get activation '{given.id or 'last'}'"):
         found = api.get(f"_/activations/{_id(given, api)}")
     if given.logs:
@@ -118,7 +118,7 @@ def _get(given: argparse.Namespace, api: Client) -> int:
     return 0
 
 
-def _logs(given: argparse.Namespace, api: Client) -> int:
+def _logs(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"get logs of activation '{given.id or 'last'}'"):
         lines = api.get(f"_/activations/{_id(given, api)}/logs")["logs"]
     if given.json:
@@ -128,14 +128,14 @@ def _logs(given: argparse.Namespace, api: Client) -> int:
     return 0
 
 
-def _result(given: argparse.Namespace, api: Client) -> int:
+def _result(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"get result of activation '{given.id or 'last'}'"):
         found = api.get(f"_/activations/{_id(given, api)}/result")
     document(found["result"])
     return 0
 
 
-def _poll(given: argparse.Namespace, api: Client) -> int:
+def _poll(given: argparse.Namespace, api: ApiClient) -> int:
     ago = sum(getattr(given, f"since_{unit}") * seconds for unit, seconds in _SINCE.items())
     since = int((time.time() - ago) * 1000)
     if not ago:  # the gateway's clock may differ from ours: begin after what it has

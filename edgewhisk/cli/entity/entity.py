@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from edgewhisk.cli.arguments import field_of, page_options
-from edgewhisk.cli.client import ApiError, Client, client
+from edgewhisk.cli.client import ApiClient, ApiError, client
 from edgewhisk.cli.client import options as client_options
 from edgewhisk.cli.output import document, done, table
 
-Run = Callable[[argparse.Namespace, Client], int]
+Run = Callable[[argparse.Namespace, ApiClient], int]
 
 
-class Noun:
+class EntityCommands:
     """Adds verbs below a noun's parser."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
@@ -87,7 +87,7 @@ def named(what: str) -> Iterator[None]:
         ) from error
 
 
-def listing(api: Client, given: argparse.Namespace, collection: str, where: str) -> list[dict[str, Any]]:
+def listing(api: ApiClient, given: argparse.Namespace, collection: str, where: str) -> list[dict[str, Any]]:
     """One page of a collection: of one's own namespace, of `/ns`, of a package or of `/ns/package`."""
     parts = [part for part in where.split("/") if part]
     namespace = parts.pop(0) if where.startswith("/") and parts else "_"

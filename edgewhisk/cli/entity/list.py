@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from edgewhisk.cli.client import ApiError, Client, client
+from edgewhisk.cli.client import ApiClient, ApiError, client
 from edgewhisk.cli.client import options as client_options
 from edgewhisk.cli.entity import action, package, rule, trigger
 from edgewhisk.cli.entity.entity import listing, named
@@ -28,7 +28,7 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     return show(given, client(given, environment))
 
 
-def show(given: argparse.Namespace, api: Client) -> int:
+def show(given: argparse.Namespace, api: ApiClient) -> int:
     """Print all collections; of a foreign namespace, only the packages it shares can be seen."""
     given.limit = given.skip = 0
     found = {}

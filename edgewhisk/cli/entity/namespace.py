@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-from edgewhisk.cli.client import Client
+from edgewhisk.cli.client import ApiClient
 from edgewhisk.cli.entity import list as everything
-from edgewhisk.cli.entity.entity import Noun, named, perform
+from edgewhisk.cli.entity.entity import EntityCommands, named, perform
 from edgewhisk.cli.output import document, table
 
 __all__ = ["options", "perform"]
@@ -17,14 +17,14 @@ __all__ = ["options", "perform"]
 
 def options(parser: argparse.ArgumentParser) -> None:
     """All verbs of namespaces."""
-    noun = Noun(parser)
+    noun = EntityCommands(parser)
     noun.verb("list", _list, "list one's namespaces")
     get = noun.verb("get", _get, "list everything in a namespace")
     get.add_argument("where", nargs="?", default="", metavar="/NAMESPACE")
     get.add_argument("-n", "--name-sort", action="store_true", help="sort by name")
 
 
-def _list(given: argparse.Namespace, api: Client) -> int:
+def _list(given: argparse.Namespace, api: ApiClient) -> int:
     with named("list namespaces"):
         found = api.get("/api/v1/namespaces")
     if given.json:
@@ -34,5 +34,5 @@ def _list(given: argparse.Namespace, api: Client) -> int:
     return 0
 
 
-def _get(given: argparse.Namespace, api: Client) -> int:
+def _get(given: argparse.Namespace, api: ApiClient) -> int:
     return everything.show(given, api)

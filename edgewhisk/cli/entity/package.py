@@ -10,15 +10,15 @@ import argparse
 from typing import Any
 
 from edgewhisk.cli.arguments import keyed, mapping, parameter_options, path_of, qualified
-from edgewhisk.cli.client import Client
-from edgewhisk.cli.entity.entity import Noun, listing, named, perform, shown, tabled, told
+from edgewhisk.cli.client import ApiClient
+from edgewhisk.cli.entity.entity import EntityCommands, listing, named, perform, shown, tabled, told
 
 __all__ = ["options", "perform"]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """All verbs of packages."""
-    noun = Noun(parser)
+    noun = EntityCommands(parser)
     for verb in ("create", "update"):
         own = noun.verb(verb, _put, f"{verb} a package")
         own.add_argument("name")
@@ -45,7 +45,7 @@ def _body(given: argparse.Namespace) -> dict[str, Any]:
     return body
 
 
-def _put(given: argparse.Namespace, api: Client) -> int:
+def _put(given: argparse.Namespace, api: ApiClient) -> int:
     body = _body(given)
     if given.shared is not None:
         body["publish"] = given.shared == "yes"
@@ -55,7 +55,7 @@ def _put(given: argparse.Namespace, api: Client) -> int:
     return told(given, found, f"{verb}d package {given.name}")
 
 
-def _bind(given: argparse.Namespace, api: Client) -> int:
+def _bind(given: argparse.Namespace, api: ApiClient) -> int:
     namespace, _, package = qualified(given.package).lstrip("/").partition("/")
     body = {**_body(given), "binding": {"namespace": namespace, "name": package}}
     with named(f"bind package '{given.package}'"):
@@ -63,7 +63,7 @@ def _bind(given: argparse.Namespace, api: Client) -> int:
     return told(given, found, f"created binding {given.name}")
 
 
-def _get(given: argparse.Namespace, api: Client) -> int:
+def _get(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"get package '{given.name}'"):
         found = api.get(path_of(given.name, "packages"))
     if given.summary:
@@ -75,14 +75,14 @@ def _get(given: argparse.Namespace, api: Client) -> int:
     return shown(given, found, "package")
 
 
-def _delete(given: argparse.Namespace, api: Client) -> int:
+def _delete(given: argparse.Namespace, api: ApiClient) -> int:
     query = {"force": True} if given.recursive else {}
     with named(f"delete package '{given.name}'"):
         found = api.delete(path_of(given.name, "packages"), **query)
     return told(given, found, f"deleted package {given.name}")
 
 
-def _list(given: argparse.Namespace, api: Client) -> int:
+def _list(given: argparse.Namespace, api: ApiClient) -> int:
     with named("list packages"):
         found = listing(api, given, "packages", given.where)
     return tabled(given, "packages", found, rows)

@@ -9,15 +9,15 @@ import argparse
 from typing import Any
 
 from edgewhisk.cli.arguments import path_of, qualified
-from edgewhisk.cli.client import Client
-from edgewhisk.cli.entity.entity import Noun, listing, named, perform, shown, tabled, told
+from edgewhisk.cli.client import ApiClient
+from edgewhisk.cli.entity.entity import EntityCommands, listing, named, perform, shown, tabled, told
 
 __all__ = ["options", "perform"]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """All verbs of rules."""
-    noun = Noun(parser)
+    noun = EntityCommands(parser)
     for verb in ("create", "update"):
         own = noun.verb(verb, _put, f"{verb} a rule: when TRIGGER fires, ACTION runs")
         own.add_argument("name")
@@ -36,7 +36,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     noun.list(_list, "list rules with their status")
 
 
-def _put(given: argparse.Namespace, api: Client) -> int:
+def _put(given: argparse.Namespace, api: ApiClient) -> int:
     body = {"trigger": qualified(given.trigger), "action": qualified(given.action)}
     verb = "update" if given.overwrite else "create"
     with named(f"{verb} rule '{given.name}'"):
@@ -44,7 +44,7 @@ def _put(given: argparse.Namespace, api: Client) -> int:
     return told(given, found, f"{verb}d rule {given.name}")
 
 
-def _get(given: argparse.Namespace, api: Client) -> int:
+def _get(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"get rule '{given.name}'"):
         found = api.get(path_of(given.name, "rules"))
     if given.summary:
@@ -53,7 +53,7 @@ def _get(given: argparse.Namespace, api: Client) -> int:
     return shown(given, found, "rule")
 
 
-def _delete(given: argparse.Namespace, api: Client) -> int:
+def _delete(given: argparse.Namespace, api: ApiClient) -> int:
     path = path_of(given.name, "rules")
     with named(f"delete rule '{given.name}'"):
         if given.disable:
@@ -62,26 +62,26 @@ def _delete(given: argparse.Namespace, api: Client) -> int:
     return told(given, found, f"deleted rule {given.name}")
 
 
-def _set_status(given: argparse.Namespace, api: Client) -> int:
+def _set_status(given: argparse.Namespace, api: ApiClient) -> int:
     path = path_of(given.name, "rules")
     with named(f"change rule '{given.name}'"):
         api.post(path, {"status": given.status})
     return told(given, {"status": given.status}, f"rule {given.name} is {given.status}")
 
 
-def _status(given: argparse.Namespace, api: Client) -> int:
+def _status(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"get status of rule '{given.name}'"):
         status = api.get(path_of(given.name, "rules"))["status"]
     return told(given, {"status": status}, f"rule {given.name} is {status}")
 
 
-def _list(given: argparse.Namespace, api: Client) -> int:
+def _list(given: argparse.Namespace, api: ApiClient) -> int:
     with named("list rules"):
         found = with_status(api, listing(api, given, "rules", given.where))
     return tabled(given, "rules", found, rows)
 
 
-def with_status(api: Client, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_status(api: ApiClient, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """OpenWhisk lists rules without their status; each is asked for."""
     return [api.get(f"{item['namespace']}/rules/{item['name']}") for item in found]
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgewhisk.cli.arguments import keyed, mapping, parameter_options, path_of, qualified, valued
-from edgewhisk.cli.client import ApiError, Client
-from edgewhisk.cli.entity.entity import Noun, listing, named, perform, shown, tabled, told
+from edgewhisk.cli.client import ApiClient, ApiError
+from edgewhisk.cli.entity.entity import EntityCommands, listing, named, perform, shown, tabled, told
 from edgewhisk.cli.output import document, done
 
 __all__ = ["options", "perform"]
@@ -20,7 +20,7 @@ __all__ = ["options", "perform"]
 
 def options(parser: argparse.ArgumentParser) -> None:
     """All verbs of triggers."""
-    noun = Noun(parser)
+    noun = EntityCommands(parser)
     create = noun.verb("create", _create, "create a trigger, with or without a feed")
     create.add_argument("name")
     create.add_argument("-f", "--feed", help="what fires it: /whisk.system/mqtt/message")
@@ -36,7 +36,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     noun.list(_list, "list triggers")
 
 
-def lifecycle(api: Client, feed: str, trigger: str, event: str, parameters: Mapping[str, Any]) -> Any:
+def lifecycle(api: ApiClient, feed: str, trigger: str, event: str, parameters: Mapping[str, Any]) -> Any:
     """Tell a feed action about a trigger; its result."""
     envelope = {"lifecycleEvent": event, "triggerName": qualified(trigger), "authKey": api.target.auth}
     body = {**parameters, **envelope}
@@ -55,7 +55,7 @@ def feed_of(found: Mapping[str, Any]) -> str | None:
     return qualified(name) if isinstance(name, str) and name else None
 
 
-def _create(given: argparse.Namespace, api: Client) -> int:
+def _create(given: argparse.Namespace, api: ApiClient) -> int:
     annotations = mapping(given.annotation, given.annotation_file)
     parameters = mapping(given.param, given.param_file)
     path = path_of(given.name, "triggers")
@@ -75,7 +75,7 @@ def _create(given: argparse.Namespace, api: Client) -> int:
     return told(given, found, f"created trigger {given.name}")
 
 
-def _update(given: argparse.Namespace, api: Client) -> int:
+def _update(given: argparse.Namespace, api: ApiClient) -> int:
     path = path_of(given.name, "triggers")
     parameters = mapping(given.param, given.param_file)
     annotations = mapping(given.annotation, given.annotation_file)
@@ -93,7 +93,7 @@ def _update(given: argparse.Namespace, api: Client) -> int:
     return told(given, found, f"updated trigger {given.name}")
 
 
-def _get(given: argparse.Namespace, api: Client) -> int:
+def _get(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"get trigger '{given.name}'"):
         found = api.get(path_of(given.name, "triggers"))
         feed = feed_of(found)
@@ -105,7 +105,7 @@ def _get(given: argparse.Namespace, api: Client) -> int:
     return shown(given, found, "trigger")
 
 
-def _delete(given: argparse.Namespace, api: Client) -> int:
+def _delete(given: argparse.Namespace, api: ApiClient) -> int:
     path = path_of(given.name, "triggers")
     with named(f"delete trigger '{given.name}'"):
         feed = feed_of(api.get(path))
@@ -119,7 +119,7 @@ def _delete(given: argparse.Namespace, api: Client) -> int:
     return told(given, found, f"deleted trigger {given.name}")
 
 
-def _fire(given: argparse.Namespace, api: Client) -> int:
+def _fire(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"fire trigger '{given.name}'"):
         found = api.post(path_of(given.name, "triggers"), mapping(given.param, given.param_file))
     if given.json:
@@ -131,7 +131,7 @@ def _fire(given: argparse.Namespace, api: Client) -> int:
     return 0
 
 
-def _list(given: argparse.Namespace, api: Client) -> int:
+def _list(given: argparse.Namespace, api: ApiClient) -> int:
     with named("list triggers"):
         found = listing(api, given, "triggers", given.where)
     return tabled(given, "triggers", found, rows)

@@ -11,8 +11,8 @@ import argparse
 import base64
 from typing import Any
 
-from edgewhisk.cli.client import ApiError, Client
-from edgewhisk.cli.entity.entity import Noun, named, perform
+from edgewhisk.cli.client import ApiClient, ApiError
+from edgewhisk.cli.entity.entity import EntityCommands, named, perform
 from edgewhisk.cli.output import complain, document, done, table
 from edgewhisk.errors import BadRequest
 
@@ -23,7 +23,7 @@ _COMMANDS = "/edgewhisk/commands"
 
 def options(parser: argparse.ArgumentParser) -> None:
     """All verbs."""
-    noun = Noun(parser)
+    noun = EntityCommands(parser)
     noun.verb("show", _show, "list refused messages, events that are not run, and commands, with the reasons")
     for name, run, what in (
         ("retry", _retry, "take messages and events once more, when the reason is gone; try commands now"),
@@ -34,7 +34,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         own.add_argument("--all", action="store_true", help="all that were refused or lost; none that wait")
 
 
-def _show(given: argparse.Namespace, api: Client) -> int:
+def _show(given: argparse.Namespace, api: ApiClient) -> int:
     letters, commands = api.get(_LETTERS), api.get(_COMMANDS)
     if given.json:
         document({"messages": letters, "commands": commands})
@@ -63,7 +63,7 @@ def rows(found: list[dict[str, Any]]) -> list[list[str]]:
     ]
 
 
-def _paths(given: argparse.Namespace, api: Client) -> list[tuple[str, str]]:
+def _paths(given: argparse.Namespace, api: ApiClient) -> list[tuple[str, str]]:
     """Each id with its route."""
     if given.all == bool(given.id):
         raise BadRequest("ids are needed, or --all", hint="edgewhisk queue show")
@@ -74,7 +74,7 @@ def _paths(given: argparse.Namespace, api: Client) -> list[tuple[str, str]]:
     return [(one, f"{_COMMANDS if one in commands else _LETTERS}/{one}") for one in given.id]
 
 
-def _retry(given: argparse.Namespace, api: Client) -> int:
+def _retry(given: argparse.Namespace, api: ApiClient) -> int:
     failed = 0
     for key, path in _paths(given, api):
         try:
@@ -90,7 +90,7 @@ def _retry(given: argparse.Namespace, api: Client) -> int:
     return 1 if failed else 0
 
 
-def _drop(given: argparse.Namespace, api: Client) -> int:
+def _drop(given: argparse.Namespace, api: ApiClient) -> int:
     for key, path in _paths(given, api):
         with named(f"drop {key}"):
             api.delete(path)

@@ -39,7 +39,7 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
     serving: list[str] = []
 
-    def ready(gateway: app.Daemon) -> None:
+    def ready(gateway: app.Gateway) -> None:
         serving.append(gateway.url)
         gc.collect()
         gc.freeze()  # what lives for ever need not be looked through again

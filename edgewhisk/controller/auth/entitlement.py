@@ -9,7 +9,7 @@ from typing import Final
 
 from edgewhisk import jsontext
 from edgewhisk.base.mqtt_topics import covers
-from edgewhisk.config.schema import Grants
+from edgewhisk.config.schema import GrantsConfig
 from edgewhisk.entity.identity import GUEST, Identity
 from edgewhisk.entity.names import DEFAULT_NAMESPACE, FullyQualifiedName, namespace_name
 from edgewhisk.entity.package import Package
@@ -41,8 +41,8 @@ def check_readable(namespace: str, name: FullyQualifiedName, package: Package | 
         raise Forbidden(name.key if name.package is None else name.path)
 
 
-def is_granted(grants: Mapping[str, Grants], subject: str, kind: str, name: str) -> bool:
-    """Whether `[grants.SUBJECT]` has what `spi.Reach` names.
+def is_granted(grants: Mapping[str, GrantsConfig], subject: str, kind: str, name: str) -> bool:
+    """Whether `[grants.SUBJECT]` has what `spi.Resource` names.
 
     The subject `guest` owns the gateway: without a section of its own it may reach everything.
     """
@@ -53,7 +53,7 @@ def is_granted(grants: Mapping[str, Grants], subject: str, kind: str, name: str)
     return any(covers(wide, name) for wide in allowed) if kind == "mqtt" else name in allowed
 
 
-def check_granted(grants: Mapping[str, Grants], subject: str, kind: str, name: str) -> None:
+def check_granted(grants: Mapping[str, GrantsConfig], subject: str, kind: str, name: str) -> None:
     """Raise `NotGranted` unless it is."""
     if not is_granted(grants, subject, kind, name):
         hint = f"[grants.{subject}]  {kind} = [{jsontext.dumps(name).decode()}]"

@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 from edgewhisk import jsontext
 from edgewhisk.base.mqtt_topics import check_filter, matches
 from edgewhisk.device.document import ABSENT, NoDocument, is_endless, of_json
-from edgewhisk.device.homeassistant.template import NoTemplate, Template, number, read
+from edgewhisk.device.homeassistant.template import NoTemplate, ValueTemplate, number, read
 from edgewhisk.errors import FeedError
 
-MOST: Final = 5000  # entities
+MAX_ENTITIES: Final = 5000  # entities
 WILD: Final = 200  # of their topics with + or #, each of which is compared with each message
 _SHORT: Final = {
     "stat_t": "state_topic",
@@ -41,12 +41,12 @@ class NotDiscovery(ValueError):
     """The message is none of the protocol; the text says why."""
 
 
-class Entity(NamedTuple):
+class AnnouncedEntity(NamedTuple):
     """One announced value."""
 
     name: str
     topic: str  # a filter, if it has + or #
-    template: Template
+    template: ValueTemplate
     unit: str
     on: str | None  # payload that means on, of what is on or off
     off: str = "OFF"
@@ -66,8 +66,8 @@ class Discovery:
 
     def __init__(self) -> None:
         """Nothing yet."""
-        self._entities: dict[str, list[Entity]] = {}  # by config topic
-        self._by_topic: dict[str, list[Entity]] = {}
+        self._entities: dict[str, list[AnnouncedEntity]] = {}  # by config topic
+        self._by_topic: dict[str, list[AnnouncedEntity]] = {}
         self._wild: set[str] = set()  # those of them with + or #
         self._topics: frozenset[str] = frozenset()
         self._count = 0
@@ -91,15 +91,15 @@ class Discovery:
             raise NotDiscovery("neither an announcement nor a topic that was announced")
         return _states(entities, payload)
 
-    def _announce(self, topic: str, match: re.Match[str], payload: bytes) -> list[Entity]:
+    def _announce(self, topic: str, match: re.Match[str], payload: bytes) -> list[AnnouncedEntity]:
         """Take an announcement; which entities of the one before it are no more. Raises `NotDiscovery`."""
         before = self._entities.pop(topic, [])  # what it said before does not hold any more
         self._forget(before)
         found, problem = _announced(match, payload) if payload else ([], "")
         wild = {one.topic for one in found if _is_wild(one.topic)} - self._wild
-        if self._count + len(found) > MOST or len(self._wild) + len(wild) > WILD:
+        if self._count + len(found) > MAX_ENTITIES or len(self._wild) + len(wild) > WILD:
             raise NotDiscovery(
-                f"more than {MOST} entities, or {WILD} of topics with + and #, announced themselves"
+                f"more than {MAX_ENTITIES} entities, or {WILD} of topics with + and #, announced themselves"
             )
         if found:
             self._entities[topic] = found
@@ -113,7 +113,7 @@ class Discovery:
         names = {entity.name for entity in found}
         return [entity for entity in before if entity.name not in names]
 
-    def _forget(self, entities: Sequence[Entity]) -> None:
+    def _forget(self, entities: Sequence[AnnouncedEntity]) -> None:
         for entity in entities:
             self._count -= 1
             self._by_topic[entity.topic].remove(entity)
@@ -123,7 +123,7 @@ class Discovery:
         self._topics = frozenset(self._by_topic)
 
 
-def _announced(match: re.Match[str], payload: bytes) -> tuple[list[Entity], str]:
+def _announced(match: re.Match[str], payload: bytes) -> tuple[list[AnnouncedEntity], str]:
     """The entities of an announcement that have a state, and why some have not.
 
     Raises `NotDiscovery` if it is none.
@@ -149,7 +149,7 @@ def _announced(match: re.Match[str], payload: bytes) -> tuple[list[Entity], str]
     )
 
 
-def _entities(parts: Iterable[tuple[str, str, Mapping[str, Any]]]) -> tuple[list[Entity], str]:
+def _entities(parts: Iterable[tuple[str, str, Mapping[str, Any]]]) -> tuple[list[AnnouncedEntity], str]:
     """Those that can be served, and why the first of the others cannot."""
     found, problem = [], ""
     for kind, label, config in parts:
@@ -167,7 +167,7 @@ def _long(found: Mapping[str, Any]) -> dict[str, Any]:
     return {_SHORT.get(key, key): value for key, value in found.items()}
 
 
-def _entity(kind: str, label: str, config: Mapping[str, Any]) -> Entity | None:
+def _entity(kind: str, label: str, config: Mapping[str, Any]) -> AnnouncedEntity | None:
     """One entity; None if it has no state."""
     topic = config.get("state_topic")
     if not isinstance(topic, str):
@@ -183,9 +183,9 @@ def _entity(kind: str, label: str, config: Mapping[str, Any]) -> Entity | None:
         on = str(config.get("state_on", config.get("payload_on", "ON")))
         off = str(config.get("state_off", config.get("payload_off", "OFF")))
     if kind == "light" and config.get("schema") == "json":
-        template, on, off = Template(("state",)), "ON", "OFF"
+        template, on, off = ValueTemplate(("state",)), "ON", "OFF"
     unit = str(config.get("unit_of_measurement") or "")
-    return Entity(str(chosen).rpartition(".")[2], topic, template, unit, on, off)
+    return AnnouncedEntity(str(chosen).rpartition(".")[2], topic, template, unit, on, off)
 
 
 def _check_topic(text: str) -> None:
@@ -202,16 +202,16 @@ def _is_wild(text: str) -> bool:
     return not {"+", "#"}.isdisjoint(text.split("/"))
 
 
-def _template(text: Any) -> Template:
+def _template(text: Any) -> ValueTemplate:
     if text is None:
-        return Template()
+        return ValueTemplate()
     try:
         return read(str(text))
     except NoTemplate as error:
         raise NotDiscovery(str(error)) from None
 
 
-def _states(entities: Sequence[Entity], payload: bytes) -> list[Value]:
+def _states(entities: Sequence[AnnouncedEntity], payload: bytes) -> list[Value]:
     """The values of a state message; raises `NotDiscovery` if it is of none of the entities."""
     values: list[Value] = []
     refused = ""
@@ -228,7 +228,7 @@ def _states(entities: Sequence[Entity], payload: bytes) -> list[Value]:
     return values
 
 
-def _state(entity: Entity, payload: bytes) -> Value | None:
+def _state(entity: AnnouncedEntity, payload: bytes) -> Value | None:
     """The value of a state message; None where the message does not have it.
 
     Raises `NoDocument`, `NoTemplate`.

@@ -35,7 +35,7 @@ class NoTemplate(ValueError):
     """A template is more than is understood here, or cannot be applied; says why."""
 
 
-class Template(NamedTuple):
+class ValueTemplate(NamedTuple):
     """How a state is in a message."""
 
     path: tuple[str, ...] | None = None  # None: the whole message
@@ -55,7 +55,7 @@ class Template(NamedTuple):
         return found
 
 
-def read(text: str) -> Template:
+def read(text: str) -> ValueTemplate:
     """A template; raises `NoTemplate`."""
     text, needs = text.strip(), None
     if asked := _IF.fullmatch(text):
@@ -67,7 +67,7 @@ def read(text: str) -> Template:
     filters = tuple((name, _literal(arguments)) for name, arguments in calls)
     if ("default", ABSENT) in filters:
         raise NoTemplate(f"the template {text!r} is more than a path")
-    return Template(_steps(found[1]), filters, needs)
+    return ValueTemplate(_steps(found[1]), filters, needs)
 
 
 def number(found: Any) -> Any:

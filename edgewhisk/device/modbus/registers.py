@@ -18,7 +18,7 @@ _WORDS: Final[Mapping[str, int]] = {"u32": 2, "i32": 2, "f32": 2, "u64": 4, "i64
 BITS: Final = frozenset({"coil", "discrete"})
 
 
-class Request(NamedTuple):
+class RegisterRequest(NamedTuple):
     """Registers or bits that are read at once."""
 
     table: str
@@ -27,9 +27,9 @@ class Request(NamedTuple):
     points: tuple[Point, ...]
 
 
-def requests(profile: Profile) -> tuple[Request, ...]:
+def requests(profile: Profile) -> tuple[RegisterRequest, ...]:
     """As few requests as the profile's `most` and `gap` allow, by table and address."""
-    made: list[Request] = []
+    made: list[RegisterRequest] = []
     for point in sorted(profile.points, key=lambda point: (point.table, point.at)):
         end = point.at + words(point)
         last = made[-1] if made else None
@@ -41,24 +41,24 @@ def requests(profile: Profile) -> tuple[Request, ...]:
         ):
             made[-1] = last._replace(size=max(last.size, end - last.first), points=(*last.points, point))
         else:
-            made.append(Request(point.table, point.at, words(point), (point,)))
+            made.append(RegisterRequest(point.table, point.at, words(point), (point,)))
     return tuple(made)
 
 
-def halves(request: Request) -> tuple[Request, ...]:
+def halves(request: RegisterRequest) -> tuple[RegisterRequest, ...]:
     """The same in two requests, of a request with several points."""
     middle = len(request.points) // 2
     return tuple(_of(request.table, points) for points in (request.points[:middle], request.points[middle:]))
 
 
-def singles(request: Request) -> tuple[Request, ...]:
+def singles(request: RegisterRequest) -> tuple[RegisterRequest, ...]:
     """The same in a request for each point."""
     return tuple(_of(request.table, (point,)) for point in request.points)
 
 
-def _of(table: str, points: tuple[Point, ...]) -> Request:
+def _of(table: str, points: tuple[Point, ...]) -> RegisterRequest:
     first = points[0].at
-    return Request(table, first, max(point.at + words(point) for point in points) - first, points)
+    return RegisterRequest(table, first, max(point.at + words(point) for point in points) - first, points)
 
 
 def words(point: Point) -> int:
@@ -66,17 +66,17 @@ def words(point: Point) -> int:
     return 1 if point.table in BITS else _WORDS.get(point.type, 1)
 
 
-def readings(request: Request, answer: Sequence[int]) -> tuple[Reading, ...]:
+def readings(request: RegisterRequest, answer: Sequence[int]) -> tuple[Reading, ...]:
     """What an answer says of the points; `answer` as 16-bit numbers, or as 0 and 1 of bits."""
     return tuple(_read(request, point, answer) for point in request.points)
 
 
-def failures(request: Request, reason: str) -> tuple[Reading, ...]:
+def failures(request: RegisterRequest, reason: str) -> tuple[Reading, ...]:
     """The points of a request that was not answered."""
     return tuple(Reading(point.name, None, point.unit, Quality.FAILED, reason) for point in request.points)
 
 
-def _read(request: Request, point: Point, answer: Sequence[int]) -> Reading:
+def _read(request: RegisterRequest, point: Point, answer: Sequence[int]) -> Reading:
     first = point.at - request.first
     found = answer[first : first + words(point)]
     try:

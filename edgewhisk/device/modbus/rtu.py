@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from edgewhisk.device.checksum import crc16_reflected
 
-LONGEST: Final = 1024  # bytes of one answer and all that is around it
+MAX_ANSWER_BYTES: Final = 1024  # bytes of one answer and all that is around it
 _REFUSED: Final = 0x80  # added to the function of an answer that is an exception
 _BITS: Final = frozenset({1, 2})
 _REGISTERS: Final = frozenset({3, 4})

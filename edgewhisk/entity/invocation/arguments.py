@@ -22,7 +22,7 @@ EMPTY: Final = b"{}"
 NOT_ALLOWED: Final = "Request defines parameters that are not allowed (e.g., reserved properties)."
 
 
-class Bound(NamedTuple):
+class ResolvedAction(NamedTuple):
     """An action with what is bound to it: package < binding < action."""
 
     action: Action
@@ -46,7 +46,7 @@ class Bound(NamedTuple):
         return self.action.weight + len(self.text)
 
 
-def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedName | None) -> Bound:
+def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedName | None) -> ResolvedAction:
     """Merge the parameters of `packages` (provider first, then the binding) and of the action."""
     merged = Parameters()
     for package in packages:
@@ -61,7 +61,7 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
     sequence = action.exec.components if isinstance(action.exec, SequenceExec) else None
     once = at_most_once(action.annotations)
     conductor = sequence is None and action.annotations.truthy("conductor")
-    return Bound(
+    return ResolvedAction(
         action,
         merged,
         jsontext.dumps(arguments),
@@ -78,7 +78,7 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
     )
 
 
-def over(base: bytes, top: bytes) -> bytes:
+def merge_json(base: bytes, top: bytes) -> bytes:
     """The JSON object `top` with the keys of `base` under it; an array, from a sequence, stays as it is."""
     if base == EMPTY or top.startswith(b"["):
         return top
@@ -98,7 +98,7 @@ def overrides(final: frozenset[str], payload: bytes) -> bool:
     return not isinstance(given, dict) or not final.isdisjoint(given)
 
 
-def check_final(bound: Bound, payload: bytes) -> None:
+def check_final(bound: ResolvedAction, payload: bytes) -> None:
     """Raise `BadRequest` if the payload sets a protected parameter."""
     if overrides(bound.final, payload):
         raise BadRequest(NOT_ALLOWED)

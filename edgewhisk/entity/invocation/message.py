@@ -82,7 +82,7 @@ class Outcome(NamedTuple):
     timed_out: bool = False
 
 
-class Smooth(NamedTuple):
+class UniformResult(NamedTuple):
     """What a batch of runs of one action gave if all of them succeeded and printed nothing."""
 
     results: Sequence[bytes]  # JSON texts as in `Outcome`, in order
@@ -90,11 +90,11 @@ class Smooth(NamedTuple):
     end: int
 
 
-Ran = Smooth | Sequence[Outcome]  # what a batch gave
+BatchResult = UniformResult | Sequence[Outcome]  # what a batch gave
 
 
-def outcomes_of(ran: Ran) -> Sequence[Outcome]:
+def outcomes_of(ran: BatchResult) -> Sequence[Outcome]:
     """The outcome of each run."""
-    if not isinstance(ran, Smooth):
+    if not isinstance(ran, UniformResult):
         return ran
     return [Outcome(Status.SUCCESS, result, (), ran.start, ran.end) for result in ran.results]

@@ -1,7 +1,8 @@
-"""Sheaves: the records of a batch that differ in little, written down together and told apart when read.
+"""Record blocks: the records of a batch that differ in little, written down together and told apart when
+read.
 
 A reading that goes through a sequence of an action and an actuator makes three records of 750 bytes,
-nearly all of them the same for each reading. In a sheaf that stands once, and behind it, column by
+nearly all of them the same for each reading. In a record block that stands once, and behind it, column by
 column, what differs. It stands for itself: nothing outside is needed to read it.
 
 The text: how many records, what is the same (JSON), and then fields divided by the control character
@@ -19,8 +20,8 @@ from sys import intern
 from typing import Final, NamedTuple
 
 from edgewhisk import jsontext
-from edgewhisk.clock.offset import Timing
-from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, LAST_DATE, RecordTemplate, before, filed_under
+from edgewhisk.clock.offset import ClockOffset
+from edgewhisk.entity.activation import ID_LENGTH, IN_TIME, LAST_DATE, RecordTemplate, before, index_key
 
 Name = tuple[str, str]  # namespace, and what lists find a record by
 
@@ -44,14 +45,14 @@ class Column(NamedTuple):
     results: Sequence[bytes] = ()  # those of the whole are the last part's
 
 
-class Gist(NamedTuple):
-    """What is asked about the records in a sheaf."""
+class BlockIndex(NamedTuple):
+    """What is asked about the records in a record block."""
 
     flights: Sequence[int]  # how many runs of each part began together, in order
     filed: Sequence[Name]  # of each part
     starts: Sequence[Sequence[int]]  # of each part: of each flight, ms
     joined: bytes  # the activation ids of all records, in order
-    timing: Timing  # of the clock that told the starts
+    timing: ClockOffset  # of the clock that told the starts
 
     @property
     def records(self) -> int:
@@ -64,16 +65,16 @@ class Gist(NamedTuple):
         return [joined[at : at + ID_LENGTH] for at in range(0, len(joined), ID_LENGTH)]
 
 
-class Sheaf(NamedTuple):
+class RecordBlock(NamedTuple):
     """Records as they are stored."""
 
     text: bytes  # without line breaks
     lane: str  # of the buffer
-    gist: Gist
+    gist: BlockIndex
 
 
-class SheafTemplate:
-    """Writes the sheaves of batches that take the same way."""
+class RecordBlockTemplate:
+    """Writes the record blocks of batches that take the same way."""
 
     def __init__(self, templates: Sequence[RecordTemplate], *, composed: bool) -> None:
         """Of the parts in order, and of the whole last if there is one: if it is `composed`."""
@@ -87,9 +88,9 @@ class SheafTemplate:
         }
         self._same = b" %b\x1e" % jsontext.dumps(same)
 
-    def sheaf(
-        self, columns: Sequence[Column], flights: Sequence[int], accepted: Sequence[int], timing: Timing
-    ) -> Sheaf | None:
+    def block(
+        self, columns: Sequence[Column], flights: Sequence[int], accepted: Sequence[int], timing: ClockOffset
+    ) -> RecordBlock | None:
         """The records of a batch; None if they have to be written one by one.
 
         `flights`: how many messages began together, in order; `accepted`: when each was (ms); `timing`: how
@@ -109,7 +110,7 @@ class SheafTemplate:
         first = spans[0][0][0]
         joined = "".join(chain.from_iterable([column.ids for column in columns])).encode()
         starts = [[start for start, _ in one] for one in spans]
-        gist = Gist(flights, self._filed, starts, joined, timing)
+        gist = BlockIndex(flights, self._filed, starts, joined, timing)
         fields = (
             b"%d" % gist.records + self._same + timing.boot.encode(),
             b"%d %d" % (timing.offset, first),
@@ -119,34 +120,36 @@ class SheafTemplate:
             joined,
             *results,
         )
-        return Sheaf(_RS.join(fields), self._lane, gist)
+        return RecordBlock(_RS.join(fields), self._lane, gist)
 
 
 def count_of(text: bytes) -> int:
-    """How many records a sheaf holds."""
+    """How many records a record block holds."""
     return int(text[: text.index(b" ")])
 
 
-def gist_of(text: bytes) -> Gist:
-    """The gist of a sheaf that is read; raises `ValueError` if its parts do not fit together."""
+def block_index_of(text: bytes) -> BlockIndex:
+    """The block index of a record block that is read; raises `ValueError` if its parts do not fit
+    together.
+    """
     read = _Read(text)
     starts = [[start for start, _ in one] for one in read.spans()]
-    filed, timing = [part.filed for part in read.parts], Timing(read.boot.decode(), read.offset)
-    found = Gist(read.flights(), filed, starts, read.joined, timing)
+    filed, timing = [part.filed for part in read.parts], ClockOffset(read.boot.decode(), read.offset)
+    found = BlockIndex(read.flights(), filed, starts, read.joined, timing)
     fit = all(len(one) == len(found.flights) for one in starts) and min(found.flights) > 0
     fit = fit and all(0 <= start <= LAST_DATE for one in starts for start in one)
     if not fit or not found.records * ID_LENGTH == len(found.joined) == count_of(text) * ID_LENGTH:
-        raise ValueError("the parts of a sheaf do not fit together")
+        raise ValueError("the parts of a record block do not fit together")
     return found
 
 
 def with_origins(text: bytes, origins: Sequence[str]) -> bytes:
-    """The text of a sheaf that also tells where its messages came from."""
+    """The text of a record block that also tells where its messages came from."""
     return text + _RS + jsontext.dumps(origins)
 
 
 def origins_in(text: bytes) -> list[str]:
-    """Where the messages of a sheaf came from, if it tells."""
+    """Where the messages of a record block came from, if it tells."""
     read = _Read(text)
     for _ in range(read.singles):
         read.results()
@@ -155,7 +158,7 @@ def origins_in(text: bytes) -> list[str]:
 
 
 def expand(text: bytes) -> list[bytes]:
-    """The texts of the records in a sheaf, as `RecordTemplate` writes them."""
+    """The texts of the records in a record block, as `RecordTemplate` writes them."""
     read = _Read(text)
     runs, flights, accepted = read.runs, read.flights(), read.accepted()
     columns = [read.results() for _ in range(read.singles)]
@@ -194,7 +197,7 @@ def expand(text: bytes) -> list[bytes]:
 
 
 class _Read:
-    """The fields of a sheaf's text; numbers are made of those that are asked for."""
+    """The fields of a record block's text; numbers are made of those that are asked for."""
 
     def __init__(self, text: bytes) -> None:
         fields = iter(text.split(_RS))
@@ -251,7 +254,7 @@ def _known(same: bytes) -> tuple[Sequence[_Part], bool]:
     found: list[_Part] = []
     for part in document["parts"]:
         head, annotations = part["head"], part["annotations"]
-        name = intern(head["namespace"]), intern(filed_under({**head, "annotations": annotations}))
+        name = intern(head["namespace"]), intern(index_key({**head, "annotations": annotations}))
         found.append(_Part(name, before(head), jsontext.dumps(annotations)[:-1]))
     return found, document["composed"]
 

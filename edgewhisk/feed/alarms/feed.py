@@ -23,7 +23,7 @@ from edgewhisk.feed.alarms import alarm as alarms
 from edgewhisk.feed.alarms import schedule
 from edgewhisk.feed.alarms.alarm import Alarm, Missed, tells
 from edgewhisk.feed.heard import heard, this_moment
-from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
+from edgewhisk.spi import Change, Clock, DocumentStore, FeedAction, Fire, Resource
 
 _log = logging.getLogger(__name__)
 
@@ -67,11 +67,11 @@ class AlarmsFeed:
         FeedAction("alarms", "once", "Fires the trigger once.", {"date": "when", **_PAYLOAD}),
     )
 
-    def __init__(self, fire: Fire, clock: Clock, shelf: Shelf) -> None:
+    def __init__(self, fire: Fire, clock: Clock, documents: DocumentStore) -> None:
         """Nothing is due before `run`."""
         self._fire = fire
         self._clock = clock
-        self._shelf = shelf
+        self._documents = documents
         self._alarms: dict[FullyQualifiedName, Alarm] = {}
         self._asked: dict[FullyQualifiedName, list[Any]] = {}
         self._owed: dict[FullyQualifiedName, TriggerEvent] = {}  # the disk refused them
@@ -94,7 +94,7 @@ class AlarmsFeed:
             raise FeedError("it would never fall due: there is no such date, or stopDate is over")
         return checked
 
-    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+    def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""
         del action, parameters
         return ()
@@ -112,7 +112,7 @@ class AlarmsFeed:
             _daily(parameters),
         )
         asked = [action, dict(parameters)]
-        known = self._shelf.read(COLLECTION, _check).get(trigger.key)
+        known = self._documents.read(COLLECTION, _check).get(trigger.key)
         if known is not None and known["asked"] == asked:
             alarms.restore(made, known)
         self._alarms[trigger], self._asked[trigger] = made, asked
@@ -120,7 +120,7 @@ class AlarmsFeed:
         made.begin(self._clock.now() / 1000, self._clock.monotonic())
         if made.keeps:
             try:
-                await self._shelf.write([self._kept(trigger)])
+                await self._documents.write([self._kept(trigger)])
             except StorageError as error:  # at a start, from a disk that takes nothing: it runs all the same
                 self._unkept.add(trigger)
                 self.last_error = str(error)
@@ -132,8 +132,8 @@ class AlarmsFeed:
         self._asked.pop(trigger, None)
         self._owed.pop(trigger, None)
         self._unkept.discard(trigger)
-        if not keep and trigger.key in self._shelf.read(COLLECTION):
-            await self._shelf.write([Change(COLLECTION, trigger.key, None)])
+        if not keep and trigger.key in self._documents.read(COLLECTION):
+            await self._documents.write([Change(COLLECTION, trigger.key, None)])
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -223,7 +223,7 @@ class AlarmsFeed:
                 events = {}
             kept = [trigger for trigger in self._unkept if self._alarms[trigger].keeps]
             if kept:
-                await self._shelf.write([self._kept(trigger) for trigger in kept])
+                await self._documents.write([self._kept(trigger) for trigger in kept])
             self._unkept.clear()
             self.last_error = ""
         except StorageError as error:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 
 from edgewhisk import jsontext
-from edgewhisk.base.wakeable import rest
+from edgewhisk.base.wakeable import wakeable_sleep
 from edgewhisk.entity.invocation.facts import beside
 from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
@@ -25,8 +25,8 @@ from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.heard import BEGINNING, Moment, heard, this_moment
 from edgewhisk.feed.payload import LEVELS
-from edgewhisk.feed.rejects import Garbage
-from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
+from edgewhisk.feed.rejects import RejectCounter
+from edgewhisk.spi import Change, Clock, DocumentStore, FeedAction, Fire, Resource
 from edgewhisk.transport.http_body import BadBody, Body, Unpacking
 from edgewhisk.transport.tls_errors import reason
 
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 COLLECTION: Final = "couchdb"
 HEARTBEAT: Final = 10.0  # seconds between the empty lines of a server that has nothing to say
-LARGEST: Final = 16 << 20  # bytes of one change; CouchDB's documents have 8 MB at most
+MAX_CHANGE_BYTES: Final = 16 << 20  # bytes of one change; CouchDB's documents have 8 MB at most
 _INFO: Final = 64 << 10  # bytes of what a server tells of a database
 _TOKEN: Final = 16 << 10  # characters of a sequence token: those of a database of many shards are long
 _DIGITS: Final = 40  # of a sequence number: Python refuses to read thousands of them
@@ -64,7 +64,7 @@ class Database:
     delivered: int = 0
     connects: int = 0
     anew: int = 0  # how often it was another database of the same name
-    garbage: Garbage = field(default_factory=Garbage)
+    rejects: RejectCounter = field(default_factory=RejectCounter)
     begun: Moment = BEGINNING  # when it was first followed
     last: Moment | None = None  # when it last gave an event
     task: asyncio.Task[None] | None = None
@@ -81,11 +81,11 @@ class CouchFeed:
         FeedAction("changes", "couchdb", "Fires the trigger with each change of a CouchDB database.", _KNOWN),
     )
 
-    def __init__(self, fire: Fire, clock: Clock, shelf: Shelf) -> None:
-        """`shelf` keeps how far each trigger is."""
+    def __init__(self, fire: Fire, clock: Clock, documents: DocumentStore) -> None:
+        """`documents` keeps how far each trigger is."""
         self._fire = fire
         self._clock = clock
-        self._shelf = shelf
+        self._documents = documents
         self._databases: dict[FullyQualifiedName, Database] = {}
         self._tasks: asyncio.TaskGroup | None = None  # while it runs
         self._told = asyncio.Event()  # try again now
@@ -112,16 +112,16 @@ class CouchFeed:
             raise FeedError("since must be now, 0 or a sequence token")
         return {**checked, "include_docs": parameters.get("include_docs", True), "since": str(since)}
 
-    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+    def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""
         del action
-        return [Reach("http", urlsplit(parameters["url"]).hostname or "")]
+        return [Resource("http", urlsplit(parameters["url"]).hostname or "")]
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`. Goes on where it was if the database is the same."""
         del action
         self._stop(trigger)
-        kept = self._shelf.read(COLLECTION, lambda _, one: (one["since"], one["of"])).get(trigger.key)
+        kept = self._documents.read(COLLECTION, lambda _, one: (one["since"], one["of"])).get(trigger.key)
         same = kept is not None and kept["of"] == _same(parameters)
         asked = kept.get("asked", parameters["since"]) == parameters["since"] if kept is not None else False
         since = kept["since"] if kept is not None and same and asked else parameters["since"]
@@ -133,8 +133,8 @@ class CouchFeed:
     async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
         """See `spi.Feed`."""
         self._stop(trigger)
-        if not keep and trigger.key in self._shelf.read(COLLECTION):
-            await self._shelf.write([Change(COLLECTION, trigger.key, None)])
+        if not keep and trigger.key in self._documents.read(COLLECTION):
+            await self._documents.write([Change(COLLECTION, trigger.key, None)])
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -146,15 +146,15 @@ class CouchFeed:
             "database": f"{found.parameters['url']}/{found.parameters['db']}",
             "since": found.since,
             "delivered": found.delivered,
-            "bad": found.garbage.count,
+            "bad": found.rejects.count,
             **heard(found.last, found.begun, self._clock.monotonic()),
             "connects": found.connects,
             "made_anew": found.anew,
             "last_error": found.last_error,
-            **found.garbage.describe(),
+            **found.rejects.describe(),
         }
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Try again now where a server is away."""
         self._told.set()
 
@@ -191,7 +191,7 @@ class CouchFeed:
             _log.warning(
                 "CouchDB %s: %s; again in %.0f s", database.parameters["db"], database.last_error, pause
             )
-            await rest(pause, self._told)
+            await wakeable_sleep(pause, self._told)
 
     async def _read(self, database: Database) -> None:
         """One connection, until it is lost; raises `Broken`."""
@@ -273,8 +273,8 @@ class CouchFeed:
             if skipping and lines:
                 del lines[0]  # the end of the one that was too long
                 skipping = False
-            if len(rest) > LARGEST:
-                self._refuse(database, f"a change of more than {LARGEST} bytes", rest)
+            if len(rest) > MAX_CHANGE_BYTES:
+                self._refuse(database, f"a change of more than {MAX_CHANGE_BYTES} bytes", rest)
                 rest, skipping = b"", True
             elif skipping:
                 rest = b""
@@ -291,7 +291,7 @@ class CouchFeed:
             except (jsontext.NotJson, KeyError, TypeError):
                 self._refuse(database, "not a change", line)
                 continue
-            database.garbage.mend(mended)
+            database.rejects.mend(mended)
             if "seq" in change:
                 event = beside({"database": database.parameters["db"]}, change)
                 events.append(TriggerEvent(database.trigger, jsontext.dumps(event), now, durable=True))
@@ -309,11 +309,11 @@ class CouchFeed:
     async def _keep(self, database: Database, since: str) -> None:
         asked = database.parameters["since"]
         document = {"since": since, "of": _same(database.parameters), "asked": asked}
-        await self._shelf.write([Change(COLLECTION, database.trigger.key, document)])
+        await self._documents.write([Change(COLLECTION, database.trigger.key, document)])
         database.since = since
 
     def _refuse(self, database: Database, reason: str, line: bytes) -> None:
-        told = database.garbage.add(reason, line, self._clock.monotonic())
+        told = database.rejects.add(reason, line, self._clock.monotonic())
         if told is not None:
             _log.warning("CouchDB %s: %s", database.parameters["db"], told)
 

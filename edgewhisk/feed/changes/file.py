@@ -19,14 +19,14 @@ from urllib.parse import quote
 from edgewhisk import jsontext
 from edgewhisk.base.file_watch import Watch
 from edgewhisk.base.threads import apart
-from edgewhisk.config.schema import File
+from edgewhisk.config.schema import FileConfig
 from edgewhisk.entity.invocation.facts import beside
 from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.heard import BEGINNING, Moment, heard, this_moment
 from edgewhisk.feed.payload import LEVELS
-from edgewhisk.spi import Change, Clock, FeedAction, Fire, Reach, Shelf
+from edgewhisk.spi import Change, Clock, DocumentStore, FeedAction, Fire, Resource
 
 if TYPE_CHECKING:
     import sqlite3
@@ -80,12 +80,14 @@ class FileFeed:
         ),
     )
 
-    def __init__(self, sections: Mapping[str, File], fire: Fire, clock: Clock, shelf: Shelf) -> None:
+    def __init__(
+        self, sections: Mapping[str, FileConfig], fire: Fire, clock: Clock, documents: DocumentStore
+    ) -> None:
         """`sections`: the files that may be read."""
         self._sections = sections
         self._fire = fire
         self._clock = clock
-        self._shelf = shelf
+        self._documents = documents
         self._sources: dict[FullyQualifiedName, Source] = {}
         self._watch: Watch | None = None  # while it runs
         self._tasks: asyncio.TaskGroup | None = None
@@ -109,10 +111,10 @@ class FileFeed:
             raise FeedError(f"since must be now or 0, not {since!r}")
         return {"file": name, "table": table, "since": "now" if since == "now" else "0"}
 
-    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+    def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""
         del action
-        return [Reach("files", parameters["file"])]
+        return [Resource("files", parameters["file"])]
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`."""
@@ -120,7 +122,7 @@ class FileFeed:
         section = self._sections.get(parameters["file"])
         if section is None:
             raise FeedError(f"[files.{parameters['file']}] is not configured any more")
-        kept = self._shelf.read(COLLECTION, lambda _, one: (one["last"], one["of"])).get(trigger.key)
+        kept = self._documents.read(COLLECTION, lambda _, one: (one["last"], one["of"])).get(trigger.key)
         last = kept["last"] if kept is not None and kept["of"] == dict(parameters) else None
         if last is None and parameters["since"] == "0":
             last = 0
@@ -135,8 +137,8 @@ class FileFeed:
     async def remove(self, trigger: FullyQualifiedName, *, keep: bool = False) -> None:
         """See `spi.Feed`."""
         self._stop(trigger)
-        if not keep and trigger.key in self._shelf.read(COLLECTION):
-            await self._shelf.write([Change(COLLECTION, trigger.key, None)])
+        if not keep and trigger.key in self._documents.read(COLLECTION):
+            await self._documents.write([Change(COLLECTION, trigger.key, None)])
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -239,7 +241,7 @@ class FileFeed:
 
     async def _keep(self, source: Source, last: int) -> None:
         document = {"last": last, "of": dict(source.asked)}
-        await self._shelf.write([Change(COLLECTION, source.trigger.key, document)])
+        await self._documents.write([Change(COLLECTION, source.trigger.key, document)])
         source.last = last
 
 

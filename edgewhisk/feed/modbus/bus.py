@@ -23,7 +23,7 @@ from typing import Any, Final
 import serial
 
 from edgewhisk.base.threads import apart
-from edgewhisk.device.modbus.registers import BITS, Request, failures, halves, readings, singles
+from edgewhisk.device.modbus.registers import BITS, RegisterRequest, failures, halves, readings, singles
 from edgewhisk.device.profile import Line
 from edgewhisk.device.reading import Quality, Reading
 from edgewhisk.feed.backoff import Backoff
@@ -36,8 +36,9 @@ _log = logging.getLogger(__name__)
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)  # `describe` and the events tell
 _PATIENCE: Final = 1.0  # seconds
 LOOK_AGAIN: Final = 1.0  # seconds between tries to open a line that is away
-SELDOM: Final = 10.0  # seconds at most between tries of one that is there and cannot be opened
-SLOWEST: Final = 60.0  # seconds between questions to a device that is dead, or its own pace if that is slower
+MAX_RETRY_PAUSE: Final = 10.0  # seconds at most between tries of one that is there and cannot be opened
+# seconds between questions to a device that is dead, or its own pace if that is slower
+MAX_POLL_PAUSE: Final = 60.0
 TRIES: Final = 3  # of a question to a device that answered the last one
 CODES: Final = {1: "illegal function", 2: "illegal data address", 3: "illegal data value",
                 4: "device failure", 6: "device busy", 10: "gateway path unavailable",
@@ -81,7 +82,7 @@ class Bus:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _client: Any = None
-    _backoff: Backoff = field(default_factory=lambda: Backoff(LOOK_AGAIN, SELDOM))
+    _backoff: Backoff = field(default_factory=lambda: Backoff(LOOK_AGAIN, MAX_RETRY_PAUSE))
     _unheard: bool = False  # the last question over TCP got no answer
     _quiet: dict[int, float] = field(default_factory=dict)  # unit -> monotonic, until when it is left alone
 
@@ -171,7 +172,7 @@ class Bus:
         away = away or (self._client is None and not self.address.host)
         if away:
             pause = rest
-        device.due = begun + min(pause, max(SLOWEST, device.every))
+        device.due = begun + min(pause, max(MAX_POLL_PAUSE, device.every))
         # A line that is away is told once, not every second.
         if not away or device.failed == 1:
             self.take(device, found)
@@ -179,7 +180,7 @@ class Bus:
     async def _poll(self, device: Device) -> list[Reading]:
         found: list[Reading] = []
         silence = trouble = ""
-        left, asked = deque(device.questions), list[Request]()
+        left, asked = deque(device.questions), list[RegisterRequest]()
         while left:
             question = left.popleft()
             if device.short and len(question.points) > 1:
@@ -207,7 +208,9 @@ class Bus:
             device.last_error = ""
         return found
 
-    async def _smaller(self, device: Device, question: Request, error: Silence) -> Sequence[Request]:
+    async def _smaller(
+        self, device: Device, question: RegisterRequest, error: Silence
+    ) -> Sequence[RegisterRequest]:
         """What to ask instead of a question that may be too long for the device; empty: nothing.
 
         It refuses a block in which there is one register that it does not have. Some answer short questions
@@ -228,7 +231,7 @@ class Bus:
         device.proven = device.short = True
         return singles(question)
 
-    async def _read(self, device: Device, question: Request, tries: int = TRIES) -> list[int]:
+    async def _read(self, device: Device, question: RegisterRequest, tries: int = TRIES) -> list[int]:
         tries = 1 if device.failed else tries
         function, _ = _READ[question.table]
         for left in range(tries - 1, -1, -1):
@@ -242,7 +245,7 @@ class Bus:
                     raise
         raise AssertionError("unreachable")
 
-    def _question(self, device: Device, question: Request) -> Awaitable[Any]:
+    def _question(self, device: Device, question: RegisterRequest) -> Awaitable[Any]:
         reader = getattr(self._client, _READ[question.table][1])
         asked: Awaitable[Any] = reader(question.first, count=question.size, device_id=device.unit)
         return asked
@@ -353,7 +356,7 @@ class Bus:
         self._client, self._unheard = None, False
 
 
-def _values(question: Request, answer: Any) -> list[int]:
+def _values(question: RegisterRequest, answer: Any) -> list[int]:
     """What was asked for; raises `Silence` where it is as much as another question wanted."""
     bits = question.table in BITS
     found = [int(bit) for bit in answer.bits] if bits else list(answer.registers)

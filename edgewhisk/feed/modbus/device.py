@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from edgewhisk.device.modbus.registers import Request, requests
+from edgewhisk.device.modbus.registers import RegisterRequest, requests
 from edgewhisk.device.profile import Profile
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.feed.heard import BEGINNING, Moment
@@ -33,7 +33,7 @@ class Device:
     every: float  # seconds
     timeout: float  # seconds for an answer
     wanted: tuple[str, ...] = ()  # points; none: all
-    questions: tuple[Request, ...] = field(init=False)
+    questions: tuple[RegisterRequest, ...] = field(init=False)
     due: float = 0.0  # monotonic
     proven: bool = False  # it answered one of its questions as it is
     short: bool = False  # it answers short questions only

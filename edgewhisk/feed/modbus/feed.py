@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from edgewhisk.config.schema import Serial
+from edgewhisk.config.schema import SerialConfig
 from edgewhisk.device import library
 from edgewhisk.device.decode import payload
 from edgewhisk.device.profile import Line, Profile
@@ -17,7 +17,7 @@ from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivere
 from edgewhisk.feed.heard import Moment, heard, this_moment
 from edgewhisk.feed.modbus.bus import Bus, Silence
 from edgewhisk.feed.modbus.device import Address, Device
-from edgewhisk.spi import Clock, FeedAction, Fire, Reach
+from edgewhisk.spi import Clock, FeedAction, Fire, Resource
 from edgewhisk.transport.serial import discovery
 
 _TCP_PORT: Final = 502
@@ -39,7 +39,7 @@ class ModbusFeed:
         FeedAction("modbus", "reading", "Fires the trigger with each reading of a Modbus device.", _KNOWN),
     )
 
-    def __init__(self, sections: Mapping[str, Serial], fire: Fire, clock: Clock) -> None:
+    def __init__(self, sections: Mapping[str, SerialConfig], fire: Fire, clock: Clock) -> None:
         """`sections`: the ports of the configuration."""
         self._sections = sections
         self._fire = fire
@@ -68,11 +68,11 @@ class ModbusFeed:
             checked["points"] = _points(profile, parameters["points"])
         return checked
 
-    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+    def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""
         del action
         where = (parameters.get("port"), parameters.get("host"))
-        return [Reach("modbus", str(name)) for name in where if name is not None]
+        return [Resource("modbus", str(name)) for name in where if name is not None]
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`."""

@@ -12,8 +12,8 @@ from edgewhisk.device.decode import payload as decoded
 from edgewhisk.device.topics import Pattern
 from edgewhisk.entity.invocation.message import TriggerEvent, trigger_event
 from edgewhisk.feed.heard import Moment
-from edgewhisk.feed.mqtt.subscription import Route, Routes, Subscription
-from edgewhisk.feed.payload import FORMATS, LARGEST, MalformedPayload, check_size
+from edgewhisk.feed.mqtt.subscription import Subscription, TopicRoute, TopicRoutes
+from edgewhisk.feed.payload import FORMATS, MAX_PAYLOAD_BYTES, MalformedPayload, check_size
 from edgewhisk.store.dead_letters import DeadLetters, Letter
 from edgewhisk.transport.mqtt import codec as packets
 from edgewhisk.transport.mqtt.codec import Delivery
@@ -30,7 +30,7 @@ class Events:
     """Of one broker."""
 
     def __init__(
-        self, source: str, dead: DeadLetters, routes: Routes, learn: Callable[[Subscription], None]
+        self, source: str, dead: DeadLetters, routes: TopicRoutes, learn: Callable[[Subscription], None]
     ) -> None:
         """`source` is what letters say; `learn` is told that a profile may want other topics by now."""
         self._source = source
@@ -58,7 +58,7 @@ class Events:
     def plain(self, delivery: Delivery, origin: str, moment: Moment) -> TriggerEvent | None:
         """The event of a message as nearly all are; None if it is no such, or cannot become one."""
         plain, text = self._routes.plain.get(delivery.topic), delivery.payload
-        if plain is None or delivery.retained or len(text) > LARGEST:
+        if plain is None or delivery.retained or len(text) > MAX_PAYLOAD_BYTES:
             return None
         if plain.properties and delivery.properties:
             return None
@@ -89,7 +89,7 @@ class Events:
             except (MalformedPayload, Undecodable) as error:
                 if delivery.again and self._dead.knows(str(found.trigger), origin):
                     continue  # on the list already; only its acknowledgement was lost
-                line = found.garbage.add(str(error), delivery.payload, moment.monotonic)
+                line = found.rejects.add(str(error), delivery.payload, moment.monotonic)
                 if line is not None:
                     _log.warning("MQTT topic %s: %s", route.topic, line)
                 trigger = str(found.trigger)
@@ -103,7 +103,7 @@ class Events:
             events.append(TriggerEvent(found.trigger, payload, moment.at, origin != "", origin))
         return events
 
-    def event(self, route: Route, delivery: Delivery, now: int) -> bytes:
+    def event(self, route: TopicRoute, delivery: Delivery, now: int) -> bytes:
         """The parameters of an event, b"" for none. Raises `MalformedPayload` or `Undecodable`."""
         found = route.subscription
         check_size(delivery.payload)
@@ -122,7 +122,7 @@ class Events:
             except ValueError as error:
                 raise MalformedPayload(f"MQTT 5 properties: {error}") from None
         head = route.head.saying(facts)
-        return FORMATS[found.format](head, delivery.payload, mend=found.garbage.mend)
+        return FORMATS[found.format](head, delivery.payload, mend=found.rejects.mend)
 
     def _stray(self, delivery: Delivery, origin: str, moment: Moment, letters: list[Letter]) -> None:
         """Count a message that nobody asked for; what the broker kept for us is kept."""

@@ -19,7 +19,7 @@ from edgewhisk.feed.mqtt.session import Session
 from edgewhisk.feed.mqtt.sparkplug_rebirth import Rebirths, command
 from edgewhisk.feed.mqtt.subscription import Subscription
 from edgewhisk.feed.payload import FORMATS
-from edgewhisk.spi import Clock, FeedAction, Fire, Reach
+from edgewhisk.spi import Clock, FeedAction, Fire, Resource
 from edgewhisk.store.dead_letters import DeadLetters, Letter
 from edgewhisk.transport.mqtt.codec import Message, Publication
 from edgewhisk.transport.mqtt.connection import MqttLink
@@ -82,11 +82,11 @@ class MqttFeed:
             checked["topic"] = parameters["topic"]
         return checked
 
-    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+    def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""
         del action
         profile = _profile(parameters["profile"]) if "profile" in parameters else None
-        return [Reach("mqtt", one.plain) for one in _patterns(parameters, profile)]
+        return [Resource("mqtt", one.plain) for one in _patterns(parameters, profile)]
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`."""
@@ -185,10 +185,10 @@ class MqttFeed:
             for trigger in one.fed_from(letter.topic)
         ]
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Try again now where a broker is away."""
         for session in self.sessions.values():
-            session.hurry()
+            session.retry_now()
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""

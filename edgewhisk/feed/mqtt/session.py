@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from edgewhisk.base.wakeable import rest
+from edgewhisk.base.wakeable import wakeable_sleep
 from edgewhisk.device.decode import Undecodable
 from edgewhisk.device.topics import Pattern
 from edgewhisk.entity.invocation.message import TriggerEvent
@@ -24,15 +24,15 @@ from edgewhisk.errors import StorageError
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.heard import heard, this_moment
 from edgewhisk.feed.mqtt.events import Events
-from edgewhisk.feed.mqtt.subscription import Routes, Subscription, Subscriptions
+from edgewhisk.feed.mqtt.subscription import Subscription, Subscriptions, TopicRoutes
 from edgewhisk.feed.payload import MalformedPayload
 from edgewhisk.spi import Clock, Fire
 from edgewhisk.store.dead_letters import DeadLetters, Letter
 from edgewhisk.transport.mqtt.codec import EXACT, Delivery, Message, Publication
-from edgewhisk.transport.mqtt.connection import Connection, Grant, MqttLink
-from edgewhisk.transport.mqtt.disconnects import Strife
+from edgewhisk.transport.mqtt.connection import Grant, MqttConnection, MqttLink
+from edgewhisk.transport.mqtt.disconnects import Disconnects
 from edgewhisk.transport.mqtt.outbound import Failed, Told
-from edgewhisk.transport.mqtt.redelivery import Accepted, Fresh, checksum
+from edgewhisk.transport.mqtt.redelivery import AcceptedMessages, Fresh, checksum
 from edgewhisk.transport.tls_errors import reason
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 # Messages that are acknowledged together. A chunk may bring 600, whose results leave long before the last one
 # is on disk; a source that sends one more for each result would fill the broker's queue, which drops what is
 # over 1,000: seen with 500 under way in every fourth run.
-TOGETHER: Final = 64
+ACK_BATCH: Final = 64
 _PATIENCE: Final = 10.0  # seconds for the broker to answer a connect
 
 
@@ -56,13 +56,13 @@ class Session:
         self._clock = clock
         self._dead = dead
         self._subscriptions = Subscriptions()
-        self._routes = Routes(self._subscriptions)
+        self._routes = TopicRoutes(self._subscriptions)
         self._events = Events(f"mqtt {self.address}", dead, self._routes, self._learn)
-        self._accepted = Accepted(f"mqtt:{name}:" if name else "mqtt:", origins)
-        self._connection: Connection | None = None
+        self._accepted = AcceptedMessages(f"mqtt:{name}:" if name else "mqtt:", origins)
+        self._connection: MqttConnection | None = None
         self._backoff = Backoff()
         self._grants: dict[str, Grant] = {}  # filters about which something is odd
-        self._strife = Strife(link)
+        self._strife = Disconnects(link)
         self._told = asyncio.Event()  # try again now
         self.connected: Callable[[], None] = lambda: None  # called after each connect
         self.state = "connecting"
@@ -102,14 +102,14 @@ class Session:
         return [route.subscription.trigger for route in self._subscriptions.routes(topic)]
 
     def publish(self, messages: Sequence[Message]) -> asyncio.Future[Failed]:
-        """See `Connection.publish`; raises `ConnectionError` while the broker is away."""
+        """See `MqttConnection.publish`; raises `ConnectionError` while the broker is away."""
         if self._connection is None:
             reason = f": {self.last_error}" if self.last_error else ""
             raise ConnectionError(f"there is no connection to the broker {self.address}{reason}")
         return self._connection.publish(messages)
 
     def publish_alike(self, what: Publication, payloads: Sequence[bytes], told: Told) -> bool:
-        """See `Connection.publish_alike`; false while the broker is away."""
+        """See `MqttConnection.publish_alike`; false while the broker is away."""
         if self._connection is None:
             return False
         self._connection.publish_alike(what, payloads, told)
@@ -146,14 +146,14 @@ class Session:
             "topic": ", ".join(one.filter for one in found.patterns),
             "delivered": found.delivered,
             "without_event": found.without_event,
-            "bad": found.garbage.count,
+            "bad": found.rejects.count,
             **heard(found.last, found.since, now),
             "last_error": next(filter(None, problems), "") or _ungranted(found),
-            **found.garbage.describe(),
+            **found.rejects.describe(),
             **self.counts,
         }
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Try again now if the broker is away: what kept it away may be over."""
         self._told.set()
 
@@ -171,7 +171,7 @@ class Session:
                 self._backoff.reset()
             pause = self._backoff.pause(random.random())  # noqa: S311 - jitter
             _log.warning("MQTT %s: %s; again in %.0f s", self.address, self.last_error, pause)
-            await rest(pause, self._told)
+            await wakeable_sleep(pause, self._told)
 
     async def _serve(self) -> None:
         """One connection, until it is lost."""
@@ -179,7 +179,7 @@ class Session:
         self._grants.clear()
         self._strife.begin(self._clock.monotonic())
         link = await asyncio.to_thread(self.link.opened)
-        connection = Connection(self._strife.link(link), self._take, self._grants)
+        connection = MqttConnection(self._strife.link(link), self._take, self._grants)
         try:
             async with asyncio.timeout(_PATIENCE):
                 await connection.open()
@@ -220,11 +220,11 @@ class Session:
 
     # -- what arrives ----------------------------------------------------------------------------
 
-    def _take(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
+    def _take(self, connection: MqttConnection, deliveries: Sequence[Delivery]) -> None:
         """All that one chunk brought, in order; so many at a time as are acknowledged together."""
         full: set[FullyQualifiedName] = set()
-        for first in range(0, len(deliveries), TOGETHER):
-            events = self._take_some(connection, deliveries[first : first + TOGETHER])
+        for first in range(0, len(deliveries), ACK_BATCH):
+            events = self._take_some(connection, deliveries[first : first + ACK_BATCH])
             if self._fire.full(event.trigger for event in events):
                 full.update(event.trigger for event in events)
         if full:
@@ -232,7 +232,7 @@ class Session:
             connection.pause()
             self._fire.on_room(connection.resume, full)
 
-    def _take_some(self, connection: Connection, deliveries: Sequence[Delivery]) -> list[TriggerEvent]:
+    def _take_some(self, connection: MqttConnection, deliveries: Sequence[Delivery]) -> list[TriggerEvent]:
         """Fire what so many messages bring; the events."""
         self.counts["received"] += len(deliveries)
         moment = this_moment(self._clock)
@@ -266,7 +266,7 @@ class Session:
             accepted.add_done_callback(partial(self._settled, connection, fresh))
         return events
 
-    def _acknowledge_again(self, connection: Connection, packet_id: bytes, check: int) -> None:
+    def _acknowledge_again(self, connection: MqttConnection, packet_id: bytes, check: int) -> None:
         """What is delivered again is acknowledged when its event is on disk."""
         self.counts["duplicates"] += 1
         pending = self._accepted.pending(packet_id, check)
@@ -275,7 +275,7 @@ class Session:
         else:
             pending.add_done_callback(partial(self._settled, connection, {packet_id: check}))
 
-    def _settled(self, connection: Connection, fresh: Fresh, done: asyncio.Future[None]) -> None:
+    def _settled(self, connection: MqttConnection, fresh: Fresh, done: asyncio.Future[None]) -> None:
         """The events are on disk, or could not be: then the broker must deliver them again."""
         if done.cancelled():
             return

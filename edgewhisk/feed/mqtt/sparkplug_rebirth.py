@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-PATIENCE: Final = 30.0  # seconds until a node is asked again
+REBIRTH_INTERVAL: Final = 30.0  # seconds until a node is asked again
 _NODES: Final = 1024  # remembered
 _DATA: Final = ("NDATA", "DDATA")
 _BOOLEAN: Final = 11  # the datatype
@@ -29,7 +29,7 @@ class Rebirths:
         if kind not in _DATA or not group or not node:
             return ""
         where = f"{space}/{group}/NCMD/{node}"
-        if now - self._asked.get(where, -PATIENCE) < PATIENCE:
+        if now - self._asked.get(where, -REBIRTH_INTERVAL) < REBIRTH_INTERVAL:
             return ""
         self._asked[where] = now
         self._asked.move_to_end(where)

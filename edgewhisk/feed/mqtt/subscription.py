@@ -16,7 +16,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.feed.heard import BEGINNING, Moment
 from edgewhisk.feed.mqtt.topic_tree import TopicTree
 from edgewhisk.feed.payload import FORMATS, Head
-from edgewhisk.feed.rejects import Garbage
+from edgewhisk.feed.rejects import RejectCounter
 
 _TOPICS: Final = 16384  # remembered
 _LONG: Final = 512  # bytes of a topic that is not: it may have 64 KB
@@ -44,19 +44,19 @@ class Subscription:
     without_event: int = 0  # messages that none of the points is in, or that are retained and not wanted
     since: Moment = BEGINNING  # when it was added
     last: Moment | None = None  # when the last event came
-    garbage: Garbage = field(default_factory=Garbage)
+    rejects: RejectCounter = field(default_factory=RejectCounter)
 
-    def route(self, topic: str) -> Route | None:
+    def route(self, topic: str) -> TopicRoute | None:
         """Where the messages of a topic go; None if they are not wanted."""
         fitting = next((one for one in self.patterns if matches(one.plain, topic)), None)
         if fitting is None:
             return None
         facts = beside({"topic": topic}, fitting.parts(topic), _OURS)
         reserved = ("retained", "mqtt") if self.properties else ("retained",)
-        return Route(self, topic, Head.of(facts, reserved), fitting)
+        return TopicRoute(self, topic, Head.of(facts, reserved), fitting)
 
 
-class Route(NamedTuple):
+class TopicRoute(NamedTuple):
     """Where the messages of one topic go."""
 
     subscription: Subscription
@@ -123,7 +123,7 @@ class Subscriptions:
         """The QoS that the triggers of a filter need together; -1 if there is none."""
         return max((one.qos for one in self._by_filter.get(text, {}).values()), default=-1)
 
-    def routes(self, topic: str) -> tuple[Route, ...]:
+    def routes(self, topic: str) -> tuple[TopicRoute, ...]:
         """Where the messages of a topic go: each trigger once, in the order in which they were added."""
         triggers = sorted(set(self._by_topic.find(topic)), key=self._added.__getitem__)
         found = (self._by_trigger[trigger].route(topic) for trigger in triggers)
@@ -143,16 +143,16 @@ class Subscriptions:
                 self._by_filter.pop(one.filter, None)
 
 
-class Routes:
+class TopicRoutes:
     """The routes of topics as they come from the broker, with memory."""
 
     def __init__(self, subscriptions: Subscriptions) -> None:
         """Of `subscriptions`, which may change: then `forget` must be called."""
         self.plain: dict[bytes, Plain] = {}  # of topics that were asked for; their `all` has it, too
         self._subscriptions = subscriptions
-        self._known: dict[bytes, tuple[Route, ...]] = {}
+        self._known: dict[bytes, tuple[TopicRoute, ...]] = {}
 
-    def all(self, topic: bytes) -> tuple[Route, ...]:
+    def all(self, topic: bytes) -> tuple[TopicRoute, ...]:
         """Each trigger once."""
         routes = self._known.get(topic)
         if routes is None:
@@ -172,7 +172,7 @@ class Routes:
         self.plain.clear()
 
 
-def _plain(route: Route) -> Plain:
+def _plain(route: TopicRoute) -> Plain:
     found = route.subscription
-    read = partial(FORMATS[found.format], route.head, mend=found.garbage.mend)
+    read = partial(FORMATS[found.format], route.head, mend=found.rejects.mend)
     return Plain(found, found.trigger, read, found.properties)

@@ -21,7 +21,7 @@ import serial
 
 from edgewhisk.base.file_watch import Watch
 from edgewhisk.base.threads import apart
-from edgewhisk.config.schema import Serial
+from edgewhisk.config.schema import SerialConfig
 from edgewhisk.device import library
 from edgewhisk.device.decode import Undecodable, decoder, payload
 from edgewhisk.device.framing import framer
@@ -31,7 +31,7 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed.heard import Moment, this_moment
 from edgewhisk.feed.serial.serial_port import LOOK_AGAIN, SOONEST, Port, PortSettings, send
-from edgewhisk.spi import Clock, FeedAction, Fire, Reach
+from edgewhisk.spi import Clock, FeedAction, Fire, Resource
 from edgewhisk.transport.serial import discovery
 
 _log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class SerialFeed:
         ),
     )
 
-    def __init__(self, sections: Mapping[str, Serial], fire: Fire, clock: Clock) -> None:
+    def __init__(self, sections: Mapping[str, SerialConfig], fire: Fire, clock: Clock) -> None:
         """`sections`: the ports of the configuration."""
         self._sections = sections
         self._fire = fire
@@ -79,10 +79,10 @@ class SerialFeed:
         self._settings(port, profile)
         return {"port": port, "profile": profile.name}
 
-    def reaches(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Reach]:
+    def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""
         del action
-        return [Reach("serial", parameters["port"])]
+        return [Resource("serial", parameters["port"])]
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`."""
@@ -343,7 +343,7 @@ class SerialFeed:
             try:
                 readings = decode(frame, _NO_PARTS, "")
             except Undecodable as error:
-                line = port.garbage.add(str(error), frame, self._clock.monotonic())
+                line = port.rejects.add(str(error), frame, self._clock.monotonic())
                 if line is not None:
                     _log.warning("serial port %s: %s", port.settings.path, line)
                 continue

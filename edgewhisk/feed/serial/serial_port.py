@@ -18,12 +18,12 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, Undelivered
 from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.heard import BEGINNING, Moment, heard
-from edgewhisk.feed.rejects import Garbage
+from edgewhisk.feed.rejects import RejectCounter
 from edgewhisk.transport.serial import discovery
 
-SLOWEST: Final = 15.0  # seconds for one write
+WRITE_TIMEOUT: Final = 15.0  # seconds for one write
 LOOK_AGAIN: Final = 1.0  # seconds between looks for a port that is away
-SELDOM: Final = 10.0  # seconds at most between tries of one that is there and fails
+MAX_RETRY_PAUSE: Final = 10.0  # seconds at most between tries of one that is there and fails
 SOONEST: Final = 0.2  # seconds between tries at least, whatever happens in its folder
 
 
@@ -49,7 +49,7 @@ class Port:
     device: serial.Serial | None = None
     state: str = "waiting"
     last_error: str = ""
-    garbage: Garbage = field(default_factory=Garbage)
+    rejects: RejectCounter = field(default_factory=RejectCounter)
     readings: int = 0
     opened: int = 0
     torn: int = 0  # frames that an unplugging cut
@@ -65,7 +65,7 @@ class Port:
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     search: asyncio.Task[None] | None = None  # for the port while it is away
-    backoff: Backoff = field(default_factory=lambda: Backoff(LOOK_AGAIN, SELDOM))
+    backoff: Backoff = field(default_factory=lambda: Backoff(LOOK_AGAIN, MAX_RETRY_PAUSE))
     tried: float = -math.inf  # monotonic, when it was last opened or tried to
     due: float = -math.inf  # monotonic, when it is tried again
     holds: set[str] = field(default_factory=set)  # why it is not read: "full", "flood"
@@ -85,7 +85,7 @@ class Port:
             "port": self.settings.path,
             "profile": profile.name,
             "readings": self.readings,
-            "bad": self.garbage.count + framer.corrupt + framer.overlong + self.torn,
+            "bad": self.rejects.count + framer.corrupt + framer.overlong + self.torn,
             **heard(self.last, self.since, now),
             "opened": self.opened,
             "received": self.received,
@@ -97,7 +97,7 @@ class Port:
             "pauses": self.pauses,
             "floods": self.floods,
             "last_error": self.last_error,
-            **self.garbage.describe(),
+            **self.rejects.describe(),
         }
 
     def failed(self, now: float, random: float, error: Exception | None = None) -> None:
@@ -119,7 +119,7 @@ async def send(device: serial.Serial, path: str, data: bytes) -> None:
     """Write all of `data`, as fast as the line takes it."""
     sent = 0
     try:
-        async with asyncio.timeout(SLOWEST):
+        async with asyncio.timeout(WRITE_TIMEOUT):
             while True:
                 with contextlib.suppress(BlockingIOError):
                     sent += os.write(device.fileno(), data[sent:])
@@ -130,7 +130,7 @@ async def send(device: serial.Serial, path: str, data: bytes) -> None:
         kind: type[CapabilityError] = Undelivered
         why = discovery.problem(error)
         if isinstance(error, TimeoutError):
-            why = f"it took {sent} of {len(data)} bytes within {SLOWEST:g} s"
+            why = f"it took {sent} of {len(data)} bytes within {WRITE_TIMEOUT:g} s"
             # Begun is not undone: a device must not get its beginning twice.
             kind = CapabilityError if sent else Undelivered
         raise kind(f"serial.write: {path}: {why}") from error

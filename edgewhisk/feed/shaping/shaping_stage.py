@@ -1,7 +1,8 @@
 """Stands between the feeds and the controller: shapes the events of the triggers that ask for it.
 
 A reading that is held for a window, a batch or the end of an interval is in memory; if its source
-waits for it to be on disk (MQTT QoS 1), it is put on the shelf before, and taken up again after a crash.
+waits for it to be on disk (MQTT QoS 1), it is put in the document store before, and taken up again after a
+crash.
 It leaves the shelf when the event that carries it is on disk; an event that the disk refused is fired again.
 """
 
@@ -15,12 +16,13 @@ from typing import Any, Final, NamedTuple
 
 from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.feed.shaping.spec import Shape, Wish, read
-from edgewhisk.spi import Change, Clock, Fire, Shelf
+from edgewhisk.feed.shaping.spec import Shape, ShapingSpec, read
+from edgewhisk.spi import Change, Clock, DocumentStore, Fire
 
 COLLECTION: Final = "held"
 _TICK: Final = 1.0  # seconds at most until held readings are looked at again
-BACKLOG: Final = 1000  # readings on their way to the shelf; beyond, sources of shaped triggers are held back
+# readings on their way to the document store; beyond, sources of shaped triggers are held back
+BACKLOG: Final = 1000
 OWED: Final = 1000  # events that the disk refused, to be fired again; beyond, the oldest go
 Held = dict[str, Shape]  # token -> where the reading is held
 
@@ -32,22 +34,22 @@ class Let(NamedTuple):
     done: Sequence[str]
 
 
-class ShapedFire:
+class ShapingStage:
     """`spi.Fire` and `spi.Shaping` in front of another `Fire`."""
 
-    def __init__(self, fire: Fire, clock: Clock, shelf: Shelf) -> None:
+    def __init__(self, fire: Fire, clock: Clock, documents: DocumentStore) -> None:
         """Events of triggers without a shape pass as they are."""
         self._fire = fire
         self._clock = clock
-        self._shelf = shelf
+        self._documents = documents
         self._shapes: dict[FullyQualifiedName, Shape] = {}
         self._timers: dict[FullyQualifiedName, asyncio.TimerHandle] = {}
-        self._writing = 0  # readings on their way to the shelf
+        self._writing = 0  # readings on their way to the document store
         self._waiting: list[Callable[[], None]] = []  # sources that wait for them
         self._owed: deque[Let] = deque()
         self._retry: asyncio.TimerHandle | None = None
         self.dropped = 0  # events that were owed for too long
-        self._kept = dict(sorted(shelf.read(COLLECTION, _check).items()))  # of earlier lives
+        self._kept = dict(sorted(documents.read(COLLECTION, _check).items()))  # of earlier lives
         self._last = max((int(key.rpartition("|")[2]) for key in self._kept), default=0)
 
     def check(self, shape: object) -> None:
@@ -56,16 +58,16 @@ class ShapedFire:
 
     def shape(self, trigger: FullyQualifiedName, shape: object) -> None:
         """See `spi.Shaping`."""
-        wish = read(shape) if shape is not None else None
+        spec = read(shape) if shape is not None else None
         before = self._shapes.get(trigger)
-        if before is not None and before.wish != wish:
+        if before is not None and before.spec != spec:
             del self._shapes[trigger]
             if timer := self._timers.pop(trigger, None):
                 timer.cancel()
             self._let(trigger, before, before.due(self._clock.monotonic(), everything=True))
             before = None
-        if before is None and wish is not None and wish != Wish():
-            self._shapes[trigger] = Shape(wish)
+        if before is None and spec is not None and spec != ShapingSpec():
+            self._shapes[trigger] = Shape(spec)
             self._take_up(trigger)
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
@@ -137,9 +139,9 @@ class ShapedFire:
         return f"{event.trigger.key}|{self._last:016d}"
 
     def _keep(self, kept: Sequence[Change]) -> asyncio.Future[None]:
-        """Put readings on the shelf."""
+        """Put readings in the document store."""
         self._writing += len(kept)
-        stored = self._shelf.write(kept)
+        stored = self._documents.write(kept)
 
         def settled(_: asyncio.Future[None]) -> None:
             self._writing -= len(kept)
@@ -194,14 +196,14 @@ class ShapedFire:
             self._settle(self._fire(fired), Let(fired, done))
 
     def _settle(self, accepted: asyncio.Future[None], let: Let) -> None:
-        """Take readings off the shelf once the events that carry them are on disk."""
+        """Take readings off the document store once the events that carry them are on disk."""
 
         def settled(future: asyncio.Future[None]) -> None:
             if future.cancelled() or future.exception() is None:
                 self._forget(let.done)
                 return
             self._owed.append(let)
-            if len(self._owed) > OWED:  # what is on the shelf is taken up again by the next life
+            if len(self._owed) > OWED:  # what is in the document store is taken up again by the next life
                 self.dropped += len(self._owed.popleft().events)
             if self._retry is None:
                 self._retry = asyncio.get_running_loop().call_later(_TICK, self._again)
@@ -219,7 +221,7 @@ class ShapedFire:
 
     def _forget(self, tokens: Sequence[str]) -> None:
         if tokens:
-            gone = self._shelf.write([Change(COLLECTION, token, None) for token in tokens])
+            gone = self._documents.write([Change(COLLECTION, token, None) for token in tokens])
             gone.add_done_callback(_seen)  # what stays is taken up again by the next life
 
 

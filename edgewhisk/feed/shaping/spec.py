@@ -27,7 +27,7 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ShapingSpec:
     """What a feed's `shape` asks for."""
 
     by: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Wish:
     values: tuple[str, ...] = ()  # of a window; none: a batch
 
 
-def read(shape: object) -> Wish:
+def read(shape: object) -> ShapingSpec:
     """The wish in a `shape` parameter; raises `FeedError` naming everything that is wrong."""
     faults: list[Fault] = []
     top = Table(shape, "shape", "", faults)
@@ -58,7 +58,7 @@ def read(shape: object) -> Wish:
         for value in values:
             if value not in _VALUES:
                 window.fault("values", f"must be some of {', '.join(_VALUES)}, not {value!r}")
-    wish = Wish(
+    spec = ShapingSpec(
         top.texts("by"),
         tuple(deadband.items()),
         top.flag("onlyChanges"),
@@ -75,7 +75,7 @@ def read(shape: object) -> Wish:
         raise FeedError('shape must be an object, for example {"minInterval": 10}')
     if faults:
         raise FeedError("; ".join(f"shape.{fault.key} {fault.problem}" for fault in faults))
-    return wish
+    return spec
 
 
 def _bounds(table: Table) -> tuple[int, float, tuple[str, ...]]:
@@ -107,9 +107,9 @@ class Shape:
     which are not any more: their event was let through, or a newer reading has replaced them.
     """
 
-    def __init__(self, wish: Wish) -> None:
+    def __init__(self, spec: ShapingSpec) -> None:
         """Nothing was seen yet."""
-        self.wish = wish
+        self.spec = spec
         self._sources: OrderedDict[tuple[Any, ...], _Source] = OrderedDict()
         self.offered = self.let_through = self.holding = self.bytes = 0
         self._taken: dict[str, None] = {}
@@ -127,18 +127,18 @@ class Shape:
         source.seen += 1
         if not again and not self._wanted(source, document, now):
             return events
-        if self.wish.seconds:
+        if self.spec.seconds:
             source.begun = source.begun if source.collected else now
             source.collected.append(document)
             self._hold(source, token, len(payload), kept=again)
             source.fired = document
-            full = len(source.collected) >= self.wish.count
-            ready = full or now - source.begun >= self.wish.seconds
+            full = len(source.collected) >= self.spec.count
+            ready = full or now - source.begun >= self.spec.seconds
         else:
             self._release(source)  # the newer one stands for it
             source.waiting = document
             self._hold(source, token, len(payload), kept=again)
-            ready = now - source.fired_at >= self.wish.least
+            ready = now - source.fired_at >= self.spec.least
         if ready:
             events += self._fire(source, now)
         while self.holding > HELD or self.bytes > ROOM:
@@ -169,9 +169,9 @@ class Shape:
         events: list[bytes] = []
         for source in self._sources.values():
             if source.collected:
-                ready = now - source.begun >= self.wish.seconds
+                ready = now - source.begun >= self.spec.seconds
             else:
-                ready = source.waiting is not None and now - source.fired_at >= self.wish.least
+                ready = source.waiting is not None and now - source.fired_at >= self.spec.least
             if ready or (everything and source.tokens):
                 events += self._fire(source, now)
         return events
@@ -179,14 +179,14 @@ class Shape:
     def next_due(self) -> float | None:
         """When `due` has something next."""
         times = [
-            one.begun + self.wish.seconds if one.collected else one.fired_at + self.wish.least
+            one.begun + self.spec.seconds if one.collected else one.fired_at + self.spec.least
             for one in self._sources.values()
             if one.tokens
         ]
         return min(times, default=None)
 
     def _hold(self, source: _Source, token: str, size: int, *, kept: bool) -> None:
-        """`kept`: it is on the shelf already."""
+        """`kept`: it is in the document store already."""
         source.tokens.append(token)
         source.sizes.append(size)
         self.holding += 1
@@ -219,7 +219,7 @@ class Shape:
 
     def _find(self, document: Document, now: float, events: list[bytes]) -> _Source:
         key = tuple(
-            document.get(name) if _plain(document.get(name)) else None for name in self.wish.by or _SOURCE
+            document.get(name) if _plain(document.get(name)) else None for name in self.spec.by or _SOURCE
         )
         source = self._sources.get(key)
         if source is None:
@@ -238,29 +238,29 @@ class Shape:
 
     def _wanted(self, source: _Source, document: Document, now: float) -> bool:
         """Whether a reading says something new."""
-        wish = self.wish
-        if (source.seen - 1) % wish.every:
+        spec = self.spec
+        if (source.seen - 1) % spec.every:
             return False
-        if source.fired is None or not (wish.deadband or wish.changes):
+        if source.fired is None or not (spec.deadband or spec.changes):
             return True
-        if wish.most and now - source.fired_at >= wish.most:
+        if spec.most and now - source.fired_at >= spec.most:
             return True
         before = source.waiting or source.fired
-        if wish.changes and _measured(before) != _measured(document):
+        if spec.changes and _measured(before) != _measured(document):
             return True
-        return any(_moved(before.get(point), document.get(point), band) for point, band in wish.deadband)
+        return any(_moved(before.get(point), document.get(point), band) for point, band in spec.deadband)
 
     def _whole(self, source: _Source) -> Document:
         """The event of what was collected."""
         collected, source.collected = source.collected, []
-        if not self.wish.values:
+        if not self.spec.values:
             return {"readings": collected}
         last = collected[-1]
         whole: Document = {key: value for key, value in last.items() if not _is_number(value)}
         for point in dict.fromkeys(key for one in collected for key in one if key not in _OURS):
             numbers = [one[point] for one in collected if _is_number(one.get(point))]
             if numbers:
-                whole[point] = {name: _FOLDS[name](numbers) for name in self.wish.values}
+                whole[point] = {name: _FOLDS[name](numbers) for name in self.spec.values}
         whole["window"] = {
             "count": len(collected),
             "from": collected[0].get("taken_at"),

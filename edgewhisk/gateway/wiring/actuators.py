@@ -9,19 +9,19 @@ from uuid import uuid4
 from edgewhisk import jsontext
 from edgewhisk.actuator.outbox import DELIVERED, Outbox, Told
 from edgewhisk.actuator.request import KINDS, Command, Kind, read
-from edgewhisk.config.schema import Grants
+from edgewhisk.config.schema import GrantsConfig
 from edgewhisk.controller.auth.entitlement import check_granted, is_granted
 from edgewhisk.controller.system import Alike, SystemAction
 from edgewhisk.entity.identity import Identity
 from edgewhisk.errors import EdgeWhiskError
 
 
-def actuators(outbox: Outbox, grants: Mapping[str, Grants]) -> list[SystemAction]:
+def actuators(outbox: Outbox, grants: Mapping[str, GrantsConfig]) -> list[SystemAction]:
     """`/whisk.system/mqtt/publish` and the others; `grants` by subject."""
     return [_actuator(kind, outbox, grants) for kind in KINDS]
 
 
-def _actuator(kind: Kind, outbox: Outbox, grants: Mapping[str, Grants]) -> SystemAction:
+def _actuator(kind: Kind, outbox: Outbox, grants: Mapping[str, GrantsConfig]) -> SystemAction:
     async def many(
         caller: Identity, given: Sequence[Mapping[str, Any]]
     ) -> Sequence[dict[str, Any] | EdgeWhiskError]:

@@ -21,8 +21,8 @@ from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.transport.mqtt.codec import Message, Publication
 
 
-class GatewayWorld:
-    """Implements `capability.host.World` over the gateway's parts."""
+class GatewayAdapter:
+    """Implements `capability.host.GatewayPort` over the gateway's parts."""
 
     def __init__(
         self, mqtt: MqttFeed, serial: SerialFeed, controller: Controller, owner: Callable[[str], Identity]
@@ -34,7 +34,7 @@ class GatewayWorld:
         self._owner = owner
 
     async def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
-        """See `World`."""
+        """See `GatewayPort`."""
         try:
             failed = await self._mqtt.publish("", [Message(topic, payload, qos, retain)])
         except Undelivered as error:
@@ -43,11 +43,11 @@ class GatewayWorld:
             raise CapabilityError(f"mqtt.publish: {failed[0]}")
 
     async def write(self, port: str, data: bytes) -> None:
-        """See `World`."""
+        """See `GatewayPort`."""
         await self._serial.write(port, data)
 
     async def invoke(self, namespace: str, name: FullyQualifiedName, payload: bytes, wait: float) -> Any:
-        """See `World`."""
+        """See `GatewayPort`."""
         answer = await self._controller.invoke(self._owner(namespace), name, payload, wait)
         if answer.record is None:
             raise CapabilityError(f"invoke of {name}: no result in time (activation {answer.activation_id})")
@@ -57,7 +57,7 @@ class GatewayWorld:
         return result
 
     async def fire(self, namespace: str, name: FullyQualifiedName, payload: bytes) -> str | None:
-        """See `World`."""
+        """See `GatewayPort`."""
         return await self._controller.fire(self._owner(namespace), name, payload, {})
 
 

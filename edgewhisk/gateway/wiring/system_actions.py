@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgewhisk.actuator.outbox import Outbox
-from edgewhisk.config.schema import Grants
+from edgewhisk.config.schema import GrantsConfig
 from edgewhisk.controller.feeds import Feeds
 from edgewhisk.controller.system import SystemAction
 from edgewhisk.entity.identity import Identity
@@ -14,8 +14,8 @@ from edgewhisk.gateway.wiring.actuators import actuators
 from edgewhisk.sync.ingest import Ingest
 
 
-def native_actions(
-    feeds: Feeds, outbox: Outbox, ingest: Ingest, grants: Mapping[str, Grants]
+def system_actions(
+    feeds: Feeds, outbox: Outbox, ingest: Ingest, grants: Mapping[str, GrantsConfig]
 ) -> list[SystemAction]:
     """All of `/whisk.system`."""
     offered = [

@@ -7,18 +7,18 @@ import contextlib
 from functools import partial
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Cloud
+from edgewhisk.config.schema import CloudConfig
 from edgewhisk.controller.auth.subjects import read_key
-from edgewhisk.gateway.clock_watcher import Timekeeper
-from edgewhisk.store.activations.activations import Activations
+from edgewhisk.gateway.clock_watcher import ClockWatcher
+from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.sync import Sync
 
 
 def uplink(
-    settings: Cloud,
-    log: Activations,
-    timekeeper: Timekeeper,
+    settings: CloudConfig,
+    log: ActivationLog,
+    clock_watcher: ClockWatcher,
     clock: SystemClock,
     stack: contextlib.AsyncExitStack,
 ) -> Sync | None:
@@ -34,9 +34,9 @@ def uplink(
         clock,
         interval=settings.interval,
         longest_pause=settings.longest_pause,
-        settled=timekeeper.settled,
+        settled=clock_watcher.settled,
     )
-    timekeeper.was_set.append(sync.hurry)
+    clock_watcher.was_set.append(sync.retry_now)
     loop = asyncio.get_running_loop()
 
     def wake() -> None:

@@ -16,10 +16,10 @@ from edgewhisk import jsontext
 from edgewhisk.base.unforeseen import UNFORESEEN
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.guest.image import Image
-from edgewhisk.sandbox.host.hostcalls import Serving, pause
+from edgewhisk.sandbox.host.hostcalls import CallContext, pause
 from edgewhisk.sandbox.host.zones import zone
 from edgewhisk.sandbox.memory.linear import Linear
-from edgewhisk.sandbox.memory.restorer import Base, Undo
+from edgewhisk.sandbox.memory.restorer import Base, Restorer
 from edgewhisk.sandbox.outcome import INTERRUPT, OutOfTime, Trap
 from edgewhisk.sandbox.runtimes import Runtime
 from edgewhisk.sandbox.wasmtime_ffi import Deadline
@@ -106,7 +106,7 @@ class Live:
         """Start it: 15 ms. Raises `Trap`, `MemoryError`, or `SandboxError` where it cannot be loaded."""
         linker, component = parts.loaded()
         self._parts = parts
-        self._serving: Serving | None = None
+        self._serving: CallContext | None = None
         self._store = wasmtime.Store(parts.engine.wasmtime)
         self._store.set_wasi(wasmtime.WasiConfig())  # no files, no sockets, no streams
         self._deadline = Deadline(self._store)
@@ -127,7 +127,7 @@ class Live:
         self._deadline.set(self._parts.engine.epochs(until))
 
 
-class Slot:
+class ComponentSlot:
     """A live instance that shows some action's memory, or the base's."""
 
     def __init__(self, live: Live, base: Base) -> None:
@@ -136,11 +136,11 @@ class Slot:
         self.size = live.linear.size
         self.broken = False
         self.revision: object = None
-        self.undo = Undo(live.linear, base)
+        self.restorer = Restorer(live.linear, base)
 
     def attach(self, revision: object, image: Image) -> None:
         """Show another memory."""
-        self.undo.show(image)
+        self.restorer.show(image)
         self.revision = revision
 
     @property
@@ -149,7 +149,7 @@ class Slot:
         return self.broken or self.live.linear.size != self.size
 
 
-def answer(serving: Serving, request: str) -> str:
+def answer(serving: CallContext, request: str) -> str:
     """Serve what a component asks for: a pause and time zones here, all else through the one door.
 
     Raises `wasmtime.WasmtimeError` to stop it, and nothing else: the wrapper keeps any other exception for
@@ -163,7 +163,7 @@ def answer(serving: Serving, request: str) -> str:
         raise wasmtime.WasmtimeError(UNFORESEEN.stop("ask", error)) from error
 
 
-def _answer(serving: Serving, request: str) -> str:
+def _answer(serving: CallContext, request: str) -> str:
     if request.startswith(_OWN):
         return jsontext.dumps(_perform(serving, request)).decode()
     text = request[: LARGEST_REQUEST + 1].encode()  # one more is refused, and not copied whole
@@ -173,7 +173,7 @@ def _answer(serving: Serving, request: str) -> str:
     return found.text.decode()
 
 
-def _perform(serving: Serving, request: str) -> dict[str, Any]:
+def _perform(serving: CallContext, request: str) -> dict[str, Any]:
     """Do what the guest's own library asks for."""
     try:
         fields = jsontext.parse(request.encode()).value
@@ -189,4 +189,4 @@ def _perform(serving: Serving, request: str) -> dict[str, Any]:
     return {}
 
 
-__all__ = ["ComponentParts", "Linear", "Live", "Slot", "TextFunction", "answer"]
+__all__ = ["ComponentParts", "ComponentSlot", "Linear", "Live", "TextFunction", "answer"]

@@ -19,14 +19,14 @@ from edgewhisk import jsontext
 from edgewhisk.base.recent import Recent
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import CodeExec
-from edgewhisk.entity.invocation.call import Call, Calls
+from edgewhisk.entity.invocation.call import ActionCall, CallBatch
 from edgewhisk.entity.invocation.message import LogLine, Outcome
 from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox import archive, outcome
-from edgewhisk.sandbox.component.component import ComponentParts, Live, Slot, TextFunction, answer
+from edgewhisk.sandbox.component.component import ComponentParts, ComponentSlot, Live, TextFunction, answer
 from edgewhisk.sandbox.engine import COMPONENT_STACK, Engine
 from edgewhisk.sandbox.guest.image import Image, Images
-from edgewhisk.sandbox.host.hostcalls import Serving
+from edgewhisk.sandbox.host.hostcalls import CallContext
 from edgewhisk.sandbox.memory.budget import Budget
 from edgewhisk.sandbox.memory.creator import Creator
 from edgewhisk.sandbox.memory.linear import PAGE, faults
@@ -70,7 +70,7 @@ class Components:
         self._parts.compile(progress)
         self._lock = threading.Lock()
         self._making = threading.Lock()
-        self._idle: list[Slot] = []
+        self._idle: list[ComponentSlot] = []
         self._live = 0  # slots, idle or busy
         self._images = Images(lambda address: self._the_base.granule(address))
         self._large = Recent[object, bool](_LARGE, _LARGE)  # actions that need more to load than a slot has
@@ -78,18 +78,18 @@ class Components:
         self._base: Base | None = None  # made when the first action wants it
         budget.shed_by(self.shed)
 
-    def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> list[Outcome]:
+    def run(self, action: Action, calls: CallBatch, *, inline: bool = False) -> list[Outcome]:
         """See `spi.Sandbox`."""
         wanted = list(calls.each())
         outcomes: list[Outcome] = []
-        while len(outcomes) < len(wanted) and not (hasty and outcomes and outcomes[-1].timed_out):
+        while len(outcomes) < len(wanted) and not (inline and outcomes and outcomes[-1].timed_out):
             rest = wanted[len(outcomes) :]
             outcomes += (
                 self.run_fresh(action, rest[:1]) if self._is_fresh(action) else self._attempt(action, rest)
             )
         return outcomes
 
-    def run_fresh(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
+    def run_fresh(self, action: Action, calls: Sequence[ActionCall]) -> list[Outcome]:
         """The same with a new instance for each call."""
         return [self._run_fresh(action, call) for call in calls]
 
@@ -116,7 +116,7 @@ class Components:
     def _is_fresh(self, action: Action) -> bool:
         return bool(self.problem) or action.revision in self._large
 
-    def _attempt(self, action: Action, calls: Sequence[Call]) -> list[Outcome]:
+    def _attempt(self, action: Action, calls: Sequence[ActionCall]) -> list[Outcome]:
         """Outcomes of at least the first call, or none if the action must be run fresh."""
         started = self._clock.now()
         try:
@@ -153,7 +153,7 @@ class Components:
             outcomes[0] = outcomes[0]._replace(logs=(*logs, *outcomes[0].logs))
         return outcomes
 
-    def _show(self, slot: Slot, action: Action, call: Call) -> tuple[LogLine, ...]:
+    def _show(self, slot: ComponentSlot, action: Action, call: ActionCall) -> tuple[LogLine, ...]:
         """Have a slot show the action; what it printed if it had to be loaded for that."""
         logs: tuple[LogLine, ...] = ()
         with self._lock:
@@ -163,12 +163,12 @@ class Components:
         slot.attach(action.revision, image)
         return logs
 
-    def _run_in(self, slot: Slot, action: Action, call: Call, init: int) -> Outcome:
+    def _run_in(self, slot: ComponentSlot, action: Action, call: ActionCall, init: int) -> Outcome:
         """One call in a slot, undone afterwards; a trap spoils the slot."""
         serving = self._serving(action, call)
         slot.live.linear.limit = max(slot.size, action.limits.memory * _MEGABYTE)
         start = self._clock.now()
-        slot.undo.watch()
+        slot.restorer.watch()
         try:
             reply = self._call(slot.live, slot.live.run, _text_of(action, call), serving)
         except Trap as trap:
@@ -176,13 +176,15 @@ class Components:
             return self._stopped(trap, action, serving, start, init)
         end = self._clock.now()
         if not slot.spoilt:
-            slot.undo.restore()
+            slot.restorer.restore()
         return self._outcome(reply, action, serving, start, end, init)
 
-    def _load(self, slot: Slot, action: Action, call: Call) -> tuple[Image, tuple[LogLine, ...]]:
+    def _load(
+        self, slot: ComponentSlot, action: Action, call: ActionCall
+    ) -> tuple[Image, tuple[LogLine, ...]]:
         """Load the action on the base; its image, and what it printed. Raises `LoadFailure` or `Trap`."""
         slot.attach(None, NOTHING)
-        slot.undo.change()
+        slot.restorer.change()
         linear = slot.live.linear
         linear.limit = slot.size
         logs = self._init(slot.live, action, self._serving(action, call))
@@ -196,7 +198,7 @@ class Components:
             raise SandboxError(f"{self.runtime.kind}: {self.problem or 'there is no base image'}")
         return self._base
 
-    def _take(self, revision: object, seconds: float = _START) -> Slot:
+    def _take(self, revision: object, seconds: float = _START) -> ComponentSlot:
         """An idle slot, best one that shows the action already; a new one if there is none.
 
         Raises `Trap` if that cannot be made in so many seconds, or is refused memory.
@@ -210,13 +212,13 @@ class Components:
                 return self._idle.pop(0)
             self._live += 1
         try:
-            return Slot(self._reserved(time.monotonic() + seconds), self._the_base)
+            return ComponentSlot(self._reserved(time.monotonic() + seconds), self._the_base)
         except BaseException:
             with self._lock:
                 self._live -= 1
             raise
 
-    def _put_back(self, slot: Slot) -> None:
+    def _put_back(self, slot: ComponentSlot) -> None:
         with self._lock:
             if len(self._idle) < self._slots and not slot.spoilt and not self._budget.waiting:
                 self._idle.append(slot)
@@ -226,7 +228,7 @@ class Components:
     def _reserved(self, until: float) -> Live:
         """An instance with room on its heap, made before `until`. Raises `Trap`, `Starved` for one."""
         live = Live(self._parts)
-        serving = Serving(until, lambda: (0, 0), _ask_nothing)
+        serving = CallContext(until, lambda: (0, 0), _ask_nothing)
         self._call(live, live.load, jsontext.dumps({"reserve": RESERVE}), serving)
         if live.share.refused:
             raise Starved(self._budget.size)
@@ -253,7 +255,7 @@ class Components:
                 if (data := _page(view, at)) != _ZERO:
                     os.pwrite(file, data, at * PAGE)
             base = Base(file)
-            self.problem = self._test(Slot(live, base), base)
+            self.problem = self._test(ComponentSlot(live, base), base)
             self._base = base
         except Starved:
             raise
@@ -262,18 +264,18 @@ class Components:
         if self.problem:
             _log.warning("%s: calls get a new instance each: %s", self.runtime.kind, self.problem)
 
-    def _test(self, slot: Slot, base: Base) -> str:
+    def _test(self, slot: ComponentSlot, base: Base) -> str:
         """What is wrong with restoring here; nothing if it is exact."""
-        slot.undo.watch()
+        slot.restorer.watch()
         before = faults()
         slot.live.linear.view()[0] ^= 255
         if faults() == before:
             return "a first write to a page does not count as a fault"
         code = jsontext.dumps({"files": {"m": _TEST}, "entry": "m", "main": "main", "env": {}})
-        serving = Serving(time.monotonic() + _START, lambda: (0, 0), _ask_nothing)
-        slot.undo.restore()
+        serving = CallContext(time.monotonic() + _START, lambda: (0, 0), _ask_nothing)
+        slot.restorer.restore()
         self._call(slot.live, slot.live.load, code, serving)
-        slot.undo.restore()
+        slot.restorer.restore()
         view = slot.live.linear.view()
         wrong = [at for at in slot.live.linear.private() if _page(view, at) != base.page(at)]
         if wrong:
@@ -284,7 +286,7 @@ class Components:
 
     # -- fresh ---------------------------------------------------------------------------------
 
-    def _run_fresh(self, action: Action, call: Call) -> Outcome:
+    def _run_fresh(self, action: Action, call: ActionCall) -> Outcome:
         start = self._clock.now()
         serving = self._serving(action, call)
         live: Live | None = None
@@ -305,7 +307,7 @@ class Components:
 
     # -- both ----------------------------------------------------------------------------------
 
-    def _init(self, live: Live, action: Action, serving: Serving) -> tuple[LogLine, ...]:
+    def _init(self, live: Live, action: Action, serving: CallContext) -> tuple[LogLine, ...]:
         """Have the guest load the action; what it printed. Raises `LoadFailure` or `Trap`."""
         executable = action.exec
         if not isinstance(executable, CodeExec):
@@ -317,17 +319,17 @@ class Components:
         return outcome.told_lines(answered["logs"])
 
     def _outcome(
-        self, reply: bytes, action: Action, serving: Serving, start: int, end: int, init: int
+        self, reply: bytes, action: Action, serving: CallContext, start: int, end: int, init: int
     ) -> Outcome:
         found = outcome.of_text(reply, start, end, log_limit=action.limits.logs * _MEGABYTE, init=init)
         return with_refusals([found], serving.refusals)[0]
 
-    def _serving(self, action: Action, call: Call) -> Serving:
+    def _serving(self, action: Action, call: ActionCall) -> CallContext:
         until = time.monotonic() + action.limits.timeout / 1000
         asker = Asker(action, call.context.get("namespace", ""), until)
-        return Serving(until, lambda: (0, 0), lambda request: self._capabilities.ask(asker, request))
+        return CallContext(until, lambda: (0, 0), lambda request: self._capabilities.ask(asker, request))
 
-    def _call(self, live: Live, function: TextFunction, text: bytes, serving: Serving) -> bytes:
+    def _call(self, live: Live, function: TextFunction, text: bytes, serving: CallContext) -> bytes:
         self._thread.serving = serving
         self.engine.begin()
         try:
@@ -336,7 +338,7 @@ class Components:
         finally:
             self.engine.end()
 
-    def _stopped(self, trap: Trap, action: Action, serving: Serving, start: int, init: int) -> Outcome:
+    def _stopped(self, trap: Trap, action: Action, serving: CallContext, start: int, init: int) -> Outcome:
         text = outcome.stopped(trap, action.limits.timeout)
         end = self._clock.now()
         found = outcome.developer_error(text, b"", start, end, init=init, timed_out=trap.interrupted)
@@ -368,7 +370,7 @@ def _page(view: memoryview, number: int) -> bytes:
     return bytes(view[number * PAGE : (number + 1) * PAGE])
 
 
-def _text_of(action: Action, call: Call) -> bytes:
+def _text_of(action: Action, call: ActionCall) -> bytes:
     """A line about the call, then its arguments as they came."""
     about = {
         "context": {f"__OW_{key.upper()}": value for key, value in call.context.items()},

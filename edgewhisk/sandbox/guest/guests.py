@@ -13,15 +13,15 @@ from typing import Any, Final
 from edgewhisk import jsontext
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import CodeExec
-from edgewhisk.entity.invocation.call import Calls
-from edgewhisk.entity.invocation.message import Outcome, Ran, Smooth, outcomes_of
+from edgewhisk.entity.invocation.call import CallBatch
+from edgewhisk.entity.invocation.message import BatchResult, Outcome, UniformResult, outcomes_of
 from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox import archive, outcome
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.guest.abi import MOST_CALLS, SEED, Given
 from edgewhisk.sandbox.guest.image import Image, Images
-from edgewhisk.sandbox.guest.slot import Parts, Slot
-from edgewhisk.sandbox.host.hostcalls import Serving
+from edgewhisk.sandbox.guest.slot import GuestSlot, Parts
+from edgewhisk.sandbox.host.hostcalls import CallContext
 from edgewhisk.sandbox.memory.budget import Budget
 from edgewhisk.sandbox.outcome import LARGEST_RESULT, LoadFailure, Trap, with_refusals
 from edgewhisk.sandbox.runtimes import Runtime
@@ -49,23 +49,23 @@ class Guests:
         self._capabilities = capabilities
         self.parts = Parts(engine, runtime, lambda: float(clock.now()))
         self._lock = threading.Lock()
-        first = Slot(self.parts)
-        self._idle: list[Slot] = [first]
+        first = GuestSlot(self.parts)
+        self._idle: list[GuestSlot] = [first]
         self._images = Images(first.blank.granule)
         self._budget = budget
         budget.shed_by(self.shed)
         # For `Math.random` and the like; what must be secret asks the kernel (`hostcalls`).
         self._chance = Random(os.urandom(32))  # noqa: S311
 
-    def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> Ran:
+    def run(self, action: Action, calls: CallBatch, *, inline: bool = False) -> BatchResult:
         """See `spi.Sandbox`."""
         count = len(calls.ids)
-        ran = self._attempt(action, calls if count <= MOST_CALLS else calls.part(0, MOST_CALLS), hasty)
-        if isinstance(ran, Smooth) and len(ran.results) == count:
+        ran = self._attempt(action, calls if count <= MOST_CALLS else calls.part(0, MOST_CALLS), inline)
+        if isinstance(ran, UniformResult) and len(ran.results) == count:
             return ran
         outcomes = list(outcomes_of(ran))
-        while len(outcomes) < count and not (hasty and outcomes[-1].timed_out):
-            outcomes += outcomes_of(self._attempt(action, calls.part(len(outcomes), MOST_CALLS), hasty))
+        while len(outcomes) < count and not (inline and outcomes[-1].timed_out):
+            outcomes += outcomes_of(self._attempt(action, calls.part(len(outcomes), MOST_CALLS), inline))
         return outcomes
 
     def close(self) -> None:
@@ -84,11 +84,11 @@ class Guests:
         """Counters for `status`."""
         return {"idle_slots": len(self._idle), "images": len(self._images)}
 
-    def _attempt(self, action: Action, calls: Calls, hasty: bool) -> Ran:
+    def _attempt(self, action: Action, calls: CallBatch, inline: bool) -> BatchResult:
         """What came of at least the first call."""
         slot = self._take(action.revision)
         if slot.revision == action.revision:
-            return self._run(slot, action, calls, 0, hasty)
+            return self._run(slot, action, calls, 0, inline)
         started, known = self._clock.now(), action.revision in self._images
         try:
             image = self._image(slot, action, calls.context)
@@ -103,18 +103,18 @@ class Guests:
             slot.attach(action.revision, image, action.limits.memory)
         except Trap as trap:  # what is in the slot is another action's: none of its log
             return self._told([self._load_failed(trap, b"", action, started)] * len(calls.ids), slot)
-        ran = self._run(slot, action, calls, self._clock.now() - started, hasty)
+        ran = self._run(slot, action, calls, self._clock.now() - started, inline)
         if not printed:
             return ran
         first, *others = outcomes_of(ran)
         return [first._replace(logs=(*printed, *first.logs)), *others]
 
-    def _run(self, slot: Slot, action: Action, calls: Calls, init: int, hasty: bool) -> Ran:
+    def _run(self, slot: GuestSlot, action: Action, calls: CallBatch, init: int, inline: bool) -> BatchResult:
         log_limit = action.limits.logs * _MEGABYTE
         count = len(calls.ids)
         given = Given(calls.arguments, _contexts(calls), self._chance.randbytes(SEED * count), log_limit)
         serving = self._serving(slot, action, calls.context)
-        serving.patient = hasty
+        serving.inline = inline
         start = self._clock.now()
         broken: list[Outcome] = []
         try:
@@ -129,7 +129,7 @@ class Guests:
             if not slot.grown:
                 self._put_back(slot)
             if results is not None and plain:
-                return Smooth(results, start, self._clock.now())
+                return UniformResult(results, start, self._clock.now())
         end = self._clock.now()
         done = [
             outcome.of_reply(
@@ -139,25 +139,25 @@ class Guests:
         ]
         return self._told(with_refusals(done + broken, serving.refusals), slot)
 
-    def _told(self, outcomes: list[Outcome], slot: Slot) -> list[Outcome]:
+    def _told(self, outcomes: list[Outcome], slot: GuestSlot) -> list[Outcome]:
         """The outcomes of a run, which say so if it is for want of memory that others have."""
         return outcome.starved(outcomes, self._budget.size) if slot.share.refused else outcomes
 
-    def _stopped(self, trap: Trap, slot: Slot, action: Action, start: int, init: int) -> Outcome:
+    def _stopped(self, trap: Trap, slot: GuestSlot, action: Action, start: int, init: int) -> Outcome:
         """The outcome of the call that was stopped."""
         text = outcome.stopped(trap, action.limits.timeout)
         log, end = slot.log(), self._clock.now()
         return outcome.developer_error(text, log, start, end, init=init, timed_out=trap.interrupted)
 
-    def _serving(self, slot: Slot, action: Action, context: Mapping[str, str]) -> Serving:
+    def _serving(self, slot: GuestSlot, action: Action, context: Mapping[str, str]) -> CallContext:
         until = time.monotonic() + action.limits.timeout / 1000
-        return Serving(until, slot.view, partial(self._ask, action, context.get("namespace", ""), until))
+        return CallContext(until, slot.view, partial(self._ask, action, context.get("namespace", ""), until))
 
     def _ask(self, action: Action, namespace: str, until: float, request: bytes) -> Answer:
         """Who asks is put together when somebody does: few actions ever ask."""
         return self._capabilities.ask(Asker(action, namespace, until), request)
 
-    def _image(self, slot: Slot, action: Action, context: Mapping[str, str]) -> Image:
+    def _image(self, slot: GuestSlot, action: Action, context: Mapping[str, str]) -> Image:
         """The action's image; loads it in `slot` when it is not kept."""
         key = action.revision
         with self._lock:
@@ -178,7 +178,7 @@ class Guests:
         text = outcome.load_failed(failure, action.limits.timeout)
         return outcome.developer_error(text, log, start, self._clock.now(), timed_out=interrupted)
 
-    def _take(self, revision: object) -> Slot:
+    def _take(self, revision: object) -> GuestSlot:
         """An idle slot, best one that ran the same action; a new one if there is none."""
         with self._lock:
             idle = self._idle
@@ -187,9 +187,9 @@ class Guests:
                     return idle.pop(at)
             if idle:
                 return idle.pop(0)
-        return Slot(self.parts)
+        return GuestSlot(self.parts)
 
-    def _put_back(self, slot: Slot) -> None:
+    def _put_back(self, slot: GuestSlot) -> None:
         """Keep a slot for the next call; of those that take much only the one that ran last."""
         with self._lock:
             if slot.large:
@@ -198,7 +198,7 @@ class Guests:
                 self._idle.append(slot)
 
 
-def _contexts(calls: Calls) -> list[bytes]:
+def _contexts(calls: CallBatch) -> list[bytes]:
     """The context of each call as JSON, put together: 0.2 us instead of 1 for building and dumping it."""
     rest = jsontext.dumps(calls.context)[1:]
     comma = b"," if calls.context else b""

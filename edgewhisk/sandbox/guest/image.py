@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import Final
 
 GRANULE: Final = 1024  # bytes; what the guest's marks stand for, and what a patch is made of
-MOST: Final = 48 << 20  # bytes that the images of one guest take; those used last stay, others load anew
+# bytes that the images of one guest take; those used last stay, others load anew
+MAX_IMAGE_BYTES: Final = 48 << 20
 _COMMON: Final = 1024  # granules of an image that others may be told by
 NO_GRANULES: Final[Mapping[int, bytes]] = MappingProxyType({})
 _ENTRY: Final = 128  # bytes that a granule costs besides its own, in each image and once
@@ -87,7 +88,7 @@ def changes(old: Image, new: Image, blank: Callable[[int], bytes]) -> dict[int, 
 class Images:
     """The images of one guest's actions, those used last. Not thread-safe."""
 
-    def __init__(self, blank: Callable[[int], bytes], most: int = MOST) -> None:
+    def __init__(self, blank: Callable[[int], bytes], most: int = MAX_IMAGE_BYTES) -> None:
         """None yet; they may take `most` bytes, the newest alone more. `blank`: see `changes`."""
         self._blank = blank
         self._most = most

@@ -16,7 +16,7 @@ import wasmtime
 from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.guest import abi
 from edgewhisk.sandbox.guest.image import GRANULE, Blank, Image
-from edgewhisk.sandbox.host.hostcalls import HostCalls, Serving
+from edgewhisk.sandbox.host.hostcalls import CallContext, HostCalls
 from edgewhisk.sandbox.memory.linear import PAGE, memory_file, show
 from edgewhisk.sandbox.outcome import LoadFailure, Trap
 from edgewhisk.sandbox.runtimes import Runtime
@@ -49,7 +49,7 @@ class Parts:
         self.file = -1  # the same in memory, at the guest's addresses, for mapping
 
 
-class Slot:
+class GuestSlot:
     """One live guest."""
 
     def __init__(self, parts: Parts) -> None:
@@ -94,7 +94,7 @@ class Slot:
         self._share(parts.file)
         self._show_blank()
 
-    def load(self, bundle: bytes, memory: int, serving: Serving) -> Image:
+    def load(self, bundle: bytes, memory: int, serving: CallContext) -> Image:
         """Load an action on a blank guest; its image. Raises `LoadFailure` or `Trap`."""
         self.attach(None, self.blank.image, memory)
         serving.wrote = self._mark
@@ -127,7 +127,7 @@ class Slot:
             self._apply(image)
         self.revision = revision
 
-    def run(self, given: abi.Given, largest: int, serving: Serving) -> None:
+    def run(self, given: abi.Given, largest: int, serving: CallContext) -> None:
         """Run calls, each on pristine memory; not all of them if the batch had to be cut.
 
         Raises `Trap`. `finished` tells what became of those that were run.
@@ -139,14 +139,14 @@ class Slot:
         self._view[table:out] = data
         serving.done, serving.wrote = self._count_done, self._mark
         engine, calls = self._parts.engine, self._parts.calls
-        engine.begin(patient=serving.patient)
+        engine.begin(inline=serving.inline)
         calls.enter(serving)
         try:
             self._set_deadline(serving)
             self._batch.wide(len(given.arguments), table, out, _OUTPUT, largest, self._image.pages + _SLACK)
         finally:
             calls.leave()
-            engine.end(patient=serving.patient)
+            engine.end(inline=serving.inline)
             self._ended = abi.done(self._view, table)
 
     def smooth(self, count: int, largest: int) -> list[bytes] | None:
@@ -220,7 +220,7 @@ class Slot:
             first, last = at // GRANULE, (at + size - 1) // GRANULE
             write(self._marks_at + first, b"\1" * (last - first + 1))
 
-    def _set_deadline(self, serving: Serving) -> None:
+    def _set_deadline(self, serving: CallContext) -> None:
         self.share.begin(serving.until)
         self._deadline.set(self._parts.engine.epochs(serving.until))
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import wasmtime
 
-from edgewhisk.base.busy import waiting
+from edgewhisk.clock.busy import waiting
 from edgewhisk.sandbox.host.zones import FOLDER, zone
 from edgewhisk.sandbox.outcome import OutOfTime
 from edgewhisk.sandbox.wasmtime_ffi import HostFunctions, as_double, double, read, write
@@ -27,11 +27,11 @@ _LONGEST_NAME: Final = 1024  # bytes of a library module's name
 _NONE: Final = 0xFFFFFFFF  # -1
 
 
-class Fault(Exception):
+class GuestFault(Exception):
     """A guest gave an address that is not in its memory."""
 
 
-class Serving:
+class CallContext:
     """The call that a thread's guest is busy with."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Serving:
     ) -> None:
         """`until`: monotonic seconds; `view`: address and size of the guest's memory now."""
         self.until = until
-        self.patient = False  # see `Engine.begin`
+        self.inline = False  # see `Engine.begin`
         self.view = view
         self._ask = ask
         self.answer = b""
@@ -54,23 +54,23 @@ class Serving:
             return self._ask(request)
 
     def get(self, at: int, size: int) -> bytes:
-        """Bytes of the guest's memory; raises `Fault`."""
+        """Bytes of the guest's memory; raises `GuestFault`."""
         if at + size > self._end:
             self._look(at + size)
         return read(self._base + at, size)
 
     def put(self, at: int, data: bytes) -> None:
-        """Write into the guest's memory; raises `Fault`."""
+        """Write into the guest's memory; raises `GuestFault`."""
         if at + len(data) > self._end:
             self._look(at + len(data))
         write(self._base + at, data)
         self.wrote(at, len(data))
 
     def _look(self, end: int) -> None:
-        """Memories never move, but may have grown; raises `Fault` if this one ends before `end`."""
+        """Memories never move, but may have grown; raises `GuestFault` if this one ends before `end`."""
         self._base, self._end = self.view()
         if end > self._end:
-            raise Fault
+            raise GuestFault
 
 
 class HostCalls:
@@ -93,11 +93,11 @@ class HostCalls:
 
     @property
     def current(self) -> Any:
-        """What this thread's guest is busy with: a `Serving`."""
+        """What this thread's guest is busy with: a `CallContext`."""
         return self._thread.serving
 
     @contextmanager
-    def serving(self, serving: Serving) -> Iterator[Serving]:
+    def serving(self, serving: CallContext) -> Iterator[CallContext]:
         """Run guests of this thread for `serving` inside the block."""
         self.enter(serving)
         try:
@@ -105,7 +105,7 @@ class HostCalls:
         finally:
             self.leave()
 
-    def enter(self, serving: Serving) -> None:
+    def enter(self, serving: CallContext) -> None:
         """Guests of this thread run for `serving`, until `leave`."""
         self._thread.serving = serving
 
@@ -123,7 +123,7 @@ class HostCalls:
         size = min(_u32(values[2]), _MOST_RANDOM)
         try:
             self.current.put(_u32(values[0]), os.urandom(size))
-        except Fault:
+        except GuestFault:
             return "random: the place is not in the guest's memory"
         return None
 
@@ -132,7 +132,7 @@ class HostCalls:
         try:
             size = min(_u32(values[2]), _LONGEST_NAME)
             name = serving.get(_u32(values[0]), size).decode(errors="replace")
-        except Fault:
+        except GuestFault:
             return "library: the name is not in the guest's memory"
         found = self._library.get(name)
         if found is None and name.startswith(FOLDER):
@@ -146,7 +146,7 @@ class HostCalls:
         try:
             size = min(_u32(values[2]), LARGEST_REQUEST + 1)  # one more is refused, and not copied whole
             answer = serving.ask(serving.get(_u32(values[0]), size))
-        except Fault:
+        except GuestFault:
             return "ask: the request is not in the guest's memory"
         if answer.refusal:
             serving.refusals.append((serving.done(), answer.refusal))
@@ -158,7 +158,7 @@ class HostCalls:
         serving = self.current
         try:
             serving.put(_u32(values[0]), serving.answer)
-        except Fault:
+        except GuestFault:
             return "take: the answer does not fit into the guest's memory there"
         serving.answer = b""
         return None
@@ -168,7 +168,7 @@ def _ignore(_at: int, _size: int) -> None:
     """Nobody keeps count of what is written."""
 
 
-def pause(serving: Serving, seconds: float) -> None:
+def pause(serving: CallContext, seconds: float) -> None:
     """Sleep; raises `OutOfTime` at the end of the call's time."""
     left = serving.until - time.monotonic()
     if seconds > 0:  # false for NaN, too

@@ -51,7 +51,7 @@ class Base:
         return Image(granules, NO_GRANULES, 0, 0)
 
 
-class Undo:
+class Restorer:
     """Of one memory."""
 
     def __init__(self, linear: Linear, base: Base) -> None:

@@ -17,18 +17,18 @@ from edgewhisk import jsontext
 from edgewhisk.base.recent import Recent
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import CodeExec
-from edgewhisk.entity.invocation.call import Call, Calls
+from edgewhisk.entity.invocation.call import ActionCall, CallBatch
 from edgewhisk.entity.invocation.message import LogLine, Outcome, Status
 from edgewhisk.errors import MalformedContent, SandboxError
 from edgewhisk.sandbox import archive, outcome
 from edgewhisk.sandbox.engine import Engine
-from edgewhisk.sandbox.host.hostcalls import MODULE, Fault, HostCalls
+from edgewhisk.sandbox.host.hostcalls import MODULE, GuestFault, HostCalls
 from edgewhisk.sandbox.memory.budget import Budget
 from edgewhisk.sandbox.memory.creator import Creator
 from edgewhisk.sandbox.module import wasi
 from edgewhisk.sandbox.module.streams import LONGEST_LINE, Streams
 from edgewhisk.sandbox.outcome import Trap
-from edgewhisk.sandbox.wasmtime_ffi import Instance, Template, read, write
+from edgewhisk.sandbox.wasmtime_ffi import Instance, InstanceTemplate, read, write
 from edgewhisk.spi import Asker, Capabilities, Clock
 
 LARGEST_MODULE: Final = 16 << 20  # bytes
@@ -58,8 +58,8 @@ class Modules:
         define(MODULE, "log", "iii", "", self._log)
         define(MODULE, "context", "", "i", self._context)
         define("env", "abort", "iiii", "", self._abort)
-        self._templates = Recent[bytes, Template](*_KEPT)
-        self._by_revision = Recent[object, Template](*_KEPT)
+        self._templates = Recent[bytes, InstanceTemplate](*_KEPT)
+        self._by_revision = Recent[object, InstanceTemplate](*_KEPT)
         self._known = {(wasi.MODULE, name) for name in wasi.SIGNATURES} | {("env", "abort")}
         self._known |= {
             (MODULE, name) for name in ("now", "sleep", "random", "ask", "take", "log", "context")
@@ -79,7 +79,7 @@ class Modules:
         """Counters for `status`."""
         return {"modules": len(self._templates)}
 
-    def run(self, action: Action, calls: Calls, *, hasty: bool = False) -> list[Outcome]:
+    def run(self, action: Action, calls: CallBatch, *, inline: bool = False) -> list[Outcome]:
         """See `spi.Sandbox`."""
         executable = action.exec
         if not isinstance(executable, CodeExec):
@@ -95,11 +95,11 @@ class Modules:
         outcomes: list[Outcome] = []
         for call in calls.each():
             outcomes.append(self._run_one(template, action, call, 0 if outcomes else init))
-            if hasty and outcomes[-1].timed_out:
+            if inline and outcomes[-1].timed_out:
                 break
         return outcomes
 
-    def _run_one(self, template: Template, action: Action, call: Call, init: int) -> Outcome:
+    def _run_one(self, template: InstanceTemplate, action: Action, call: ActionCall, init: int) -> Outcome:
         start, limits = self._clock.now(), action.limits
         until = time.monotonic() + limits.timeout / 1000
         asker = Asker(action, call.context.get("namespace", ""), until)
@@ -114,7 +114,7 @@ class Modules:
             self._engine.ticking(),
             template.store(limits.memory * _MEGABYTE, self._engine.epochs(until)) as instance,
         ):
-            command = wasi.Command(
+            command = wasi.WasiCommand(
                 until,
                 instance.view,
                 lambda request: self._capabilities.ask(asker, request),
@@ -139,7 +139,7 @@ class Modules:
         self,
         result: bytes | None,
         trap: Trap | None,
-        command: wasi.Command,
+        command: wasi.WasiCommand,
         start: int,
         init: int,
         timeout: int,
@@ -160,13 +160,13 @@ class Modules:
         status, shown = outcome.of_printed(result, command.exit_code or 0)
         return Outcome(status, shown, tuple(logs), start, end, init)
 
-    def _known_by(self, action: Action, code: CodeExec) -> Template:
+    def _known_by(self, action: Action, code: CodeExec) -> InstanceTemplate:
         """The action's module, found without its code from now on."""
         template = self._template(code)
         self._by_revision.keep(action.revision, template, len(code.code))
         return template
 
-    def _template(self, code: CodeExec) -> Template:
+    def _template(self, code: CodeExec) -> InstanceTemplate:
         if not code.binary:
             raise MalformedContent(
                 "a WebAssembly action's code must be a module as base64; this is text"
@@ -182,7 +182,7 @@ class Modules:
         self._templates.keep(key, found, len(wasm))
         return found
 
-    def _link(self, wasm: bytes) -> Template:
+    def _link(self, wasm: bytes) -> InstanceTemplate:
         _check_header(wasm)
         try:
             module, _ = self._engine.module(wasm, "the code")
@@ -191,7 +191,7 @@ class Modules:
         self._check_imports(module)
         _check_exports(module)
         try:
-            return Template(self._linker, module)
+            return InstanceTemplate(self._linker, module)
         except wasmtime.WasmtimeError as error:
             raise MalformedContent(f"the module cannot be linked: {_first_line(error)}") from error
 
@@ -207,7 +207,7 @@ class Modules:
         command = self._calls.current
         try:
             text = command.get(values[2] & 0xFFFFFFFF, min(values[4] & 0xFFFFFFFF, LONGEST_LINE))
-        except Fault:
+        except GuestFault:
             return "log: the text is not in the guest's memory"
         command.streams.log(_STREAMS.get(values[0], "stderr"), jsontext.decoded(text))
         return None
@@ -225,7 +225,7 @@ class Modules:
             at = values[0] & 0xFFFFFFFF
             size = int.from_bytes(command.get(at - 4, 4), "little") if at >= 4 else 0
             text = command.get(at, min(size, 2 * _LONGEST_ABORT)).decode("utf-16-le", errors="replace")
-        except Fault:
+        except GuestFault:
             text = ""
         where = f"{values[4] & 0xFFFFFFFF}:{values[6] & 0xFFFFFFFF}"
         return f"abort: {text} (at {where})"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from edgewhisk.sandbox.host.hostcalls import Fault, HostCalls, Serving, pause
+from edgewhisk.sandbox.host.hostcalls import CallContext, GuestFault, HostCalls, pause
 from edgewhisk.sandbox.module.streams import Streams
 
 MODULE: Final = "wasi_snapshot_preview1"
@@ -44,11 +44,11 @@ SIGNATURES: Final[Mapping[str, str]] = {
 }  # fmt: skip
 
 
-class Command(Serving):
+class WasiCommand(CallContext):
     """A call of a command: its streams and environment."""
 
     def __init__(self, *common: Any, streams: Streams, environment: Mapping[str, str]) -> None:
-        """`common`: see `Serving`."""
+        """`common`: see `CallContext`."""
         super().__init__(*common)
         self.streams = streams
         self.arguments = [b"action"]
@@ -78,7 +78,7 @@ class Wasi:
         def call(values: Any) -> None:
             try:
                 values[0] = run(self._calls.current, *(values[2 * at] for at in range(count)))
-            except (Fault, struct.error):
+            except (GuestFault, struct.error):
                 values[0] = _FAULT
 
         return call
@@ -87,28 +87,28 @@ class Wasi:
         self._calls.current.exit_code = _low(values[0])
         return EXIT
 
-    def _args_sizes_get(self, command: Command, count_at: int, size_at: int) -> int:
+    def _args_sizes_get(self, command: WasiCommand, count_at: int, size_at: int) -> int:
         return _sizes(command, command.arguments, count_at, size_at)
 
-    def _args_get(self, command: Command, pointers_at: int, texts_at: int) -> int:
+    def _args_get(self, command: WasiCommand, pointers_at: int, texts_at: int) -> int:
         return _texts(command, command.arguments, pointers_at, texts_at)
 
-    def _environ_sizes_get(self, command: Command, count_at: int, size_at: int) -> int:
+    def _environ_sizes_get(self, command: WasiCommand, count_at: int, size_at: int) -> int:
         return _sizes(command, command.environment, count_at, size_at)
 
-    def _environ_get(self, command: Command, pointers_at: int, texts_at: int) -> int:
+    def _environ_get(self, command: WasiCommand, pointers_at: int, texts_at: int) -> int:
         return _texts(command, command.environment, pointers_at, texts_at)
 
-    def _clock_res_get(self, command: Command, _clock: int, at: int) -> int:
+    def _clock_res_get(self, command: WasiCommand, _clock: int, at: int) -> int:
         return _put(command, at, "<Q", 1_000_000)
 
-    def _clock_time_get(self, command: Command, clock: int, _precision: int, at: int) -> int:
+    def _clock_time_get(self, command: WasiCommand, clock: int, _precision: int, at: int) -> int:
         return _put(command, at, "<Q", self._time(_low(clock)))
 
     def _time(self, clock: int) -> int:
         return int(self._now() * 1e6) if clock == 0 else time.monotonic_ns()
 
-    def _fd_write(self, command: Command, file: int, vectors: int, count: int, size_at: int) -> int:
+    def _fd_write(self, command: WasiCommand, file: int, vectors: int, count: int, size_at: int) -> int:
         stream = _NAMES.get(_low(file))
         if stream is None:
             return _BADF
@@ -118,7 +118,7 @@ class Wasi:
         command.streams.write(stream, bytes(data))
         return _put(command, size_at, "<I", len(data))
 
-    def _fd_read(self, command: Command, file: int, vectors: int, count: int, size_at: int) -> int:
+    def _fd_read(self, command: WasiCommand, file: int, vectors: int, count: int, size_at: int) -> int:
         if _low(file):
             return _BADF
         total = 0
@@ -128,39 +128,39 @@ class Wasi:
             total += len(data)
         return _put(command, size_at, "<I", total)
 
-    def _fd_close(self, _command: Command, file: int) -> int:
+    def _fd_close(self, _command: WasiCommand, file: int) -> int:
         return _OK if _low(file) <= 2 else _BADF
 
-    def _fd_fdstat_get(self, command: Command, file: int, at: int) -> int:
+    def _fd_fdstat_get(self, command: WasiCommand, file: int, at: int) -> int:
         if _low(file) > 2:
             return _BADF
         return _put(command, at, "<BxHxxxxQQ", _CHARACTER_DEVICE, 0, _RIGHTS, _RIGHTS)
 
-    def _fd_fdstat_set_flags(self, _command: Command, file: int, _flags: int) -> int:
+    def _fd_fdstat_set_flags(self, _command: WasiCommand, file: int, _flags: int) -> int:
         return _OK if _low(file) <= 2 else _BADF
 
-    def _fd_filestat_get(self, command: Command, file: int, at: int) -> int:
+    def _fd_filestat_get(self, command: WasiCommand, file: int, at: int) -> int:
         if _low(file) > 2:
             return _BADF
         return _put(command, at, "<QQB7xQQQQQ", 0, 0, _CHARACTER_DEVICE, 1, 0, 0, 0, 0)
 
-    def _fd_prestat_get(self, _command: Command, _file: int, _at: int) -> int:
+    def _fd_prestat_get(self, _command: WasiCommand, _file: int, _at: int) -> int:
         return _BADF
 
-    def _fd_seek(self, _command: Command, file: int, _by: int, _whence: int, _at: int) -> int:
+    def _fd_seek(self, _command: WasiCommand, file: int, _by: int, _whence: int, _at: int) -> int:
         return _SPIPE if _low(file) <= 2 else _BADF
 
-    def _sched_yield(self, _command: Command) -> int:
+    def _sched_yield(self, _command: WasiCommand) -> int:
         return _OK
 
-    def _random_get(self, command: Command, at: int, size: int) -> int:
+    def _random_get(self, command: WasiCommand, at: int, size: int) -> int:
         size = _low(size)
         if size > _MOST_RANDOM:
             return _INVAL
         command.put(_low(at), os.urandom(size))
         return _OK
 
-    def _poll_oneoff(self, command: Command, wanted: int, events: int, count: int, count_at: int) -> int:
+    def _poll_oneoff(self, command: WasiCommand, wanted: int, events: int, count: int, count_at: int) -> int:
         """Ready streams at once, or sleep until the first clock of the subscriptions."""
         count = _low(count)
         if not 0 < count <= _MOST_VECTORS:
@@ -188,24 +188,24 @@ def _low(value: int) -> int:
     return value & 0xFFFFFFFF
 
 
-def _put(command: Command, at: int, form: str, *values: int) -> int:
+def _put(command: WasiCommand, at: int, form: str, *values: int) -> int:
     command.put(_low(at), struct.pack(form, *values))
     return _OK
 
 
-def _vectors(command: Command, at: int, count: int) -> list[tuple[int, int]]:
+def _vectors(command: WasiCommand, at: int, count: int) -> list[tuple[int, int]]:
     """(address, size) of the parts of a read or write."""
     count = min(_low(count), _MOST_VECTORS)
     words = struct.unpack(f"<{2 * count}I", command.get(_low(at), 8 * count))
     return list(zip(words[::2], words[1::2], strict=True))
 
 
-def _sizes(command: Command, texts: list[bytes], count_at: int, size_at: int) -> int:
+def _sizes(command: WasiCommand, texts: list[bytes], count_at: int, size_at: int) -> int:
     _put(command, count_at, "<I", len(texts))
     return _put(command, size_at, "<I", sum(len(text) + 1 for text in texts))
 
 
-def _texts(command: Command, texts: list[bytes], pointers_at: int, texts_at: int) -> int:
+def _texts(command: WasiCommand, texts: list[bytes], pointers_at: int, texts_at: int) -> int:
     at = _low(texts_at)
     pointers = []
     for text in texts:

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgewhisk import jsontext
-from edgewhisk.clock.history import Boots
-from edgewhisk.config.schema import Buffer
-from edgewhisk.config.schema import Lane as Policy
-from edgewhisk.entity.activation import Record, filed_under
+from edgewhisk.clock.history import ClockHistory
+from edgewhisk.config.schema import BufferConfig
+from edgewhisk.config.schema import LaneConfig as Policy
+from edgewhisk.entity.activation import Record, index_key
 from edgewhisk.entity.annotations.lane import ERRORS, LANES, NORMAL
 from edgewhisk.entity.invocation.message import ActivationMessage, Status
 from edgewhisk.entity.records.foreign import taken
-from edgewhisk.entity.records.record_block import Sheaf, with_origins
+from edgewhisk.entity.records.record_block import RecordBlock, with_origins
 from edgewhisk.entity.records.stats import BufferStats
 from edgewhisk.errors import UNREADABLE, MalformedContent, StorageError
-from edgewhisk.spi import Batch, Clock, Committed, Query, Starts
-from edgewhisk.store.activations.catalog import Match
+from edgewhisk.spi import Clock, Committed, Query, Starts, SyncBatch
+from edgewhisk.store.activations.catalog import CatalogMatch
 from edgewhisk.store.activations.index import fingerprint
 from edgewhisk.store.activations.lane import Lane
 from edgewhisk.store.activations.log_state import (
@@ -42,7 +42,7 @@ from edgewhisk.store.activations.log_state import (
 )
 from edgewhisk.store.activations.loss import DAMAGED, EVICTED, EXPIRED, REFUSED, REJECTED, Loss
 from edgewhisk.store.activations.outgoing import batch, oldest, passing, refused, straight
-from edgewhisk.store.activations.partitions import Records
+from edgewhisk.store.activations.partitions import Partitions
 from edgewhisk.store.activations.routes import MARKS, PASSES, RECORDS, SHEAVES
 from edgewhisk.store.log.committer import Committer, Work
 from edgewhisk.store.log.disk import Disk, RealDisk
@@ -59,18 +59,18 @@ LOOKED: Final = 32  # segments that `patrol` looks through at once: about 32 MB
 _TOLD: Final = 100  # incidents among which one is looked for, so as not to be told again
 
 
-class Activations:
+class ActivationLog:
     """`spi.ActivationStore` on a directory."""
 
-    def __init__(self, records: Records, clock: Clock, commit_window: float) -> None:
+    def __init__(self, records: Partitions, clock: Clock, commit_window: float) -> None:
         """Over recovered `records`. Use `open`."""
         self.device = records.normal.device
         self.on_commit: Callable[[], None] = lambda: None
         self._records = records
-        self._boots = records.boots
+        self._boots = records.history
         self._clock = clock
         self._lanes = records.lanes
-        self._ledger = records.normal.ledger
+        self._ledger = records.normal.log_state
         self._begun = self._ledger.begun(clock.timing.boot)  # before what this life begins
         self._absorbing = threading.Lock()
         self._looked = 0.0  # monotonic, when a disk that refused was last tried
@@ -81,22 +81,22 @@ class Activations:
     def open(
         cls,
         directory: Path,
-        settings: Buffer,
+        settings: BufferConfig,
         clock: Clock,
         *,
         lanes: Mapping[str, Policy] | None = None,
         disk: Disk | None = None,
         others: Callable[[], int] = lambda: 0,
-        boots: Boots | None = None,
+        history: ClockHistory | None = None,
         earliest: Callable[[], int] | None = None,
-    ) -> Activations:
+    ) -> ActivationLog:
         """Recover what is there, or begin anew; raises `StorageError`. Blocks.
 
-        `others`, `boots`, `earliest`: as `Records` takes them.
+        `others`, `boots`, `earliest`: as `Partitions` takes them.
         """
         disk = disk or RealDisk()
-        records = Records(
-            disk, directory, settings, clock, lanes=lanes, others=others, boots=boots, earliest=earliest
+        records = Partitions(
+            disk, directory, settings, clock, lanes=lanes, others=others, history=history, earliest=earliest
         )
         records.recover()
         return cls(records, clock, settings.commit_window)
@@ -134,7 +134,7 @@ class Activations:
         *,
         urgent: bool,
         origins: Sequence[str] = (),
-        sheaf: Sheaf | None = None,
+        block: RecordBlock | None = None,
     ) -> None:
         """See `spi.ActivationStore`."""
         success = Status.SUCCESS
@@ -142,11 +142,11 @@ class Activations:
             Frame(_OP[lane, status is success], 0, text, 0, 0, (filed, start, key, timing) if filed else None)
             for key, text, status, _, lane, filed, start, timing in records
         ]
-        if sheaf is not None:
-            text = sheaf.text
-            if origins and sheaf.lane == NORMAL:  # 5 us less than a frame of their own
+        if block is not None:
+            text = block.text
+            if origins and block.lane == NORMAL:  # 5 us less than a frame of their own
                 text, origins = with_origins(text, origins), ()
-            frames.append(Frame(SHEAVES[sheaf.lane], 0, text, about=sheaf.gist))
+            frames.append(Frame(SHEAVES[block.lane], 0, text, about=block.gist))
         if origins:
             frames.append(origins_frame(origins))
         self._committer.submit(frames, done, urgent=urgent)
@@ -159,7 +159,7 @@ class Activations:
         """See `spi.ActivationStore`."""
         for name, lane in self._lanes.items():
             if lane.epoch == epoch:
-                upto = min(upto, lane.ledger.last)
+                upto = min(upto, lane.log_state.last)
                 if (loss := refused(lane, upto)) is not None:  # before: a crash must not leave it untold
                     self._commit([lost_frame(loss)])
                 self._commit([Frame(MARKS[name], upto, b"")])
@@ -167,10 +167,10 @@ class Activations:
     def pass_over(self, epoch: str, numbers: tuple[int, ...]) -> None:
         """See `spi.ActivationStore`."""
         for name, lane in self._lanes.items():
-            if lane.epoch == epoch and (passed := passing(lane, numbers)) != lane.ledger.passed:
+            if lane.epoch == epoch and (passed := passing(lane, numbers)) != lane.log_state.passed:
                 self._commit([passed_frame(passed)._replace(op=PASSES[name])])
 
-    def absorb(self, device: str, epoch: str, batch: Batch) -> int:
+    def absorb(self, device: str, epoch: str, batch: SyncBatch) -> int:
         """See `spi.ActivationStore`; raises `MalformedContent` for records that are none."""
         sender = f"{device}:{epoch}"
         with self._absorbing:
@@ -243,7 +243,7 @@ class Activations:
         """See `spi.ActivationStore`."""
         return sum(lane.catalog.count(query) for lane in self._used())
 
-    def pending(self, max_records: int, max_bytes: int) -> Batch:
+    def pending(self, max_records: int, max_bytes: int) -> SyncBatch:
         """See `spi.ActivationStore`. Ends before a number that is missing (evicted, damaged)."""
         waiting = [lane for name in reversed(LANES) if (lane := self._lanes[name]).unsynced() > 0]
         batches = (
@@ -253,7 +253,7 @@ class Activations:
         return found if found.records else next((batch for batch in batches if batch.records), found)
 
     def patrol(self, most: int = LOOKED) -> int:
-        """Look through some of what earlier lives wrote; the ledger is told what cannot be read.
+        """Look through some of what earlier lives wrote; the log state is told what cannot be read.
 
         Returns how many segments those were.
         """
@@ -297,7 +297,7 @@ class Activations:
     def _account(self, name: str, lane: Lane) -> dict[str, int]:
         lost = {why: self._ledger.lost.get((name, why), 0) for why in LOSSES}
         return {
-            "records": lane.ledger.last - lane.oldest + 1,
+            "records": lane.log_state.last - lane.oldest + 1,
             "unsynced": lane.unsynced(),
             "bytes": lane.log.held,
             "max_bytes": self._records.policies[name].max_bytes,
@@ -311,7 +311,7 @@ class Activations:
         """What `query` finds behind what it skips; damaged records are left out."""
         used = self._used()
 
-        def matches(lane: Lane) -> Iterator[tuple[Lane, Match]]:
+        def matches(lane: Lane) -> Iterator[tuple[Lane, CatalogMatch]]:
             return ((lane, match) for match in lane.catalog.matches(query))
 
         streams = [matches(lane) for lane in used]
@@ -324,7 +324,7 @@ class Activations:
         """A record; None, told and counted, if it is none."""
         try:
             found: dict[str, Any] = jsontext.loads(straight(self._boots, text))
-            filed_under(found)
+            index_key(found)
         except UNREADABLE as error:
             self._set_aside("an activation", error)
             return None
@@ -371,7 +371,7 @@ class Activations:
         self.on_commit()
 
 
-def _order(found: tuple[Lane, Match]) -> tuple[int, int]:
+def _order(found: tuple[Lane, CatalogMatch]) -> tuple[int, int]:
     lane, match = found
     return lane.catalog.order(match)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from edgewhisk.clock.history import Boots
+from edgewhisk.clock.history import ClockHistory
 from edgewhisk.entity.activation import id_of
 from edgewhisk.errors import UNREADABLE, StorageError
 from edgewhisk.spi import Query
@@ -36,7 +36,7 @@ _CHUNK: Final = 256 << 10  # bytes read at once when many records are wanted
 _DAMAGED: Final = 1024  # damaged places that are told apart
 
 
-class Match(NamedTuple):
+class CatalogMatch(NamedTuple):
     """A record that a query finds."""
 
     stretch: Stretch
@@ -49,12 +49,12 @@ class Match(NamedTuple):
 class Catalog:
     """The indexes of one log. Reading is thread-safe; `lock` guards the log's list of segments."""
 
-    def __init__(self, log: Log, lock: threading.RLock, boots: Boots) -> None:
+    def __init__(self, log: Log, lock: threading.RLock, history: ClockHistory) -> None:
         """Nothing is read yet. What `boots` know of clocks tells when records began."""
         self.active = Index()  # of the segment that is written to
         self._log = log
         self._lock = lock
-        self._boots = boots
+        self._boots = history
         self._writing: Segment | None = None
         self._summaries: dict[Segment, tuple[Summary, tuple[int, int]]] = {}
         self._indexes: OrderedDict[Segment, Index] = OrderedDict()
@@ -129,7 +129,7 @@ class Catalog:
             found |= marks.intersection(memoryview(self.summary(segment).marks).cast("I"))
         return found
 
-    def matches(self, query: Query) -> Iterator[Match]:
+    def matches(self, query: Query) -> Iterator[CatalogMatch]:
         """What `query` finds, the last written first."""
         for segment in self._newest_first():
             short = self.summary(segment)
@@ -142,7 +142,7 @@ class Catalog:
                     row = stretch.at + at
                     if index.names[row] in names and _within(times[at], query):
                         for number in reversed(index.numbers_of(row, short)):
-                            yield Match(stretch, segment, index, row, number)
+                            yield CatalogMatch(stretch, segment, index, row, number)
 
     def count(self, query: Query) -> int:
         """How many records `query` finds."""
@@ -166,12 +166,12 @@ class Catalog:
             )
         return found
 
-    def order(self, match: Match) -> tuple[int, int]:
+    def order(self, match: CatalogMatch) -> tuple[int, int]:
         """Greater for what began later, in whichever log."""
         time = match.known.times[match.row]
         return self._boots.order(match.stretch.boot, time - match.stretch.offset, time)
 
-    def read(self, match: Match) -> bytes | None:
+    def read(self, match: CatalogMatch) -> bytes | None:
         """The text of a record; None if it is damaged or gone meanwhile."""
         return self._text(match.segment, match.known, match.row, match.number)
 
@@ -281,7 +281,7 @@ class Catalog:
         return texts.get(number)
 
     def _last_read(self, segment: Segment, start: int) -> Mapping[int, bytes] | None:
-        """What stands in a line, if it is the one that was read last: a sheaf is read once for all."""
+        """What stands in a line, if it is the one that was read last: a record block is read once for all."""
         known, place, texts = self._line
         return texts if known is segment and place == start else None
 

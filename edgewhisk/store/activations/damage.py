@@ -1,4 +1,4 @@
-"""What cannot be read any more, told in the ledger once. Pure."""
+"""What cannot be read any more, told in the log state once. Pure."""
 
 from __future__ import annotations
 

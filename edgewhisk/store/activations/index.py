@@ -1,7 +1,7 @@
 """Where the activations of one segment are, and what is asked about them. Pure.
 
 Four bytes for each record in memory and thirty for each row: what stands in one line, has one name and
-began together. Of records on their own each is a row, a sheaf has one for each part of a flight. Built
+began together. Of records on their own each is a row, a record block has one for each part of a flight. Built
 while a segment is written; a full segment ends with a footer that holds it in some ten bytes for each, so
 a store with a million records reads and keeps only what somebody asks for.
 """
@@ -22,11 +22,11 @@ from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
 from edgewhisk.clock.history import stamp_of
-from edgewhisk.clock.offset import Timing
-from edgewhisk.entity.activation import LAST_DATE, filed_under
-from edgewhisk.entity.records.record_block import Gist, Name, gist_of
+from edgewhisk.clock.offset import ClockOffset
+from edgewhisk.entity.activation import LAST_DATE, index_key
+from edgewhisk.entity.records.record_block import BlockIndex, Name, block_index_of
 from edgewhisk.errors import UNREADABLE
-from edgewhisk.store.log.frames import ACTIVATION, SHEAF, About, Frame
+from edgewhisk.store.log.frames import ACTIVATION, RECORD_BLOCK, About, Frame
 
 COLUMNS: Final = "I"  # ops of a footer
 SUMMARY: Final = "M"
@@ -93,7 +93,7 @@ class Index:
         self.counts: list[int] = []
         self.stretches: list[Stretch] = []  # without their bounds
         self.records = 0  # how many; told last, for readers in other threads
-        self._timing: Timing | None = None  # of the last record, if its writer told
+        self._timing: ClockOffset | None = None  # of the last record, if its writer told
         self._keys: dict[bytes, int] = {}  # what names depend on -> place in `named`
         self._places: dict[Name, int] = {}
 
@@ -102,7 +102,7 @@ class Index:
         """Of what a scan found."""
         index = cls()
         for frame in frames:
-            if frame.op in (ACTIVATION, SHEAF):
+            if frame.op in (ACTIVATION, RECORD_BLOCK):
                 index.put(frame, frame.number, frame.start, frame.size)
         return index
 
@@ -110,8 +110,8 @@ class Index:
         """Append what stands in a line, numbered from `number` on; false if that cannot be read."""
         rows = len(self.numbers)
         try:
-            if frame.op == SHEAF:
-                self.gather(gist_of(frame.text), number, start, size)
+            if frame.op == RECORD_BLOCK:
+                self.gather(block_index_of(frame.text), number, start, size)
             else:
                 self._add(frame.text, number, start, size)
         except UNREADABLE:
@@ -168,8 +168,8 @@ class Index:
         self.numbers.extend(range(first, first + len(known)))
         self.records += len(known)
 
-    def gather(self, gist: Gist, first: int, start: int, size: int) -> None:
-        """Append the records of a sheaf, numbered from `first` on; all stand in the same line."""
+    def gather(self, gist: BlockIndex, first: int, start: int, size: int) -> None:
+        """Append the records of a record block, numbered from `first` on; all stand in the same line."""
         if gist.timing is not self._timing:
             self._stretch(len(self.numbers), gist.timing.boot, gist.timing.offset)
             self._timing = gist.timing
@@ -247,7 +247,7 @@ class Index:
         return Summary(count, self.numbers[0], last, since, upto, names, marks, rows, stretches)
 
     def _name(self, record: Mapping[str, Any]) -> int:
-        return self._place((intern(record["namespace"]), intern(filed_under(record))))
+        return self._place((intern(record["namespace"]), intern(index_key(record))))
 
     def _place(self, name: Name) -> int:
         at = self._places.setdefault(name, len(self.named))

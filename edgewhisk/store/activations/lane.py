@@ -13,24 +13,24 @@ from itertools import pairwise
 from pathlib import Path
 
 from edgewhisk import jsontext
-from edgewhisk.clock.history import Boots
+from edgewhisk.clock.history import ClockHistory
 from edgewhisk.clock.offset import LATEST
-from edgewhisk.entity.records.record_block import Gist
+from edgewhisk.entity.records.record_block import BlockIndex
 from edgewhisk.errors import UNREADABLE, StorageError
 from edgewhisk.store.activations.catalog import Catalog
 from edgewhisk.store.activations.damage import Cleared, Damage
 from edgewhisk.store.activations.index import Index
-from edgewhisk.store.activations.log_state import EVENT, NORMAL, TELLING, Ledger, Place
+from edgewhisk.store.activations.log_state import EVENT, NORMAL, TELLING, LogState, Place
 from edgewhisk.store.activations.retention import CLOCK_SET
 from edgewhisk.store.log import log as logs
 from edgewhisk.store.log.disk import Disk
-from edgewhisk.store.log.frames import ACTIVATION, SHEAF, Frame, Scan
+from edgewhisk.store.log.frames import ACTIVATION, RECORD_BLOCK, Frame, Scan
 from edgewhisk.store.log.identity import store_identity
 from edgewhisk.store.log.log import HEADER, Log, Segment
 
 
 class Lane:
-    """A log, its ledger and its catalog."""
+    """A log, its log state and its catalog."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Lane:
         name: str,
         lock: threading.RLock,
         wear: Callable[[], tuple[int, float]],
-        boots: Boots,
+        history: ClockHistory,
     ) -> None:
         """Open or make `directory`; nothing is read before `recover`. Raises `StorageError`.
 
@@ -47,8 +47,8 @@ class Lane:
         """
         self.name = name
         self.log = Log(disk, directory)
-        self.ledger = Ledger()
-        self.catalog = Catalog(self.log, lock, boots)
+        self.log_state = LogState()
+        self.catalog = Catalog(self.log, lock, history)
         self.incidents: list[str] = []
         self.corrupt = self.repaired = 0  # records or other lines; lines: seen when they were read at start
         self._blind = False  # whether records may have stood behind the last that can be read
@@ -66,41 +66,43 @@ class Lane:
         starts = [begun, *ends[:-1]]
         sizes = [end - 1 - start for start, end in zip(starts, ends, strict=True)]
         with self._lock:
-            known = [frame.about for frame in frames if frame.about and not isinstance(frame.about, Gist)]
+            known = [
+                frame.about for frame in frames if frame.about and not isinstance(frame.about, BlockIndex)
+            ]
             if len(known) == len(frames):
-                self.catalog.active.extend(known, self.ledger.last + 1, starts, sizes)
-                self.ledger.record(self.ledger.last + len(frames), [key for _, _, key, _ in known])
+                self.catalog.active.extend(known, self.log_state.last + 1, starts, sizes)
+                self.log_state.record(self.log_state.last + len(frames), [key for _, _, key, _ in known])
             else:
                 self._follow(frames, starts, sizes)
 
     def _follow(self, frames: Sequence[Frame], starts: Sequence[int], sizes: Sequence[int]) -> None:
         """Follow frames of all kinds."""
-        serial, ledger, index = self.log.segments[-1].serial, self.ledger, self.catalog.active
+        serial, log_state, index = self.log.segments[-1].serial, self.log_state, self.catalog.active
         for frame, start, size in zip(frames, starts, sizes, strict=True):
-            about, number = frame.about, ledger.last + 1
-            if isinstance(about, Gist):
+            about, number = frame.about, log_state.last + 1
+            if isinstance(about, BlockIndex):
                 index.gather(about, number, start, size)
-                ledger.record(ledger.last + about.records, about.ids() if ledger.open else ())
+                log_state.record(log_state.last + about.records, about.ids() if log_state.open else ())
             elif about is not None:
                 index.extend((about,), number, (start,), (size,))
-                ledger.record(number, (about[2],))
+                log_state.record(number, (about[2],))
             elif frame.records:
                 index.put(frame, number, start, size)
-                ledger.record(ledger.last + frame.records, _ids(frame) if ledger.open else ())
+                log_state.record(log_state.last + frame.records, _ids(frame) if log_state.open else ())
             else:
-                ledger.apply(frame._replace(start=start, size=size), serial)
+                log_state.apply(frame._replace(start=start, size=size), serial)
 
     def roll(self) -> None:
         """Begin a new segment, after the footer of the one before; raises `StorageError`."""
         if self.log.writing:
             self.log.seal(self.catalog.footer())
         self.catalog.end()
-        self.catalog.begin(self.log.roll(self.ledger.last + 1, self.ledger.header(*self._wear())))
+        self.catalog.begin(self.log.roll(self.log_state.last + 1, self.log_state.header(*self._wear())))
 
     def keep(self, segment: Segment) -> list[Frame]:
         """Unfinished events in `segment`, to be written again before it is dropped."""
         serial = segment.serial
-        places = [place for place in self.ledger.open.values() if place.serial == serial]
+        places = [place for place in self.log_state.open.values() if place.serial == serial]
         frames = [self.log.frame(segment, place.start, place.size) for place in places]
         kept = [Frame(EVENT, 0, frame.text) for frame in frames if frame is not None and frame.op == EVENT]
         if damaged := len(frames) - len(kept):
@@ -119,27 +121,27 @@ class Lane:
         if self.log.full:
             self.roll()
         start = self.log.segments[-1].size
-        return start, self.log.append(frames, self.ledger.last)
+        return start, self.log.append(frames, self.log_state.last)
 
     # -- numbers -----------------------------------------------------------------------------------
 
     @property
     def oldest(self) -> int:
         """Number of the oldest record that is still here (or would be)."""
-        return self.log.segments[0].first if self.log.segments else self.ledger.last + 1
+        return self.log.segments[0].first if self.log.segments else self.log_state.last + 1
 
     def last_of(self, segment: Segment) -> int:
         """Number of the last record that may be in `segment`."""
         at = self.log.segments.index(segment) + 1
-        return self.log.segments[at].first - 1 if at < len(self.log.segments) else self.ledger.last
+        return self.log.segments[at].first - 1 if at < len(self.log.segments) else self.log_state.last
 
     def unsynced_of(self, segment: Segment) -> int:
         """How many records of `segment` the cloud does not have."""
-        return max(0, self.last_of(segment) - max(self.ledger.confirmed, segment.first - 1))
+        return max(0, self.last_of(segment) - max(self.log_state.confirmed, segment.first - 1))
 
     def unsynced(self) -> int:
         """How many records the cloud does not have."""
-        return self.ledger.last - max(self.ledger.confirmed, self.oldest - 1)
+        return self.log_state.last - max(self.log_state.confirmed, self.oldest - 1)
 
     def dated(self) -> int:
         """How new the oldest segment is, ms: as the first whose records are of a time when the clock was set.
@@ -157,7 +159,7 @@ class Lane:
     def backlog(self) -> Iterator[tuple[int, bytes]]:
         """Numbers and texts of what the cloud does not have, in order."""
         with self._lock:
-            confirmed, segments = self.ledger.confirmed, list(self.log.segments)
+            confirmed, segments = self.log_state.confirmed, list(self.log.segments)
         while len(segments) > 1 and segments[1].first <= confirmed + 1:
             segments.pop(0)
         return self.catalog.after(confirmed, segments)
@@ -193,7 +195,7 @@ class Lane:
         if read:
             newest, scan = read[0]
             self._blind |= scan.blind
-            self.ledger.last = max(self.ledger.last, newest.first - 1)
+            self.log_state.last = max(self.log_state.last, newest.first - 1)
             self.log.cut(newest)
 
     def _remember(self, read: list[tuple[Segment, Scan]]) -> None:
@@ -207,10 +209,10 @@ class Lane:
             with contextlib.suppress(StorageError):
                 found.append(self.log.frames(segment, TELLING))
         for frames in reversed(found):
-            self.ledger.remember(frames)
+            self.log_state.remember(frames)
 
     def _newest(self) -> tuple[list[tuple[Segment, Scan]], int, list[Place]]:
-        """Segments back to the newest header, and what `Ledger.load` makes of it."""
+        """Segments back to the newest header, and what `LogState.load` makes of it."""
         read: list[tuple[Segment, Scan]] = []
         for segment in self.log.segments[::-1]:
             if (scan := self._read(segment)) is None:
@@ -218,11 +220,11 @@ class Lane:
             read.append((segment, scan))
             if scan.frames[0].op == HEADER:
                 try:
-                    return read, *self.ledger.load(scan.frames[0])
+                    return read, *self.log_state.load(scan.frames[0])
                 except StorageError:
                     raise
                 except UNREADABLE:
-                    self.ledger = Ledger()
+                    self.log_state = LogState()
             self.incidents.append(f"{segment.path}: the header is damaged; its records are read")
         return read, 0, []
 
@@ -253,21 +255,21 @@ class Lane:
     def _again(self, frame: Frame, segment: Segment) -> None:
         """Follow a frame of an earlier life; one that cannot be read is told, and stays where it is."""
         try:
-            self.ledger.replay(frame, segment.serial)
+            self.log_state.replay(frame, segment.serial)
         except UNREADABLE as error:
             self.corrupt += 1
             self.incidents.append(
                 f"{segment.path}: a line at {frame.start} is whole but cannot be read; left out: {error!r}"
             )
-            if frame.op in (ACTIVATION, SHEAF):
-                self.ledger.last = max(self.ledger.last, frame.number + max(1, frame.records) - 1)
+            if frame.op in (ACTIVATION, RECORD_BLOCK):
+                self.log_state.last = max(self.log_state.last, frame.number + max(1, frame.records) - 1)
                 self._blind |= not frame.records  # nobody knows how many numbers it has
 
     # -- what is gone --------------------------------------------------------------------------------
 
     def _shortened(self) -> bool:
         """Whether the end that the witness tells of is not there; what is lost with it is told."""
-        witness, segments, last = self.log.witness, self.log.segments, self.ledger.last
+        witness, segments, last = self.log.witness, self.log.segments, self.log_state.last
         newest = segments[-1] if segments else None
         if witness is None or (newest is not None and newest.serial > witness.serial):
             return False
@@ -342,7 +344,7 @@ class Lane:
         segments = self.log.segments
         at = segments.index(segment) + 1
         if at == len(segments):
-            return self.ledger.last + 1 - segment.first
+            return self.log_state.last + 1 - segment.first
         serial = segments[at].serial
         if serial > segment.serial + 1 and self.log.before(segments[at])[0] > segment.serial:
             return self.catalog.summary(segment).count  # what stood in the next one is told by itself

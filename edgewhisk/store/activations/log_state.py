@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
-from edgewhisk.clock.offset import Timing
+from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.records.record_block import origins_in
@@ -29,7 +29,7 @@ from edgewhisk.store.activations.damage import (
     damage_of,
 )
 from edgewhisk.store.activations.loss import EVICTED, Loss
-from edgewhisk.store.log.frames import ACTIVATION, FORMAT, SHEAF, Frame
+from edgewhisk.store.log.frames import ACTIVATION, FORMAT, RECORD_BLOCK, Frame
 
 EVENT: Final = "E"  # an accepted message; number unused
 STARTED: Final = "N"  # runs of accepted messages were begun; number unused
@@ -42,7 +42,7 @@ LOST: Final = "L"  # a loss
 TOLD: Final = "T"  # a loss stands in an activation now
 PASSED: Final = "R"  # numbers of records that the cloud is not sent: it refuses each alone; number unused
 WORN: Final = "W"  # number: bytes the card had to write since the store was made; seconds it ran since
-TELLING: Final = EVENT + ORIGINS + SHEAF  # of where messages came from
+TELLING: Final = EVENT + ORIGINS + RECORD_BLOCK  # of where messages came from
 REMEMBERED: Final = 4096  # origins of accepted messages
 DEVICES: Final = 1024  # remembered gateways that send here
 NORMAL: Final = "normal"  # the lane whose log holds events and losses
@@ -57,7 +57,7 @@ class Place(NamedTuple):
     size: int
 
 
-def event_frame(message: ActivationMessage, timing: Timing) -> Frame:
+def event_frame(message: ActivationMessage, timing: ClockOffset) -> Frame:
     """The frame of an accepted message; `timing` is how the clock stands now."""
     head = jsontext.dumps(
         {
@@ -87,7 +87,7 @@ def origins_frame(origins: Sequence[str]) -> Frame:
 
 def origins_of(frame: Frame) -> Sequence[str]:
     """Where the messages came from that a frame tells of, if it does."""
-    if frame.op == SHEAF:
+    if frame.op == RECORD_BLOCK:
         return origins_in(frame.text)
     if frame.op == ORIGINS:
         return [one for one in jsontext.loads(frame.text) if isinstance(one, str)]
@@ -97,7 +97,9 @@ def origins_of(frame: Frame) -> Sequence[str]:
 
 
 def message_of(frame: Frame, moment: Moment, now: int) -> ActivationMessage:
-    """The message in an event's frame; `moment` as `Boots.moment`. Accepted `now` if that is not known."""
+    """The message in an event's frame; `moment` as `ClockHistory.moment`. Accepted `now` if that is not
+    known.
+    """
     value = jsontext.loads(frame.text)
     at = _moment(value, moment)
     start = frame.text.index(b',"payload":') + len(b',"payload":')
@@ -157,7 +159,7 @@ def passed_frame(numbers: Sequence[int]) -> Frame:
     return Frame(PASSED, 0, jsontext.dumps(list(numbers)))
 
 
-class Ledger:
+class LogState:
     """The state that follows from the frames of one log."""
 
     def __init__(self) -> None:
@@ -236,7 +238,7 @@ class Ledger:
     def apply(self, frame: Frame, serial: int) -> None:
         """Follow one frame that is on disk, in the segment `serial`."""
         op, number, text = frame.op, frame.number, frame.text
-        if op in (ACTIVATION, SHEAF):
+        if op in (ACTIVATION, RECORD_BLOCK):
             self.record(max(self.last, number + frame.records - 1), frame.ids() if self.open else ())
         elif op == EVENT:
             self.open[event_id(text)] = Place(serial, frame.start, frame.size)

@@ -6,7 +6,7 @@ import hashlib
 from typing import Final, NamedTuple
 
 from edgewhisk import jsontext
-from edgewhisk.clock.offset import Timing
+from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.activation import Record, rfc3339, stamp
 from edgewhisk.entity.exec import NATIVE
 from edgewhisk.entity.invocation.message import Status
@@ -43,7 +43,7 @@ class Loss(NamedTuple):
         )
 
 
-def loss_record(loss: Loss, epoch: str, told: int, now: int, timing: Timing) -> Record:
+def loss_record(loss: Loss, epoch: str, told: int, now: int, timing: ClockOffset) -> Record:
     """The activation that tells of `loss`; `told`: how many were told of before.
 
     Its id follows from what it tells, so telling it again after a crash is the same activation.

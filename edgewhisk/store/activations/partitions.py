@@ -12,9 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from edgewhisk.clock.history import Boots
-from edgewhisk.config.schema import EVICT_OLDEST, Buffer
-from edgewhisk.config.schema import Lane as Policy
+from edgewhisk.clock.history import ClockHistory
+from edgewhisk.config.schema import EVICT_OLDEST, BufferConfig
+from edgewhisk.config.schema import LaneConfig as Policy
 from edgewhisk.entity.annotations.lane import ERRORS, NORMAL, TELEMETRY
 from edgewhisk.errors import NoRoom, StorageError
 from edgewhisk.spi import Clock
@@ -23,7 +23,7 @@ from edgewhisk.store.activations.lane import Lane
 from edgewhisk.store.activations.log_state import (
     EVENT,
     FINISHED,
-    Ledger,
+    LogState,
     accepted_at,
     event_id,
     lost_frame,
@@ -32,7 +32,7 @@ from edgewhisk.store.activations.log_state import (
 )
 from edgewhisk.store.activations.loss import EVICTED, EXPIRED, REJECTED, Loss, loss_record
 from edgewhisk.store.activations.retention import (
-    Held,
+    LaneUsage,
     expired,
     fitting,
     over_quota,
@@ -52,19 +52,19 @@ _SLOW: Final = 3_600_000  # ms that the clock may have been set back since an ev
 _OTHERS: Final = (ERRORS, TELEMETRY)  # lanes with a directory of their own, inside that of `normal`
 
 
-class Records:
+class Partitions:
     """The lanes of one store. Written to by one thread; `lock` guards what others read."""
 
     def __init__(
         self,
         disk: Disk,
         directory: Path,
-        settings: Buffer,
+        settings: BufferConfig,
         clock: Clock,
         *,
         lanes: Mapping[str, Policy] | None = None,
         others: Callable[[], int] = lambda: 0,
-        boots: Boots | None = None,
+        history: ClockHistory | None = None,
         earliest: Callable[[], int] | None = None,
     ) -> None:
         """Open or make `directory`; raises `StorageError`.
@@ -78,16 +78,16 @@ class Records:
         self._clock = clock
         self._others = others
         self._earliest = earliest or clock.now
-        self.boots = boots or Boots({})
+        self.history = history or ClockHistory({})
         self._directory = directory
         self._told = -TELL_EVERY
         self.wear = Wear(disk, clock)
         self.refusal = ""  # why the disk took nothing new when it was last asked
         self._finished: list[Frame] = []  # marks that go along with the next round of `normal`
-        self.normal = Lane(disk, directory, NORMAL, self.lock, self.wear, self.boots)
+        self.normal = Lane(disk, directory, NORMAL, self.lock, self.wear, self.history)
         self.lanes = {NORMAL: self.normal}
         for name in _OTHERS:
-            self.lanes[name] = Lane(disk, directory / name, name, self.lock, self.wear, self.boots)
+            self.lanes[name] = Lane(disk, directory / name, name, self.lock, self.wear, self.history)
         self._most = settings.max_bytes
         with contextlib.suppress(OSError):
             self._most = fitting(settings.max_bytes, settings.min_free_bytes, disk.size(directory))
@@ -109,31 +109,31 @@ class Records:
                 f"[buffer] max_bytes does not fit on the disk beside min_free_bytes: "
                 f"{self._most / 1e6:.0f} MB are used"
             )
-        ledger = self.normal.ledger
-        self._missing(ledger)
-        for name, segment in ledger.gone.items():  # a crash came between a loss and its drop
+        log_state = self.normal.log_state
+        self._missing(log_state)
+        for name, segment in log_state.gone.items():  # a crash came between a loss and its drop
             lane = self.lanes[name]
             with contextlib.suppress(StorageError):
                 if len(lane.log.segments) > 1 and lane.log.segments[0].path.name == segment:
                     lane.drop(lane.log.segments[0])
-        for activation_id, event in list(ledger.events.items()):
-            since = accepted_at(event, self.boots.moment) - _SLOW
+        for activation_id, event in list(log_state.events.items()):
+            since = accepted_at(event, self.history.moment) - _SLOW
             if any(self._recorded(self.lanes[name], activation_id, since) for name in _OTHERS):
-                ledger.finish(activation_id)
+                log_state.finish(activation_id)
                 self._finished.append(Frame(FINISHED, 0, activation_id.encode()))
 
-    def _missing(self, ledger: Ledger) -> None:
+    def _missing(self, log_state: LogState) -> None:
         """Tell of the oldest segments that went without being dropped; stores of old begin to know now."""
-        if ledger.cleared is None:
+        if log_state.cleared is None:
             oldest = {name: lane.log.segments[0] for name, lane in self.lanes.items() if lane.log.segments}
-            ledger.cleared = {name: Cleared(one.serial - 1, one.first - 1) for name, one in oldest.items()}
+            log_state.cleared = {name: Cleared(one.serial - 1, one.first - 1) for name, one in oldest.items()}
         for name, lane in self.lanes.items():
-            lane.missing_first(ledger.cleared.get(name, Cleared(0, 0)))
+            lane.missing_first(log_state.cleared.get(name, Cleared(0, 0)))
 
     def damage(self) -> list[Damage]:
         """What was found lost at start and is not told yet."""
         found = [one for lane in self.lanes.values() for one in lane.damage]
-        return [one for one in found if self.normal.ledger.news(one)]
+        return [one for one in found if self.normal.log_state.news(one)]
 
     def _recorded(self, lane: Lane, activation_id: str, since: int = 0) -> bool:
         return bool(lane.log.segments) and lane.catalog.find(activation_id, since) is not None
@@ -144,9 +144,9 @@ class Records:
             if self._finished:
                 self._write_normal([])
             if not self.normal.log.full:
-                self._write_normal([self.wear.frame(self.normal.ledger)])
+                self._write_normal([self.wear.frame(self.normal.log_state)])
         for lane in self.lanes.values():
-            lane.log.close(lane.ledger.last)
+            lane.log.close(lane.log_state.last)
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -186,14 +186,14 @@ class Records:
             self._finished += [
                 Frame(FINISHED, 0, found.encode())
                 for found in ids
-                if found in self.normal.ledger.open or found in fresh
+                if found in self.normal.log_state.open or found in fresh
             ]
             with self.lock:
                 for found in ids:
-                    self.normal.ledger.finish(found)
+                    self.normal.log_state.finish(found)
         if own:
             self._write_normal(own)
-        if self.normal.ledger.untold and self._clock.monotonic() - self._told >= TELL_EVERY:
+        if self.normal.log_state.untold and self._clock.monotonic() - self._told >= TELL_EVERY:
             self._tell()
 
     def tend(self) -> None:
@@ -204,7 +204,7 @@ class Records:
         grows = logs.SEGMENT if self.normal.log.full else 0  # nothing goes for the sake of a number
         if self.wear.due and self.held + grows <= self._bound():
             with contextlib.suppress(StorageError):
-                self._write_normal([self.wear.frame(self.normal.ledger)])
+                self._write_normal([self.wear.frame(self.normal.log_state)])
         if self.refusal:
             with contextlib.suppress(StorageError):
                 self.write([origins_frame([])])
@@ -236,9 +236,9 @@ class Records:
     def _tell(self) -> None:
         """Put losses into activations; what cannot be told now is told later."""
         self._told = self._clock.monotonic()
-        ledger, errors = self.normal.ledger, self.lanes[ERRORS]
-        for loss in list(ledger.untold.values()):
-            told = ledger.lost[loss.lane, loss.reason] - loss.records
+        log_state, errors = self.normal.log_state, self.lanes[ERRORS]
+        for loss in list(log_state.untold.values()):
+            told = log_state.lost[loss.lane, loss.reason] - loss.records
             record = loss_record(loss, self.normal.epoch, told, self._clock.now(), self._clock.timing)
             with contextlib.suppress(StorageError):
                 if not self._recorded(errors, record.activation_id):
@@ -341,10 +341,10 @@ class Records:
     def _policy(self, lane: Lane) -> Policy:
         return self.policies[lane.name]
 
-    def _held(self, lane: Lane) -> Held:
+    def _held(self, lane: Lane) -> LaneUsage:
         segments = lane.log.segments
         oldest = segments[0] if segments else None
-        return Held(
+        return LaneUsage(
             lane.name,
             self._policy(lane),
             lane.log.held,
@@ -391,7 +391,7 @@ class Records:
 
     def _loss(self, lane: Lane, segment: Segment, reason: str) -> list[Frame]:
         count, name = lane.unsynced_of(segment), segment.path.name
-        if not count or self.normal.ledger.gone.get(lane.name) == name:  # or told, but the drop failed
+        if not count or self.normal.log_state.gone.get(lane.name) == name:  # or told, but the drop failed
             return []
         since, upto = lane.catalog.times(lane.catalog.summary(segment))
         return [lost_frame(Loss(lane.name, reason, count, since, upto), name)]

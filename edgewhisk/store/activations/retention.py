@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from edgewhisk.config.schema import EVICT_OLDEST, REJECT, Lane
+from edgewhisk.config.schema import EVICT_OLDEST, REJECT, LaneConfig
 from edgewhisk.entity.annotations.lane import ERRORS, LANES, TELEMETRY
 
 CLOCK_SET: Final = 1_577_836_800_000  # 2020, ms: a clock that shows less was never set
 _PARTS: Final = {ERRORS: 4, TELEMETRY: 2}  # of the whole buffer a lane has at most, as 1/n
 
 
-class Held(NamedTuple):
+class LaneUsage(NamedTuple):
     """What a lane has on disk."""
 
     lane: str
-    policy: Lane
+    policy: LaneConfig
     bytes: int
     spare: bool  # its next segment needs no new space
     segments: int
@@ -49,28 +49,28 @@ def fitting(max_bytes: int, min_free_bytes: int, size: int) -> int:
     return max(0, size - min_free_bytes) // 2
 
 
-def policies(given: Mapping[str, Lane], max_bytes: int) -> dict[str, Lane]:
+def policies(given: Mapping[str, LaneConfig], max_bytes: int) -> dict[str, LaneConfig]:
     """The policy of each lane, with its usual part of the buffer where none is given."""
     found = {}
     for name in LANES:
-        lane = given.get(name, Lane())
+        lane = given.get(name, LaneConfig())
         size = lane.max_bytes or max_bytes // _PARTS.get(name, 1)
-        found[name] = Lane(size, lane.ttl, lane.full)
+        found[name] = LaneConfig(size, lane.ttl, lane.full)
     return found
 
 
-def expired(held: Held, now: int) -> bool:
+def expired(held: LaneUsage, now: int) -> bool:
     """Whether all of the oldest segment is older than the lane keeps it."""
     ttl = held.policy.ttl * 1000
     return bool(ttl and held.upto) and held.upto + ttl < now
 
 
-def over_quota(held: Held, segment: int) -> bool:
+def over_quota(held: LaneUsage, segment: int) -> bool:
     """Whether a lane's next segment of `segment` bytes would be too much for it."""
     return held.bytes + (0 if held.spare else segment) > held.policy.max_bytes
 
 
-def victim(lanes: Sequence[Held], *, lose: bool) -> str | None:
+def victim(lanes: Sequence[LaneUsage], *, lose: bool) -> str | None:
     """The lane whose oldest segment goes next; `lose`: even if the cloud does not have it."""
     ranked = sorted(lanes, key=lambda held: LANES.index(held.lane))
     givers = [held.lane for held in ranked if held.can_give]
@@ -78,6 +78,6 @@ def victim(lanes: Sequence[Held], *, lose: bool) -> str | None:
     return next(iter([*givers, *(losers if lose else [])]), None)
 
 
-def rejects(held: Held, segment: int) -> bool:
+def rejects(held: LaneUsage, segment: int) -> bool:
     """Whether a lane that must begin a new segment takes no more records."""
     return held.policy.full == REJECT and not held.can_give and over_quota(held, segment)

@@ -18,11 +18,11 @@ from edgewhisk.store.activations.log_state import (
     origins_of,
 )
 from edgewhisk.store.activations.loss import REJECTED, Loss
-from edgewhisk.store.log.frames import ACTIVATION, SHEAF, Frame
+from edgewhisk.store.log.frames import ACTIVATION, RECORD_BLOCK, Frame
 
 # Ops of work that concerns another lane: in its log they are the plain ones.
 RECORDS: Final = {NORMAL: ACTIVATION, ERRORS: "X", TELEMETRY: "Y"}
-SHEAVES: Final = {NORMAL: SHEAF, ERRORS: "J", TELEMETRY: "K"}
+SHEAVES: Final = {NORMAL: RECORD_BLOCK, ERRORS: "J", TELEMETRY: "K"}
 MARKS: Final = {NORMAL: CONFIRMED, ERRORS: "P", TELEMETRY: "Q"}
 PASSES: Final = {NORMAL: PASSED, ERRORS: "I", TELEMETRY: "M"}
 _ROUTES: Final = {

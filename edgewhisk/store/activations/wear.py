@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from edgewhisk.config.schema import Buffer
+from edgewhisk.config.schema import BufferConfig
 from edgewhisk.entity.records.stats import BufferStats
 from edgewhisk.spi import Clock
-from edgewhisk.store.activations.log_state import Ledger, worn_frame
+from edgewhisk.store.activations.log_state import LogState, worn_frame
 from edgewhisk.store.log.disk import Disk
 from edgewhisk.store.log.frames import Frame
 
@@ -34,14 +34,14 @@ class Wear:
         """Whether it should be written down again."""
         return self._clock.monotonic() - self._remembered >= REMEMBER
 
-    def frame(self, ledger: Ledger) -> Frame:
+    def frame(self, log_state: LogState) -> Frame:
         """What later lives must know: headers tell it only as it was when a segment was begun."""
         self._remembered = self._clock.monotonic()
         worn, ran = self()
-        return worn_frame(ledger.worn + worn, ledger.ran + ran)
+        return worn_frame(log_state.worn + worn, log_state.ran + ran)
 
 
-def wear(stats: BufferStats, settings: Buffer) -> dict[str, Any]:
+def wear(stats: BufferStats, settings: BufferConfig) -> dict[str, Any]:
     """What was written since the gateway was installed, and when the card is worn out at that pace.
 
     A card that spreads writes over all its cells takes its size times its cycles; what it moves

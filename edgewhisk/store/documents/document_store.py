@@ -13,14 +13,14 @@ from typing import Any
 from edgewhisk.base.threads import apart
 from edgewhisk.errors import StorageError
 from edgewhisk.spi import Change, Check
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.log.disk import Disk
 
 
-class Shelf:
-    """`spi.Shelf` on a directory."""
+class LogDocumentStore:
+    """`spi.DocumentStore` on a directory."""
 
-    def __init__(self, store: Artifacts) -> None:
+    def __init__(self, store: EntityStore) -> None:
         """Use `open`."""
         self.incidents = store.incidents
         self._store = store
@@ -28,16 +28,16 @@ class Shelf:
         self._writing: asyncio.Task[None] | None = None
 
     @classmethod
-    def open(cls, directory: Path, disk: Disk | None = None) -> Shelf:
+    def open(cls, directory: Path, disk: Disk | None = None) -> LogDocumentStore:
         """Recover what is there, or begin anew; raises `StorageError`. Blocks."""
-        return cls(Artifacts.open(directory, disk))
+        return cls(EntityStore.open(directory, disk))
 
     def read(self, collection: str, check: Check | None = None) -> dict[str, dict[str, Any]]:
-        """See `spi.Shelf`."""
+        """See `spi.DocumentStore`."""
         return self._store.read(collection, check)
 
     def write(self, changes: Sequence[Change]) -> asyncio.Future[None]:
-        """See `spi.Shelf`."""
+        """See `spi.DocumentStore`."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self._waiting.append((changes, done))

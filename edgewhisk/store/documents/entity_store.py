@@ -31,7 +31,7 @@ SPARE: Final = 4 << 20  # bytes of garbage that are tolerated
 _MOST_SEGMENTS: Final = 64
 
 
-class Artifacts:
+class EntityStore:
     """`spi.ArtifactStore` on a directory."""
 
     def __init__(self, directory: Path, disk: Disk) -> None:
@@ -50,7 +50,7 @@ class Artifacts:
         self.db = LogDB(self._tables, self._table, storage=LogStorage)
 
     @classmethod
-    def open(cls, directory: Path, disk: Disk | None = None) -> Artifacts:
+    def open(cls, directory: Path, disk: Disk | None = None) -> EntityStore:
         """Recover what is there, or begin anew; raises `StorageError`."""
         store = cls(directory, disk or RealDisk())
         store._recover()
@@ -263,7 +263,7 @@ class _LaterFormat(StorageError):
 class _Table:
     """`tinydb_storage.Documents` of one table."""
 
-    def __init__(self, store: Artifacts, name: str) -> None:
+    def __init__(self, store: EntityStore, name: str) -> None:
         self._store = store
         self._name = name
 

@@ -19,8 +19,8 @@ from edgewhisk.store.log.frames import Frame
 
 _log = logging.getLogger(__name__)
 
-LARGEST: Final = 64 << 20  # bytes that may wait; beyond, work is refused: the disk does not keep up
-COMPANY: Final = 16  # groups that are company enough: brokers send about 20 messages ahead
+MAX_WAITING_BYTES: Final = 64 << 20  # bytes that may wait; beyond, work is refused: the disk does not keep up
+ENOUGH_GROUPS: Final = 16  # groups that are company enough: brokers send about 20 messages ahead
 _ROUND: Final = 4 << 20  # bytes written with one fdatasync at most
 
 
@@ -60,11 +60,11 @@ class Committer:
         """Queue a group; `done` is called once, from the commit thread."""
         size = sum(len(frame.text) + 40 for frame in frames)
         with self._changed:
-            refused = self._closing or self._bytes + size > LARGEST
+            refused = self._closing or self._bytes + size > MAX_WAITING_BYTES
             if not refused:
                 self._waiting.append(Work(frames, done, size))
                 self._bytes += size
-                enough = urgent or len(self._waiting) >= COMPANY
+                enough = urgent or len(self._waiting) >= ENOUGH_GROUPS
                 due = time.monotonic() + (0 if enough else self._window)
                 if self._deadline is None or due < self._deadline:
                     self._deadline = due

@@ -7,7 +7,8 @@ upper-case one ends the round and is followed by how many frames it has (none: o
 frames are not all there was torn by a power cut and never acknowledged: none of it counts. A line
 that is damaged before the last round costs that line, and one flipped bit costs nothing.
 
-Formats of older gateways are read for ever: 2 had no sheaves, 1 no counts and several groups to a round.
+Formats of older gateways are read for ever: 2 had no record blocks, 1 no counts and several groups to a
+round.
 """
 
 from __future__ import annotations
@@ -18,23 +19,24 @@ from string import ascii_uppercase
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from edgewhisk.clock.offset import Timing
+from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.activation import id_of
-from edgewhisk.entity.records.record_block import Gist, count_of, expand, gist_of
+from edgewhisk.entity.records.record_block import BlockIndex, block_index_of, count_of, expand
 from edgewhisk.store.log import repair
 
 FORMAT: Final = 3  # version in the header of each segment
 _NAME: Final = re.compile(r"seg-(\d{8})-(\d{12})-([0-9a-f]{16})\.ewj")
 _HEAD: Final = re.compile(rb"([0-9a-f]{8}) ([A-Za-z])(\d{0,9}) (\d{1,18}) ")
 _GOES_ON: Final = {op: op.lower().encode() for op in ascii_uppercase}
-_MOST: Final = 1 << 20  # records of a sheaf; one that tells of more is none
+_MOST: Final = 1 << 20  # records of a record block; one that tells of more is none
 _BEHIND: Final = 2  # lines behind the last sound one that are looked at for a flipped bit
 
 
 ACTIVATION: Final = "A"  # op of a record; its number is the sequence number
-SHEAF: Final = "G"  # op of several records (`entity.records.record_block`); the number is that of the first
+# op of several records (`entity.records.record_block`); the number is that of the first
+RECORD_BLOCK: Final = "G"
 # Namespace and name, start (ms), activation id, how the clock stood when the start was read.
-About = tuple[tuple[str, str], int, str, Timing]
+About = tuple[tuple[str, str], int, str, ClockOffset]
 
 
 class Frame(NamedTuple):
@@ -45,12 +47,12 @@ class Frame(NamedTuple):
     text: bytes  # without line breaks
     start: int = 0
     size: int = 0  # of the line, without its break
-    about: About | Gist | None = None  # of a new record, if its writer knows; not stored
+    about: About | BlockIndex | None = None  # of a new record, if its writer knows; not stored
 
     @property
     def records(self) -> int:
-        """How many records it holds; none if it is a sheaf that does not say."""
-        if self.op != SHEAF:
+        """How many records it holds; none if it is a record block that does not say."""
+        if self.op != RECORD_BLOCK:
             return int(self.op == ACTIVATION)
         try:
             count = count_of(self.text)
@@ -60,11 +62,11 @@ class Frame(NamedTuple):
 
     def texts(self) -> list[bytes]:
         """The texts of its records."""
-        return expand(self.text) if self.op == SHEAF else [self.text]
+        return expand(self.text) if self.op == RECORD_BLOCK else [self.text]
 
     def ids(self) -> list[str]:
         """The activation ids of its records."""
-        return gist_of(self.text).ids() if self.op == SHEAF else [id_of(self.text)]
+        return block_index_of(self.text).ids() if self.op == RECORD_BLOCK else [id_of(self.text)]
 
 
 class Scan(NamedTuple):
@@ -122,7 +124,7 @@ def encode(frames: Sequence[Frame], seed: int, last: int | None = None) -> tuple
     size, left = 0, len(frames)
     count = b"%d" % left if left > 1 else b""
     for op, number, text, _, _, _ in frames:
-        if last is not None and op in (ACTIVATION, SHEAF):
+        if last is not None and op in (ACTIVATION, RECORD_BLOCK):
             number = last + 1
             last += 1 if op == ACTIVATION else count_of(text)
         left -= 1
@@ -168,7 +170,7 @@ def scan(data: bytes, seed: int, ended: int = 0) -> Scan:
                 corrupt, blind = corrupt + 1, True
             else:
                 whole.append(one.frame)
-                blind = blind and one.frame.op not in (ACTIVATION, SHEAF)
+                blind = blind and one.frame.op not in (ACTIVATION, RECORD_BLOCK)
         held, end = [], line.stop
     return Scan(whole, end, corrupt, repaired, blind)
 

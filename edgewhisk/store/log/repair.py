@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 from zlib import crc32
 
-LONGEST: Final = 64 << 10  # bytes of a line that is searched: 10 ms; a longer one is lost
+MAX_LINE_BYTES: Final = 64 << 10  # bytes of a line that is searched: 10 ms; a longer one is lost
 _HEAD: Final = 9  # the checksum's digits and a space
 _DIGITS: Final = re.compile(rb"[0-9a-f]{8}")
 
@@ -40,7 +40,7 @@ def sound(line: bytes, seed: int) -> bool:
 
 def flipped(line: bytes, seed: int) -> bytes | None:
     """The line that `line` was before a bit flipped; None if more happened to it."""
-    if not _HEAD < len(line) <= LONGEST:
+    if not _HEAD < len(line) <= MAX_LINE_BYTES:
         return None
     body = line[_HEAD:]
     found = crc32(body, seed)
@@ -73,7 +73,7 @@ def joined(line: bytes, seed: int) -> int | None:
 
 def parted(one: bytes, other: bytes, seed: int) -> bytes | None:
     """The line that a flipped bit made two of."""
-    if len(one) + len(other) > LONGEST:
+    if len(one) + len(other) > MAX_LINE_BYTES:
         return None
     candidates: Iterator[bytes] = (one + bytes([end]) + other for end in _LINE_ENDS)
     return next((line for line in candidates if sound(line, seed)), None)

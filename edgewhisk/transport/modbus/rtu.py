@@ -76,7 +76,7 @@ def client(device: serial.Serial, patience: float, *, echoes: bool | None) -> An
     )
     framer = Listening(made.ctx.framer.decoder)
     framer.echoes = echoes
-    made.ctx.framer, made.ctx.max_buffer_size = framer, rtu.LONGEST
+    made.ctx.framer, made.ctx.max_buffer_size = framer, rtu.MAX_ANSWER_BYTES
 
     async def create() -> tuple[Any, Any]:
         transport = Opened(made.ctx.loop, made.ctx.handle_new_connection(), device)

@@ -15,10 +15,10 @@ from typing import Any, Final, NamedTuple
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker
 
-PATIENCE: Final = 10.0  # seconds for a client to say CONNECT
+CONNECT_TIMEOUT: Final = 10.0  # seconds for a client to say CONNECT
 SILENT: Final = 64  # connections that did not say CONNECT yet; beyond, the oldest of them goes
-MOST: Final = 256  # clients; beyond, a new one is refused. Systems allow 1024 open files by default
-LARGEST: Final = 4 << 20  # bytes of a packet
+MAX_CLIENTS: Final = 256  # clients; beyond, a new one is refused. Systems allow 1024 open files by default
+MAX_PACKET_BYTES: Final = 4 << 20  # bytes of a packet
 _LEAVING: Final = 5.0  # seconds for an old connection of a client to end
 _NO_ROOM: Final = b"\x20\x02\x00\x03"  # CONNACK of MQTT 3.1.1: server unavailable
 _OTHER_VERSION: Final = b"\x20\x03\x00\x84\x00"  # of MQTT 5: unsupported protocol version
@@ -29,7 +29,7 @@ class Malformed(ConnectionError):
     """It is no MQTT, or more than is taken; a kind of error that ends a connection of amqtt."""
 
 
-class Packets:
+class PacketStream:
     """Follows a stream by the fixed headers of its packets (MQTT 3.1.1, section 2.2)."""
 
     def __init__(self) -> None:
@@ -53,8 +53,8 @@ class Packets:
                 continue
             self._size |= (octet & 0x7F) << self._shift
             self._shift += 7
-            if self._size > LARGEST or (octet & 0x80 and self._shift > 21):
-                raise Malformed(f"a packet of more than {LARGEST} bytes")
+            if self._size > MAX_PACKET_BYTES or (octet & 0x80 and self._shift > 21):
+                raise Malformed(f"a packet of more than {MAX_PACKET_BYTES} bytes")
             if not octet & 0x80:
                 self._left, self._shift = self._size, None
 
@@ -107,7 +107,7 @@ def _length(size: int) -> bytes:
             return bytes(octets)
 
 
-class _Reader(StreamReaderAdapter):  # type: ignore[misc]
+class _PacketReader(StreamReaderAdapter):  # type: ignore[misc]
     """What a client sends, its CONNECT once more, within bounds."""
 
     def __init__(self, reader: asyncio.StreamReader, connect: Connect) -> None:
@@ -115,7 +115,7 @@ class _Reader(StreamReaderAdapter):  # type: ignore[misc]
         super().__init__(reader)
         self.connect = connect
         self._again = connect.packet
-        self._packets = Packets()
+        self._packets = PacketStream()
 
     async def read(self, n: int = -1) -> bytes:
         """See `ReaderAdapter`."""
@@ -156,7 +156,7 @@ class BoundedBroker(Broker):  # type: ignore[misc]
             connect = await self._greet(reader, writer)
             if connect.version > 4:
                 writer.write(_OTHER_VERSION)
-            elif self._clients >= MOST:
+            elif self._clients >= MAX_CLIENTS:
                 writer.write(_NO_ROOM)
             else:
                 await self._serve(connect, reader, writer, listener_name)
@@ -171,10 +171,10 @@ class BoundedBroker(Broker):  # type: ignore[misc]
         if len(self._silent) > SILENT:
             self._silent.popleft().transport.abort()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
                 if await reader.readexactly(1) != b"\x10":
                     raise Malformed("the first packet is no CONNECT")
-                packets, head = Packets(), b"\x10"
+                packets, head = PacketStream(), b"\x10"
                 packets.feed(head)
                 while head[-1] & 0x80 or len(head) == 1:
                     head += await reader.readexactly(1)
@@ -198,7 +198,9 @@ class BoundedBroker(Broker):  # type: ignore[misc]
         self._links[connect.client] = link
         self._clients += 1
         try:
-            await self._client_connected(listener_name, _Reader(reader, connect), StreamWriterAdapter(writer))
+            await self._client_connected(
+                listener_name, _PacketReader(reader, connect), StreamWriterAdapter(writer)
+            )
         finally:
             self._clients -= 1
             if self._links.get(connect.client) is link:

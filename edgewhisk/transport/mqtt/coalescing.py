@@ -11,21 +11,21 @@ import os
 import socket
 from typing import Final
 
-from edgewhisk.transport.mqtt.coalescing_policy import PATIENCE, Gathering
+from edgewhisk.transport.mqtt.coalescing_policy import MAX_DELAY, CoalescingPolicy
 
 _ACKNOWLEDGEMENT: Final = 4  # bytes of a PUBACK; nothing else that is waited for is as small
 _COURTESY: Final = 0.02  # seconds that one may wait for a message to come along with
 _MANY: Final = 16  # that are waited for: messages come so quickly then that a wake should bring several
 
 
-class Wake:
+class Coalescing:
     """Of one connection."""
 
     def __init__(self, link: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         """`link` may be one that the event loop made for this call, as uvloop does."""
         self._socket = socket.socket(fileno=os.dup(link.fileno()))
         self._loop = loop
-        self._gathering = Gathering()
+        self._gathering = CoalescingPolicy()
         self._least = 1  # bytes for which the kernel wakes us
         self._gathers = False  # whether messages wait for company
         self._timer: asyncio.TimerHandle | None = None
@@ -44,7 +44,7 @@ class Wake:
         least = self._gathering.came(count, size, self._loop.time())
         self._gathers = least > 0
         if self._gathers:
-            self._wait_for(least, PATIENCE)
+            self._wait_for(least, MAX_DELAY)
         elif flying == 1:  # nobody waits for the answer as urgently as somebody does for the next message
             self._wait_for(_ACKNOWLEDGEMENT + 1, _COURTESY)
         else:
@@ -58,7 +58,7 @@ class Wake:
     def _wait_for_acknowledgements(self, flying: int) -> None:
         """Wake for the last of them or for a message; where they are many, for as many bytes of both."""
         least, message = flying * _ACKNOWLEDGEMENT, int(self._gathering.size / 2)
-        self._wait_for(max(1, least if flying >= _MANY else min(least, message)), PATIENCE)
+        self._wait_for(max(1, least if flying >= _MANY else min(least, message)), MAX_DELAY)
 
     def acknowledge(self) -> None:
         """Let the kernel acknowledge the segment now.

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-PATIENCE: Final = 0.003  # seconds that a message may wait
-COMPANY: Final = 8  # messages that are company enough
+MAX_DELAY: Final = 0.003  # seconds that a message may wait
+ENOUGH_MESSAGES: Final = 8  # messages that are company enough
 _NEARLY: Final = 0.25  # of a message may be missing: clocks of sources are not exact
 _WEIGHT: Final = 0.1  # of the newest in the running means
 _TRUST: Final = 4  # waits in vain, more than others, after which there are none
@@ -19,7 +19,7 @@ _PAUSE: Final = 16  # chunks without a wait then; doubled each time, until a wai
 _LONGEST_PAUSE: Final = 8192
 
 
-class Gathering:
+class CoalescingPolicy:
     """Of one connection."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Gathering:
     def came(self, count: int, size: int, now: float) -> int:
         """A chunk brought `count` messages, one at least, in `size` bytes at `now` (seconds).
 
-        How many bytes the next ones should wait for, `PATIENCE` at most; 0: they should not.
+        How many bytes the next ones should wait for, `MAX_DELAY` at most; 0: they should not.
         """
         interval = min(1.0, now - self._last) / count
         self._interval += _WEIGHT * (interval - self._interval)
@@ -43,8 +43,8 @@ class Gathering:
         if self._left:
             self._left -= 1
             return 0
-        expected = min(COMPANY, int(PATIENCE / max(self._interval, 1e-6) + _NEARLY))
-        if expected < 2 or count >= COMPANY:
+        expected = min(ENOUGH_MESSAGES, int(MAX_DELAY / max(self._interval, 1e-6) + _NEARLY))
+        if expected < 2 or count >= ENOUGH_MESSAGES:
             return 0
         return int((expected - 0.5) * self.size)  # sizes vary: the last may be smaller
 

@@ -12,7 +12,7 @@ from typing import Final
 from zlib import crc32
 
 from edgewhisk.base.process import lasting_name
-from edgewhisk.config.schema import EMBEDDED, Config, Mqtt
+from edgewhisk.config.schema import EMBEDDED, Config, MqttConfig
 from edgewhisk.config.validate import broker_at, twins
 from edgewhisk.errors import ConfigError, Fault, InstanceError, StorageError
 from edgewhisk.transport.mqtt.broker import EmbeddedBroker
@@ -63,7 +63,7 @@ def _check(links: Mapping[str, MqttLink], config: Config) -> None:
         raise ConfigError(tuple(Fault(where, rule.key, rule.problem, rule.example) for rule in broken))
 
 
-def mqtt_link(section: str, settings: Mqtt, client_id: str) -> MqttLink:
+def mqtt_link(section: str, settings: MqttConfig, client_id: str) -> MqttLink:
     """How to reach the broker of a section; its files are read when it is connected to."""
     host, port = broker_at(settings.url)
     return MqttLink(
@@ -79,13 +79,13 @@ def mqtt_link(section: str, settings: Mqtt, client_id: str) -> MqttLink:
     )
 
 
-def _secrets(section: str, settings: Mqtt) -> Secrets:
+def _secrets(section: str, settings: MqttConfig) -> Secrets:
     """What the files of a section hold; raises `StorageError`."""
     tls = _tls(section, settings) if settings.url.startswith("mqtts:") else None
     return Secrets(_password(section, settings.password_file), tls)
 
 
-def _tls(section: str, settings: Mqtt) -> ssl.SSLContext:
+def _tls(section: str, settings: MqttConfig) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
     except (OSError, ssl.SSLError) as error:

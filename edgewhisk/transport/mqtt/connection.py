@@ -22,11 +22,11 @@ from gmqtt.mqtt.handler import MQTTConnectError
 from gmqtt.mqtt.package import Package
 
 from edgewhisk.transport.mqtt import codec as packets
-from edgewhisk.transport.mqtt.coalescing import Wake
+from edgewhisk.transport.mqtt.coalescing import Coalescing
 from edgewhisk.transport.mqtt.codec import NONE, PUBACK, Delivery, Message, Packets, Publication
-from edgewhisk.transport.mqtt.gmqtt_adapter import Client, FreeIds
-from edgewhisk.transport.mqtt.limits import Limits, Refused, reason, refusal
-from edgewhisk.transport.mqtt.outbound import LOST, WINDOW, Failed, Outgoing, Told
+from edgewhisk.transport.mqtt.gmqtt_adapter import FreeIds, GmqttClient
+from edgewhisk.transport.mqtt.limits import BrokerLimits, Refused, reason, refusal
+from edgewhisk.transport.mqtt.outbound import LOST, WINDOW, Failed, Outbound, Told
 
 _KEEP_ALIVE: Final = 60  # seconds
 _IDENTIFIERS: Final = 65_536  # of packets, from 1 on
@@ -73,20 +73,20 @@ class Grant(NamedTuple):
     problem: str
 
 
-class Connection:
+class MqttConnection:
     """One gmqtt client for the life of one connection."""
 
     def __init__(
         self,
         link: MqttLink,
-        take: Callable[[Connection, Sequence[Delivery]], None],
+        take: Callable[[MqttConnection, Sequence[Delivery]], None],
         grants: dict[str, Grant] | None = None,
     ) -> None:
         """`take` gets what each chunk from the network brought, `grants` what is odd about a filter."""
         self._grants = {} if grants is None else grants
         self._asked: dict[int, tuple[str, int]] = {}  # packet identifier -> filter and its QoS
         self._exact: set[bytes] = set()  # packet identifiers of QoS 2 messages that are not acknowledged yet
-        self._limits = Limits()
+        self._limits = BrokerLimits()
         self._link = link
         self._take = take
         self._out: list[bytes] = []  # to be sent
@@ -95,11 +95,11 @@ class Connection:
         self._lost = asyncio.Event()
         self._error: BaseException | None = None
         self._paused = False
-        self._wake: Wake | None = None
+        self._wake: Coalescing | None = None
         self._loop = asyncio.get_running_loop()
         self._client = self._make()
         ids = FreeIds(self._client._package_handler.id_generator)
-        self._outgoing = Outgoing(ids, link.version, self._send)
+        self._outgoing = Outbound(ids, link.version, self._send)
 
     async def open(self) -> None:
         """Connect; raises `OSError`."""
@@ -120,7 +120,7 @@ class Connection:
             handler.id_generator._max = _IDENTIFIERS
             most = handler._connack_properties.get("receive_maximum", [WINDOW])
             self._outgoing.window = max(1, min(WINDOW, int(most[0])))
-            self._limits = Limits.of(handler._connack_properties)
+            self._limits = BrokerLimits.of(handler._connack_properties)
         if link.status_topic:
             self.publish([self._told(b"online", min(1, self._limits.qos))])
 
@@ -173,7 +173,7 @@ class Connection:
         return sent
 
     def publish_alike(self, what: Publication, payloads: Sequence[bytes], told: Told) -> None:
-        """The same for messages that differ in their payload only; see `Outgoing.publish`."""
+        """The same for messages that differ in their payload only; see `Outbound.publish`."""
         if self._lost.is_set():
             told(dict.fromkeys(range(len(payloads)), ConnectionResetError(LOST)))
         elif problem := self._limits.refuse(what):  # to send it would end the connection, again and again
@@ -257,7 +257,7 @@ class Connection:
                 "session_expiry_interval": link.session_expiry,
             }
         will = gmqtt.Message(link.status_topic, b"offline", qos=1, retain=True) if link.status_topic else None
-        client = Client(
+        client = GmqttClient(
             link.client_id,
             clean_session=not link.lasting,
             optimistic_acknowledgement=False,
@@ -361,10 +361,10 @@ class Connection:
         else:
             self._outgoing.acknowledged((number,))
 
-    def _waker(self) -> Wake:
+    def _waker(self) -> Coalescing:
         if self._wake is None:
             link = self._client._connection._transport.get_extra_info("socket")
-            self._wake = Wake(link, self._loop)
+            self._wake = Coalescing(link, self._loop)
         return self._wake
 
 

@@ -26,7 +26,7 @@ BLAMED: Final = 3  # times in a row that the connection ended before the answer 
 _WILL: Final = (RETAIN_NOT_SUPPORTED, QOS_NOT_SUPPORTED)
 
 
-class Strife:
+class Disconnects:
     """Of one session."""
 
     def __init__(self, link: MqttLink) -> None:

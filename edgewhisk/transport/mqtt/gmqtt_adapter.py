@@ -34,7 +34,7 @@ class FreeIds:
         self._generator._used_ids.difference_update(numbers)
 
 
-class Client(gmqtt.Client):  # type: ignore[misc]
+class GmqttClient(gmqtt.Client):  # type: ignore[misc]
     """A client that hands us what arrives as it comes, without gmqtt's stream, task and dispatch.
 
     These take 12 us of a reading's 50.

@@ -63,7 +63,7 @@ def reason(code: int, client_id: str) -> str:
     return f"{_REASONS.get(code, 'no reason given').format(client_id=client_id)} (code {code:#x})"
 
 
-class Limits(NamedTuple):
+class BrokerLimits(NamedTuple):
     """What a broker takes."""
 
     qos: int = 2
@@ -73,7 +73,7 @@ class Limits(NamedTuple):
     shared: bool = True
 
     @classmethod
-    def of(cls, told: Mapping[str, Sequence[Any]]) -> Limits:
+    def of(cls, told: Mapping[str, Sequence[Any]]) -> BrokerLimits:
         """As the properties of its CONNACK say."""
 
         def first(name: str, usual: int) -> int:

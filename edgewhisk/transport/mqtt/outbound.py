@@ -17,7 +17,7 @@ from edgewhisk.transport.mqtt.codec import Publication
 from edgewhisk.transport.mqtt.limits import reason
 
 WINDOW: Final = 1000  # QoS 1 messages under way at once, if the broker does not say
-PATIENCE: Final = 20.0  # seconds for the broker to acknowledge
+ACK_TIMEOUT: Final = 20.0  # seconds for the broker to acknowledge
 LOST: Final = "the connection to the broker was lost"
 Failed = Mapping[int, Exception]  # by position in what was published
 Told = Callable[[Failed], None]
@@ -57,7 +57,7 @@ class Sending:
             told(self.failed)
 
 
-class Outgoing:
+class Outbound:
     """Called on the event loop."""
 
     def __init__(self, ids: PacketIds, version: int, send: Callable[[bytes], None]) -> None:
@@ -89,7 +89,7 @@ class Outgoing:
         self._waiting.append(Sending(what, payloads, told, self._loop.time()))
         self._flush()
         if self._timer is None:
-            self._timer = self._loop.call_later(PATIENCE, self._look)
+            self._timer = self._loop.call_later(ACK_TIMEOUT, self._look)
 
     def acknowledged(self, numbers: Sequence[int]) -> None:
         """The broker has the messages with these packet identifiers."""
@@ -154,12 +154,12 @@ class Outgoing:
         """
         now = self._loop.time()
         under_way = self._under_way()
-        late = dict.fromkeys(one for one in under_way if now - one.since >= PATIENCE)
-        self._give_up(late, TimeoutError(f"no answer within {PATIENCE:g} s"))
+        late = dict.fromkeys(one for one in under_way if now - one.since >= ACK_TIMEOUT)
+        self._give_up(late, TimeoutError(f"no answer within {ACK_TIMEOUT:g} s"))
         next_due = min((one.since for one in under_way if one.told is not None), default=None)
         self._timer = None
         if next_due is not None:
-            self._timer = self._loop.call_later(max(0.0, next_due + PATIENCE - now), self._look)
+            self._timer = self._loop.call_later(max(0.0, next_due + ACK_TIMEOUT - now), self._look)
 
     def _give_up(self, sendings: Collection[Sending], error: Exception) -> None:
         """What is under way of `sendings` failed; what waits is not written any more."""

@@ -24,7 +24,7 @@ def checksum(topic: bytes, payload: bytes) -> int:
     return crc32(payload, crc32(topic)) or 1
 
 
-class Accepted:
+class AcceptedMessages:
     """Of one broker, the newest message of each packet identifier: 65,535 at most."""
 
     def __init__(self, mark: str, origins: Sequence[str]) -> None:

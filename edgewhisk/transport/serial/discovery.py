@@ -15,7 +15,7 @@ import serial
 from serial import rs485
 from serial.tools import list_ports
 
-from edgewhisk.config.schema import Serial
+from edgewhisk.config.schema import SerialConfig
 from edgewhisk.device.profile import Line, Profile
 from edgewhisk.errors import FeedError
 
@@ -25,7 +25,7 @@ USB: Final = "usb:"
 _PARITIES: Final = {"none": "N", "even": "E", "odd": "O", "mark": "M", "space": "S"}
 
 
-class Found(NamedTuple):
+class FoundPort(NamedTuple):
     """One port of this machine."""
 
     path: str
@@ -41,11 +41,11 @@ class Found(NamedTuple):
         return self.by_id or self.by_path or self.path
 
 
-def found() -> list[Found]:
+def found() -> list[FoundPort]:
     """All ports of this machine. Reads files of the kernel: not for the event loop."""
     ids, paths = _links(BY_ID), _links(BY_PATH)
     every = [
-        Found(
+        FoundPort(
             port.device,
             ids.get(os.path.realpath(port.device), ""),
             paths.get(os.path.realpath(port.device), ""),
@@ -69,7 +69,7 @@ def _links(folder: Path) -> dict[str, str]:
     return {str(link.resolve()): str(link) for link in folder.iterdir()} if folder.is_dir() else {}
 
 
-def guesses(port: Found, known: Sequence[Profile]) -> list[str]:
+def guesses(port: FoundPort, known: Sequence[Profile]) -> list[str]:
     """The profiles whose `[match]` fits a port: a chip's number alone says little, so there may be many."""
     fitting = []
     for profile in known:
@@ -114,7 +114,7 @@ def locate(path: str) -> str:
     return fitting[0].path
 
 
-def _several(fitting: Sequence[Found]) -> str:
+def _several(fitting: Sequence[FoundPort]) -> str:
     """What to do where a name fits several devices."""
     names = ", ".join(port.lasting for port in fitting)
     numbers = Counter(port.serial_number for port in fitting)
@@ -127,7 +127,7 @@ def _several(fitting: Sequence[Found]) -> str:
     )
 
 
-def line_of(line: Line, section: Serial | None) -> Line:
+def line_of(line: Line, section: SerialConfig | None) -> Line:
     """What the profile says, or the section where it says otherwise."""
     if section is None:
         return line

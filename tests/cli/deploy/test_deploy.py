@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewhisk.cli.deploy.manifest import Entity, read
+from edgewhisk.cli.deploy.manifest import ManifestEntity, read
 from edgewhisk.errors import BadRequest
 from tests.cli.entity.test_entity import Run, made, run
 from tests.path.gateway import Gateway, until
@@ -180,7 +180,7 @@ def test_faults(tmp_path: Path, text: str, problem: str) -> None:
 PLAIN = 'code: "function main(p) { return p }", runtime: "nodejs:default"'
 
 
-def entity(tmp_path: Path, text: str, name: str, deployment: str = "", **environment: str) -> Entity:
+def entity(tmp_path: Path, text: str, name: str, deployment: str = "", **environment: str) -> ManifestEntity:
     """The entity `name` of a manifest."""
     path, beside = tmp_path / "m.yaml", tmp_path / "d.yaml"
     path.write_text(text)
@@ -239,7 +239,7 @@ project:
       triggers: {t: {inputs: {cron: 0 */12 * * *}}}
 """
 
-    def found(name: str) -> Entity:
+    def found(name: str) -> ManifestEntity:
         return entity(tmp_path, text, name, deployment, WHO="Bob")
 
     assert found("p").body["parameters"] == [{"key": "city", "value": "Paris"}, {"key": "n", "value": 2}]

@@ -20,7 +20,7 @@ from serial.tools.list_ports_common import ListPortInfo
 
 from edgewhisk.cli import main
 from edgewhisk.device import capture, library
-from edgewhisk.device.capture import Said
+from edgewhisk.device.capture import CapturedBytes
 from edgewhisk.transport.serial import discovery
 from tests.path.gateway import MOSQUITTO, mosquitto
 
@@ -97,7 +97,7 @@ def test_what_is_recorded_can_be_replayed(tmp_path: Path) -> None:
     with replayed("winsen/mh-z19") as port:
         done = device("record", str(file), "--port", port, "--profile", "winsen/mh-z19", "--seconds", "1")
     assert done.returncode == 0, done.stderr
-    said = [one for one in capture.read(file.read_text().splitlines(), "x") if isinstance(one, Said)]
+    said = [one for one in capture.read(file.read_text().splitlines(), "x") if isinstance(one, CapturedBytes)]
     assert said[0].asked
     assert b"".join(one.data for one in said[1:]).startswith(b"\xff\x86")
     with replayed(str(file)) as port:
@@ -319,7 +319,9 @@ def test_what_a_broker_delivers_is_recorded_and_replayed(tmp_path: Path) -> None
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(10)
-        said = [one for one in capture.read(file.read_text().splitlines(), "x") if isinstance(one, Said)]
+        said = [
+            one for one in capture.read(file.read_text().splitlines(), "x") if isinstance(one, CapturedBytes)
+        ]
         assert {"zigbee2mqtt/kitchen", "zigbee2mqtt/Living Room"} <= {one.topic for one in said}
         assert device("replay", str(file), "--speed", "100", "--broker", url).returncode == 0
 

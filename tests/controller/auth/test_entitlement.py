@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.config.schema import Grants
+from edgewhisk.config.schema import GrantsConfig
 from edgewhisk.controller.auth.entitlement import (
     MINUTE,
     ConcurrencyThrottle,
@@ -74,7 +74,7 @@ def test_of_somebody_elses_only_what_is_in_a_published_package_is_readable() -> 
 )
 def test_what_a_section_grants(kind: str, held: tuple[str, ...], name: str, granted: bool) -> None:
     for subject in ("plant", "guest"):
-        grants = {subject: Grants(**{kind: held})}
+        grants = {subject: GrantsConfig(**{kind: held})}
         assert is_granted(grants, subject, kind, name) is granted
         assert not is_granted(grants, "other", kind, name)  # nothing without a section
     assert is_granted({}, "guest", kind, name)  # the gateway is its own

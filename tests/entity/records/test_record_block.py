@@ -1,4 +1,4 @@
-"""Sheaves: told apart, they are what the records would have been, to the last byte."""
+"""Record blocks: told apart, they are what the records would have been, to the last byte."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.clock.offset import Timing, Wrong
+from edgewhisk.clock.offset import ClockOffset, Wrong
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.activation import RecordTemplate
 from edgewhisk.entity.exec import CodeExec, SequenceExec
@@ -18,10 +18,10 @@ from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.records.record_block import (
     Column,
-    SheafTemplate,
+    RecordBlockTemplate,
+    block_index_of,
     count_of,
     expand,
-    gist_of,
     origins_in,
     with_origins,
 )
@@ -52,15 +52,15 @@ def message(activation_id: str, at: int, cause: str = "") -> ActivationMessage:
 
 
 @st.composite
-def timings(draw: st.DrawFn) -> Timing:
+def timings(draw: st.DrawFn) -> ClockOffset:
     offset = draw(st.integers(-500, 500))
     forward = (Wrong(100, 900, 50), Wrong(950, 1200, 7)) if draw(st.booleans()) else ()
-    return Timing("ab12cd34", offset, 0, forward)
+    return ClockOffset("ab12cd34", offset, 0, forward)
 
 
 @given(st.data(), st.lists(NAMES, min_size=1, max_size=3), FLIGHTS, timings(), st.booleans())
 def test_a_sheaf_is_its_records(
-    data: st.DataObject, names: list[str], flights: list[int], timing: Timing, composed: bool
+    data: st.DataObject, names: list[str], flights: list[int], timing: ClockOffset, composed: bool
 ) -> None:
     count = sum(flights)
 
@@ -101,16 +101,18 @@ def test_a_sheaf_is_its_records(
             parts = [column.ids[at] for column in columns]
             wanted.append(templates[-1].whole(outer[at], outcome, spent, parts, timing).text)
         columns.append(whole)
-    made = SheafTemplate(templates, composed=composed).sheaf(columns, flights, accepted, timing)
+    made = RecordBlockTemplate(templates, composed=composed).block(columns, flights, accepted, timing)
     assert made is not None
     assert expand(made.text) == wanted
     gist = made.gist
     assert count_of(made.text) == gist.records == len(wanted)
     assert gist.ids() == [one for part in ids for one in part]
-    assert gist_of(made.text) == gist._replace(filed=list(gist.filed), timing=timing._replace(forward=()))
+    assert block_index_of(made.text) == gist._replace(
+        filed=list(gist.filed), timing=timing._replace(forward=())
+    )
     told = with_origins(made.text, ["mqtt:1:a", '"\n\x1e='])
     assert (origins_in(made.text), origins_in(told)) == ([], ["mqtt:1:a", '"\n\x1e='])
-    assert (expand(told), gist_of(told)) == (wanted, gist_of(made.text))
+    assert (expand(told), block_index_of(told)) == (wanted, block_index_of(made.text))
     assert b"\n" not in told
     assert [one.filed for one in templates] == list(gist.filed)
     shown = [int(text.split(b'"start":')[1].split(b",")[0]) for text in wanted]
@@ -122,20 +124,20 @@ def outcomes(results: Sequence[bytes], spans: Sequence[tuple[int, int]]) -> list
 
 
 def test_what_a_broken_guest_gives_is_written_one_by_one() -> None:
-    template = SheafTemplate(
+    template = RecordBlockTemplate(
         [RecordTemplate.of_action(action("/guest/a"), message("0" * 32, 0), "e")], composed=False
     )
     for bad in (b"\x1e", b"{}\n", b'{"a":"\x1e"}'):
         column = Column(["0" * 32] * 2, [(0, 0)], [bad, b"{}"])
-        assert template.sheaf([column], [2], [0, 0], Timing()) is None
+        assert template.block([column], [2], [0, 0], ClockOffset()) is None
 
 
 def test_parts_in_different_lanes_are_written_one_by_one() -> None:
     actions = [action("/guest/a", lane="telemetry"), action("/guest/b")]
     templates = [RecordTemplate.of_action(one, message("0" * 32, 0), "e") for one in actions]
-    template = SheafTemplate(templates, composed=True)
+    template = RecordBlockTemplate(templates, composed=True)
     columns = [Column(["0" * 32], [(0, 0)], [b"{}"]), Column(["1" * 32], [(0, 0)])]
-    assert template.sheaf(columns, [1], [0], Timing()) is None
+    assert template.block(columns, [1], [0], ClockOffset()) is None
 
 
 def test_a_sheaf_of_one_is_no_longer_than_its_records() -> None:
@@ -145,7 +147,7 @@ def test_a_sheaf_of_one_is_no_longer_than_its_records() -> None:
         RecordTemplate.of_action(action("/whisk.system/mqtt/publish"), inner, "edgewhisk"),
         RecordTemplate.of_composite(action("/guest/s", sequence=True), outer, 256),
     ]
-    template = SheafTemplate(templates, composed=True)
+    template = RecordBlockTemplate(templates, composed=True)
 
     def sheaf(count: int) -> bytes:
         flights = [1] * count  # each began at another time
@@ -153,8 +155,8 @@ def test_a_sheaf_of_one_is_no_longer_than_its_records() -> None:
         ids = [f"{at:032x}" for at in range(count)]
         single = Column(ids, spans, [b'{"seq":%d,"f":77.1}' % at for at in range(count)])
         publish = Column(ids, spans, [b'{"delivered":true}'] * count)
-        made = template.sheaf(
-            [single, publish, Column(ids, spans)], flights, [1_790_000_000_000] * count, Timing()
+        made = template.block(
+            [single, publish, Column(ids, spans)], flights, [1_790_000_000_000] * count, ClockOffset()
         )
         assert made is not None
         return made.text

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import FeedError
 from edgewhisk.feed.alarms.feed import LOOK, AlarmsFeed, _next
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.log.disk import Disk
 from tests.fakes.clock import HandClock
 from tests.fakes.disk import FaultyDisk
@@ -34,7 +34,7 @@ class Life:
     """One life of the feed."""
 
     def __init__(self, folder: Path, clock: HandClock, disk: Disk | None = None) -> None:
-        self.shelf = Shelf.open(folder, disk)
+        self.shelf = LogDocumentStore.open(folder, disk)
         self.clock = clock
         self.fire = RecordingFire()
         self.feed = AlarmsFeed(self.fire, clock, self.shelf)

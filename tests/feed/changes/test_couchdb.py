@@ -25,7 +25,7 @@ from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import FeedError
 from edgewhisk.feed.changes import couchdb as module
 from edgewhisk.feed.changes.couchdb import Broken, CouchFeed, Database
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from tests.fakes.fire import RecordingFire
 from tests.feed.examples import example
 from tests.feed.running import running
@@ -89,7 +89,7 @@ def test_couchdb_changes_come_once_over_restarts_of_both(packages: Path, tmp_pat
     port = free_port()
 
     async def life(fire: RecordingFire, wanted: list[str], url: str, more: list[str]) -> None:
-        shelf = Shelf.open(tmp_path)
+        shelf = LogDocumentStore.open(tmp_path)
         made = CouchFeed(fire, SystemClock(), shelf)
         await made.add(
             T, "changes/couchdb", made.check("changes/couchdb", {"url": url, "db": "plant", "since": 0})
@@ -117,7 +117,7 @@ def test_a_couchdb_that_is_away_or_refuses_is_told_and_tried_again(packages: Pat
     port = free_port()
 
     async def play() -> None:
-        shelf, fire = Shelf.open(tmp_path), RecordingFire()
+        shelf, fire = LogDocumentStore.open(tmp_path), RecordingFire()
         made = CouchFeed(fire, SystemClock(), shelf)
         url = f"http://127.0.0.1:{port}"
         await made.add(
@@ -139,10 +139,12 @@ def test_a_couchdb_that_is_away_or_refuses_is_told_and_tried_again(packages: Pat
 
 @contextlib.asynccontextmanager
 async def following(
-    shelf: Path | Shelf, fire: RecordingFire, url: str, **more: Any
+    shelf: Path | LogDocumentStore, fire: RecordingFire, url: str, **more: Any
 ) -> AsyncIterator[CouchFeed]:
-    """A feed of the database `plant` whose position is kept on a shelf, which is open or a folder."""
-    shelf = shelf if isinstance(shelf, Shelf) else Shelf.open(shelf)
+    """A feed of the database `plant` whose position is kept on a document store, which is open or a
+    folder.
+    """
+    shelf = shelf if isinstance(shelf, LogDocumentStore) else LogDocumentStore.open(shelf)
     made = CouchFeed(fire, SystemClock(), shelf)
     await made.add(T, "changes/couchdb", made.check("changes/couchdb", {"url": url, "db": "plant", **more}))
     async with running(made, shelf):
@@ -182,7 +184,7 @@ def test_how_far_it_is_is_kept_after_the_events_are_on_disk(packages: Path, tmp_
     async def play(url: str) -> None:
         await asyncio.to_thread(put, f"{url}/plant")
         fire, again = RecordingFire(), RecordingFire()
-        shelf = Shelf.open(tmp_path)
+        shelf = LogDocumentStore.open(tmp_path)
         async with following(shelf, fire, url, since=0) as made:
             await state(made, "running")
             fire.hold()
@@ -190,7 +192,7 @@ def test_how_far_it_is_is_kept_after_the_events_are_on_disk(packages: Path, tmp_
             await fire.count(1)
             await doc(url, "b")
             assert shelf.read("couchdb") == {}  # not on disk: no token
-        shelf = Shelf.open(tmp_path)
+        shelf = LogDocumentStore.open(tmp_path)
         async with following(shelf, again, url, since=0) as made:
             again.refuse()
             await told(made, "full")
@@ -300,7 +302,7 @@ def test_many_changes_come_in_order_and_are_kept_together(packages: Path, tmp_pa
 
 def test_a_new_since_is_followed_and_the_same_one_goes_on(tmp_path: Path) -> None:
     async def play() -> None:
-        shelf = Shelf.open(tmp_path)
+        shelf = LogDocumentStore.open(tmp_path)
         made = CouchFeed(RecordingFire(), SystemClock(), shelf)
         wish: dict[str, Any] = {"url": "http://h", "db": "plant"}
 
@@ -341,7 +343,7 @@ def test_lines_are_whole_however_they_are_cut(lines: list[bytes], data: st.DataO
 
 
 def test_a_change_that_is_too_long_is_counted_and_the_next_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LARGEST", 100)
+    monkeypatch.setattr(module, "MAX_CHANGE_BYTES", 100)
     assert asyncio.run(lines_of([b"a\n" + b"x" * 90, b"x" * 90, b"x" * 90, b"\nb\n", b"c\n"])) == [
         b"a",
         b"b",
@@ -362,7 +364,7 @@ def test_a_change_that_is_too_long_is_counted_and_the_next_one_comes(monkeypatch
     ],
 )
 def test_wrong_parameters_are_named(parameters: dict[str, Any], text: str, tmp_path: Path) -> None:
-    made = CouchFeed(RecordingFire(), SystemClock(), Shelf.open(tmp_path))
+    made = CouchFeed(RecordingFire(), SystemClock(), LogDocumentStore.open(tmp_path))
     with pytest.raises(FeedError, match=text):
         made.check("changes/couchdb", parameters)
 
@@ -420,7 +422,7 @@ def test_a_server_that_lies_is_told_and_costs_no_memory(
         tasks.add(asyncio.get_running_loop().create_task(answer(reader, writer)))
 
     async def scene() -> None:
-        shelf = Shelf.open(tmp_path)
+        shelf = LogDocumentStore.open(tmp_path)
         feed = CouchFeed(RecordingFire(), SystemClock(), shelf)
         async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -14,11 +14,11 @@ import pytest
 from tinydb import TinyDB
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import File
+from edgewhisk.config.schema import FileConfig
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import FeedError
 from edgewhisk.feed.changes.file import PAUSE, FileFeed
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
 
@@ -42,8 +42,8 @@ def test_rows_of_sqlite_and_tinydb(tmp_path: Path) -> None:
     documents.insert({"text": "old"})
 
     async def life(fire: RecordingFire, name: str, table: str, since: Any, add: Any, count: int) -> None:
-        shelf = Shelf.open(tmp_path / f"shelf-{name}")
-        made = FileFeed({"log": File(log), "notes": File(notes)}, fire, SystemClock(), shelf)
+        shelf = LogDocumentStore.open(tmp_path / f"shelf-{name}")
+        made = FileFeed({"log": FileConfig(log), "notes": FileConfig(notes)}, fire, SystemClock(), shelf)
         wish = made.check("changes/file", {"file": name, "table": table, "since": since})
         await made.add(T, "changes/file", wish)
         async with running(made, shelf):
@@ -77,9 +77,9 @@ def test_rows_of_sqlite_and_tinydb(tmp_path: Path) -> None:
 
 def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
     async def play() -> None:
-        shelf = Shelf.open(tmp_path / "shelf")
+        shelf = LogDocumentStore.open(tmp_path / "shelf")
         (tmp_path / "odd").write_bytes(b"\xff\xfe")
-        sections = {"odd": File(tmp_path / "odd"), "away": File(tmp_path / "away")}
+        sections = {"odd": FileConfig(tmp_path / "odd"), "away": FileConfig(tmp_path / "away")}
         made = FileFeed(sections, RecordingFire(), SystemClock(), shelf)
         for name, told in (("odd", "neither SQLite nor TinyDB"), ("away", "No such file")):
             await made.add(T, "changes/file", made.check("changes/file", {"file": name}))
@@ -104,11 +104,11 @@ OTHER = parse_name("/guest/other", "_")
 
 @contextlib.asynccontextmanager
 async def following(
-    shelf: Path | Shelf, fire: RecordingFire, since: Any = 0, table: str = "", **files: Path
+    shelf: Path | LogDocumentStore, fire: RecordingFire, since: Any = 0, table: str = "", **files: Path
 ) -> AsyncIterator[FileFeed]:
     """A feed of the trigger `/guest/NAME` for each file; its shelf is open, or in a folder."""
-    shelf = shelf if isinstance(shelf, Shelf) else Shelf.open(shelf / "shelf")
-    made = FileFeed({name: File(path) for name, path in files.items()}, fire, SystemClock(), shelf)
+    shelf = shelf if isinstance(shelf, LogDocumentStore) else LogDocumentStore.open(shelf / "shelf")
+    made = FileFeed({name: FileConfig(path) for name, path in files.items()}, fire, SystemClock(), shelf)
     for name in files:
         wish = made.check("changes/file", {"file": name, "table": table, "since": since})
         await made.add(parse_name(f"/guest/{name}", "_"), "changes/file", wish)
@@ -141,7 +141,7 @@ def test_rows_are_kept_as_taken_after_they_are_on_disk(tmp_path: Path) -> None:
     async def play() -> None:
         fire = RecordingFire()
         fire.refuse()
-        shelf = Shelf.open(tmp_path / "shelf")
+        shelf = LogDocumentStore.open(tmp_path / "shelf")
         async with following(shelf, fire, table="t", t=path) as made:
             await until(lambda: "full" in made.describe(T)["last_error"])
             assert shelf.read("files") == {}

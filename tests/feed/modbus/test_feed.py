@@ -20,7 +20,7 @@ from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Serial
+from edgewhisk.config.schema import SerialConfig
 from edgewhisk.device.profile import Line
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError, FeedError
@@ -100,7 +100,7 @@ async def served(server: Any) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def feed(fire: RecordingFire, **sections: Serial) -> AsyncIterator[ModbusFeed]:
+async def feed(fire: RecordingFire, **sections: SerialConfig) -> AsyncIterator[ModbusFeed]:
     made = ModbusFeed(sections, fire, SystemClock())
     async with running(made):
         yield made
@@ -125,7 +125,7 @@ def test_several_slaves_on_a_bad_line_and_a_dead_one_that_does_not_slow_them() -
         fire = RecordingFire()
         async with line(damage=0.1) as (mine, theirs):
             server = ModbusSerialServer(meters(1, 2), framer=FramerType.RTU, port=theirs, baudrate=115200)
-            async with served(server), feed(fire, bus=Serial(mine, baudrate=115200)) as made:
+            async with served(server), feed(fire, bus=SerialConfig(mine, baudrate=115200)) as made:
                 await ask(made, FIRST, port="bus", unit=1, every=0.05, timeout=0.2)
                 await ask(made, SECOND, port="bus", unit=2, every=0.05, timeout=0.2)
                 await ask(made, DEAD, port="bus", unit=NOBODY, every=0.05, timeout=0.2)
@@ -181,7 +181,7 @@ def test_tcp_comes_and_goes_and_is_written_to() -> None:
 def test_a_line_that_is_plugged_in_later_is_found(tmp_path: Path) -> None:
     async def play() -> None:
         fire, name = RecordingFire(), tmp_path / "ttyUSB7"
-        async with line() as (mine, theirs), feed(fire, bus=Serial(str(name), baudrate=115200)) as made:
+        async with line() as (mine, theirs), feed(fire, bus=SerialConfig(str(name), baudrate=115200)) as made:
             server = ModbusSerialServer(meters(1), framer=FramerType.RTU, port=theirs, baudrate=115200)
             async with served(server):
                 await ask(made, FIRST, port="bus", every=60)
@@ -201,7 +201,7 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_another() -> None:
         fire = RecordingFire()
         async with line(delay=0.1) as (mine, theirs):
             server = ModbusSerialServer(meters(1), framer=FramerType.RTU, port=theirs, baudrate=115200)
-            async with served(server), feed(fire, bus=Serial(mine, baudrate=115200)) as made:
+            async with served(server), feed(fire, bus=SerialConfig(mine, baudrate=115200)) as made:
                 wish = {"points": ["voltage", "frequency"], "every": 0.05, "timeout": 0.1}
                 await ask(made, FIRST, port="bus", unit=1, **wish)
                 await fire.count(15, seconds=40)
@@ -234,7 +234,7 @@ def test_a_dead_device_costs_its_own_timeout_not_that_of_the_others() -> None:
         fire = RecordingFire()
         async with line() as (mine, theirs):
             server = ModbusSerialServer(meters(1), framer=FramerType.RTU, port=theirs, baudrate=115200)
-            async with served(server), feed(fire, bus=Serial(mine, baudrate=115200)) as made:
+            async with served(server), feed(fire, bus=SerialConfig(mine, baudrate=115200)) as made:
                 await ask(made, FIRST, port="bus", unit=1, every=0.05, timeout=30)
                 await ask(made, DEAD, port="bus", unit=NOBODY, every=0.05, timeout=0.1)
                 await fire.wait_for(lambda _: len(of(fire, DEAD)) >= 3 and len(of(fire, FIRST)) >= 10, 10)
@@ -247,7 +247,7 @@ def test_a_line_is_given_back_when_nobody_wants_it_any_more() -> None:
         fire = RecordingFire()
         async with (
             line() as (mine, theirs),
-            feed(fire, bus=Serial(mine), fast=Serial(mine, baudrate=115200)) as made,
+            feed(fire, bus=SerialConfig(mine), fast=SerialConfig(mine, baudrate=115200)) as made,
         ):
             server = ModbusSerialServer(meters(1), framer=FramerType.RTU, port=theirs, baudrate=115200)
             async with served(server):
@@ -268,7 +268,7 @@ def test_a_line_is_given_back_when_nobody_wants_it_any_more() -> None:
     asyncio.run(play())
 
 
-def at(port: str, sections: dict[str, Serial]) -> dict[str, Serial]:
+def at(port: str, sections: dict[str, SerialConfig]) -> dict[str, SerialConfig]:
     return {name: replace(section, port=port) for name, section in sections.items()}
 
 
@@ -286,7 +286,7 @@ async def freed(port: str) -> None:
 def test_a_line_that_is_unplugged_is_found_again_as_another(tmp_path: Path) -> None:
     async def play() -> None:
         fire, name = RecordingFire(), tmp_path / "meter"
-        async with feed(fire, bus=Serial(str(name), baudrate=115200)) as made:
+        async with feed(fire, bus=SerialConfig(str(name), baudrate=115200)) as made:
             for _ in range(3):
                 async with line() as (mine, theirs):
                     server = ModbusSerialServer(
@@ -307,7 +307,7 @@ def test_a_line_that_is_unplugged_is_found_again_as_another(tmp_path: Path) -> N
 def test_rs485_is_set_or_told(tmp_path: Path) -> None:
     async def play() -> None:
         fire = RecordingFire()
-        async with line() as (mine, _), feed(fire, bus=Serial(mine, rs485=True)) as made:
+        async with line() as (mine, _), feed(fire, bus=SerialConfig(mine, rs485=True)) as made:
             await ask(made, FIRST, port="bus", every=0.05)
             await fire.count(1)
             assert "no RS-485 mode" in of(fire, FIRST)[0]["errors"]["voltage"]  # a pty has none
@@ -320,7 +320,7 @@ def test_it_stops_at_once_whatever_it_is_doing() -> None:
     async def play() -> None:
         async with line() as (mine, theirs), served(ModbusSerialServer(meters(1), port=theirs)):
             for steps in range(40):
-                made = ModbusFeed({"bus": Serial(mine)}, RecordingFire(), SystemClock())
+                made = ModbusFeed({"bus": SerialConfig(mine)}, RecordingFire(), SystemClock())
                 await ask(made, FIRST, port="bus", every=0.05)
                 task = asyncio.create_task(made.run())
                 for _ in range(steps):

@@ -19,15 +19,15 @@ import pytest
 from gmqtt.mqtt.constants import MQTTv50
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Mqtt
+from edgewhisk.config.schema import MqttConfig
 from edgewhisk.device.sparkplug import message_type
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError, FeedError
 from edgewhisk.feed.mqtt.feed import MqttFeed
-from edgewhisk.feed.mqtt.session import TOGETHER, Session
-from edgewhisk.feed.mqtt.sparkplug_rebirth import PATIENCE, Rebirths
+from edgewhisk.feed.mqtt.session import ACK_BATCH, Session
+from edgewhisk.feed.mqtt.sparkplug_rebirth import REBIRTH_INTERVAL, Rebirths
 from edgewhisk.store.dead_letters import DeadLetters
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.mqtt.broker import EmbeddedBroker
 from edgewhisk.transport.mqtt.codec import Delivery, Message
 from edgewhisk.transport.mqtt.config import mqtt_link
@@ -56,7 +56,7 @@ async def feed(
     **link: Any,
 ) -> AsyncIterator[Made]:
     with tempfile.TemporaryDirectory() as folder:
-        shelf = Shelf.open(Path(folder))
+        shelf = LogDocumentStore.open(Path(folder))
         links = {"": MqttLink("127.0.0.1", port, link.pop("client_id", "edge-under-test"), **link)}
         dead = DeadLetters(shelf, SystemClock())
         made = MqttFeed(links, fire, SystemClock(), dead, origins, may_read)
@@ -82,7 +82,7 @@ class Made(NamedTuple):
 
 def unconnected(**more: Any) -> MqttFeed:
     with tempfile.TemporaryDirectory() as folder:
-        dead = DeadLetters(Shelf.open(Path(folder)), SystemClock())
+        dead = DeadLetters(LogDocumentStore.open(Path(folder)), SystemClock())
     links = {"": MqttLink("127.0.0.1", 1, "x"), **more}
     return MqttFeed(links, RecordingFire(), SystemClock(), dead, [], lambda _subject, _topic: True)
 
@@ -160,9 +160,9 @@ def test_of_a_large_chunk_some_are_acknowledged_before_the_last_is_on_disk(tmp_p
         async with feed(port, fire) as made:
             connection = made.session._connection
             assert connection is not None
-            payloads = [b'{"n":%d}' % number for number in range(3 * TOGETHER + 1)]
+            payloads = [b'{"n":%d}' % number for number in range(3 * ACK_BATCH + 1)]
             made.session._take(connection, [Delivery(b"t/a", payload) for payload in payloads])
-            assert [len(call) for call in fire.calls] == [TOGETHER] * 3 + [1]
+            assert [len(call) for call in fire.calls] == [ACK_BATCH] * 3 + [1]
             assert [orjson.loads(one)["n"] for one in fire.payloads] == list(range(len(payloads)))
 
     with_mosquitto(tmp_path, play)
@@ -211,7 +211,7 @@ def test_a_password_file_of_the_broker(tmp_path: Path) -> None:
     settings = f"allow_anonymous false\npassword_file {passwords}"
     given = tmp_path / "password"
     given.write_text("secret\n")
-    right = Mqtt(username="edge", password_file=given)
+    right = MqttConfig(username="edge", password_file=given)
 
     async def play(port: int) -> None:
         url = f"mqtt://127.0.0.1:{port}"
@@ -652,8 +652,8 @@ def test_who_is_asked_to_be_born_again() -> None:
     rebirths = Rebirths()
     where = "spBv1.0/g/NCMD/n"
     assert rebirths.wanted("spBv1.0/g/DDATA/n/device", 0.0) == where
-    assert rebirths.wanted("spBv1.0/g/NDATA/n", PATIENCE - 1) == ""
-    assert rebirths.wanted("spBv1.0/g/NDATA/n", PATIENCE) == where
+    assert rebirths.wanted("spBv1.0/g/NDATA/n", REBIRTH_INTERVAL - 1) == ""
+    assert rebirths.wanted("spBv1.0/g/NDATA/n", REBIRTH_INTERVAL) == where
     for useless in ("spBv1.0/g/NBIRTH/x", "spBv1.0/g/NDATA", "spBv1.0", "", "spBv1.0/g/STATE/h"):
         assert rebirths.wanted(useless, 0.0) == ""
     for number in range(5000):

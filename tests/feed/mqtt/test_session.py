@@ -21,12 +21,12 @@ from edgewhisk.config.loader import load
 from edgewhisk.errors import ConfigError, FeedError
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.store.dead_letters import DeadLetters
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.mqtt.codec import Message, Publication
 from edgewhisk.transport.mqtt.config import mqtt_links, own_id
 from edgewhisk.transport.mqtt.connection import MqttLink
-from edgewhisk.transport.mqtt.disconnects import BLAMED, STEADY, Strife
-from edgewhisk.transport.mqtt.limits import Limits, Refused, reason, refusal
+from edgewhisk.transport.mqtt.disconnects import BLAMED, STEADY, Disconnects
+from edgewhisk.transport.mqtt.limits import BrokerLimits, Refused, reason, refusal
 from tests.fakes.fire import RecordingFire
 from tests.feed.mqtt.scripted import PUBLISH, SUBSCRIBE, UNSUBSCRIBE, Answer, Scripted, Talk, text
 from tests.feed.mqtt.test_feed import OTHER, TRIGGER, needs_mosquitto, with_mosquitto
@@ -40,7 +40,7 @@ async def gateway(
     tmp_path: Path, fire: RecordingFire, links: dict[str, MqttLink], **topics: str
 ) -> AsyncIterator[MqttFeed]:
     """A feed with a trigger for each topic, on the broker of the name."""
-    shelf = Shelf.open(tmp_path / "shelf")
+    shelf = LogDocumentStore.open(tmp_path / "shelf")
     made = MqttFeed(links, fire, SystemClock(), DeadLetters(shelf, SystemClock()), [], lambda *_: True)
     for trigger, (broker, topic) in zip((TRIGGER, OTHER), topics.items(), strict=False):
         wish = {"topic": topic, **({} if broker in ("main", "also") else {"broker": broker})}
@@ -526,9 +526,9 @@ def test_every_code_has_words(code: int) -> None:
 def test_limits_are_kept(qos: int, kept: bool, packet: int, payload: bytes) -> None:
     for most in (0, 1, 2):
         for retains in (False, True):
-            told = Limits(most, retains, packet).refuse(Publication("t", qos, kept))
+            told = BrokerLimits(most, retains, packet).refuse(Publication("t", qos, kept))
             assert bool(told) == (qos > most or (kept and not retains))
-    assert bool(Limits(packet=packet).too_large(Publication("t"), payload)) == (
+    assert bool(BrokerLimits(packet=packet).too_large(Publication("t"), payload)) == (
         0 < packet < len(payload) + 17
     )
 
@@ -538,7 +538,7 @@ _ENDS = st.sampled_from(["", "a", "b", "steady"])
 
 @given(st.lists(_ENDS, max_size=30))
 def test_a_filter_is_avoided_only_after_it_was_blamed_in_a_row(ends: list[str]) -> None:
-    strife, now, row = Strife(MqttLink("h", 1, "me")), 0.0, {"a": 0, "b": 0}
+    strife, now, row = Disconnects(MqttLink("h", 1, "me")), 0.0, {"a": 0, "b": 0}
     for end in ends:
         strife.begin(now)
         unanswered = end if end in row else ""
@@ -558,7 +558,7 @@ def test_a_filter_is_avoided_only_after_it_was_blamed_in_a_row(ends: list[str]) 
 
 
 def test_what_was_refused_is_forgiven_when_it_is_asked_for_anew() -> None:
-    strife = Strife(MqttLink("h", 1, "me", status_topic="s"))
+    strife = Disconnects(MqttLink("h", 1, "me", status_topic="s"))
     for _ in range(BLAMED):
         strife.ended("a")
     assert strife.avoid("a")

@@ -19,7 +19,7 @@ import pytest
 from serial.tools import list_ports, list_ports_common
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Serial
+from edgewhisk.config.schema import SerialConfig
 from edgewhisk.device.profile import Line
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError, FeedError, Undelivered
@@ -47,7 +47,7 @@ def plugged(link: Path) -> Iterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def feed(fire: RecordingFire, **sections: Serial) -> AsyncIterator[SerialFeed]:
+async def feed(fire: RecordingFire, **sections: SerialConfig) -> AsyncIterator[SerialFeed]:
     made = SerialFeed(sections, fire, SystemClock())
     async with running(made):
         yield made
@@ -67,7 +67,7 @@ async def state(made: SerialFeed, wanted: str, trigger: Any = T, seconds: float 
 def test_found_again_within_two_seconds_whatever_its_number(tmp_path: Path) -> None:
     async def play() -> None:
         link, fire = tmp_path / "usb-meter", RecordingFire()
-        async with feed(fire, meter=Serial(str(link), "arduino/dht")) as made:
+        async with feed(fire, meter=SerialConfig(str(link), "arduino/dht")) as made:
             await ask(made, T, "meter")
             told = await state(made, "waiting")
             for times in range(1, 5):
@@ -88,9 +88,9 @@ def test_a_flood_and_a_wedged_port_cost_only_themselves(tmp_path: Path) -> None:
         fire = RecordingFire()
         with plugged(tmp_path / "a") as mad, plugged(tmp_path / "b") as good, plugged(tmp_path / "c"):
             sections = {
-                "mad": Serial(str(tmp_path / "a"), "arduino/dht", rate=50),
-                "good": Serial(str(tmp_path / "b"), "nova/sds011"),
-                "silent": Serial(str(tmp_path / "c"), "winsen/mh-z19"),
+                "mad": SerialConfig(str(tmp_path / "a"), "arduino/dht", rate=50),
+                "good": SerialConfig(str(tmp_path / "b"), "nova/sds011"),
+                "silent": SerialConfig(str(tmp_path / "c"), "winsen/mh-z19"),
             }
             async with feed(fire, **sections) as made:
                 await ask(made, T, "mad")
@@ -125,7 +125,7 @@ def test_a_false_start_does_not_hide_a_frame_for_ever(tmp_path: Path) -> None:
     async def play() -> None:
         fire = RecordingFire()
         with plugged(tmp_path / "a") as device:
-            async with feed(fire, dust=Serial(str(tmp_path / "a"), "plantower/pms5003")) as made:
+            async with feed(fire, dust=SerialConfig(str(tmp_path / "a"), "plantower/pms5003")) as made:
                 await ask(made, T, "dust")
                 await state(made, "running")
                 frame = b"BM\x00\x1c" + bytes(26)
@@ -141,8 +141,8 @@ def test_writing_and_what_is_told_when_it_cannot_be(tmp_path: Path) -> None:
     async def play() -> None:
         fire = RecordingFire()
         sections = {
-            "relay": Serial(str(tmp_path / "r"), "lctech/relay-1"),
-            "away": Serial(str(tmp_path / "x")),
+            "relay": SerialConfig(str(tmp_path / "r"), "lctech/relay-1"),
+            "away": SerialConfig(str(tmp_path / "x")),
         }
         with plugged(tmp_path / "r") as device:
             async with feed(fire, **sections) as made:
@@ -173,7 +173,7 @@ def test_a_usb_device_is_found_under_another_number(tmp_path: Path, monkeypatch:
 
     async def play() -> None:
         fire = RecordingFire()
-        async with feed(fire, meter=Serial("usb:1A86:7523:mine", "arduino/dht")) as made:
+        async with feed(fire, meter=SerialConfig("usb:1A86:7523:mine", "arduino/dht")) as made:
             await ask(made, T, "meter")
             await state(made, "waiting")
             for number in (0, 3, 1):
@@ -225,7 +225,7 @@ def test_a_full_queue_holds_a_flood_back(tmp_path: Path) -> None:
     async def play() -> None:
         fire = RecordingFire()
         with plugged(tmp_path / "a") as mad:
-            async with feed(fire, mad=Serial(str(tmp_path / "a"), "arduino/dht", rate=50)) as made:
+            async with feed(fire, mad=SerialConfig(str(tmp_path / "a"), "arduino/dht", rate=50)) as made:
                 await ask(made, T, "mad")
                 await state(made, "running")
                 os.set_blocking(mad, False)
@@ -261,8 +261,8 @@ def test_a_port_that_wedges_when_it_is_opened_does_not_hold_up_the_others(
 
     async def play() -> None:
         sections = {
-            "wedged": Serial(str(tmp_path / "wedged"), "arduino/dht"),
-            "good": Serial(str(tmp_path / "good"), "arduino/dht"),
+            "wedged": SerialConfig(str(tmp_path / "wedged"), "arduino/dht"),
+            "good": SerialConfig(str(tmp_path / "good"), "arduino/dht"),
         }
         with plugged(tmp_path / "wedged"):
             async with feed(RecordingFire(), **sections) as made:
@@ -282,7 +282,7 @@ def test_rs485_is_set_or_told(tmp_path: Path) -> None:
     async def play() -> None:
         with plugged(tmp_path / "a"):
             async with feed(
-                RecordingFire(), bus=Serial(str(tmp_path / "a"), "arduino/dht", rs485=True)
+                RecordingFire(), bus=SerialConfig(str(tmp_path / "a"), "arduino/dht", rs485=True)
             ) as made:
                 await ask(made, T, "bus")
                 async with asyncio.timeout(5):

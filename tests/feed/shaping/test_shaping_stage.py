@@ -19,9 +19,9 @@ from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import FeedError, StorageError
 from edgewhisk.feed.shaping import spec
-from edgewhisk.feed.shaping.shaping_stage import BACKLOG, ShapedFire
+from edgewhisk.feed.shaping.shaping_stage import BACKLOG, ShapingStage
 from edgewhisk.feed.shaping.spec import SOURCES, Shape, read
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from tests.fakes.clock import HandClock
 from tests.fakes.disk import FaultyDisk
 from tests.fakes.fire import RecordingFire
@@ -187,16 +187,16 @@ def event(n: int, *, durable: bool = True) -> TriggerEvent:
 
 def test_what_is_held_for_a_source_that_waits_is_on_disk_and_taken_up_again(tmp_path: Path) -> None:
     async def scene() -> None:
-        shelf, fire = Shelf.open(tmp_path), RecordingFire()
-        shaped = ShapedFire(fire, SystemClock(), shelf)
+        shelf, fire = LogDocumentStore.open(tmp_path), RecordingFire()
+        shaped = ShapingStage(fire, SystemClock(), shelf)
         shaped.shape(T, {"batch": {"count": 4, "seconds": 3600}})
         await asyncio.wait_for(shaped([event(1), event(2, durable=False), event(3)]), 5)
         assert fire.events == []
         assert shaped.describe(T) == {"offered": 3, "let_through": 0, "held": 3}
         await shelf.close()  # and the memory is gone
 
-        shelf = Shelf.open(tmp_path)
-        shaped = ShapedFire(fire, SystemClock(), shelf)
+        shelf = LogDocumentStore.open(tmp_path)
+        shaped = ShapingStage(fire, SystemClock(), shelf)
         shaped.shape(T, {"batch": {"count": 3, "seconds": 3600}})
         await asyncio.wait_for(shaped([event(4)]), 5)
         assert [one["n"] for one in orjson.loads(fire.payloads[0])["readings"]] == [1, 3, 4]
@@ -220,16 +220,16 @@ def test_what_was_let_through_once_is_not_filtered_again_after_a_crash(
 ) -> None:
     async def scene() -> None:
         wish = {**filter_, "batch": {"count": 100, "seconds": 3600}}
-        shelf, fire = Shelf.open(tmp_path), RecordingFire()
-        shaped = ShapedFire(fire, SystemClock(), shelf)
+        shelf, fire = LogDocumentStore.open(tmp_path), RecordingFire()
+        shaped = ShapingStage(fire, SystemClock(), shelf)
         shaped.shape(T, wish)
         for number in range(9):
             await asyncio.wait_for(shaped([event(number)]), 5)
         held = shaped.describe(T)["held"]
         assert held >= 3
         await shelf.close()
-        shelf = Shelf.open(tmp_path)
-        shaped = ShapedFire(fire, SystemClock(), shelf)
+        shelf = LogDocumentStore.open(tmp_path)
+        shaped = ShapingStage(fire, SystemClock(), shelf)
         assert len(shaped.origins()) == held
         shaped.shape(T, wish)
         assert shaped.describe(T)["held"] == held
@@ -243,9 +243,9 @@ def test_what_was_let_through_once_is_not_filtered_again_after_a_crash(
 def test_a_slow_shelf_holds_sources_back(tmp_path: Path) -> None:
     async def scene() -> None:
         disk, fire, resumed = FaultyDisk(), RecordingFire(), list[int]()
-        shelf = Shelf.open(tmp_path, disk)
+        shelf = LogDocumentStore.open(tmp_path, disk)
         disk.hold()
-        shaped = ShapedFire(fire, SystemClock(), shelf)
+        shaped = ShapingStage(fire, SystemClock(), shelf)
         shaped.shape(T, {"batch": {"seconds": 3600}})
         sent = [shaped([event(number)]) for number in range(BACKLOG)]
         assert shaped.full([T])
@@ -293,15 +293,15 @@ class Source:
     """Sends each reading until it is acknowledged, as a broker does at QoS 1, over crashes and full disks."""
 
     def __init__(self, folder: Path, wish: dict[str, Any]) -> None:
-        self.folder, self.wish = folder, wish
+        self.folder, self.spec = folder, wish
         self.card, self.clock = RecordingFire(), HandClock()
         self.acknowledged: dict[str, list[int]] = {}
         self.open()
 
     def open(self) -> None:
-        self.shelf = Shelf.open(self.folder)
-        self.shaped = ShapedFire(self.card, self.clock, self.shelf)
-        self.shaped.shape(T, self.wish)
+        self.shelf = LogDocumentStore.open(self.folder)
+        self.shaped = ShapingStage(self.card, self.clock, self.shelf)
+        self.shaped.shape(T, self.spec)
 
     async def step(self, number: int, what: str, how: int) -> None:
         if what == "reading":
@@ -333,7 +333,7 @@ class Source:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await self.shelf.close()
-        assert Shelf.open(self.folder).read("held") == {}
+        assert LogDocumentStore.open(self.folder).read("held") == {}
         found: dict[str, list[int]] = {}
         for payload in self.card.payloads:
             for one in orjson.loads(payload)["readings"]:
@@ -344,8 +344,8 @@ class Source:
 
 def test_what_is_due_is_fired_without_another_reading(tmp_path: Path) -> None:
     async def scene() -> None:
-        shelf, fire = Shelf.open(tmp_path), RecordingFire()
-        shaped = ShapedFire(fire, SystemClock(), shelf)
+        shelf, fire = LogDocumentStore.open(tmp_path), RecordingFire()
+        shaped = ShapingStage(fire, SystemClock(), shelf)
         shaped.shape(T, {"window": {"seconds": 0.05, "values": ["sum"]}})
         await shaped([event(1), event(2)])
         await fire.count(1)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.entity.invocation.call import Call
+from edgewhisk.entity.invocation.call import ActionCall
 from edgewhisk.entity.invocation.message import Status
 from edgewhisk.sandbox.component.components import Components
 from edgewhisk.sandbox.memory import linear
@@ -44,7 +44,7 @@ def test_a_fresh_instance_gives_the_same(
     sandboxes: Sandboxes, python: Components, case: dict[str, Any]
 ) -> None:
     made = made_of(sandboxes, KIND, case)
-    call = Call(case.get("arguments", "{}").encode(), {"activation_id": "x1"})
+    call = ActionCall(case.get("arguments", "{}").encode(), {"activation_id": "x1"})
     assert_as_told(case, python.run_fresh(made, [call])[0])
 
 
@@ -210,7 +210,7 @@ def test_memory_is_put_back_to_the_last_bit(
         differing = [
             page
             for page in slot.live.linear.private()
-            if view[page * PAGE : (page + 1) * PAGE] != slot.undo.page(page)
+            if view[page * PAGE : (page + 1) * PAGE] != slot.restorer.page(page)
         ]
         python._put_back(slot)
         assert differing == []

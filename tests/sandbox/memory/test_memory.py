@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgewhisk.base.process import frugal_heaps, return_memory
-from edgewhisk.entity.invocation.call import Calls
+from edgewhisk.entity.invocation.call import CallBatch
 from edgewhisk.entity.invocation.message import outcomes_of
 from edgewhisk.sandbox.pool import Sandboxes
 from tests.sandbox.test_pool import action
@@ -39,7 +39,7 @@ def flood(sandboxes: Sandboxes, code: str, kind: str, payloads: list[bytes]) -> 
     made = [action(sandboxes, code, kind=kind, timeout=60_000) for _ in range(4)]
 
     def run(at: int) -> bool:
-        calls = Calls(payloads, ["x1"] * len(payloads), {})
+        calls = CallBatch(payloads, ["x1"] * len(payloads), {})
         return all(one.status.value == "success" for one in outcomes_of(sandboxes.run(made[at % 4], calls)))
 
     with ThreadPoolExecutor(4) as pool:
@@ -73,7 +73,7 @@ def test_actions_that_load_much_are_not_kept_one_beside_the_other(sandboxes: San
         held = f"const held = new Uint8Array(20e6).fill({number + 1});"
         code = f"{held} function main() {{ return {{n: held.length}} }}"
         made = action(sandboxes, code, timeout=60_000)
-        [ran] = outcomes_of(sandboxes.run(made, Calls([b"{}"], ["x1"], {})))
+        [ran] = outcomes_of(sandboxes.run(made, CallBatch([b"{}"], ["x1"], {})))
         assert ran.status.value == "success", ran
         return pss()
 

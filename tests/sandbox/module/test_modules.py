@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgewhisk.entity.action import Action, ActionPut
 from edgewhisk.entity.exec import CodeExec
-from edgewhisk.entity.invocation.call import Calls
+from edgewhisk.entity.invocation.call import CallBatch
 from edgewhisk.entity.invocation.message import Outcome, Status, outcomes_of
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
@@ -34,7 +34,7 @@ def action(sandboxes: Sandboxes, code: str, **limits: int) -> Action:
 
 
 def run(sandboxes: Sandboxes, made: Action, arguments: str = "{}") -> Outcome:
-    (outcome,) = outcomes_of(sandboxes.run(made, Calls([arguments.encode()], ["x1"], {})))
+    (outcome,) = outcomes_of(sandboxes.run(made, CallBatch([arguments.encode()], ["x1"], {})))
     return outcome
 
 

@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Buffer, Lane
+from edgewhisk.config.schema import BufferConfig, LaneConfig
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent, StorageError
-from edgewhisk.spi import Batch, Clock, Query, Starts
-from edgewhisk.store.activations.activations import Activations
+from edgewhisk.spi import Clock, Query, Starts, SyncBatch
+from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.store.log import log as log_module
 from edgewhisk.store.log.disk import Disk
 from tests.fakes.clock import HandClock
@@ -38,10 +38,10 @@ def open_store(
     max_bytes: int = 1 << 26,
     disk: Disk | None = None,
     clock: Clock | None = None,
-    **lanes: Lane,
-) -> Activations:
-    settings = Buffer(max_bytes=max_bytes, min_free_bytes=0, commit_window=0)
-    return Activations.open(folder, settings, clock or SystemClock(), lanes=lanes, disk=disk)
+    **lanes: LaneConfig,
+) -> ActivationLog:
+    settings = BufferConfig(max_bytes=max_bytes, min_free_bytes=0, commit_window=0)
+    return ActivationLog.open(folder, settings, clock or SystemClock(), lanes=lanes, disk=disk)
 
 
 def record(number: int, name: str = "a", namespace: str = "guest", size: int = 0) -> Record:
@@ -64,7 +64,7 @@ def message(number: int, origin: str = "") -> ActivationMessage:
     )
 
 
-def commit(store: Activations, *records: Record) -> None:
+def commit(store: ActivationLog, *records: Record) -> None:
     wait(lambda done: store.record(records, done, urgent=True))
 
 
@@ -83,13 +83,13 @@ def wait(start: object) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Activations]:
+def store(tmp_path: Path) -> Iterator[ActivationLog]:
     made = open_store(tmp_path / "log")
     yield made
     made.close()
 
 
-def test_records_are_listed_newest_first_and_found(store: Activations) -> None:
+def test_records_are_listed_newest_first_and_found(store: ActivationLog) -> None:
     commit(store, *(record(n, name="a" if n % 2 else "b") for n in range(1, 11)))
     commit(store, record(11, namespace="other"))
     assert [found["start"] for found in store.list(Query("guest", limit=3, skip=1))] == [9, 8, 7]
@@ -172,19 +172,19 @@ def test_the_cloud_gets_each_once_in_order(tmp_path: Path, monkeypatch: pytest.M
         edge.confirm(batch.epoch, batch.last)
     assert [r["start"] for r in cloud.list(Query("guest", limit=200))] == list(range(59, 0, -1))
     assert edge.stats().unsynced == 0
-    gap = Batch(70, (record(70).text,))
+    gap = SyncBatch(70, (record(70).text,))
     assert cloud.absorb(edge.device, epoch, gap) == 59
     assert cloud.absorb(edge.device, epoch, gap._replace(after=59)) == 70
     edge.close()
     cloud.close()
     cloud = open_store(tmp_path / "cloud")
-    assert cloud.absorb(edge.device, epoch, Batch(59, ())) == 70
+    assert cloud.absorb(edge.device, epoch, SyncBatch(59, ())) == 70
     assert cloud.count(Query("guest")) == 60
     # The same activation from another log is still the same activation.
-    assert cloud.absorb("d" * 32, "e" * 32, Batch(1, (record(5).text, record(99).text))) == 2
+    assert cloud.absorb("d" * 32, "e" * 32, SyncBatch(1, (record(5).text, record(99).text))) == 2
     assert cloud.count(Query("guest")) == 61
     with pytest.raises(MalformedContent, match="record 2 is no activation"):
-        cloud.absorb("f" * 32, "e" * 32, Batch(1, (record(200).text, b'{"activationId": 5}')))
+        cloud.absorb("f" * 32, "e" * 32, SyncBatch(1, (record(200).text, b'{"activationId": 5}')))
     cloud.close()
 
 
@@ -326,7 +326,7 @@ def test_a_later_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_begun_runs_are_counted_by_boot_until_they_are_recorded(tmp_path: Path) -> None:
-    def life(boot: str, *begun: int) -> Activations:
+    def life(boot: str, *begun: int) -> ActivationLog:
         clock = HandClock(boot=boot)
         made = open_store(tmp_path, clock=clock)
         if begun:

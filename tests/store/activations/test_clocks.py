@@ -8,15 +8,15 @@ from pathlib import Path
 import orjson
 import pytest
 
-from edgewhisk.clock.history import COLLECTION, Boots
-from edgewhisk.clock.offset import Timing
-from edgewhisk.config.schema import Buffer
+from edgewhisk.clock.history import COLLECTION, ClockHistory
+from edgewhisk.clock.offset import ClockOffset
+from edgewhisk.config.schema import BufferConfig
 from edgewhisk.entity.activation import Record, stamp
 from edgewhisk.entity.annotations.lane import ERRORS, NORMAL
 from edgewhisk.entity.invocation.message import Status
 from edgewhisk.spi import Change, Query, Starts
-from edgewhisk.store.activations.activations import Activations
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.activations.activations import ActivationLog
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.export import export
 from edgewhisk.store.log import log as log_module
 from tests.fakes.clock import HandClock, ms
@@ -25,10 +25,10 @@ from tests.store.activations.test_activations import commit, message, wait
 SEGMENT = 4000
 MAY = ms("2026-05-01T12:00:00")
 HOUR = 3_600_000
-FIRST = Timing("b0000001", MAY - 40 * HOUR)  # its clock was right
-LOST = Timing("b0000002", 0)  # it said 1970, and was set at last
-NEVER = Timing("b0000003", 1000)  # it said 1970 all along
-BEHIND = Timing("b0000004", MAY - 60 * HOUR)  # it went on from where the card stood, and nobody knows
+FIRST = ClockOffset("b0000001", MAY - 40 * HOUR)  # its clock was right
+LOST = ClockOffset("b0000002", 0)  # it said 1970, and was set at last
+NEVER = ClockOffset("b0000003", 1000)  # it said 1970 all along
+BEHIND = ClockOffset("b0000004", MAY - 60 * HOUR)  # it went on from where the card stood, and nobody knows
 KNOWN = {
     "b0000001": {"number": 1, "offset": FIRST.offset, "sureness": "kept", "until": 0},
     "b0000002": {"number": 2, "offset": MAY - 30 * HOUR, "sureness": "set", "until": 8 * HOUR},
@@ -42,12 +42,14 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "SEGMENT", SEGMENT)
 
 
-def open_store(folder: Path, *, known: bool = True, boot: str = "b0000004") -> Activations:
-    settings = Buffer(max_bytes=1 << 26, min_free_bytes=0, commit_window=0)
-    return Activations.open(folder, settings, HandClock(boot=boot), boots=Boots(KNOWN if known else {}))
+def open_store(folder: Path, *, known: bool = True, boot: str = "b0000004") -> ActivationLog:
+    settings = BufferConfig(max_bytes=1 << 26, min_free_bytes=0, commit_window=0)
+    return ActivationLog.open(
+        folder, settings, HandClock(boot=boot), history=ClockHistory(KNOWN if known else {})
+    )
 
 
-def record(number: int, timing: Timing, up: int, *, told: bool, lane: str = NORMAL) -> Record:
+def record(number: int, timing: ClockOffset, up: int, *, told: bool, lane: str = NORMAL) -> Record:
     start = timing.offset + up
     document = {
         "namespace": "guest",
@@ -67,7 +69,7 @@ def record(number: int, timing: Timing, up: int, *, told: bool, lane: str = NORM
     return made._replace(filed=("guest", "a"), start=start, timing=timing) if told else made
 
 
-def fill(store: Activations) -> list[int]:
+def fill(store: ActivationLog) -> list[int]:
     """Sixty runs in each of four boots, each third one failed; when each was, as far as anybody knows."""
     times = []
     for boot, timing in enumerate((FIRST, LOST, NEVER, BEHIND)):
@@ -79,7 +81,7 @@ def fill(store: Activations) -> list[int]:
     return times
 
 
-def shown(store: Activations, query: Query) -> list[int]:
+def shown(store: ActivationLog, query: Query) -> list[int]:
     return [one["response"]["result"]["n"] for one in store.list(query)]
 
 
@@ -152,7 +154,7 @@ def test_begun_runs_are_known_when_only_the_newest_segment_is_read(tmp_path: Pat
 
 def test_a_copy_tells_times_right(tmp_path: Path) -> None:
     async def keep() -> None:
-        shelf = Shelf.open(tmp_path / "shelf")
+        shelf = LogDocumentStore.open(tmp_path / "shelf")
         gone = Change(COLLECTION, "b0000009", {"number": 9, "offset": 0, "sureness": "unset", "until": 0})
         others = [Change("other", mark, {"n": 1}) for mark in KNOWN]
         await shelf.write([gone, *others])

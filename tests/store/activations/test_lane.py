@@ -10,14 +10,14 @@ import orjson
 import pytest
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Buffer, Lane
+from edgewhisk.config.schema import BufferConfig, LaneConfig
 from edgewhisk.entity.annotations.lane import ERRORS, NORMAL, TELEMETRY, check_lane, lane_of
 from edgewhisk.entity.invocation.message import Status
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.errors import MalformedContent
 from edgewhisk.spi import Query
 from edgewhisk.store.activations import partitions as records_module
-from edgewhisk.store.activations.activations import Activations
+from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.store.log import log as log_module
 from tests.fakes.clock import TickingClock
 from tests.fakes.disk import MemoryDisk
@@ -32,13 +32,13 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records_module, "TELL_EVERY", 0.0)
 
 
-def fill(store: Activations, lane: str, numbers: range) -> None:
+def fill(store: ActivationLog, lane: str, numbers: range) -> None:
     status = Status.APPLICATION_ERROR if lane == ERRORS else Status.SUCCESS
     for n in numbers:
         commit(store, record(n, lane, size=200)._replace(lane=lane, status=status))
 
 
-def losses(store: Activations) -> list[dict[str, Any]]:
+def losses(store: ActivationLog) -> list[dict[str, Any]]:
     found = store.list(Query("guest", "edge/loss", limit=1000))
     return [one["response"]["result"] for one in reversed(found)]
 
@@ -51,7 +51,7 @@ def test_an_action_chooses_its_lane() -> None:
 
 
 def test_the_least_worth_goes_first_and_all_of_it_is_told(tmp_path: Path) -> None:
-    store = open_store(tmp_path, max_bytes=20 * SEGMENT, errors=Lane(max_bytes=12 * SEGMENT))
+    store = open_store(tmp_path, max_bytes=20 * SEGMENT, errors=LaneConfig(max_bytes=12 * SEGMENT))
     fill(store, ERRORS, range(1000, 1020))
     fill(store, TELEMETRY, range(2000, 2060))
     fill(store, NORMAL, range(3000, 3200))
@@ -69,7 +69,7 @@ def test_the_least_worth_goes_first_and_all_of_it_is_told(tmp_path: Path) -> Non
         assert {one["reason"] for one in mine} == {"evicted"}
     assert told[0]["from"].startswith("1970-01-01T00:00:02")  # telemetry, of 2000 ms on
     store.close()
-    store = open_store(tmp_path, max_bytes=20 * SEGMENT, errors=Lane(max_bytes=12 * SEGMENT))
+    store = open_store(tmp_path, max_bytes=20 * SEGMENT, errors=LaneConfig(max_bytes=12 * SEGMENT))
     again = store.stats().lanes
     assert [again[lane]["evicted"] for lane in again] == [lanes[lane]["evicted"] for lane in again]
     assert losses(store) == told
@@ -77,7 +77,7 @@ def test_the_least_worth_goes_first_and_all_of_it_is_told(tmp_path: Path) -> Non
 
 
 def test_a_lane_keeps_to_its_quota(tmp_path: Path) -> None:
-    store = open_store(tmp_path, telemetry=Lane(max_bytes=4 * SEGMENT))
+    store = open_store(tmp_path, telemetry=LaneConfig(max_bytes=4 * SEGMENT))
     fill(store, TELEMETRY, range(200))
     held = store.stats().lanes[TELEMETRY]
     assert held["bytes"] <= 5 * SEGMENT
@@ -86,7 +86,7 @@ def test_a_lane_keeps_to_its_quota(tmp_path: Path) -> None:
 
 
 def test_a_lane_that_rejects_keeps_what_it_has_and_its_events_are_done(tmp_path: Path) -> None:
-    store = open_store(tmp_path, telemetry=Lane(max_bytes=4 * SEGMENT, full="reject"))
+    store = open_store(tmp_path, telemetry=LaneConfig(max_bytes=4 * SEGMENT, full="reject"))
     for n in range(100):
         wait(lambda done, n=n: store.accept([message(n)], done, urgent=True))
         fill(store, TELEMETRY, range(n, n + 1))
@@ -96,7 +96,7 @@ def test_a_lane_that_rejects_keeps_what_it_has_and_its_events_are_done(tmp_path:
     assert store.count(Query("guest", TELEMETRY, upto=kept - 1)) == kept  # the first ones
     assert sum(one["count"] for one in losses(store) if one["reason"] == "rejected") == held["rejected"]
     store.close()
-    store = open_store(tmp_path, telemetry=Lane(max_bytes=4 * SEGMENT, full="reject"))
+    store = open_store(tmp_path, telemetry=LaneConfig(max_bytes=4 * SEGMENT, full="reject"))
     assert store.unfinished() == []
     # What the cloud takes makes room.
     while (batch := store.pending(50, 1 << 20)).records:
@@ -109,7 +109,7 @@ def test_a_lane_that_rejects_keeps_what_it_has_and_its_events_are_done(tmp_path:
 def test_what_is_too_old_expires_but_not_while_the_clock_is_wrong(tmp_path: Path) -> None:
     clock = TickingClock()
     disk = MemoryDisk()
-    store = open_store(tmp_path, disk=disk, clock=clock, telemetry=Lane(ttl=3600))
+    store = open_store(tmp_path, disk=disk, clock=clock, telemetry=LaneConfig(ttl=3600))
     now = clock.now()
     fill(store, TELEMETRY, range(10))  # 1970: the clock was not set
     fill(store, NORMAL, range(now, now + 10))
@@ -127,7 +127,7 @@ def test_what_is_too_old_expires_but_not_while_the_clock_is_wrong(tmp_path: Path
     assert (told["reason"], told["count"]) == ("expired", 20)
     fill(store, TELEMETRY, range(now + 5_000_000, now + 5_000_003))
     store.close()
-    store = open_store(tmp_path, disk=disk, clock=clock, telemetry=Lane(ttl=3600))
+    store = open_store(tmp_path, disk=disk, clock=clock, telemetry=LaneConfig(ttl=3600))
     assert store.stats().lanes[TELEMETRY]["records"] == 3
     store.close()
 
@@ -153,8 +153,8 @@ def test_the_cloud_gets_each_lane_once_errors_first(tmp_path: Path) -> None:
 def test_a_free_space_floor_stops_growth_and_costs_nothing_that_is_not_synced(tmp_path: Path) -> None:
     disk = MemoryDisk()
     disk.free = 30 * SEGMENT
-    settings = Buffer(max_bytes=1 << 30, min_free_bytes=20 * SEGMENT, commit_window=0)
-    store = Activations.open(tmp_path, settings, SystemClock(), disk=disk)
+    settings = BufferConfig(max_bytes=1 << 30, min_free_bytes=20 * SEGMENT, commit_window=0)
+    store = ActivationLog.open(tmp_path, settings, SystemClock(), disk=disk)
     fill(store, NORMAL, range(300))
     assert disk.free >= 13 * SEGMENT  # a footer, a spare and the other lanes' first segments go over it
     assert store.stats().evicted > 0
@@ -171,8 +171,8 @@ def test_a_free_space_floor_stops_growth_and_costs_nothing_that_is_not_synced(tm
 
 
 def test_the_state_directory_has_a_quota(tmp_path: Path) -> None:
-    settings = Buffer(max_state_bytes=20 * SEGMENT, min_free_bytes=0, commit_window=0)
-    store = Activations.open(
+    settings = BufferConfig(max_state_bytes=20 * SEGMENT, min_free_bytes=0, commit_window=0)
+    store = ActivationLog.open(
         tmp_path, settings, SystemClock(), disk=MemoryDisk(), others=lambda: 12 * SEGMENT
     )
     fill(store, NORMAL, range(300))

@@ -1,4 +1,4 @@
-"""A store that got records in sheaves is, to whoever asks it, one that got them one by one."""
+"""A store that got records in record blocks is, to whoever asks it, one that got them one by one."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewhisk.clock.history import Boots
-from edgewhisk.config.schema import Buffer, Lane
+from edgewhisk.clock.history import ClockHistory
+from edgewhisk.config.schema import BufferConfig, LaneConfig
 from edgewhisk.entity.activation import Record, id_of
 from edgewhisk.entity.annotations.lane import NORMAL, TELEMETRY
-from edgewhisk.entity.records.record_block import Sheaf, expand
+from edgewhisk.entity.records.record_block import RecordBlock, expand
 from edgewhisk.spi import Query
-from edgewhisk.store.activations.activations import Activations
+from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.store.export import export
 from edgewhisk.store.log import log as log_module
 from tests.fakes.clock import HandClock
 from tests.store.activations.test_activations import commit, message, open_store, record, wait
 from tests.store.activations.test_clocks import BEHIND, FIRST, KNOWN, LOST, NEVER
-from tests.store.record_blocks import sheaf
+from tests.store.record_blocks import record_block
 
 TIMINGS = (FIRST, LOST, NEVER, BEHIND)
 
@@ -34,20 +34,20 @@ def ids(first: int, count: int) -> list[str]:
     return [f"{number:08x}{number:024x}" for number in range(first, first + count)]
 
 
-def batch(first: int, count: int, lane: str = NORMAL) -> Sheaf:
-    """A sheaf of `2 * count` records, ids from `first` on."""
-    return sheaf(ids(first, count), ids(first + count, count), 1_800_000_000_000 + first, lane)
+def batch(first: int, count: int, lane: str = NORMAL) -> RecordBlock:
+    """A record block of `2 * count` records, ids from `first` on."""
+    return record_block(ids(first, count), ids(first + count, count), 1_800_000_000_000 + first, lane)
 
 
-def put(store: Activations, made: Sheaf, origins: Sequence[str] = ()) -> None:
+def put(store: ActivationLog, made: RecordBlock, origins: Sequence[str] = ()) -> None:
     wait(partial(_record, store, made, origins))
 
 
-def _record(store: Activations, made: Sheaf, origins: Sequence[str], done: object) -> None:
-    store.record((), done, urgent=True, origins=origins, sheaf=made)  # type: ignore[arg-type]
+def _record(store: ActivationLog, made: RecordBlock, origins: Sequence[str], done: object) -> None:
+    store.record((), done, urgent=True, origins=origins, block=made)  # type: ignore[arg-type]
 
 
-def singly(made: Sheaf) -> list[Record]:
+def singly(made: RecordBlock) -> list[Record]:
     """The same records, one by one, as their writer tells about them."""
     gist, texts = made.gist, iter(expand(made.text))
     return [
@@ -59,13 +59,13 @@ def singly(made: Sheaf) -> list[Record]:
 
 
 class Pair:
-    """Two stores with the same records; only one has sheaves."""
+    """Two stores with the same records; only one has record blocks."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.number = 1
         self.open: list[int] = []
-        self.crashed: list[Activations] = []
+        self.crashed: list[ActivationLog] = []
         self.stores = [self._opened("sheaves"), self._opened("singles")]
 
     def crash(self) -> None:
@@ -83,13 +83,13 @@ class Pair:
         for store in self.crashed + self.stores:
             store.close()
 
-    def sheaf(self, count: int, lane: str, timing: int, finish: int) -> None:
+    def block(self, count: int, lane: str, timing: int, finish: int) -> None:
         """Records of both parts; the first wholes are those of accepted messages."""
         wholes, parts = ids(self.number + count, count), ids(self.number, count)
         known = [self.open.pop(0) for _ in range(min(finish, count, len(self.open)))]
         wholes[: len(known)] = [message(number).activation_id for number in known]
         clock = TIMINGS[timing]
-        made = sheaf(parts, wholes, clock.offset + 60_000 + self.number, lane, clock)
+        made = record_block(parts, wholes, clock.offset + 60_000 + self.number, lane, clock)
         self.number += 2 * count
         put(self.stores[0], made)
         commit(self.stores[1], *singly(made))
@@ -106,7 +106,7 @@ class Pair:
         self.number += 1
 
     def confirm(self, share: float) -> None:
-        """The cloud takes a part of what waits in a lane, perhaps of a sheaf."""
+        """The cloud takes a part of what waits in a lane, perhaps of a record block."""
         for store in self.stores:
             batch = store.pending(1000, 1 << 20)
             store.confirm(batch.epoch, batch.first - 1 + int(share * len(batch.records)))
@@ -135,21 +135,21 @@ class Pair:
     def _exported(self, name: str) -> list[bytes]:
         return [found.line for found in export(self.folder / name) if b'"activation":' in found.line]
 
-    def _opened(self, name: str) -> Activations:
-        policy = Buffer(max_bytes=1 << 26, min_free_bytes=0, commit_window=0)
-        boots = Boots(KNOWN)
-        return Activations.open(self.folder / name, policy, HandClock(boot="b0000004"), boots=boots)
+    def _opened(self, name: str) -> ActivationLog:
+        policy = BufferConfig(max_bytes=1 << 26, min_free_bytes=0, commit_window=0)
+        boots = ClockHistory(KNOWN)
+        return ActivationLog.open(self.folder / name, policy, HandClock(boot="b0000004"), history=boots)
 
 
 STEPS = st.one_of(
     st.tuples(
-        st.just("sheaf"),
+        st.just("block"),
         st.integers(1, 5),
         st.sampled_from((NORMAL, NORMAL, TELEMETRY)),
         st.integers(0, len(TIMINGS) - 1),
         st.integers(0, 3),
     ),
-    st.tuples(st.just("sheaf"), st.integers(1, 20), st.just(NORMAL), st.just(0), st.integers(0, 3)),
+    st.tuples(st.just("block"), st.integers(1, 20), st.just(NORMAL), st.just(0), st.integers(0, 3)),
     st.tuples(st.just("single")),
     st.tuples(st.just("accept")),
     st.tuples(st.just("confirm"), st.floats(0, 1)),
@@ -229,7 +229,7 @@ def test_numbers_of_a_sheaf_that_cannot_be_read_are_not_given_twice(tmp_path: Pa
         if synced:
             store.confirm(epoch, 12)
         else:
-            wait(partial(store.accept, [message(99)], urgent=True))  # the sheaf is not the last line
+            wait(partial(store.accept, [message(99)], urgent=True))  # the record block is not the last line
         store.close()
         path, at, line = lines(folder, b"G")[1]
         spoil(path, at + len(line) // 2, b"\x11\x11")
@@ -244,7 +244,7 @@ def test_numbers_of_a_sheaf_that_cannot_be_read_are_not_given_twice(tmp_path: Pa
 
 def test_a_lane_that_is_full_refuses_a_sheaf_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "SEGMENT", 4000)
-    store = open_store(tmp_path, telemetry=Lane(max_bytes=8000, full="reject"))
+    store = open_store(tmp_path, telemetry=LaneConfig(max_bytes=8000, full="reject"))
     wait(partial(store.accept, [message(1), message(2)], urgent=True))
     wholes = [message(1).activation_id, *ids(900, 2)]
     count = 0
@@ -253,7 +253,7 @@ def test_a_lane_that_is_full_refuses_a_sheaf_whole(tmp_path: Path, monkeypatch: 
         count += 1
         assert count < 100
     assert refused == 8
-    put(store, sheaf(ids(800, 3), wholes, 5, TELEMETRY))
+    put(store, record_block(ids(800, 3), wholes, 5, TELEMETRY))
     stats = store.stats()
     assert (stats.rejected, stats.unfinished) == (14, 1)
     assert stats.lanes[TELEMETRY]["records"] == 8 * (count - 1)
@@ -279,7 +279,7 @@ def test_origins_are_kept_with_a_sheaf(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_origins_of_a_sheaf_that_is_refused_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "SEGMENT", 4000)
-    policy = Lane(max_bytes=8000, full="reject")
+    policy = LaneConfig(max_bytes=8000, full="reject")
     store = open_store(tmp_path, normal=policy)
     told: list[str] = []
     while not store.stats().rejected:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.config.schema import Buffer, Lane
+from edgewhisk.config.schema import BufferConfig, LaneConfig
 from edgewhisk.entity.annotations.lane import ERRORS, NORMAL, TELEMETRY
 from edgewhisk.errors import NoRoom, StorageError
 from edgewhisk.spi import Query
 from edgewhisk.store.activations import activations as activations_module
-from edgewhisk.store.activations.activations import Activations
+from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.store.activations.retention import fitting
 from edgewhisk.store.log import log as log_module
 from tests.fakes.clock import HandClock
@@ -43,13 +43,15 @@ def roomy() -> MemoryDisk:
 
 def open_store(
     disk: MemoryDisk, *, others: Callable[[], int] = lambda: 0, state: int = 0, full: str = "evict-oldest"
-) -> Activations:
-    settings = Buffer(max_bytes=200 * SEGMENT, max_state_bytes=state, min_free_bytes=FLOOR, commit_window=0)
-    lanes = {lane: Lane(full=full) for lane in (NORMAL, ERRORS, TELEMETRY)}
-    return Activations.open(Path("/store"), settings, SystemClock(), lanes=lanes, disk=disk, others=others)
+) -> ActivationLog:
+    settings = BufferConfig(
+        max_bytes=200 * SEGMENT, max_state_bytes=state, min_free_bytes=FLOOR, commit_window=0
+    )
+    lanes = {lane: LaneConfig(full=full) for lane in (NORMAL, ERRORS, TELEMETRY)}
+    return ActivationLog.open(Path("/store"), settings, SystemClock(), lanes=lanes, disk=disk, others=others)
 
 
-def take_all(store: Activations, lane: str = NORMAL, first: int = 10_000) -> int:
+def take_all(store: ActivationLog, lane: str = NORMAL, first: int = 10_000) -> int:
     """Write until the store takes no more; how many it took."""
     for n in range(1000):
         try:
@@ -179,7 +181,7 @@ def test_a_round_that_is_refused_leaves_nothing_of_itself_behind(monkeypatch: py
     store.close()
 
 
-def wait_quietly(store: Activations) -> None:
+def wait_quietly(store: ActivationLog) -> None:
     try:
         commit(store, record(1))
     except StorageError:
@@ -226,7 +228,9 @@ def test_wear_and_running_time_survive_every_kind_of_end(cut: bool, monkeypatch:
     worn = ran = 0
     for life in range(5):
         disk.worn = 0
-        store = Activations.open(Path("/store"), Buffer(min_free_bytes=0, commit_window=0), clock, disk=disk)
+        store = ActivationLog.open(
+            Path("/store"), BufferConfig(min_free_bytes=0, commit_window=0), clock, disk=disk
+        )
         assert (store.stats().worn, store.stats().ran) == (worn, ran)
         commit(store, record(life))
         disk.worn += 4096  # what this disk does not count
@@ -246,7 +250,7 @@ def test_wear_and_running_time_survive_every_kind_of_end(cut: bool, monkeypatch:
 
 def test_an_idle_gateway_writes_nothing_at_its_end() -> None:
     disk = MemoryDisk()
-    store = Activations.open(Path("/store"), Buffer(min_free_bytes=0), SystemClock(), disk=disk)
+    store = ActivationLog.open(Path("/store"), BufferConfig(min_free_bytes=0), SystemClock(), disk=disk)
     begun = len(disk.trace)
     store.close()
     assert len(disk.trace) == begun
@@ -266,8 +270,8 @@ def test_a_disk_that_stays_full_gives_what_the_cloud_has_one_segment_after_the_o
     disk.refuse.clear()
     commit(store, record(2000))
     store.close()
-    again = Activations.open(
-        Path("/store"), Buffer(min_free_bytes=0), SystemClock(), disk=MemoryDisk(disk.image())
+    again = ActivationLog.open(
+        Path("/store"), BufferConfig(min_free_bytes=0), SystemClock(), disk=MemoryDisk(disk.image())
     )
     assert again.incidents == []  # what went, went on purpose
     again.close()

@@ -1,4 +1,4 @@
-"""The event loop does not wait for the disk that a shelf is being written to."""
+"""The event loop does not wait for the disk that a document store is being written to."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from edgewhisk.base.threads import apart
 from edgewhisk.spi import Change
-from edgewhisk.store.documents.document_store import Shelf
+from edgewhisk.store.documents.document_store import LogDocumentStore
 from tests.fakes.disk import FaultyDisk
 
 
 def test_a_shelf_is_read_while_it_is_being_written(tmp_path: Path) -> None:
     async def scene() -> None:
         disk = FaultyDisk()
-        shelf = Shelf.open(tmp_path, disk)
+        shelf = LogDocumentStore.open(tmp_path, disk)
         await shelf.write([Change("c", "one", {"v": 1})])
         disk.hold()
         writing = shelf.write([Change("c", "two", {"v": 2})])
@@ -36,7 +36,7 @@ def test_a_shelf_is_read_while_it_is_being_written(tmp_path: Path) -> None:
 
 def test_what_hangs_in_threads_of_others_does_not_keep_a_shelf_waiting(tmp_path: Path) -> None:
     async def scene() -> None:
-        shelf, go = Shelf.open(tmp_path), threading.Event()
+        shelf, go = LogDocumentStore.open(tmp_path), threading.Event()
         hanging = [asyncio.create_task(asyncio.to_thread(go.wait, 20)) for _ in range(64)]
         wedged = [asyncio.create_task(apart("wedged", go.wait, 20)) for _ in range(8)]
         await asyncio.sleep(0)

@@ -14,24 +14,24 @@ from tinydb.storages import MemoryStorage
 
 from edgewhisk.spi import Change
 from edgewhisk.store.documents import entity_store as module
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.entity_store import EntityStore
 from tests.store.activations.test_activations import uncleanly_ended
 
 
 def test_entities_survive(tmp_path: Path) -> None:
-    store = Artifacts.open(tmp_path)
+    store = EntityStore.open(tmp_path)
     store.write([Change("actions", "guest/a", {"v": 1}), Change("triggers", "guest/t", {"v": 2})])
     store.write([Change("actions", "guest/a", {"v": 3}), Change("triggers", "guest/t", None)])
     store.write([Change("triggers", "guest/none", None)])
     store.close()
-    store = Artifacts.open(tmp_path)
+    store = EntityStore.open(tmp_path)
     assert store.read("actions") == {"guest/a": {"v": 3}}
     assert store.read("triggers") == {}
     store.close()
 
 
 def test_changes_of_one_write_see_each_other(tmp_path: Path) -> None:
-    store = Artifacts.open(tmp_path)
+    store = EntityStore.open(tmp_path)
     store.write([Change("letters", "a", {"v": 1}), Change("letters", "a", {"v": 2})])
     store.write([Change("letters", "b", {"v": 1}), Change("letters", "b", None)])
     store.write([Change("letters", "a", None), Change("letters", "a", {"v": 3})])
@@ -39,14 +39,14 @@ def test_changes_of_one_write_see_each_other(tmp_path: Path) -> None:
         assert store.read("letters") == {"a": {"v": 3}}
         assert len(store.db.table("letters")) == 1
         store.close()
-        store = Artifacts.open(tmp_path)
+        store = EntityStore.open(tmp_path)
     store.write([Change("letters", "a", None)])
     assert store.read("letters") == {}
     store.close()
 
 
 def test_results_that_tinydb_remembers_follow_writes_beside_it(tmp_path: Path) -> None:
-    store = Artifacts.open(tmp_path)
+    store = EntityStore.open(tmp_path)
     table = store.db.table("actions")
     store.write([Change("actions", "a", {"v": 1})])
     assert table.count(field("key") == "a") == 1
@@ -56,20 +56,20 @@ def test_results_that_tinydb_remembers_follow_writes_beside_it(tmp_path: Path) -
 
 
 def test_space_of_what_was_replaced_is_reclaimed(tmp_path: Path) -> None:
-    store = Artifacts.open(tmp_path)
+    store = EntityStore.open(tmp_path)
     store.write([Change("actions", "keep", {"v": 1})])
     for number in range(40):
         store.write([Change("actions", "big", {"v": str(number) * 300_000})])
     size = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert size < 2 * module.SPARE
     store.close()
-    store = Artifacts.open(tmp_path)
+    store = EntityStore.open(tmp_path)
     assert store.read("actions") == {"keep": {"v": 1}, "big": {"v": "39" * 300_000}}
     store.close()
 
 
 def test_a_torn_write_is_not_half_done(tmp_path: Path) -> None:
-    store = Artifacts.open(tmp_path)
+    store = EntityStore.open(tmp_path)
     store.write([Change("actions", "a", {"v": 1})])
     store.write([Change("actions", "a", {"v": 2}), Change("rules", "r", {"v": 2})])
     store.close()
@@ -77,7 +77,7 @@ def test_a_torn_write_is_not_half_done(tmp_path: Path) -> None:
     uncleanly_ended(tmp_path)
     data = segment.read_bytes()
     segment.write_bytes(data[:-3])
-    store = Artifacts.open(tmp_path)
+    store = EntityStore.open(tmp_path)
     assert store.read("actions") == {"a": {"v": 1}}
     assert store.read("rules") == {}
     store.close()
@@ -93,7 +93,7 @@ def test_changes_of_one_group_count_in_their_order(groups: list[list[tuple[str, 
     """The shelf puts changes that were asked for separately into one group."""
     expected: dict[str, dict[str, int]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        store = Artifacts.open(Path(folder))
+        store = EntityStore.open(Path(folder))
         for group in groups:
             store.write([Change("t", key, None if value is None else {"v": value}) for key, value in group])
             for key, value in group:
@@ -103,7 +103,7 @@ def test_changes_of_one_group_count_in_their_order(groups: list[list[tuple[str, 
             assert store.read("t") == expected
             assert len(store.db.table("t")) == len(expected)
         store.close()
-        store = Artifacts.open(Path(folder))
+        store = EntityStore.open(Path(folder))
         assert store.read("t") == expected
         store.close()
 
@@ -137,7 +137,7 @@ def test_tinydb_works_on_the_log_as_on_its_own_storage(steps: list[tuple[str, in
     import tempfile
 
     with tempfile.TemporaryDirectory() as name:
-        store = Artifacts.open(Path(name))
+        store = EntityStore.open(Path(name))
         ours, theirs = store.db.table("t"), TinyDB(storage=MemoryStorage).table("t")
         for step in steps:
             perform(ours, step)
@@ -148,7 +148,7 @@ def test_tinydb_works_on_the_log_as_on_its_own_storage(steps: list[tuple[str, in
         assert len(ours) == len(theirs)
         expected = [dict(one) for one in theirs.all()]
         store.close()
-        store = Artifacts.open(Path(name))
+        store = EntityStore.open(Path(name))
         assert [dict(one) for one in store.db.table("t")] == expected
         store.db.drop_tables()
         assert store.db.tables() == set()

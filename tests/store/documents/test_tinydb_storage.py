@@ -19,12 +19,12 @@ import pytest
 
 CONFTEST = """
 import pytest
-from edgewhisk.store.documents.entity_store import Artifacts
+from edgewhisk.store.documents.entity_store import EntityStore
 
 
 @pytest.fixture
 def db(tmp_path):
-    store = Artifacts.open(tmp_path)
+    store = EntityStore.open(tmp_path)
     store.db.insert_multiple({"int": 1, "char": char} for char in "abc")
     yield store.db
     store.close()

@@ -81,7 +81,7 @@ def test_more_than_a_bit_costs_one_line() -> None:
 def test_what_is_lost_with_damaged_lines_is_told_by_the_numbers(
     lines: list[tuple[str, int, bool]], first: int
 ) -> None:
-    """`lines`: op, records if it is a sheaf, and whether it is damaged; the last one is sound."""
+    """`lines`: op, records if it is a record block, and whether it is damaged; the last one is sound."""
     data, last, lost, behind, blind = b"", first - 1, 0, 0, False
     for op, count, damaged in [*lines, ("S", 1, False)]:
         records = {"A": 1, "G": count, "S": 0}[op]

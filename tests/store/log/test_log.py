@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewhisk.config.schema import Buffer
+from edgewhisk.config.schema import BufferConfig
 from edgewhisk.entity.activation import Record
 from edgewhisk.entity.records.stats import BufferStats
 from edgewhisk.spi import Query
@@ -126,7 +126,7 @@ def test_how_long_a_card_lasts() -> None:
     def stats(worn: int, ran: int) -> BufferStats:
         return BufferStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, worn, ran, {})
 
-    settings = Buffer(card_bytes=16_000_000_000, card_cycles=1000)
+    settings = BufferConfig(card_bytes=16_000_000_000, card_cycles=1000)
     told = wear(stats(1_000_000_000, 86_400), settings)  # a gigabyte a day
     assert (told["daily"], told["card_years"]) == (1_000_000_000, 43.8)
     assert wear(stats(4096, 30), settings)["card_years"] is None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgewhisk.transport.mqtt import broker_bounds as bounds
 from edgewhisk.transport.mqtt.broker import EmbeddedBroker
-from edgewhisk.transport.mqtt.broker_bounds import Malformed, Packets, connect_of
+from edgewhisk.transport.mqtt.broker_bounds import Malformed, PacketStream, connect_of
 
 ACCEPTED = b"\x20\x02\x00\x00"
 PUBACK = b"\x40\x02\x00\x01"
@@ -137,7 +137,7 @@ def test_silent_connections_are_few_and_short(monkeypatch: pytest.MonkeyPatch) -
         for one in silent[:30]:
             assert await one.ended() == b""
         assert len(broker._silent) <= 5
-        monkeypatch.setattr(bounds, "PATIENCE", 0.1)
+        monkeypatch.setattr(bounds, "CONNECT_TIMEOUT", 0.1)
         assert await (await client()).ended() == b""
 
     play(scene)
@@ -177,7 +177,7 @@ def test_a_packet_of_256_mb_is_not_waited_for() -> None:
 
 
 def test_more_clients_than_there_is_room_for_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "MOST", 2)
+    monkeypatch.setattr(bounds, "MAX_CLIENTS", 2)
 
     async def scene(client: Callable[[], Awaitable[Client]], _broker: Any) -> None:
         first, second, third = await client(), await client(), await client()
@@ -193,12 +193,12 @@ def test_more_clients_than_there_is_room_for_are_told(monkeypatch: pytest.Monkey
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=5), st.integers(1, 700))
 def test_packets_are_followed_whatever_the_chunks_are(sizes: list[int], chunk: int) -> None:
     stream = b"".join(b"\x30" + bounds._length(size) + bytes(size) for size in sizes)
-    followed = Packets()
+    followed = PacketStream()
     for at in range(0, len(stream), chunk):
         followed.feed(stream[at : at + chunk])
     assert (followed._left, followed._shift) == (0, None)
     with pytest.raises(Malformed):
-        followed.feed(b"\x30" + bounds._length(bounds.LARGEST + 1))
+        followed.feed(b"\x30" + bounds._length(bounds.MAX_PACKET_BYTES + 1))
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda rest: b"\0\4MQTT\4" + rest))

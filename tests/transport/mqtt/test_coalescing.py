@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from edgewhisk.transport.mqtt.coalescing import Wake
+from edgewhisk.transport.mqtt.coalescing import Coalescing
 from tests.path.gateway import until
 
 PUBACK = b"\x40\x02\0\1"
@@ -45,13 +45,13 @@ def wakes(ours: socket.socket) -> bool:
     return bool(select.select([ours], [], [], 0)[0])
 
 
-def on_loop(pair: Pair, course: Callable[[socket.socket, socket.socket, Wake], None]) -> None:
+def on_loop(pair: Pair, course: Callable[[socket.socket, socket.socket, Coalescing], None]) -> None:
     """Run a course, after which what was put off is still due; then what came must wake us."""
     theirs, ours = pair
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        wake = Wake(ours, loop)
+        wake = Coalescing(ours, loop)
         readable = asyncio.Event()
         try:
             course(theirs, ours, wake)
@@ -65,7 +65,7 @@ def on_loop(pair: Pair, course: Callable[[socket.socket, socket.socket, Wake], N
 
 
 def test_each_segment_wakes_at_first(pair: Pair) -> None:
-    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Coalescing) -> None:
         wake.came(1, len(MESSAGE), 0)
         theirs.sendall(b"\xd0\0")  # a PINGRESP
         come(ours, 2)
@@ -75,7 +75,7 @@ def test_each_segment_wakes_at_first(pair: Pair) -> None:
 
 
 def test_an_acknowledgement_alone_waits_but_not_for_ever(pair: Pair) -> None:
-    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Coalescing) -> None:
         wake.came(1, len(MESSAGE), 1)
         put_off(theirs, ours, PUBACK)
 
@@ -83,7 +83,7 @@ def test_an_acknowledgement_alone_waits_but_not_for_ever(pair: Pair) -> None:
 
 
 def test_an_acknowledgement_comes_along_with_a_message(pair: Pair) -> None:
-    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Coalescing) -> None:
         wake.came(1, len(MESSAGE), 1)
         theirs.sendall(PUBACK + b"\x30\3\0\1t")  # the smallest message
         come(ours, 9)
@@ -93,7 +93,7 @@ def test_an_acknowledgement_comes_along_with_a_message(pair: Pair) -> None:
 
 
 def test_the_last_of_some_acknowledgements_wakes(pair: Pair) -> None:
-    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Coalescing) -> None:
         wake.came(1, len(MESSAGE), 3)
         put_off(theirs, ours, PUBACK * 2)
         theirs.sendall(PUBACK)
@@ -104,7 +104,7 @@ def test_the_last_of_some_acknowledgements_wakes(pair: Pair) -> None:
 
 
 def test_the_last_of_those_that_are_left_wakes(pair: Pair) -> None:
-    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Coalescing) -> None:
         wake.came(1, len(MESSAGE), 3)
         wake.came(0, 2 * len(PUBACK), 1)
         theirs.sendall(PUBACK)
@@ -115,7 +115,7 @@ def test_the_last_of_those_that_are_left_wakes(pair: Pair) -> None:
 
 
 def test_a_message_does_not_wait_for_some_acknowledgements(pair: Pair) -> None:
-    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Coalescing) -> None:
         wake.came(1, len(MESSAGE), 15)
         theirs.sendall(MESSAGE)
         come(ours, len(MESSAGE))
@@ -125,7 +125,7 @@ def test_a_message_does_not_wait_for_some_acknowledgements(pair: Pair) -> None:
 
 
 def test_many_acknowledgements_come_together(pair: Pair) -> None:
-    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Coalescing) -> None:
         wake.came(1, len(MESSAGE), 0)
         wake.sent(100)
         put_off(theirs, ours, PUBACK * 60 + MESSAGE)
@@ -142,7 +142,7 @@ def test_many_acknowledgements_come_together(pair: Pair) -> None:
 
 
 def test_many_acknowledgements_that_do_not_come_are_not_waited_for(pair: Pair) -> None:
-    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Coalescing) -> None:
         wake.sent(100)
         put_off(theirs, ours, MESSAGE)
 
@@ -154,7 +154,7 @@ def test_many_acknowledgements_are_not_waited_for_as_long_as_one(
 ) -> None:
     monkeypatch.setattr("edgewhisk.transport.mqtt.coalescing._COURTESY", 60)
 
-    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Coalescing) -> None:
         wake.came(1, len(MESSAGE), 1)
         wake.sent(100)
         put_off(theirs, ours, MESSAGE)
@@ -169,14 +169,14 @@ def put_off(theirs: socket.socket, ours: socket.socket, data: bytes) -> None:
     assert not wakes(ours)
 
 
-def gathers(wake: Wake) -> None:
+def gathers(wake: Coalescing) -> None:
     """Until messages wait for others."""
     for _ in range(1000):
         wake.came(1, len(MESSAGE), 0)  # in much less than a millisecond
 
 
 def test_messages_that_come_quickly_wait_for_others(pair: Pair) -> None:
-    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Coalescing) -> None:
         gathers(wake)
         put_off(theirs, ours, MESSAGE)
         theirs.sendall(MESSAGE * 7)
@@ -187,7 +187,7 @@ def test_messages_that_come_quickly_wait_for_others(pair: Pair) -> None:
 
 
 def test_a_message_without_company_waits_a_moment(pair: Pair) -> None:
-    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Coalescing) -> None:
         gathers(wake)
         put_off(theirs, ours, MESSAGE)
 
@@ -195,7 +195,7 @@ def test_a_message_without_company_waits_a_moment(pair: Pair) -> None:
 
 
 def test_the_end_of_a_connection_wakes_at_once(pair: Pair) -> None:
-    def course(theirs: socket.socket, ours: socket.socket, wake: Wake) -> None:
+    def course(theirs: socket.socket, ours: socket.socket, wake: Coalescing) -> None:
         gathers(wake)
         theirs.shutdown(socket.SHUT_WR)
         until(lambda: wakes(ours), 5)

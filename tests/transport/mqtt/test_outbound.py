@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgewhisk.transport.mqtt import codec as packets
 from edgewhisk.transport.mqtt.codec import Publication
-from edgewhisk.transport.mqtt.outbound import Failed, Outgoing
+from edgewhisk.transport.mqtt.outbound import Failed, Outbound
 
 
 class Ids:
@@ -34,14 +34,14 @@ class Ids:
 class Broker(NamedTuple):
     """What was written, and what was told."""
 
-    outgoing: Outgoing
+    outgoing: Outbound
     wire: list[bytes]
     told: dict[int, Failed]  # by batch
 
     @classmethod
     def of(cls, window: int) -> Broker:
         wire: list[bytes] = []
-        outgoing = Outgoing(Ids(window + 4), 4, wire.append)
+        outgoing = Outbound(Ids(window + 4), 4, wire.append)
         outgoing.window = window
         return cls(outgoing, wire, {})
 
@@ -164,7 +164,7 @@ def test_what_the_connection_took_with_it_is_told_and_the_rest_is_not() -> None:
 
 
 def test_a_broker_that_does_not_answer_is_not_waited_for_forever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgewhisk.transport.mqtt.outbound.PATIENCE", 0.05)
+    monkeypatch.setattr("edgewhisk.transport.mqtt.outbound.ACK_TIMEOUT", 0.05)
 
     async def scene() -> None:
         broker = Broker.of(2)

@@ -9,7 +9,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.transport.mqtt.redelivery import Accepted, checksum
+from edgewhisk.transport.mqtt.redelivery import AcceptedMessages, checksum
 
 PACKETS = st.sampled_from([b"\0\1", b"\0\2", b"\xff\xff"])
 CHECKS = st.integers(1, 3) | st.just(0xFFFFFFFF)
@@ -18,7 +18,7 @@ STEPS = st.lists(st.tuples(st.dictionaries(PACKETS, CHECKS, min_size=1), st.bool
 
 @given(STEPS)
 def test_the_newest_of_each_identifier_is_known(steps: list[tuple[dict[bytes, int], bool]]) -> None:
-    accepted, model, origins = Accepted("mqtt:", []), dict[bytes, int](), list[str]()
+    accepted, model, origins = AcceptedMessages("mqtt:", []), dict[bytes, int](), list[str]()
     loop = asyncio.new_event_loop()
     for fresh, refused in steps:
         stored = loop.create_future()
@@ -31,14 +31,14 @@ def test_the_newest_of_each_identifier_is_known(steps: list[tuple[dict[bytes, in
         assert all(accepted.pending(packet, check) is None for packet, check in fresh.items())
     loop.close()
     origins = [accepted.origin(packet, check) for packet, check in model.items()]
-    for one in (accepted, Accepted("mqtt:", ["other:000100000001", "mqtt:short", *origins])):
+    for one in (accepted, AcceptedMessages("mqtt:", ["other:000100000001", "mqtt:short", *origins])):
         for packet in (b"\0\1", b"\0\2", b"\xff\xff"):
             known = [check for check in (1, 2, 3, 0xFFFFFFFF) if one.knows(packet, check)]
             assert known == ([model[packet]] if packet in model else [])
 
 
 def test_all_identifiers_of_a_broker_take_no_more_memory_than_one() -> None:
-    accepted, loop = Accepted("mqtt:", []), asyncio.new_event_loop()
+    accepted, loop = AcceptedMessages("mqtt:", []), asyncio.new_event_loop()
     tracemalloc.start()
     try:
         for number in range(1, 1 << 16):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from edgewhisk.base.busy import busy, waiting
+from edgewhisk.clock.busy import busy, waiting
 
 
 def test_what_a_thread_computes_and_waits_for_counts_and_its_turns_do_not() -> None:
