@@ -134,6 +134,11 @@ def dumps(
         return _written(value, default, any_key=any_key)
 
 
+def kept(value: Any) -> bytes:
+    """Returns the text of a value that stays in memory: orjson 3.13 leaves 4 KB allocated for a short one."""
+    return bytes(memoryview(dumps(value)))
+
+
 def are_plain(texts: Iterable[bytes]) -> bool:
     """Whether each is an object or array that every reader takes as it is, on one line. 0.2 us each."""
     last = b""

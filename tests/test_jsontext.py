@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -185,3 +186,14 @@ def test_values_are_compared_and_shown_at_any_depth(value: Any) -> None:
     with ThreadPoolExecutor() as pool:
         assert pool.submit(lambda: loads(text) == loads(text)).result()
         assert pool.submit(lambda: len(repr(loads(text)))).result() > 20
+
+
+def test_a_text_that_is_kept_takes_no_more_memory_than_it_has_bytes() -> None:
+    tracemalloc.start()
+    try:
+        texts = [jsontext.kept({"n": n}) for n in range(1000)]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert texts[7] == b'{"n":7}'
+    assert held < 1000 * 200

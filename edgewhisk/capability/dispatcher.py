@@ -61,7 +61,7 @@ class CapabilityRequest(NamedTuple):
 
     def json(self, key: str) -> bytes:
         """Returns the JSON of a field."""
-        return jsontext.dumps(self.fields.get(key))
+        return jsontext.kept(self.fields.get(key))
 
     def check_owner(self, kind: str, name: str) -> None:
         """Raises `NotGranted` unless the action's owner may reach what `spi.Resource` names.

@@ -94,7 +94,7 @@ class ActionState:
             kept = self._kept.get(name)
             if kept is None:
                 stored = self._store.read(name, _check)
-                found = {key: jsontext.dumps(document["value"]) for key, document in stored.items()}
+                found = {key: jsontext.kept(document["value"]) for key, document in stored.items()}
                 with self._lock:
                     kept = self._kept.setdefault(name, _Kept(found))
             with kept.lock:
@@ -111,7 +111,7 @@ class ActionState:
         except StorageError:
             kept.lost |= by - {own}
             stored = self._store.read(name, _check)
-            kept.values = {key: jsontext.dumps(document["value"]) for key, document in stored.items()}
+            kept.values = {key: jsontext.kept(document["value"]) for key, document in stored.items()}
             raise
 
     def _get(self, request: CapabilityRequest) -> Any:

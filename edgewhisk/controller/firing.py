@@ -56,7 +56,7 @@ def plan(trigger: Trigger, targets: Mapping[FullyQualifiedName, Target]) -> Plan
         str(trigger.name),
         trigger.name.namespace,
         trigger.name.namespace,
-        jsontext.dumps(trigger.parameters.arguments()),
+        jsontext.kept(trigger.parameters.arguments()),
         tuple(starts),
         tuple(problems),
         any(link.active for link in trigger.rules.values()),

@@ -64,7 +64,7 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
     return ResolvedAction(
         action,
         merged,
-        jsontext.dumps(arguments),
+        jsontext.kept(arguments),
         frozenset(protected),
         key,
         keyed,

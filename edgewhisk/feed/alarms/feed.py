@@ -102,7 +102,7 @@ class AlarmsFeed:
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
         """See `spi.Feed`. Counts go on when the same alarm is added again, at a start."""
         made = Alarm(
-            jsontext.dumps(parameters["trigger_payload"]),
+            jsontext.kept(parameters["trigger_payload"]),
             _next(action, parameters),
             float(parameters["seconds"]) if action == "alarms/interval" else 0.0,
             parameters.get("maxTriggers"),

@@ -236,7 +236,7 @@ class EntityStore:
         if frame.op == REMOVED:
             self._forget(value, frame.number)
         elif frame.op == WRITTEN:
-            table, text = value["t"], jsontext.dumps(value["d"])
+            table, text = value["t"], jsontext.kept(value["d"])
             self._forget(table, frame.number)
             self._texts.setdefault(table, {})[frame.number] = text
             self._ids[table, _key(text)] = frame.number
