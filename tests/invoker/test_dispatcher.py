@@ -17,6 +17,7 @@ from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.limits import Limits
 from edgewhisk.invoker.batch import PLACE
 from edgewhisk.invoker.durability import MAX_UNPERSISTED
+from edgewhisk.invoker.recorder import ACK_BATCH
 from edgewhisk.spi import Committed
 from edgewhisk.store.activations.activations import ActivationLog
 from tests.fakes.clock import HandClock, SteadyClock
@@ -236,6 +237,25 @@ def test_readings_that_come_one_by_one_are_written_down_together(tmp_path: Path)
         assert len(set(starts)) > 1
 
     play_steadily(tmp_path, course, window=1)
+
+
+def test_no_broker_stands_still_until_the_window_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sends some messages ahead, 20 as a rule, and waits."""
+    monkeypatch.setattr("edgewhisk.invoker.recorder.SOON", 0.0001)
+
+    async def course(made: Stages) -> None:
+        await made.make()
+        await warm(made)
+        accepted = [made.controller([event(number)]) for number in range(60, 60 + ACK_BATCH - 1)]
+        assert made.store.stats().records == 60  # nine wait for company
+        accepted.append(made.controller([event(60 + ACK_BATCH - 1)]))
+        async with asyncio.timeout(20):
+            await asyncio.gather(*accepted)
+        assert made.numbers() == list(range(60 + ACK_BATCH))
+
+    play_steadily(tmp_path, course, window=600)
 
 
 def test_what_prints_and_what_does_not_keep_their_order(tmp_path: Path) -> None:
