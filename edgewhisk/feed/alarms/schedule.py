@@ -223,7 +223,7 @@ def _payload(value: object) -> dict[str, Any]:
         return {}
     if isinstance(value, str):
         try:
-            found = jsontext.parse(value.encode()).value
+            found = jsontext.parse(value.encode(errors="replace")).value
         except jsontext.NotJson:
             found = None
         value = found if isinstance(found, dict) else {"payload": value}  # as OpenWhisk's alarms do
