@@ -271,8 +271,8 @@ class Controller:
 
         def told(found: Mapping[int, dict[str, Any] | EdgeWhiskError]) -> None:
             if not future.done():  # or nobody waits any more
-                smooth = UniformResult([alike.usual] * len(payloads), start, self._clock.now())
-                future.set_result(_with(found, smooth) if found else smooth)
+                uniform = UniformResult([alike.usual] * len(payloads), start, self._clock.now())
+                future.set_result(_with(found, uniform) if found else uniform)
 
         return future if alike.perform(caller, bound.text, payloads, told) else None
 
@@ -313,11 +313,11 @@ def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> O
     return Outcome(Status.SUCCESS, jsontext.dumps(result), (), start, end)
 
 
-def _with(found: Mapping[int, dict[str, Any] | EdgeWhiskError], smooth: UniformResult) -> Sequence[Outcome]:
+def _with(found: Mapping[int, dict[str, Any] | EdgeWhiskError], uniform: UniformResult) -> Sequence[Outcome]:
     """The outcomes of a batch of which some, by position, came to something else."""
     return [
-        _outcome(found[at], smooth.start, smooth.end) if at in found else outcome
-        for at, outcome in enumerate(outcomes_of(smooth))
+        _outcome(found[at], uniform.start, uniform.end) if at in found else outcome
+        for at, outcome in enumerate(outcomes_of(uniform))
     ]
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from edgewhisk import jsontext
 from edgewhisk.errors import MalformedContent
 
 JsonValue = Any  # what jsontext.loads can return
-MAX_PARAMETER_SIZE: Final = 1 << 20  # bytes of keys and values, for each entity
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class RunMetrics:
         """A batch of one action was run; `timing` is how the clock stands now."""
         if isinstance(ran, UniformResult):
             count = len(ran.results)
-            self.smooth((action,), count, {timing.took(ran.start, ran.end): count})
+            self.uniform((action,), count, {timing.took(ran.start, ran.end): count})
             return
         statuses = Counter(outcome.status for outcome in ran)
         spans = Counter(timing.spans(ran))
@@ -79,7 +79,7 @@ class RunMetrics:
         for took, count in spans.items():
             self.durations.observe(took / 1000, count)
 
-    def smooth(self, actions: Sequence[str], count: int, spans: Mapping[int, int]) -> None:
+    def uniform(self, actions: Sequence[str], count: int, spans: Mapping[int, int]) -> None:
         """`count` runs of each action succeeded; `spans`: how many of them all took so long (ms)."""
         for action in actions:
             self._of(action)[Status.SUCCESS] += count

@@ -128,4 +128,4 @@ class Records:
         if self._alert():
             for bound in template.bounds:
                 self._learn(bound, _WELL)
-        self._metrics.smooth(template.names, total, spans)
+        self._metrics.uniform(template.names, total, spans)

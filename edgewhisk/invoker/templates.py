@@ -64,8 +64,8 @@ class BatchTemplate:
 
     def block(self, batches: Sequence[StepBatch], timing: ClockOffset) -> RecordBlock | None:
         """The records of uniform batches; None if they have to be written one by one."""
-        flown = [batch.steps() for batch in batches]
-        columns = [_column([one[at] for one in flown]) for at in range(len(flown[0]))]
+        steps = [batch.steps() for batch in batches]
+        columns = [_column([one[at] for one in steps]) for at in range(len(steps[0]))]
         if batches[0].composed:
             ids = [message.activation_id for batch in batches for message in batch.messages]
             columns.append(Column(ids, [(one.begun, one.ended) for one in batches]))

@@ -207,10 +207,10 @@ def test_the_same_arrives_in_order_and_the_same_is_told(tmp_path: Path, version:
                 found = made.alike({"topic": f"out/alike{qos}", "qos": qos}, results)
                 assert found is not None
                 assert found.done() == (qos == 0)
-                smooth = await asyncio.wait_for(found, 10)
-                assert isinstance(smooth, UniformResult)
-                assert (smooth.start <= smooth.end, set(smooth.results)) == (True, {b'{"delivered":true}'})
-                assert plain(smooth) == plain(told)
+                uniform = await asyncio.wait_for(found, 10)
+                assert isinstance(uniform, UniformResult)
+                assert (uniform.start <= uniform.end, set(uniform.results)) == (True, {b'{"delivered":true}'})
+                assert plain(uniform) == plain(told)
                 for way in ("read", "alike"):
                     expected += [(f"out/{way}{qos}", result.decode()) for result in results]
             await made.heard.count(len(expected))

@@ -112,7 +112,7 @@ def reply(chance: random.Random) -> str:
             abi.table(abi.Given([b"{}"] * count, [b"{}"] * count, bytes(8 * count), 1), base), chance
         )
     memory = memory.ljust(abi.ROW * count, b"\0")
-    abi.smooth(memory, base, count, 1 << 20)
+    abi.uniform(memory, base, count, 1 << 20)
     for found in abi.replies(memory, base, count, 1 << 20):
         outcome.lines(found.log)
         if found.status < 3:

@@ -46,7 +46,7 @@ class FakeSandbox:
             raise MalformedContent("no code")
 
     def run(self, action: Action, calls: CallBatch, *, inline: bool = False) -> BatchResult:
-        start, found, smooth = self._clock.now(), [], True
+        start, found, uniform = self._clock.now(), [], True
         if action.exec.kind not in self.kinds:
             return [Outcome(Status.WHISK_ERROR, b"{}", (), start, start)] * len(calls.ids)
         thread = threading.current_thread().name
@@ -56,11 +56,11 @@ class FakeSandbox:
             if isinstance(one, bytes):
                 one = Outcome(Status.SUCCESS, one, (), start, self._clock.now())
             else:
-                smooth = False
+                uniform = False
             found.append(one)
             if inline and one.timed_out:
                 break
-        if smooth:
+        if uniform:
             return UniformResult([one.result for one in found], start, self._clock.now())
         return found
 

@@ -35,9 +35,9 @@ def outcome(part: int, message: int, status: Status) -> Outcome:
     return Outcome(status, b'{"part":%d,"of":%d}' % (part, message), (), 10 * part, 10 * part + part)
 
 
-def ran(outcomes: list[Outcome], smooth: bool) -> BatchResult:
+def ran(outcomes: list[Outcome], uniform: bool) -> BatchResult:
     """The same as columns, if that can be and is wanted."""
-    if not smooth or any(one.status is not Status.SUCCESS for one in outcomes):
+    if not uniform or any(one.status is not Status.SUCCESS for one in outcomes):
         return outcomes
     return UniformResult([one.result for one in outcomes], outcomes[0].start, outcomes[0].end)
 

@@ -77,7 +77,7 @@ def _few_rows(given: Given, at: int) -> bytes:
     return b"".join((*rows, *given.arguments, *given.contexts))
 
 
-def smooth(memory: bytes, at: int, count: int, largest: int) -> list[bytes] | None:
+def uniform(memory: bytes, at: int, count: int, largest: int) -> list[bytes] | None:
     """The results of `count` rows if all calls succeeded, printed nothing and gave what is not too large.
 
     `memory` as in `replies`, which tells what happened otherwise.

@@ -123,7 +123,7 @@ class Guests:
             replies = slot.finished(LARGEST_RESULT)
             broken = [self._stopped(trap, slot, action, start, 0 if replies else init)]
         else:
-            results = None if init or serving.refusals else slot.smooth(count, LARGEST_RESULT)
+            results = None if init or serving.refusals else slot.uniform(count, LARGEST_RESULT)
             plain = results is not None and jsontext.are_plain(results)
             replies = [] if plain else slot.finished(LARGEST_RESULT)
             if not slot.grown:

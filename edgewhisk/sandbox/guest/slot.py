@@ -149,12 +149,12 @@ class GuestSlot:
             engine.end(inline=serving.inline)
             self._ended = abi.done(self._view, table)
 
-    def smooth(self, count: int, largest: int) -> list[bytes] | None:
+    def uniform(self, count: int, largest: int) -> list[bytes] | None:
         """The results if all `count` calls went well and printed nothing."""
         done, table = self._ended, self._table
         if done.calls != count:
             return None
-        return abi.smooth(bytes(self._view[table : done.end]), table, count, largest)
+        return abi.uniform(bytes(self._view[table : done.end]), table, count, largest)
 
     def finished(self, largest: int) -> list[abi.Reply]:
         """Replies of the calls that were done, also after a trap."""

@@ -30,7 +30,7 @@ _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _FAILED: Final = ctypes.c_void_p(-1).value
 _READ_WRITE: Final = mmap.PROT_READ | mmap.PROT_WRITE
 _PRIVATE, _FIXED, _ANONYMOUS, _NORESERVE = 0x02, 0x10, 0x20, 0x4000
-_DONTNEED, _POPULATE_WRITE = 4, 23
+_DONTNEED = 4
 _PAGEMAP_SCAN: Final = 0xC0606610  # ioctl of Linux 6.7 and later: lists pages by what they are
 _FILE, _PRESENT, _SWAPPED, _PFNZERO = 4, 8, 16, 32
 _STEP: Final = 2 << 20  # bytes asked for at once: with more than 512 ranges its end mark is stale
@@ -103,11 +103,6 @@ class Linear:
     def drop(self) -> None:
         """Forget all private pages."""
         _libc.madvise(self.base, self.size, _DONTNEED)
-
-    def populate(self, pages: Iterable[tuple[int, int]]) -> None:
-        """Make pages private now rather than in a call."""
-        for first, end in pages:
-            _libc.madvise(self.base + first * PAGE, (end - first) * PAGE, _POPULATE_WRITE)
 
     def view(self) -> memoryview:
         """All bytes, writable."""

@@ -16,8 +16,6 @@ from typing import Any
 
 from edgewhisk.errors import InstanceError
 
-MQTT_PORT = 1883
-
 
 class EmbeddedBroker:
     """A broker on the gateway's own event loop."""
