@@ -13,7 +13,6 @@ from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.entity.invocation.message import ActivationMessage, Status
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import StorageError
 from edgewhisk.invoker.backpressure import Backpressure
 from edgewhisk.invoker.batch import PendingBatch, Stream, by_stream, places, stream_of
 from edgewhisk.invoker.blocking import BlockingCalls, Call
@@ -127,18 +126,7 @@ class Invoker:
 
     def record(self, record: Record) -> asyncio.Future[None]:
         """Store the record of what was not run here; done when it is on disk, fails with `StorageError`."""
-        stored: asyncio.Future[None] = self._loop.create_future()
-
-        def told(error: StorageError | None) -> None:
-            if stored.done():
-                return
-            if error is None:
-                stored.set_result(None)
-            else:
-                stored.set_exception(error)
-
-        self._completion.writer.single([record], told, urgent=True)
-        return stored
+        return self._completion.writer.stored([record])
 
     async def resume(self, messages: Sequence[ActivationMessage], starts: Mapping[str, Starts]) -> None:
         """Run what an earlier life accepted and did not finish; it is on disk already."""

@@ -96,6 +96,21 @@ class RecordWriter:
         self.flush()
         self._store_all(records, told, urgent)
 
+    def stored(self, records: Sequence[Record]) -> asyncio.Future[None]:
+        """Write down records as `single` does; done when they are on disk, fails with `StorageError`."""
+        stored: asyncio.Future[None] = self._loop.create_future()
+
+        def told(error: StorageError | None) -> None:
+            if stored.done():
+                return
+            if error is None:
+                stored.set_result(None)
+            else:
+                stored.set_exception(error)
+
+        self.single(records, told, urgent=True)
+        return stored
+
     def flush(self) -> None:
         """Write down what has ended."""
         if self._timer is not None:

@@ -8,7 +8,6 @@ that began in this boot count.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
@@ -86,13 +85,7 @@ class Recovery:
             self.counts["unburied"] += len(messages)
             return
         self.counts[kind] += len(messages)
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def told(error: StorageError | None) -> None:
-            if error is not None:
-                self.counts["unburied"] += len(messages)
-            if not stored.done():
-                stored.set_result(None)
-
-        self._writer.single(self._records.failed(messages, reason), told, urgent=True)
-        await stored
+        try:
+            await self._writer.stored(self._records.failed(messages, reason))
+        except StorageError:
+            self.counts["unburied"] += len(messages)
