@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
+from edgewhisk.base.recent import Recent
 from edgewhisk.base.unforeseen import UNFORESEEN
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.annotations.grants import ANNOTATION, Grants
@@ -101,8 +100,7 @@ class CapabilityDispatcher:
         self.operations = operations
         self._entitled = entitled
         self.settle = settle  # see `spi.Capabilities`
-        self._lock = threading.Lock()
-        self._grants: OrderedDict[object, Grants] = OrderedDict()
+        self._grants = Recent[object, Grants](_REMEMBERED, _REMEMBERED)
         self.refused = 0
 
     def describe(self) -> dict[str, int]:
@@ -143,17 +141,14 @@ class CapabilityDispatcher:
         return CapabilityRequest(name, fields, self._granted(asker.action), asker, self._entitled)
 
     def _granted(self, action: Action) -> Grants:
-        with self._lock:
-            found = self._grants.get(action.revision)
-            if found is None:
-                try:
-                    found = Grants.of(action.annotations)
-                except MalformedContent as error:  # stored by an older version
-                    raise CapabilityError(error.message) from error
-                self._grants[action.revision] = found
-                if len(self._grants) > _REMEMBERED:
-                    self._grants.popitem(last=False)
-            return found
+        found = self._grants.get(action.revision)
+        if found is None:
+            try:
+                found = Grants.of(action.annotations)
+            except MalformedContent as error:  # stored by an older version
+                raise CapabilityError(error.message) from error
+            self._grants.keep(action.revision, found, 1)
+        return found
 
 
 def _op_of(request: bytes) -> str:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
+from edgewhisk.base.recent import Recent
 from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.invoker.lifecycle import Route
@@ -114,7 +115,8 @@ class RoutePolicy:
         self._clock = clock
         self._budget = InlineBudget()
         self.estimator = RuntimeEstimator()
-        self._loaded: dict[FullyQualifiedName, tuple[str, str, int]] = {}  # revision a worker last ran
+        # The revision of each action that a worker last ran.
+        self._loaded = Recent[FullyQualifiedName, tuple[str, str, int]](_REMEMBERED, _REMEMBERED)
 
     def inline(self, plan: ExecutionPlan, *, checked: bool = False) -> bool:
         """Whether the event loop runs it sooner than it could hand it over.
@@ -145,13 +147,11 @@ class RoutePolicy:
     def ran(self, bound: ResolvedAction, count: int, seconds: float) -> None:
         """Learn what runs on a worker took; the action is loaded now."""
         self.estimator.ran(bound.action.name, count, seconds)
-        if len(self._loaded) >= _REMEMBERED:
-            self._loaded.clear()
-        self._loaded[bound.action.name] = bound.action.revision
+        self._loaded.keep(bound.action.name, bound.action.revision, 1)
 
     def failed_inline(self, bound: ResolvedAction) -> None:
         """Not on the event loop again before a worker has run it."""
-        self._loaded.pop(bound.action.name, None)
+        self._loaded.drop(bound.action.name)
 
     def _brief(self, bound: ResolvedAction) -> bool:
         action = bound.action
