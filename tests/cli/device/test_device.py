@@ -58,11 +58,12 @@ def tried(*words: str) -> list[dict[str, Any]]:
     ("name", "count", "point", "value"),
     [
         ("nova/sds011", 4, "pm2_5", 123.6),
-        ("winsen/mh-z19", 1, "co2", 608),
-        ("generic/dsmr-p1", 3, "gas", 12785.123),
+        ("winsen/mh-z19", 2, "co2", 608),
+        ("generic/dsmr-p1", 8, "gas", 12785.123),
     ],
 )
 def test_a_serial_device_is_read_as_it_was_recorded(name: str, count: int, point: str, value: float) -> None:
+    # The recording goes round: the port may be opened anywhere in it, so a whole round is read.
     with replayed(name) as port:
         found = tried(name, "--port", port, "--count", str(count))
     assert value in [one.get(point) for one in found]
