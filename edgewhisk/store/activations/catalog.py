@@ -195,10 +195,7 @@ class Catalog:
 
     def summary(self, segment: Segment) -> Summary:
         """A segment in short; of one that was dropped meanwhile nothing is left."""
-        with self._lock:
-            if segment is self._writing:
-                return self.active.summary()
-            return self._summary(segment)[0]
+        return self._summary(segment)[0]
 
     def times(self, short: Summary) -> tuple[int, int]:
         """No record began before the first or after the second, as is shown now; ms."""
@@ -215,10 +212,13 @@ class Catalog:
         with self._lock:
             if segment is self._writing:
                 return self.active.summary(), self.active
-            if (index := self._indexes.get(segment)) is None:
-                index = self._load_index(segment, *self._summary(segment))
-            self._keep(segment, index)
-            return self._summary(segment)[0] if index.records else index.summary(), index
+            if (index := self._indexes.get(segment)) is not None:
+                self._keep(segment, index)
+        short, place = self._summary(segment)
+        if index is None:
+            index = self._load_index(segment, short, place)
+            short, _ = self._summary(segment)
+        return short if index.records else index.summary(), index
 
     def _shown(self, short: Summary, index: Index) -> Iterator[tuple[Stretch, Sequence[int]]]:
         """When the records of each stretch began, as is shown now."""
@@ -240,10 +240,22 @@ class Catalog:
         )
 
     def _summary(self, segment: Segment) -> tuple[Summary, tuple[int, int]]:
-        if (found := self._summaries.get(segment)) is None:
-            found = self._load(segment)
+        """In short, and where its index stands.
+
+        It is read without the lock, which the commit thread needs for each write: nobody writes to it any
+        more. Two readers may both read it, and find the same.
+        """
+        with self._lock:
+            if segment is self._writing:
+                return self.active.summary(), (0, 0)
+            if (found := self._summaries.get(segment)) is not None:
+                return found
+        found, index = self._load(segment)
+        with self._lock:
+            if index is not None:
+                self._keep(segment, self._indexes.get(segment, index))
             if segment in self._log.segments:
-                self._summaries[segment] = found
+                return self._summaries.setdefault(segment, found)
         return found
 
     def _newest_first(self) -> Iterator[Segment]:
@@ -309,35 +321,38 @@ class Catalog:
         found, self._suspects = self._suspects, []
         return found
 
-    def _load(self, segment: Segment) -> tuple[Summary, tuple[int, int]]:
-        """From the footer, else by reading it all. An unreadable segment has no records."""
+    def _load(self, segment: Segment) -> tuple[tuple[Summary, tuple[int, int]], Index | None]:
+        """From the footer, else by reading it all, with its index. An unreadable segment has no records."""
         try:
             frame = self._log.footer(segment)
             if frame is not None and frame.op == SUMMARY:
                 with suppress(*UNREADABLE):
                     found = summary_of(frame)
                     segment.size, segment.ended = frame.start + frame.size + 1, True
-                    return found
+                    return found, None
             index = Index.of(self._log.scan(segment).frames)
         except StorageError:
             index = Index()
-        self._keep(segment, index)
-        return index.summary(), (0, 0)
+        return (index.summary(), (0, 0)), index
 
     def _load_index(self, segment: Segment, short: Summary, place: tuple[int, int]) -> Index:
-        try:
+        """From where it stands, else by reading the whole segment: then the summary is of that, too."""
+        index, found = Index(), None
+        with suppress(StorageError):
             frame = self._log.frame(segment, *place) if place[1] else None
             if frame is not None and frame.op == COLUMNS:
                 with suppress(*UNREADABLE):
-                    return index_of(frame, short)
-            index = Index.of(self._log.scan(segment).frames)
-        except StorageError:
-            index = Index()
-        if segment in self._log.segments:
-            self._summaries[segment] = index.summary(), (0, 0)
+                    found = index_of(frame, short)
+            index = found or Index.of(self._log.scan(segment).frames)
+        with self._lock:
+            known = self._summaries.get(segment)
+            if found is None and known is not None and known[0] is short:
+                self._summaries[segment] = index.summary(), (0, 0)
+            self._keep(segment, self._indexes.get(segment, index))
         return index
 
     def _keep(self, segment: Segment, index: Index) -> None:
+        """Remember an index, of a segment that is still there; hold the lock."""
         if segment not in self._log.segments:
             return
         self._indexes[segment] = index

@@ -19,6 +19,7 @@ from edgewhisk.spi import Query
 from edgewhisk.store.activations import partitions as records_module
 from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.store.log import log as log_module
+from edgewhisk.store.log.disk import RealDisk
 from tests.fakes.clock import TickingClock
 from tests.fakes.disk import MemoryDisk
 from tests.store.activations.test_activations import commit, message, open_store, record, wait
@@ -238,4 +239,37 @@ def test_readers_are_not_disturbed_by_what_goes_meanwhile(tmp_path: Path) -> Non
         reader.join()
     assert trouble == []
     assert store.stats().corrupt == 0
+    store.close()
+
+
+def test_a_list_that_waits_for_the_card_does_not_hold_up_what_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = open_store(tmp_path)
+    fill(earlier, NORMAL, range(1, 60))
+    earlier.close()
+    oldest = min(tmp_path.rglob("seg-*"))
+    disk, asked, go_on = RealDisk(), threading.Event(), threading.Event()
+    store = open_store(tmp_path, disk=disk)
+    found: list[int] = []
+    reader = threading.Thread(target=lambda: found.append(len(store.list(Query("guest", limit=1000)))))
+    read = disk.read
+
+    def slow(path: Path, start: int, size: int) -> bytes:
+        if threading.current_thread() is reader and path == oldest and not asked.is_set():
+            asked.set()
+            go_on.wait()
+        return read(path, start, size)
+
+    monkeypatch.setattr(disk, "read", slow)
+    reader.start()
+    try:
+        assert asked.wait(30)
+        fill(store, NORMAL, range(60, 80))  # needs a new segment, too
+        assert not found
+    finally:
+        go_on.set()
+        reader.join()
+    assert found[0] >= 59
+    assert len(store.list(Query("guest", limit=1000))) == 79
     store.close()
