@@ -227,7 +227,7 @@ def _limits(limits: Limits) -> Iterator[ConfigRule]:
     small = 0 < limits.sandbox_memory < limits.default_action_memory
     problem = (
         f"must be at least limits.default_action_memory ({limits.default_action_memory}), so that one run "
-        "can use what it may, or 0 for half of the machine's memory"
+        "can use what it may, or 0 for half of the memory that there is"
     )
     yield ConfigRule(small, "limits.sandbox_memory", problem, "sandbox_memory = 512")
     for noun in ("duration", "memory", "logs"):

@@ -28,10 +28,11 @@ class Limits:
     min_action_memory: int = 128  # MB
     max_action_memory: int = 512  # MB
     default_action_memory: int = 256  # MB
-    # MB that all sandboxes together may grow by; 0: half of the machine's memory, 256 at least. A run that
-    # finds no room waits for up to 10 seconds, and half of its time at most; then it gets no more memory, and
-    # its activation says so. What a run begins with is not counted: up to 4 MB, in Python 24 MB, most of
-    # which all runs share. Set it in a container, and beside other services.
+    # MB that all sandboxes together may grow by; 0: half of what the gateway may use (the machine's memory,
+    # or what its container or systemd's MemoryMax allows), 256 at least. A run that finds no room waits for
+    # up to 10 seconds, and half of its time at most; then it gets no more memory, and its activation says
+    # so. What a run begins with is not counted: up to 4 MB, in Python 24 MB, most of which all runs
+    # share. Set it beside other services.
     sandbox_memory: int = 0
     min_action_logs: int = 0  # MB
     max_action_logs: int = 10  # MB

@@ -7,11 +7,12 @@ is refused then: the guest finds that there is no memory.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Final
+
+from edgewhisk.base.memory_limit import memory_limit
 
 LEAST: Final = 256 << 20  # bytes: a run with the default limit fits on any device
 _PATIENCE: Final = 10.0  # seconds that a growth waits at most
@@ -109,5 +110,9 @@ class Share:
 
 
 def usual() -> int:
-    """Bytes for a machine whose owner said nothing: half of its memory, but at least `LEAST`."""
-    return max(LEAST, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    """Bytes where the owner said nothing: half of what the process may use, but at least `LEAST`.
+
+    Where a control group allows little, three quarters of it at most: the kernel kills whoever takes more.
+    """
+    limit = memory_limit()
+    return max(min(LEAST, limit * 3 // 4), limit // 2)

@@ -18,6 +18,7 @@ from edgewhisk.base.process import frugal_heaps, return_memory
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.invocation.message import Outcome, Status
 from edgewhisk.sandbox import outcome
+from edgewhisk.sandbox.memory import budget
 from edgewhisk.sandbox.memory.budget import LEAST, Budget, Share, usual
 from edgewhisk.sandbox.pool import Sandboxes
 from tests.fakes.capabilities import Gate, NoCapabilities
@@ -176,8 +177,13 @@ def test_a_run_alone_reaches_its_own_limit(cache: Path, kind: str) -> None:
     made.close()
 
 
-def test_the_usual_budget_has_room_for_one_run() -> None:
-    assert usual() >= LEAST == 256 * MB
+@pytest.mark.parametrize(("limit", "expected"), [(8192, 4096), (400, 256), (100, 75)])  # MB
+def test_the_usual_budget_has_room_for_one_run_where_there_is_any(
+    monkeypatch: pytest.MonkeyPatch, limit: int, expected: int
+) -> None:
+    monkeypatch.setattr(budget, "memory_limit", lambda: limit * MB)
+    assert usual() == expected * MB
+    assert LEAST == 256 * MB
 
 
 STEP = st.tuples(st.integers(0, 3), st.integers(0, 60), st.booleans())
