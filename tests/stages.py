@@ -25,10 +25,10 @@ from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.entity.invocation.message import BatchResult, Outcome, Status, TriggerEvent
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
-from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
-from edgewhisk.invoker.executor import Executor
-from edgewhisk.invoker.failure_policy import FailurePolicy
+from edgewhisk.invoker.execution.executor import Executor
+from edgewhisk.invoker.failure.breaker import Breaker
+from edgewhisk.invoker.failure.failure_policy import FailurePolicy
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.spi import Query

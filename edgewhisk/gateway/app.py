@@ -60,10 +60,10 @@ from edgewhisk.gateway.supervision import Run, supervised
 from edgewhisk.gateway.wiring.capabilities import Deliveries, GatewayAdapter
 from edgewhisk.gateway.wiring.system_actions import system_actions
 from edgewhisk.gateway.wiring.uplink import uplink
-from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
-from edgewhisk.invoker.executor import Executor
-from edgewhisk.invoker.failure_policy import FailurePolicy
+from edgewhisk.invoker.execution.executor import Executor
+from edgewhisk.invoker.failure.breaker import Breaker
+from edgewhisk.invoker.failure.failure_policy import FailurePolicy
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.sandbox.pool import Sandboxes
 from edgewhisk.spi import Feed

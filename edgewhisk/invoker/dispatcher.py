@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from typing import Final
 
 from edgewhisk.errors import StorageError
-from edgewhisk.invoker.admission import Admission
-from edgewhisk.invoker.backpressure import Backpressure
 from edgewhisk.invoker.batch import Batch, PendingBatch, StepBatch, Stream, places, stream_of
 from edgewhisk.invoker.blocking import Call
-from edgewhisk.invoker.completion import Completion
-from edgewhisk.invoker.durability import on_loop
-from edgewhisk.invoker.executor import Executor, Inline, InlineExecutor
-from edgewhisk.invoker.failure_policy import GO, FailurePolicy
+from edgewhisk.invoker.execution.executor import Executor, Inline, InlineExecutor
+from edgewhisk.invoker.execution.natives import NativeSteps, Perform
+from edgewhisk.invoker.execution.policy import INLINE_TIMEOUT_MS, RoutePolicy
+from edgewhisk.invoker.execution.workers import WorkerPool
+from edgewhisk.invoker.failure.failure_policy import GO, FailurePolicy
 from edgewhisk.invoker.lifecycle import BatchEvent, Route
 from edgewhisk.invoker.metrics import RunMetrics, RunRoute
-from edgewhisk.invoker.natives import NativeSteps, Perform
-from edgewhisk.invoker.parking import Parking
 from edgewhisk.invoker.plan import ExecutionPlan, Plans
-from edgewhisk.invoker.policy import INLINE_TIMEOUT_MS, RoutePolicy
-from edgewhisk.invoker.queue import Queue
-from edgewhisk.invoker.streams import Taken
-from edgewhisk.invoker.workers import WorkerPool
+from edgewhisk.invoker.queue.admission import Admission
+from edgewhisk.invoker.queue.backpressure import Backpressure
+from edgewhisk.invoker.queue.parking import Parking
+from edgewhisk.invoker.queue.queue import Queue
+from edgewhisk.invoker.queue.streams import Taken
+from edgewhisk.invoker.record.completion import Completion
+from edgewhisk.invoker.record.durability import on_loop
 from edgewhisk.spi import ActivationStore
 
 _log = logging.getLogger(__name__)

@@ -13,24 +13,24 @@ from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.entity.invocation.message import ActivationMessage, Status
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.invoker.backpressure import Backpressure
 from edgewhisk.invoker.batch import PendingBatch, Stream, by_stream, places, stream_of
 from edgewhisk.invoker.blocking import BlockingCalls, Call
-from edgewhisk.invoker.completion import Completion
 from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.dispatcher import Dispatcher
-from edgewhisk.invoker.durability import DurabilityBarrier
-from edgewhisk.invoker.executor import Executor
-from edgewhisk.invoker.failure_policy import FailurePolicy
+from edgewhisk.invoker.execution.executor import Executor
+from edgewhisk.invoker.execution.natives import Perform
+from edgewhisk.invoker.execution.policy import RoutePolicy
+from edgewhisk.invoker.failure.failure_policy import FailurePolicy
 from edgewhisk.invoker.metrics import RunMetrics
-from edgewhisk.invoker.natives import Perform
-from edgewhisk.invoker.parking import Parking
 from edgewhisk.invoker.plan import Plans
-from edgewhisk.invoker.policy import RoutePolicy
-from edgewhisk.invoker.queue import MOST, Queue
-from edgewhisk.invoker.records import Records
-from edgewhisk.invoker.recovery import Recovery
-from edgewhisk.invoker.streams import Workers
+from edgewhisk.invoker.queue.backpressure import Backpressure
+from edgewhisk.invoker.queue.parking import Parking
+from edgewhisk.invoker.queue.queue import MOST, Queue
+from edgewhisk.invoker.queue.streams import Workers
+from edgewhisk.invoker.record.completion import Completion
+from edgewhisk.invoker.record.durability import DurabilityBarrier
+from edgewhisk.invoker.record.records import Records
+from edgewhisk.invoker.record.recovery import Recovery
 from edgewhisk.spi import ActivationStore, Lookup, Starts
 from edgewhisk.store.dead_letters import DeadLetters
 

@@ -16,8 +16,8 @@ from edgewhisk.entity.action import Action
 from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.limits import Limits
 from edgewhisk.invoker.batch import PLACE
-from edgewhisk.invoker.durability import MAX_UNPERSISTED
-from edgewhisk.invoker.recorder import ACK_BATCH
+from edgewhisk.invoker.record.durability import MAX_UNPERSISTED
+from edgewhisk.invoker.record.recorder import ACK_BATCH
 from edgewhisk.spi import Committed
 from edgewhisk.store.activations.activations import ActivationLog
 from tests.fakes.clock import HandClock, SteadyClock
@@ -243,7 +243,7 @@ def test_no_broker_stands_still_until_the_window_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It sends some messages ahead, 20 as a rule, and waits."""
-    monkeypatch.setattr("edgewhisk.invoker.recorder.SOON", 0.0001)
+    monkeypatch.setattr("edgewhisk.invoker.record.recorder.SOON", 0.0001)
 
     async def course(made: Stages) -> None:
         await made.make()
@@ -334,7 +334,7 @@ def test_what_is_under_way_on_the_loop_takes_room_by_its_size(tmp_path: Path) ->
 
 
 def test_workers_get_nothing_past_what_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgewhisk.invoker.natives.JOURNAL_AFTER", 60)
+    monkeypatch.setattr("edgewhisk.invoker.execution.natives.JOURNAL_AFTER", 60)
     reached, go = asyncio.Event(), asyncio.Event()
 
     async def act(given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -158,7 +158,8 @@ def test_each_event_has_one_record_however_often_the_sandbox_breaks(
 
 
 @pytest.mark.parametrize(
-    "breaking", ["records.Records.of", "records.Records.block", "templates.BatchTemplates.of"]
+    "breaking",
+    ["record.records.Records.of", "record.records.Records.block", "record.templates.BatchTemplates.of"],
 )
 def test_what_cannot_be_written_down_is_recorded_as_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaking: str

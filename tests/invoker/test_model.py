@@ -35,10 +35,10 @@ from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.records.record_block import RecordBlock
 from edgewhisk.entity.version import SemVer
 from edgewhisk.errors import StorageError
-from edgewhisk.invoker.breaker import Breaker
 from edgewhisk.invoker.composition import Composition
-from edgewhisk.invoker.executor import Executor
-from edgewhisk.invoker.failure_policy import FailurePolicy
+from edgewhisk.invoker.execution.executor import Executor
+from edgewhisk.invoker.failure.breaker import Breaker
+from edgewhisk.invoker.failure.failure_policy import FailurePolicy
 from edgewhisk.invoker.invoker import Invoker
 from edgewhisk.spi import Committed
 from edgewhisk.store.dead_letters import DeadLetters
@@ -145,7 +145,7 @@ class Pipeline(RuleBasedStateMachine):
         self.answers: dict[str, asyncio.Future[Record]] = {}
         self.faults: list[str] = []
         self.running: Counter[str] = Counter()
-        self.patch = mock.patch("edgewhisk.invoker.durability.MAX_UNPERSISTED", MOST)
+        self.patch = mock.patch("edgewhisk.invoker.record.durability.MAX_UNPERSISTED", MOST)
         self.patch.start()
         self.change(0)
         self.start()

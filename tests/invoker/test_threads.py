@@ -18,7 +18,7 @@ from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
-from edgewhisk.invoker.queue import Queue
+from edgewhisk.invoker.queue.queue import Queue
 from tests.fakes.sandbox import FakeSandbox
 from tests.stages import Stages, event, stages, until
 
@@ -138,7 +138,7 @@ def test_each_event_has_one_record_while_actions_change(tmp_path: Path) -> None:
 def test_the_invoker_has_no_locks() -> None:
     """I6: there is nothing that the event loop could wait for."""
     locks = re.compile(r"\b(Lock|RLock|Condition|Semaphore|Barrier)\(\)")
-    assert not [path.name for path in FOLDER.glob("*.py") if locks.search(path.read_text())]
+    assert not [path.name for path in FOLDER.rglob("*.py") if locks.search(path.read_text())]
 
 
 def test_every_invariant_names_tests_that_exist() -> None:
@@ -153,5 +153,5 @@ def test_every_invariant_names_tests_that_exist() -> None:
 def test_the_map_names_every_module() -> None:
     text = (FOLDER / "README.md").read_text()
     assert not [
-        path.stem for path in FOLDER.glob("*.py") if path.stem not in text and path.stem != "__init__"
+        path.stem for path in FOLDER.rglob("*.py") if path.stem not in text and path.stem != "__init__"
     ]

@@ -14,9 +14,9 @@ from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.version import SemVer
 from edgewhisk.invoker.batch import PendingBatch, StepBatch, places, stream_of
-from edgewhisk.invoker.executor import Executor, Inline, InlineExecutor
+from edgewhisk.invoker.execution.executor import Executor, Inline, InlineExecutor
+from edgewhisk.invoker.execution.policy import RoutePolicy
 from edgewhisk.invoker.plan import ExecutionPlan
-from edgewhisk.invoker.policy import RoutePolicy
 from tests.fakes.clock import HandClock
 from tests.fakes.sandbox import FakeSandbox
 

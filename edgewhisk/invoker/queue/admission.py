@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from edgewhisk.invoker.batch import Stream
-from edgewhisk.invoker.failure_policy import FailurePolicy
+from edgewhisk.invoker.execution.policy import RoutePolicy
+from edgewhisk.invoker.execution.workers import WorkerPool
+from edgewhisk.invoker.failure.failure_policy import FailurePolicy
 from edgewhisk.invoker.plan import ExecutionPlan, Plans
-from edgewhisk.invoker.policy import RoutePolicy
-from edgewhisk.invoker.queue import Queue
-from edgewhisk.invoker.workers import WorkerPool
+from edgewhisk.invoker.queue.queue import Queue
 
 
 class Admission:

@@ -20,7 +20,7 @@ from edgewhisk.entity.records.record_block import RecordBlock
 from edgewhisk.invoker.batch import Step, StepBatch, inside_messages
 from edgewhisk.invoker.composition import CompositionBatch
 from edgewhisk.invoker.metrics import RunMetrics
-from edgewhisk.invoker.templates import BatchTemplate, BatchTemplates, RecordTemplates
+from edgewhisk.invoker.record.templates import BatchTemplate, BatchTemplates, RecordTemplates
 from edgewhisk.spi import Clock, Sandbox
 
 GONE: Final = "The requested resource does not exist."

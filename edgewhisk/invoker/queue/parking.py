@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Final
 
 from edgewhisk.invoker.batch import StepBatch, Stream
-from edgewhisk.invoker.failure_policy import FailurePolicy
-from edgewhisk.invoker.queue import Queue
-from edgewhisk.invoker.recovery import Recovery
+from edgewhisk.invoker.failure.failure_policy import FailurePolicy
+from edgewhisk.invoker.queue.queue import Queue
+from edgewhisk.invoker.record.recovery import Recovery
 from edgewhisk.spi import Lookup
 
 LOOK: Final = 1.0  # seconds between looks at what waits

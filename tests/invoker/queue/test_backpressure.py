@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from edgewhisk.entity.names import parse_name
-from edgewhisk.invoker.backpressure import Backpressure
-from edgewhisk.invoker.queue import Queue
+from edgewhisk.invoker.queue.backpressure import Backpressure
+from edgewhisk.invoker.queue.queue import Queue
 
 T, U = parse_name("/guest/t", "_"), parse_name("/guest/u", "_")
 

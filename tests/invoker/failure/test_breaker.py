@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edgewhisk.entity.invocation.message import Status
 from edgewhisk.entity.names import parse_name
-from edgewhisk.invoker.breaker import FAILURES, MOST, PAUSE, THRESHOLD, Breaker
+from edgewhisk.invoker.failure.breaker import FAILURES, MOST, PAUSE, THRESHOLD, Breaker
 
 A = parse_name("/guest/a", "_")
 R = ("guest/a", "0.0.1", 1)

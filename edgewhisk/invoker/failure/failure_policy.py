@@ -7,7 +7,7 @@ from typing import Any, Final
 from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.entity.invocation.message import BatchResult, Status, UniformResult
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.invoker.breaker import FAILURES, Breaker, Go
+from edgewhisk.invoker.failure.breaker import FAILURES, Breaker, Go
 from edgewhisk.spi import Clock
 
 CAREFUL: Final = 60.0  # seconds for which all is journalled before it is run, after a crash

@@ -18,10 +18,10 @@ from edgewhisk.entity.activation import Record
 from edgewhisk.entity.records.record_block import RecordBlock
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.batch import Batch, StepBatch
-from edgewhisk.invoker.durability import on_loop
 from edgewhisk.invoker.lifecycle import BatchEvent
-from edgewhisk.invoker.records import Records
-from edgewhisk.invoker.templates import BatchTemplate
+from edgewhisk.invoker.record.durability import on_loop
+from edgewhisk.invoker.record.records import Records
+from edgewhisk.invoker.record.templates import BatchTemplate
 from edgewhisk.spi import ActivationStore, Clock
 
 _log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.invoker.batch import PendingBatch, Stream, split
 from edgewhisk.invoker.lifecycle import Route
-from edgewhisk.invoker.streams import Rank, Taken, WaitingStream, Workers
+from edgewhisk.invoker.queue.streams import Rank, Taken, WaitingStream, Workers
 
 MOST: Final = 8  # batches of a stream that are run at once
 HELD: Final = 4  # the part of the bound that may wait behind open circuit breakers is one in so many

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgewhisk.invoker.recovery import MOST_STARTS, Verdict, verdict
+from edgewhisk.invoker.record.recovery import MOST_STARTS, Verdict, verdict
 from edgewhisk.spi import Starts
 
 

@@ -15,7 +15,7 @@ from edgewhisk.entity.invocation.arguments import EMPTY, NOT_ALLOWED, merge_json
 from edgewhisk.entity.invocation.call import CallBatch
 from edgewhisk.entity.invocation.message import BatchResult, Outcome, Status, UniformResult, outcomes_of
 from edgewhisk.invoker.batch import Step, StepBatch
-from edgewhisk.invoker.policy import INLINE_TIMEOUT_MS, RoutePolicy
+from edgewhisk.invoker.execution.policy import INLINE_TIMEOUT_MS, RoutePolicy
 from edgewhisk.spi import Clock, Sandbox
 
 _log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewhisk.entity.names import parse_name
-from edgewhisk.invoker.policy import LARGEST, PAUSE, SAVED, SHARE, InlineBudget, RuntimeEstimator
+from edgewhisk.invoker.execution.policy import LARGEST, PAUSE, SAVED, SHARE, InlineBudget, RuntimeEstimator
 
 ACTION = parse_name("/guest/a", "_")
 

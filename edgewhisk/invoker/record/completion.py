@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from edgewhisk.entity.activation import Record, rfc3339
 from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.errors import StorageError
-from edgewhisk.invoker.backpressure import Backpressure
 from edgewhisk.invoker.batch import Batch, StepBatch
 from edgewhisk.invoker.blocking import BlockingCalls, deliver
-from edgewhisk.invoker.durability import Durability
 from edgewhisk.invoker.lifecycle import BatchEvent
-from edgewhisk.invoker.recorder import RecordWriter
-from edgewhisk.invoker.records import Records
+from edgewhisk.invoker.queue.backpressure import Backpressure
+from edgewhisk.invoker.record.durability import Durability
+from edgewhisk.invoker.record.recorder import RecordWriter
+from edgewhisk.invoker.record.records import Records
 from edgewhisk.spi import ActivationStore, Clock
 
 

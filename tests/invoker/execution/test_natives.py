@@ -17,7 +17,7 @@ from tests.stages import event, stages, until
 def test_records_keep_the_order_of_dispatch_though_the_last_step_ends_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgewhisk.invoker.natives.JOURNAL_AFTER", 60)
+    monkeypatch.setattr("edgewhisk.invoker.execution.natives.JOURNAL_AFTER", 60)
     waiting: list[tuple[int, asyncio.Event]] = []
 
     async def act(given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ from typing import Final
 
 from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.errors import StorageError
-from edgewhisk.invoker.recorder import RecordWriter
-from edgewhisk.invoker.records import Records
+from edgewhisk.invoker.record.recorder import RecordWriter
+from edgewhisk.invoker.record.records import Records
 from edgewhisk.spi import Lookup, Starts
 from edgewhisk.store.dead_letters import DeadLetters, Letter
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from edgewhisk.base.threads import apart
-from edgewhisk.invoker.workers import THREADS, WorkerPool
+from edgewhisk.invoker.execution.workers import THREADS, WorkerPool
 
 
 def batch(number: int) -> Any:

@@ -9,8 +9,8 @@ from edgewhisk.entity.action import Action, ActionPut
 from edgewhisk.entity.invocation.arguments import ResolvedAction, bind
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
-from edgewhisk.invoker.executor import CallContexts
-from edgewhisk.invoker.templates import BatchTemplate, BatchTemplates
+from edgewhisk.invoker.execution.executor import CallContexts
+from edgewhisk.invoker.record.templates import BatchTemplate, BatchTemplates
 from tests.fakes.clock import HandClock
 
 CODE = 1 << 20  # bytes

@@ -10,8 +10,8 @@ from edgewhisk.entity.limits import ActionLimits, Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.version import SemVer
-from edgewhisk.invoker.breaker import PAUSE, THRESHOLD, Breaker
-from edgewhisk.invoker.failure_policy import CAREFUL, FailurePolicy
+from edgewhisk.invoker.failure.breaker import PAUSE, THRESHOLD, Breaker
+from edgewhisk.invoker.failure.failure_policy import CAREFUL, FailurePolicy
 from tests.fakes.clock import HandClock
 
 FAILED = Outcome(Status.DEVELOPER_ERROR, b"{}", (), 0, 0)

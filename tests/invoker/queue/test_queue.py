@@ -15,8 +15,8 @@ from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.invoker.batch import PLACE, PendingBatch, Stream, places, stream_of
 from edgewhisk.invoker.lifecycle import Route
-from edgewhisk.invoker.queue import HELD, Queue
-from edgewhisk.invoker.streams import Taken, Workers
+from edgewhisk.invoker.queue.queue import HELD, Queue
+from edgewhisk.invoker.queue.streams import Taken, Workers
 
 ACTION = parse_name("/guest/a", "_")
 

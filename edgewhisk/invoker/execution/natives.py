@@ -16,10 +16,10 @@ from functools import partial
 from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.entity.invocation.message import BatchResult
 from edgewhisk.invoker.batch import Step, StepBatch, Stream
-from edgewhisk.invoker.durability import JOURNAL_AFTER, Durability
-from edgewhisk.invoker.executor import Executor
+from edgewhisk.invoker.execution.executor import Executor
 from edgewhisk.invoker.lifecycle import BatchEvent, BatchState
-from edgewhisk.invoker.queue import Queue
+from edgewhisk.invoker.queue.queue import Queue
+from edgewhisk.invoker.record.durability import JOURNAL_AFTER, Durability
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import StorageError
 from edgewhisk.invoker.batch import Batch, PendingBatch, places, stream_of
-from edgewhisk.invoker.durability import MAX_UNPERSISTED, Durability, DurabilityBarrier
+from edgewhisk.invoker.record.durability import MAX_UNPERSISTED, Durability, DurabilityBarrier
 from edgewhisk.spi import Committed
 
 ACTION = parse_name("/guest/a", "_")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from edgewhisk.base.room import Room, full, roomy, scarce
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.invoker.queue import Queue
+from edgewhisk.invoker.queue.queue import Queue
 
 
 class HeldBack(NamedTuple):

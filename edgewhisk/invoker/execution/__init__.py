@@ -1,0 +1,1 @@
+"""Runs batches: on the event loop, on workers, in the gateway itself."""

@@ -1,0 +1,1 @@
+"""What waits for its turn: streams, what is parked, how much is let in."""

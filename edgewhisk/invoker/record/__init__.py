@@ -1,0 +1,1 @@
+"""From results to records, and until they are durable."""
