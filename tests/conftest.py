@@ -10,6 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing here
+settings.load_profile("any machine")
+
+pytest_plugins = ["tests.coverage"]
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2): what a dead child leaves behind becomes our child
 

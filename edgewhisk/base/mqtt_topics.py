@@ -9,13 +9,14 @@ from edgewhisk.errors import FeedError
 
 MAX_TOPIC_BYTES: Final = 65535  # bytes of a topic
 _RESERVED: Final = "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
-_CLOSING: Final = re.compile(f"[\0-\x1f\x7f-\x9f\ufdd0-\ufdef{_RESERVED}]")
+_CLOSING: Final = re.compile(f"[\0-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_RESERVED}]")
 
 
 def closes(text: str) -> bool:
     """Whether a broker may close the connection for it (MQTT 3.1.1, 1.5.3), as mosquitto does.
 
-    Control characters and those that Unicode reserves: one topic of one action would end all feeds.
+    Control characters, halves of surrogate pairs, what Unicode reserves: one topic of one action would end
+    all feeds.
     """
     return _CLOSING.search(text) is not None
 

@@ -36,7 +36,7 @@ def test_what_a_broker_closes_the_connection_for_is_known(tmp_path: Path) -> Non
     assert closed == [character for character in CHARACTERS if closes(f"t/{character}")]
 
 
-@pytest.mark.parametrize("character", [one for one in CHARACTERS if closes(one)])
+@pytest.mark.parametrize("character", [*(one for one in CHARACTERS if closes(one)), "\ud800", chr(0xDFFF)])
 def test_a_filter_has_none_of_them(character: str) -> None:
     with pytest.raises(FeedError, match="control characters"):
         check_filter(f"t/{character}/#")
