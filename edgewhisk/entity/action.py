@@ -38,8 +38,8 @@ class Action:
 
     @property
     def weight(self) -> int:
-        """About the bytes that it keeps in memory: its code is nearly all of it."""
-        return _LIGHT + len(getattr(self.exec, "code", ""))
+        """About the bytes that it keeps in memory. It takes as long as to write its parameters as JSON."""
+        return _LIGHT + len(getattr(self.exec, "code", "")) + self.parameters.weight + self.annotations.weight
 
     def to_json(self, *, code: bool = True) -> dict[str, Any]:
         """The document of the REST API, which is also what is stored."""

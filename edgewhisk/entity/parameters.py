@@ -56,6 +56,11 @@ class Parameters:
         """The array form."""
         return [item.to_json() for item in self.items]
 
+    @property
+    def weight(self) -> int:
+        """About the bytes that the values keep in memory: as long as they are in JSON."""
+        return len(jsontext.dumps([item.value for item in self.items])) if self.items else 0
+
     def get(self, key: str, default: JsonValue = None) -> JsonValue:
         """The value of `key`."""
         return next((item.value for item in self.items if item.key == key), default)

@@ -73,3 +73,10 @@ def test_a_sequence_may_be_begun_again_unless_a_part_has_effects_or_is_native_in
     nested, guarded = plans[name("nested")], plans[name("guarded")]
     assert (nested.parts, nested.repeatable, sorted(nested.kinds)) == (None, False, ["nodejs:20", "python:3"])
     assert (guarded.guarded, guarded.repeatable) == (True, True)
+
+
+def test_what_a_plan_weighs_has_its_parameters_and_annotations_in_it() -> None:
+    large = Parameters.of({"k": "v" * 90_000})
+    made = Action(name("a"), JS, large, ActionLimits.default(Limits()), large, SemVer(), 0, False)
+    # Bound parameters are kept twice: as values, and as text that is ready to be sent.
+    assert 3 * 90_000 < bind(made, (), None).weight < 3 * 90_000 + 3_000
