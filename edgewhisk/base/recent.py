@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -66,6 +67,12 @@ class Recent(Generic[K, V]):
         """Forget a value, if it is there."""
         with self._lock:
             self._drop(key)
+
+    def drop_where(self, gone: Callable[[K], bool]) -> None:
+        """Forget all whose key is such."""
+        with self._lock:
+            for key in [one for one in self._known if gone(one)]:
+                self._drop(key)
 
     def clear(self) -> None:
         """Forget all."""

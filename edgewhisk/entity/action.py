@@ -13,6 +13,7 @@ from edgewhisk.entity.parameters import Parameter, Parameters
 from edgewhisk.entity.version import SemVer
 from edgewhisk.errors import MalformedContent
 
+Revision = tuple[str, str, int]  # name, version and time of the update
 _LIGHT: Final = 2000  # bytes of an action without its code
 
 
@@ -30,7 +31,7 @@ class Action:
     publish: bool = False
     # Equal only for the same stored code: what a sandbox may key its images by. Made once, since
     # every call asks for it.
-    revision: tuple[str, str, int] = field(init=False, compare=False, repr=False)
+    revision: Revision = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Make the revision."""

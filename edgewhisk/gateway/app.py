@@ -121,9 +121,7 @@ class Gateway:
             self._invoker = self._make_invoker(resolver)
             stack.push_async_callback(self._invoker.close)
             self._sandboxes.on_ready = self._invoker.runtime_ready
-            actions = Actions(
-                entities, resolver, self._sandboxes, config.limits, self._clock, self._state.forget
-            )
+            actions = Actions(entities, resolver, self._sandboxes, config.limits, self._clock, self._forget)
             self._controller = Controller(
                 entities,
                 resolver,
@@ -166,7 +164,7 @@ class Gateway:
                 self._subjects,
                 self._controller,
                 actions,
-                Packages(entities, config.limits, self._clock, self._state.forget),
+                Packages(entities, config.limits, self._clock, self._forget),
                 Triggers(entities, config.limits, self._clock, self._feeds.stop),
                 Rules(entities, resolver, config.limits, self._clock),
                 Activations(self._log),
@@ -278,6 +276,11 @@ class Gateway:
         stack.callback(sandboxes.close)
         await asyncio.to_thread(sandboxes.prepare_first, self._progress)
         return artifacts, log, sandboxes
+
+    def _forget(self, name: str) -> None:
+        """An action ("guest/pkg/a") was deleted: what was kept for it goes. Raises `StorageError`."""
+        self._sandboxes.forget(name)
+        self._state.forget(name)
 
     def _make_invoker(self, resolver: Resolver) -> Invoker:
         """What runs actions; those of the gateway itself on the event loop."""

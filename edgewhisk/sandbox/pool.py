@@ -38,6 +38,10 @@ class Host(Protocol):
         """Drop what is live."""
         ...
 
+    def forget(self, name: str) -> None:
+        """See `Sandboxes.forget`."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """Counters for `status`."""
         ...
@@ -104,6 +108,11 @@ class Sandboxes:
             for host in self.hosts.values():
                 host.close()
         self.engine_of_guests.close()
+
+    def forget(self, name: str) -> None:
+        """An action ("guest/pkg/a") is gone: what is kept ready for it may go. From any thread."""
+        for host in list(self.hosts.values()):
+            host.forget(name)
 
     def describe(self) -> dict[str, Any]:
         """State and counters of each runtime, and of the memory of all, for `status`."""

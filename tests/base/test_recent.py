@@ -13,6 +13,7 @@ STEPS = st.lists(
         st.tuples(st.just("keep"), KEYS, st.integers(0, 30)),
         st.tuples(st.sampled_from(["touch", "drop"]), KEYS, st.just(0)),
         st.tuples(st.just("clear"), st.just(0), st.just(0)),
+        st.tuples(st.just("drop those below"), KEYS, st.just(0)),
     )
 )
 
@@ -29,6 +30,9 @@ def test_as_a_list_would(most: int, heaviest: int, steps: list[tuple[str, int, i
         elif what == "touch":
             recent.touch(key)
             model = [one for one in model if one[0] != key] + same
+        elif what == "drop those below":
+            recent.drop_where(lambda one, key=key: one < key)  # type: ignore[misc]
+            model = [one for one in model if one[0] >= key]
         elif what == "drop":
             recent.drop(key)
             model = [one for one in model if one[0] != key]

@@ -80,3 +80,22 @@ def test_eight_greedy_actions_at_once_share_one_budget(tmp_path: Path) -> None:
         assert "edgewhisk_sandbox_memory_budget_bytes 3.145728e+08" in str(metrics)
     finally:
         made.stop()
+
+
+def test_nothing_is_kept_ready_for_actions_that_were_replaced_or_deleted(tmp_path: Path) -> None:
+    made = Gateway(tmp_path / "edge").start()
+    try:
+
+        def kept() -> int:
+            return int(made.status()["sandboxes"]["nodejs:20"]["images"])
+
+        for number in range(5):
+            for code in ("1", "2"):
+                made.action(f"a{number}", f"function main() {{ return {{n: {code}}} }}")
+                made.ok("POST", f"_/actions/a{number}?blocking=true", {})
+        assert kept() == 5
+        for number in range(4):
+            made.ok("DELETE", f"_/actions/a{number}")
+        assert kept() == 1
+    finally:
+        made.stop()

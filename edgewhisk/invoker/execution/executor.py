@@ -10,7 +10,7 @@ from typing import Final
 
 from edgewhisk import jsontext
 from edgewhisk.base.recent import Recent
-from edgewhisk.entity.action import Action
+from edgewhisk.entity.action import Action, Revision
 from edgewhisk.entity.invocation.arguments import EMPTY, NOT_ALLOWED, merge_json, overrides
 from edgewhisk.entity.invocation.call import CallBatch
 from edgewhisk.entity.invocation.message import BatchResult, Outcome, Status, UniformResult, outcomes_of
@@ -24,7 +24,6 @@ _REMEMBERED: Final = (10_000, 32 << 20)  # actions, bytes of all
 _CONTEXT: Final = 1000  # bytes: names have 256 characters at most
 _NOT_ALLOWED: Final = jsontext.dumps({"error": NOT_ALLOWED})
 TIMED_OUT: Final = "The action exceeded its time limits of {} milliseconds."
-Revision = tuple[str, str, int]
 
 
 class CallContexts:

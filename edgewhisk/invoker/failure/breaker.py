@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
+from edgewhisk.entity.action import Revision
 from edgewhisk.entity.invocation.message import Status
 from edgewhisk.entity.names import FullyQualifiedName
 
@@ -25,7 +26,6 @@ PAUSE: Final = (10.0, 600.0)  # seconds: the first, the longest
 GROWTH: Final = 2.0
 MOST: Final = 1024  # actions that are watched: those that failed last
 FAILURES: Final = frozenset((Status.DEVELOPER_ERROR, Status.WHISK_ERROR))
-Revision = tuple[str, str, int]
 
 
 class State(Enum):

@@ -105,6 +105,11 @@ class Components:
             idle, self._idle = self._idle, []
             self._live -= len(idle)
 
+    def forget(self, name: str) -> None:
+        """See `Sandboxes.forget`."""
+        with self._lock:
+            self._images.forget(name)
+
     def describe(self) -> dict[str, Any]:
         """Counters for `status`."""
         way = "fresh" if self.problem else "restored" if self._base else "not used yet"

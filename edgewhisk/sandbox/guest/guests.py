@@ -80,6 +80,11 @@ class Guests:
             self._idle = []
         del idle
 
+    def forget(self, name: str) -> None:
+        """See `Sandboxes.forget`."""
+        with self._lock:
+            self._images.forget(name)
+
     def describe(self) -> dict[str, Any]:
         """Counters for `status`."""
         return {"idle_slots": len(self._idle), "images": len(self._images)}

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from edgewhisk.entity.action import Revision
+
 GRANULE: Final = 1024  # bytes; what the guest's marks stand for, and what a patch is made of
 # bytes that the images of one guest take; those used last stay, others load anew
 MAX_IMAGE_BYTES: Final = 48 << 20
@@ -93,7 +95,8 @@ class Images:
         self._blank = blank
         self._most = most
         self._common = NO_GRANULES
-        self._known: OrderedDict[object, Image] = OrderedDict()
+        self._known: OrderedDict[Revision, Image] = OrderedDict()
+        self._newest: dict[str, Revision] = {}  # by the name of the action
         self._granules: dict[bytes, bytes] = {}  # of all images, each once
         self._uses: Counter[bytes] = Counter()
         self._entries = 0
@@ -112,17 +115,20 @@ class Images:
         granules = len(self._granules) + len(self._common)
         return granules * (GRANULE + _ENTRY) + self._entries * _ENTRY
 
-    def find(self, key: object) -> Image | None:
+    def find(self, key: Revision) -> Image | None:
         """The image of an action, if it is kept."""
         image = self._known.get(key)
         if image is not None:
             self._known.move_to_end(key)
         return image
 
-    def keep(self, key: object, image: Image) -> Image:
-        """Remember an image, and return it as it is kept; what was not used for longest is forgotten."""
-        if key in self._known:
-            self._drop(key)
+    def keep(self, key: Revision, image: Image) -> Image:
+        """Remember an image, and return it as it is kept; what was not used for longest is forgotten.
+
+        So is the one of an earlier revision.
+        """
+        self.forget(key[0])
+        self._newest[key[0]] = key
         if not self._common and len(image.own) <= _COMMON:
             self._common = MappingProxyType(dict(image.own))
         own = {
@@ -137,8 +143,14 @@ class Images:
             self._drop(next(iter(self._known)))
         return kept
 
-    def _drop(self, key: object) -> None:
+    def forget(self, name: str) -> None:
+        """An action ("guest/pkg/a") is gone."""
+        if name in self._newest:
+            self._drop(self._newest[name])
+
+    def _drop(self, key: Revision) -> None:
         gone = self._known.pop(key)
+        del self._newest[key[0]]
         self._entries -= len(gone.own)
         self._uses.subtract(gone.own.values())
         for one in gone.own.values():

@@ -15,7 +15,7 @@ import wasmtime
 
 from edgewhisk import jsontext
 from edgewhisk.base.recent import Recent
-from edgewhisk.entity.action import Action
+from edgewhisk.entity.action import Action, Revision
 from edgewhisk.entity.exec import CodeExec
 from edgewhisk.entity.invocation.call import ActionCall, CallBatch
 from edgewhisk.entity.invocation.message import LogLine, Outcome, Status
@@ -59,7 +59,7 @@ class Modules:
         define(MODULE, "context", "", "i", self._context)
         define("env", "abort", "iiii", "", self._abort)
         self._templates = Recent[bytes, InstanceTemplate](*_KEPT)
-        self._by_revision = Recent[object, InstanceTemplate](*_KEPT)
+        self._by_revision = Recent[Revision, InstanceTemplate](*_KEPT)
         self._known = {(wasi.MODULE, name) for name in wasi.SIGNATURES} | {("env", "abort")}
         self._known |= {
             (MODULE, name) for name in ("now", "sleep", "random", "ask", "take", "log", "context")
@@ -74,6 +74,10 @@ class Modules:
         self._templates.clear()
         self._by_revision.clear()
         self._engine.close()
+
+    def forget(self, name: str) -> None:
+        """See `Sandboxes.forget`. Its module may be another action's, too, and goes when it is not used."""
+        self._by_revision.drop_where(lambda revision: revision[0] == name)
 
     def describe(self) -> dict[str, Any]:
         """Counters for `status`."""
