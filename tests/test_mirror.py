@@ -55,10 +55,10 @@ ELSEWHERE: Final = {
     "entity/names": NOUNS, "entity/package": NOUNS, "entity/parameters": NOUNS,
     "entity/records/stats": "store/activations/test_space.py", "entity/rule": NOUNS, "entity/trigger": NOUNS,
     "entity/version": NOUNS, "entity/web": "api/test_web.py",
-    "feed/alarms/alarm": ALARMS, "feed/alarms/schedule": PURE, "feed/backoff": PURE,
+    "feed/alarms/alarm": ALARMS, "feed/alarms/schedule": PURE,
     "feed/http": "api/test_devices.py", "feed/modbus/device": MODBUS, "feed/mqtt/events": MQTT,
     "feed/mqtt/sparkplug_rebirth": MQTT, "feed/mqtt/subscription": MQTT, "feed/payload": PURE,
-    "feed/rejects": PURE, "feed/serial/serial_port": "feed/test_pacing.py",
+    "feed/rejects": PURE, "feed/serial/source": "feed/serial/test_feed.py",
     "feed/shaping/spec": "feed/shaping/test_shaping_stage.py",
     "sandbox/archive": POOL, "sandbox/component/component": PYTHON, "sandbox/engine": POOL,
     "sandbox/guest/abi": POOL, "sandbox/guest/guests": POOL, "sandbox/guest/slot": POOL,
@@ -82,7 +82,8 @@ ELSEWHERE: Final = {
     "transport/mqtt/broker_bounds": "transport/mqtt/test_broker.py",
     "transport/mqtt/config": "feed/mqtt/test_session.py", "transport/mqtt/connection": BROKERS,
     "transport/mqtt/disconnects": BROKERS, "transport/mqtt/gmqtt_adapter": BROKERS,
-    "transport/mqtt/limits": BROKERS, "transport/serial/discovery": "feed/serial/test_feed.py",
+    "transport/mqtt/limits": BROKERS, "transport/serial/opener": "transport/serial/test_ports.py",
+    "transport/serial/port": "transport/serial/test_ports.py",
 }  # fmt: skip
 
 

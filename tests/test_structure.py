@@ -34,9 +34,9 @@ def test_each_library_has_one_door() -> None:
         },  # the demo's sensor is a device, not the gateway
         "amqtt": {"transport/mqtt/broker_bounds.py"},
         "serial": {
-            "feed/serial/feed.py",
-            "feed/serial/serial_port.py",
             "transport/serial/discovery.py",
+            "transport/serial/opener.py",
+            "transport/serial/port.py",
             "feed/modbus/bus.py",
             "transport/modbus/rtu.py",
         },

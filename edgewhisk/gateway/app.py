@@ -75,6 +75,7 @@ from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.log.disk import RealDisk
 from edgewhisk.sync.ingest import Ingest
 from edgewhisk.transport.mqtt.config import mqtt_links
+from edgewhisk.transport.serial.ports import SerialPorts
 
 _log = logging.getLogger(__name__)
 
@@ -151,6 +152,7 @@ class Gateway:
             self._sync = uplink(config.cloud, self._log, self._clock_watcher, self._clock, stack)
             tasks: list[tuple[str, Run]] = [(type(feed).__name__, feed.run) for feed in sources]
             tasks += [
+                ("SerialPorts", self._ports.run),
                 ("Outbox", self._outbox.run),
                 ("Retention", self._tend),
                 ("Removal", removal.run),
@@ -322,13 +324,14 @@ class Gateway:
         origins = await asyncio.to_thread(self._log.origins)
         self._shaped = ShapingStage(self._controller, self._clock, self._documents)
         fire, clock = self._shaped, self._clock
+        self._ports = SerialPorts(config.serial, clock)
 
         def may_read(subject: str, topic: str) -> bool:
             return is_granted(config.grants, subject, "mqtt", topic)
 
         return [
             MqttFeed(links, fire, clock, self._dead, [*origins, *self._shaped.origins()], may_read),
-            SerialFeed(config.serial, fire, clock),
+            SerialFeed(self._ports, fire, clock),
             ModbusFeed(config.serial, fire, clock),
             AlarmsFeed(fire, clock, self._documents),
             HttpFeed(fire, clock),
@@ -338,13 +341,13 @@ class Gateway:
 
     def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack, api_port: int) -> None:
         """Let actions reach what is granted to them beyond their state."""
-        mqtt, serial, modbus = (_one(sources, MqttFeed), _one(sources, SerialFeed), _one(sources, ModbusFeed))
-        adapter = GatewayAdapter(mqtt, serial, self._controller, self._subjects.of)
+        mqtt, modbus = _one(sources, MqttFeed), _one(sources, ModbusFeed)
+        adapter = GatewayAdapter(mqtt, self._ports, self._controller, self._subjects.of)
         host = HostCapabilities(adapter, asyncio.get_running_loop(), self._invoker.lent)
         self._dispatcher.operations.update({"http.fetch": Fetch(api_port), **host.operations})
         http = HttpRequests()
         stack.push_async_callback(http.close)
-        deliveries = Deliveries(mqtt, serial, modbus, http)
+        deliveries = Deliveries(mqtt, self._ports, modbus, http)
         moment = self._clock_watcher.history.moment
         ways, alike = deliveries.by_kind, deliveries.alike_by_kind
         self._outbox = Outbox(self._documents, self._clock, ways, moment, alike, deliveries.check)

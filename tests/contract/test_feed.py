@@ -29,6 +29,7 @@ from edgewhisk.spi import Feed, Resource
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.mqtt.connection import MqttLink
+from edgewhisk.transport.serial.ports import SerialPorts
 from tests import odd
 from tests.contract.suites import Suite, named, play
 from tests.fakes.disk import MemoryDisk
@@ -48,7 +49,9 @@ SUITE = Suite(
     Feed,
     {
         AlarmsFeed: lambda fire, shelf: AlarmsFeed(fire, CLOCK, shelf),
-        SerialFeed: lambda fire, _: SerialFeed({"bus": SerialConfig("/dev/none")}, fire, CLOCK),
+        SerialFeed: lambda fire, _: SerialFeed(
+            SerialPorts({"bus": SerialConfig("/dev/none")}, CLOCK), fire, CLOCK
+        ),
         CouchFeed: lambda fire, shelf: CouchFeed(fire, CLOCK, shelf),
         MqttFeed: mqtt,
         ModbusFeed: lambda fire, _: ModbusFeed({}, fire, CLOCK),

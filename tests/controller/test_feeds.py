@@ -32,6 +32,7 @@ from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.transport.mqtt.connection import MqttLink
+from edgewhisk.transport.serial.ports import SerialPorts
 from tests.fakes.fire import RecordingFire
 
 GUEST = Identity("guest", "guest", AuthKey("0" * 8 + "-0000-0000-0000-" + "0" * 12, "k" * 64))
@@ -54,7 +55,7 @@ class Made:
         self.fire = RecordingFire()
         shaped = ShapingStage(self.fire, clock, self.shelf)
         self.alarms = AlarmsFeed(shaped, clock, self.shelf)
-        self.serial = SerialFeed({"bus": SerialConfig("/dev/none")}, shaped, clock)
+        self.serial = SerialFeed(SerialPorts({"bus": SerialConfig("/dev/none")}, clock), shaped, clock)
         links, dead = {"": MqttLink("127.0.0.1", 1, "x")}, DeadLetters(self.shelf, clock)
         sources: list[Feed] = [
             self.alarms,

@@ -32,13 +32,14 @@ from edgewhisk.feed.changes.file import FileFeed
 from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.feed.serial.feed import SerialFeed
-from edgewhisk.feed.serial.serial_port import SOONEST
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.sync import Sync
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial import discovery
+from edgewhisk.transport.serial.port import MAX_RETRY_PAUSE, SOONEST, SerialPort
+from edgewhisk.transport.serial.ports import SerialPorts
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
 from tests.path.gateway import free_port
@@ -95,9 +96,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def _serial(path: str, opened: list[str]) -> tuple[int, dict[str, Any]]:
-    made = SerialFeed({"p": SerialConfig(path)}, RecordingFire(), SystemClock())
+    ports = SerialPorts({"p": SerialConfig(path)}, SystemClock())
+    made = SerialFeed(ports, RecordingFire(), SystemClock())
     await made.add(T, "serial/reading", {"port": "p", "profile": "arduino/dht"})
-    async with running(made):
+    async with running(made, ports):
         return await _tries(lambda: len(opened)), made.describe(T)
 
 
@@ -181,9 +183,7 @@ def test_a_modbus_line_whose_settings_the_driver_refuses(
 
 def test_a_serial_line_that_is_held_is_tried_ever_less_often() -> None:
     """Each try resets devices that reset when the port is opened, such as an Arduino."""
-    from edgewhisk.feed.serial.serial_port import MAX_RETRY_PAUSE, Port, PortSettings
-
-    made = Port(PortSettings("p", "/dev/p", Line(), 1, None))
+    made = SerialPort("/dev/p", Line(), SystemClock(), lambda: None)
     waits = []
     for _ in range(8):
         made.failed(100.0, 0.999, OSError(16, "busy"))

@@ -22,11 +22,11 @@ from typing import Any, Final
 
 import serial
 
+from edgewhisk.base.backoff import Backoff
 from edgewhisk.base.threads import apart
 from edgewhisk.device.modbus.registers import BITS, RegisterRequest, failures, halves, readings, singles
 from edgewhisk.device.profile import Line
 from edgewhisk.device.reading import Quality, Reading
-from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.modbus.device import Address, Device
 from edgewhisk.spi import Clock
 from edgewhisk.transport.serial import discovery

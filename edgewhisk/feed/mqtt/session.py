@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
+from edgewhisk.base.backoff import Backoff
 from edgewhisk.base.wakeable import wakeable_sleep
 from edgewhisk.device.decode import Undecodable
 from edgewhisk.device.topics import Pattern
 from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import StorageError
-from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.heard import heard, this_moment
 from edgewhisk.feed.mqtt.events import Events
 from edgewhisk.feed.mqtt.subscription import Subscription, Subscriptions, TopicRoutes

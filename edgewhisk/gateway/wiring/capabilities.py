@@ -17,15 +17,15 @@ from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, Undelivered
 from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.mqtt.feed import MqttFeed
-from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.transport.mqtt.codec import Message, Publication
+from edgewhisk.transport.serial.ports import SerialPorts
 
 
 class GatewayAdapter:
     """Implements `capability.host.GatewayPort` over the gateway's parts."""
 
     def __init__(
-        self, mqtt: MqttFeed, serial: SerialFeed, controller: Controller, owner: Callable[[str], Identity]
+        self, mqtt: MqttFeed, serial: SerialPorts, controller: Controller, owner: Callable[[str], Identity]
     ) -> None:
         """`owner` of a namespace: on whose behalf its actions act."""
         self._mqtt = mqtt
@@ -64,7 +64,7 @@ class GatewayAdapter:
 class Deliveries:
     """How commands of each kind reach their target: what `actuator.outbox.Outbox` delivers with."""
 
-    def __init__(self, mqtt: MqttFeed, serial: SerialFeed, modbus: ModbusFeed, http: HttpRequests) -> None:
+    def __init__(self, mqtt: MqttFeed, serial: SerialPorts, modbus: ModbusFeed, http: HttpRequests) -> None:
         """Over the feeds' own connections."""
         self._mqtt = mqtt
         self._serial = serial
