@@ -74,6 +74,7 @@ from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.log.disk import RealDisk
 from edgewhisk.sync.ingest import Ingest
+from edgewhisk.transport.modbus.buses import ModbusBuses
 from edgewhisk.transport.mqtt.config import mqtt_links
 from edgewhisk.transport.serial.ports import SerialPorts
 
@@ -324,7 +325,7 @@ class Gateway:
         origins = await asyncio.to_thread(self._log.origins)
         self._shaped = ShapingStage(self._controller, self._clock, self._documents)
         fire, clock = self._shaped, self._clock
-        self._ports = SerialPorts(config.serial, clock)
+        self._ports, self._buses = SerialPorts(config.serial, clock), ModbusBuses(config.serial, clock)
 
         def may_read(subject: str, topic: str) -> bool:
             return is_granted(config.grants, subject, "mqtt", topic)
@@ -332,7 +333,7 @@ class Gateway:
         return [
             MqttFeed(links, fire, clock, self._dead, [*origins, *self._shaped.origins()], may_read),
             SerialFeed(self._ports, fire, clock),
-            ModbusFeed(config.serial, fire, clock),
+            ModbusFeed(self._buses, fire, clock),
             AlarmsFeed(fire, clock, self._documents),
             HttpFeed(fire, clock),
             CouchFeed(fire, clock, self._documents),
@@ -341,13 +342,13 @@ class Gateway:
 
     def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack, api_port: int) -> None:
         """Let actions reach what is granted to them beyond their state."""
-        mqtt, modbus = _one(sources, MqttFeed), _one(sources, ModbusFeed)
+        mqtt = _one(sources, MqttFeed)
         adapter = GatewayAdapter(mqtt, self._ports, self._controller, self._subjects.of)
         host = HostCapabilities(adapter, asyncio.get_running_loop(), self._invoker.lent)
         self._dispatcher.operations.update({"http.fetch": Fetch(api_port), **host.operations})
         http = HttpRequests()
         stack.push_async_callback(http.close)
-        deliveries = Deliveries(mqtt, self._ports, modbus, http)
+        deliveries = Deliveries(mqtt, self._ports, self._buses, http)
         moment = self._clock_watcher.history.moment
         ways, alike = deliveries.by_kind, deliveries.alike_by_kind
         self._outbox = Outbox(self._documents, self._clock, ways, moment, alike, deliveries.check)

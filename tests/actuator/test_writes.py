@@ -25,12 +25,12 @@ from edgewhisk.clock.history import ClockHistory
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError, EdgeWhiskError
-from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.gateway.wiring.capabilities import Deliveries
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.transport.modbus.buses import ModbusBuses
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial.ports import SerialPorts
 from tests.fakes.fire import RecordingFire
@@ -58,13 +58,13 @@ class Gateway:
 
     def __init__(self, folder: Path) -> None:
         self.fire, clock = RecordingFire(), SystemClock()
-        self.ports, self.modbus = SerialPorts({}, clock), ModbusFeed({}, self.fire, clock)
+        self.ports, self.buses = SerialPorts({}, clock), ModbusBuses({}, clock)
         self.serial = SerialFeed(self.ports, self.fire, clock)
         self.shelf = LogDocumentStore.open(folder)
         dead = DeadLetters(self.shelf, clock)
         links = {"": MqttLink("127.0.0.1", 1, "x")}
         self.mqtt = MqttFeed(links, self.fire, clock, dead, [], lambda _subject, _topic: True)
-        made = Deliveries(self.mqtt, self.ports, self.modbus, HttpRequests())
+        made = Deliveries(self.mqtt, self.ports, self.buses, HttpRequests())
         self.outbox = Outbox(
             self.shelf, clock, made.by_kind, ClockHistory({}).moment, made.alike_by_kind, made.check
         )
@@ -78,7 +78,7 @@ class Gateway:
 @contextlib.asynccontextmanager
 async def gateway(folder: Path) -> AsyncIterator[Gateway]:
     made = Gateway(folder)
-    runs = [asyncio.create_task(run()) for run in (made.ports.run, made.modbus.run, made.outbox.run)]
+    runs = [asyncio.create_task(run()) for run in (made.ports.run, made.outbox.run)]
     try:
         yield made
     finally:

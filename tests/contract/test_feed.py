@@ -28,6 +28,7 @@ from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.spi import Feed, Resource
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.transport.modbus.buses import ModbusBuses
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial.ports import SerialPorts
 from tests import odd
@@ -54,7 +55,7 @@ SUITE = Suite(
         ),
         CouchFeed: lambda fire, shelf: CouchFeed(fire, CLOCK, shelf),
         MqttFeed: mqtt,
-        ModbusFeed: lambda fire, _: ModbusFeed({}, fire, CLOCK),
+        ModbusFeed: lambda fire, _: ModbusFeed(ModbusBuses({}, CLOCK), fire, CLOCK),
         FileFeed: lambda fire, shelf: FileFeed({"log": FileConfig(Path("/none.sqlite"))}, fire, CLOCK, shelf),
         HttpFeed: lambda fire, _: HttpFeed(fire, CLOCK),
     },

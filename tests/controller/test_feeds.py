@@ -31,6 +31,7 @@ from edgewhisk.spi import Feed
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.documents.entity_store import EntityStore
+from edgewhisk.transport.modbus.buses import ModbusBuses
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial.ports import SerialPorts
 from tests.fakes.fire import RecordingFire
@@ -62,7 +63,7 @@ class Made:
             self.serial,
             CouchFeed(shaped, clock, self.shelf),
             MqttFeed(links, shaped, clock, dead, [], lambda _subject, _topic: False),
-            ModbusFeed({}, shaped, clock),
+            ModbusFeed(ModbusBuses({}, clock), shaped, clock),
             FileFeed({"log": FileConfig(folder / "log.sqlite")}, shaped, clock, self.shelf),
             HttpFeed(shaped, clock),
         ]

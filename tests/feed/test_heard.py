@@ -23,6 +23,7 @@ from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.spi import Feed
 from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.transport.modbus.buses import ModbusBuses
 from edgewhisk.transport.serial.ports import SerialPorts
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
@@ -42,7 +43,7 @@ def _made(kind: str, shelf: LogDocumentStore, fire: RecordingFire) -> Feed:
     clock = SystemClock()
     made: dict[str, Feed] = {
         "serial": SerialFeed(SerialPorts({}, clock), fire, clock),
-        "modbus": ModbusFeed({}, fire, clock),
+        "modbus": ModbusFeed(ModbusBuses({}, clock), fire, clock),
         "alarms": AlarmsFeed(fire, clock, shelf),
         "couchdb": CouchFeed(fire, clock, shelf),
         "file": FileFeed({"f": FileConfig(Path("/nowhere/f"))}, fire, clock, shelf),

@@ -36,6 +36,7 @@ from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.sync import Sync
+from edgewhisk.transport.modbus.buses import ModbusBuses
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial import discovery
 from edgewhisk.transport.serial.port import MAX_RETRY_PAUSE, SOONEST, SerialPort
@@ -157,7 +158,7 @@ def test_a_port_that_is_away_in_a_folder_where_much_happens(tmp_path: Path, open
 
 
 async def _modbus(where: dict[str, str], count: Callable[[], int]) -> tuple[int, dict[str, Any]]:
-    made = ModbusFeed({}, RecordingFire(), SystemClock())
+    made = ModbusFeed(ModbusBuses({}, SystemClock()), RecordingFire(), SystemClock())
     wish = made.check("modbus/reading", {"profile": "eastron/sdm120", "every": 0.05, **where})
     await made.add(T, "modbus/reading", wish)
     async with running(made):

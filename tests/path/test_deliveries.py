@@ -25,6 +25,7 @@ from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.transport.modbus.buses import ModbusBuses
 from edgewhisk.transport.mqtt.codec import Message
 from edgewhisk.transport.mqtt.connection import MqttConnection, MqttLink
 from tests.device.test_profiles import MODBUS, OVER_MQTT, golden
@@ -101,7 +102,7 @@ def test_a_late_answer_is_not_taken_for_that_to_the_next_question(
 
     async def play() -> None:
         fire, slave = RecordingFire(), Slave(answers, "too late")
-        feed = ModbusFeed({}, fire, SystemClock())
+        feed = ModbusFeed(ModbusBuses({}, SystemClock()), fire, SystemClock())
         async with running(feed):
             asked = {"profile": "mine/pair", "port": slave.port, "every": 0.05, "timeout": 0.2}
             await feed.add(TRIGGER, "modbus/reading", feed.check("modbus/reading", asked))
@@ -123,7 +124,7 @@ def test_modbus_profiles_over_a_line(name: str, delivery: str) -> None:
 
     async def play() -> None:
         fire, slave = RecordingFire(), Slave(recorded(name), delivery)
-        feed = ModbusFeed({}, fire, SystemClock())
+        feed = ModbusFeed(ModbusBuses({}, SystemClock()), fire, SystemClock())
         async with running(feed):
             asked = {"profile": name, "port": slave.port, "every": 0.05, "timeout": 0.2}
             await feed.add(TRIGGER, "modbus/reading", feed.check("modbus/reading", asked))

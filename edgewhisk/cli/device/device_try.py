@@ -32,6 +32,7 @@ from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.spi import Feed
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.transport.modbus.buses import ModbusBuses
 from edgewhisk.transport.mqtt.config import mqtt_link
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial import discovery
@@ -170,7 +171,7 @@ def _feed(
     if profile.transport == "modbus":
         asked = {key: getattr(given, key) for key in ("port", "host", "unit", "every")}
         told = {key: value for key, value in asked.items() if value is not None}
-        return ModbusFeed(sections, fire, clock), ports, {"profile": profile.name, **told}
+        return ModbusFeed(ModbusBuses(sections, clock), fire, clock), ports, {"profile": profile.name, **told}
     return SerialFeed(ports, fire, clock), ports, {"profile": profile.name, "port": given.port}
 
 

@@ -15,8 +15,8 @@ from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.invocation.message import Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, Undelivered
-from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.mqtt.feed import MqttFeed
+from edgewhisk.transport.modbus.buses import ModbusBuses
 from edgewhisk.transport.mqtt.codec import Message, Publication
 from edgewhisk.transport.serial.ports import SerialPorts
 
@@ -64,7 +64,7 @@ class GatewayAdapter:
 class Deliveries:
     """How commands of each kind reach their target: what `actuator.outbox.Outbox` delivers with."""
 
-    def __init__(self, mqtt: MqttFeed, serial: SerialPorts, modbus: ModbusFeed, http: HttpRequests) -> None:
+    def __init__(self, mqtt: MqttFeed, serial: SerialPorts, modbus: ModbusBuses, http: HttpRequests) -> None:
         """Over the feeds' own connections."""
         self._mqtt = mqtt
         self._serial = serial

@@ -17,15 +17,21 @@ class Opener:
     def __init__(self) -> None:
         """Nothing is opened yet."""
         self._under_way: asyncio.Future[serial.Serial] | None = None
+        self._waiting = 0
 
     async def open(self, path: str, line: Line) -> serial.Serial:
-        """As `discovery.connect`; of a try that was given up, what became of it is what this one gets."""
+        """As `discovery.connect`; while a try that was given up is under way, its outcome is this one's."""
         if self._under_way is None:
             opening = apart("open serial port", discovery.connect, path, line)
             self._under_way = asyncio.ensure_future(opening)
-        under_way = self._under_way
+            self._under_way.add_done_callback(self._opened)
+        self._waiting += 1
         try:
-            return await asyncio.shield(under_way)
+            return await asyncio.shield(self._under_way)
         finally:
-            if under_way.done():
-                self._under_way = None
+            self._waiting -= 1
+
+    def _opened(self, done: asyncio.Future[serial.Serial]) -> None:
+        self._under_way = None
+        if not done.cancelled() and done.exception() is None and not self._waiting:
+            done.result().close()
