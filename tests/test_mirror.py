@@ -14,6 +14,7 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ROOMS: Final = (
+    "actuator",
     "capability",
     "clock",
     "controller",
@@ -38,6 +39,9 @@ MODBUS: Final = "feed/modbus/test_feed.py"  # servers and a pty
 PURE: Final = "feed/test_pure.py"  # the small pure modules of feeds together
 ALARMS: Final = "feed/alarms/test_feed.py"  # alarms and the clock that a test moves
 ELSEWHERE: Final = {
+    "actuator/lost": "actuator/test_outbox.py", "actuator/target": "actuator/test_outbox.py",
+    "actuator/targets/modbus": "actuator/test_writes.py",
+    "actuator/targets/serial": "actuator/test_writes.py",
     "capability/dispatcher": "capability/test_capabilities.py",
     "capability/host": "capability/test_capabilities.py", "capability/patience": "capability/test_fetch.py",
     "clock/age": "gateway/test_clock_watcher.py", "clock/offset": "clock/test_history.py",
@@ -45,7 +49,7 @@ ELSEWHERE: Final = {
     "controller/auth/subjects": "base/test_checked.py", "controller/controller": "contract/test_fire.py",
     "controller/entities": "contract/test_lookup.py", "controller/packages": "controller/test_actions.py",
     "controller/removal": "api/test_removal.py", "controller/rules": "controller/test_firing.py",
-    "controller/system": "actuator/test_alike.py", "controller/triggers": "controller/test_feeds.py",
+    "controller/system": "actuator/targets/test_mqtt.py", "controller/triggers": "controller/test_feeds.py",
     "entity/action": NOUNS, "entity/activation": "entity/records/test_record_block.py",
     "entity/annotations/delivery": NOUNS, "entity/annotations/grants": "capability/test_grants.py",
     "entity/annotations/lane": "store/activations/test_lane.py", "entity/exec": NOUNS,

@@ -50,7 +50,7 @@ def test_each_library_has_one_door() -> None:
             "feed/changes/couchdb.py",
             "sync/client.py",
             "capability/fetch.py",
-            "actuator/http.py",
+            "actuator/targets/http.py",
             "demo/client.py",
             "demo/story.py",
         },

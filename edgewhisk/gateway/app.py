@@ -15,8 +15,11 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from edgewhisk import __version__
-from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Outbox
+from edgewhisk.actuator.targets.http import HttpTarget
+from edgewhisk.actuator.targets.modbus import ModbusTarget
+from edgewhisk.actuator.targets.mqtt import MqttTarget
+from edgewhisk.actuator.targets.serial import SerialTarget
 from edgewhisk.api.router import Router
 from edgewhisk.api.server import HttpServer, bind, certificate_of, serving, url_of
 from edgewhisk.api.services import Measures, Services
@@ -57,7 +60,7 @@ from edgewhisk.gateway.clock_watcher import ClockWatcher
 from edgewhisk.gateway.incidents import Incidents
 from edgewhisk.gateway.loop_lag import LoopLag
 from edgewhisk.gateway.supervision import Run, supervised
-from edgewhisk.gateway.wiring.capabilities import Deliveries, GatewayAdapter
+from edgewhisk.gateway.wiring.capabilities import GatewayAdapter
 from edgewhisk.gateway.wiring.system_actions import system_actions
 from edgewhisk.gateway.wiring.uplink import uplink
 from edgewhisk.invoker.breaker import Breaker
@@ -346,12 +349,10 @@ class Gateway:
         adapter = GatewayAdapter(mqtt, self._ports, self._controller, self._subjects.of)
         host = HostCapabilities(adapter, asyncio.get_running_loop(), self._invoker.lent)
         self._dispatcher.operations.update({"http.fetch": Fetch(api_port), **host.operations})
-        http = HttpRequests()
+        http = HttpTarget()
         stack.push_async_callback(http.close)
-        deliveries = Deliveries(mqtt, self._ports, self._buses, http)
-        moment = self._clock_watcher.history.moment
-        ways, alike = deliveries.by_kind, deliveries.alike_by_kind
-        self._outbox = Outbox(self._documents, self._clock, ways, moment, alike, deliveries.check)
+        targets = (MqttTarget(mqtt), SerialTarget(self._ports), ModbusTarget(self._buses), http)
+        self._outbox = Outbox(self._documents, self._clock, targets, self._clock_watcher.history.moment)
         self._clock_watcher.was_set += [
             mqtt.retry_now,
             _one(sources, CouchFeed).retry_now,

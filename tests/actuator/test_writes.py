@@ -18,16 +18,17 @@ import pytest
 from pymodbus.pdu import ModbusPDU
 from pymodbus.server import ModbusTcpServer
 
-from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Outbox
-from edgewhisk.actuator.request import KINDS, read
+from edgewhisk.actuator.target import read
+from edgewhisk.actuator.targets.modbus import ModbusTarget
+from edgewhisk.actuator.targets.mqtt import MqttTarget
+from edgewhisk.actuator.targets.serial import SerialTarget
 from edgewhisk.clock.history import ClockHistory
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError, EdgeWhiskError
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.feed.serial.feed import SerialFeed
-from edgewhisk.gateway.wiring.capabilities import Deliveries
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.modbus.buses import ModbusBuses
@@ -64,14 +65,11 @@ class Gateway:
         dead = DeadLetters(self.shelf, clock)
         links = {"": MqttLink("127.0.0.1", 1, "x")}
         self.mqtt = MqttFeed(links, self.fire, clock, dead, [], lambda _subject, _topic: True)
-        made = Deliveries(self.mqtt, self.ports, self.buses, HttpRequests())
-        self.outbox = Outbox(
-            self.shelf, clock, made.by_kind, ClockHistory({}).moment, made.alike_by_kind, made.check
-        )
+        targets = (MqttTarget(self.mqtt), SerialTarget(self.ports), ModbusTarget(self.buses))
+        self.outbox = Outbox(self.shelf, clock, targets, ClockHistory({}).moment)
 
     async def act(self, package: str, **parameters: Any) -> Any:
-        kind = next(kind for kind in KINDS if kind.package == package)
-        (result,) = await self.outbox.send([read(kind, parameters)])
+        (result,) = await self.outbox.send([read(self.outbox.targets[package], parameters)])
         return result
 
 

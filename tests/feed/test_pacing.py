@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import pytest
 
-from edgewhisk.actuator.http import HttpRequests
-from edgewhisk.actuator.outbox import Outbox, one_by_one
+from edgewhisk.actuator.outbox import Outbox
 from edgewhisk.actuator.request import Command
+from edgewhisk.actuator.targets.http import HttpTarget
 from edgewhisk.clock.history import ClockHistory
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import FileConfig, SerialConfig
@@ -337,8 +337,8 @@ def test_a_broker_that_fails(say: Say, tmp_path: Path) -> None:
 )
 def test_a_server_that_takes_no_command(say: Say, tmp_path: Path) -> None:
     async def play() -> None:
-        shelf, clock, requests = LogDocumentStore.open(tmp_path), SystemClock(), HttpRequests()
-        outbox = Outbox(shelf, clock, {"http": one_by_one(requests.send)}, ClockHistory({}).moment)
+        shelf, clock, requests = LogDocumentStore.open(tmp_path), SystemClock(), HttpTarget()
+        outbox = Outbox(shelf, clock, [requests], ClockHistory({}).moment)
         async with _server(say) as (number, seen):
             body = {"url": f"http://127.0.0.1:{number}/", "method": "PUT", "headers": {}}
             await outbox.send([Command("http", f"http:127.0.0.1:{number}", "127.0.0.1", body)] * 5)

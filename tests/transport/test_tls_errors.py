@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.request import Command
+from edgewhisk.actuator.targets.http import HttpTarget
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.errors import CloudError, Undelivered
 from edgewhisk.spi import SyncBatch
@@ -67,7 +67,7 @@ def test_the_cloud_and_requests_say_that_it_is_the_clock(authority: Authority) -
             ):
                 await cloud.send("d", "e", SyncBatch(1, ()))
             await cloud.close()
-            requests = HttpRequests()
+            requests = HttpTarget()
             requests._client = httpx.AsyncClient(verify=trusting(authority))
             command = Command(
                 "http", "http:h", "h", {"method": "GET", "url": url, "headers": {}, "payload": ""}
