@@ -85,6 +85,7 @@ ELSEWHERE: Final = {
     "sync/uplink": "sync/test_sync.py",
     "transport/http_body": "sync/test_hostile.py", "transport/modbus/buses": MODBUS,
     "transport/modbus/rtu": "transport/modbus/test_bus.py",
+    "transport/mqtt/brokers": BROKERS, "transport/mqtt/session": BROKERS,
     "transport/mqtt/broker_bounds": "transport/mqtt/test_broker.py",
     "transport/mqtt/config": "feed/mqtt/test_session.py", "transport/mqtt/connection": BROKERS,
     "transport/mqtt/disconnects": BROKERS, "transport/mqtt/gmqtt_adapter": BROKERS,

@@ -78,6 +78,7 @@ from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.log.disk import RealDisk
 from edgewhisk.sync.ingest import Ingest
 from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.config import mqtt_links
 from edgewhisk.transport.serial.ports import SerialPorts
 
@@ -156,6 +157,7 @@ class Gateway:
             self._sync = uplink(config.cloud, self._log, self._clock_watcher, self._clock, stack)
             tasks: list[tuple[str, Run]] = [(type(feed).__name__, feed.run) for feed in sources]
             tasks += [
+                ("MqttBrokers", self._brokers.run),
                 ("SerialPorts", self._ports.run),
                 ("Outbox", self._outbox.run),
                 ("Retention", self._tend),
@@ -328,13 +330,14 @@ class Gateway:
         origins = await asyncio.to_thread(self._log.origins)
         self._shaped = ShapingStage(self._controller, self._clock, self._documents)
         fire, clock = self._shaped, self._clock
+        self._brokers = MqttBrokers(links, clock)
         self._ports, self._buses = SerialPorts(config.serial, clock), ModbusBuses(config.serial, clock)
 
         def may_read(subject: str, topic: str) -> bool:
             return is_granted(config.grants, subject, "mqtt", topic)
 
         return [
-            MqttFeed(links, fire, clock, self._dead, [*origins, *self._shaped.origins()], may_read),
+            MqttFeed(self._brokers, fire, clock, self._dead, [*origins, *self._shaped.origins()], may_read),
             SerialFeed(self._ports, fire, clock),
             ModbusFeed(self._buses, fire, clock),
             AlarmsFeed(fire, clock, self._documents),
@@ -345,20 +348,19 @@ class Gateway:
 
     def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack, api_port: int) -> None:
         """Let actions reach what is granted to them beyond their state."""
-        mqtt = _one(sources, MqttFeed)
-        adapter = GatewayAdapter(mqtt, self._ports, self._controller, self._subjects.of)
+        adapter = GatewayAdapter(self._brokers, self._ports, self._controller, self._subjects.of)
         host = HostCapabilities(adapter, asyncio.get_running_loop(), self._invoker.lent)
         self._dispatcher.operations.update({"http.fetch": Fetch(api_port), **host.operations})
         http = HttpTarget()
         stack.push_async_callback(http.close)
-        targets = (MqttTarget(mqtt), SerialTarget(self._ports), ModbusTarget(self._buses), http)
+        targets = (MqttTarget(self._brokers), SerialTarget(self._ports), ModbusTarget(self._buses), http)
         self._outbox = Outbox(self._documents, self._clock, targets, self._clock_watcher.history.moment)
         self._clock_watcher.was_set += [
-            mqtt.retry_now,
+            self._brokers.retry_now,
             _one(sources, CouchFeed).retry_now,
             self._outbox.retry_now,
         ]
-        for name, session in mqtt.sessions.items():
+        for name, session in self._brokers.sessions.items():
             session.connected = partial(self._outbox.wake, f"mqtt:{name}")
 
     def _provide(self, entities: Entities) -> None:

@@ -27,11 +27,10 @@ from edgewhisk.clock.history import ClockHistory
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError, EdgeWhiskError
-from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.feed.serial.feed import SerialFeed
-from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial.ports import SerialPorts
 from tests.fakes.fire import RecordingFire
@@ -62,10 +61,8 @@ class Gateway:
         self.ports, self.buses = SerialPorts({}, clock), ModbusBuses({}, clock)
         self.serial = SerialFeed(self.ports, self.fire, clock)
         self.shelf = LogDocumentStore.open(folder)
-        dead = DeadLetters(self.shelf, clock)
         links = {"": MqttLink("127.0.0.1", 1, "x")}
-        self.mqtt = MqttFeed(links, self.fire, clock, dead, [], lambda _subject, _topic: True)
-        targets = (MqttTarget(self.mqtt), SerialTarget(self.ports), ModbusTarget(self.buses))
+        targets = (MqttTarget(MqttBrokers(links, clock)), SerialTarget(self.ports), ModbusTarget(self.buses))
         self.outbox = Outbox(self.shelf, clock, targets, ClockHistory({}).moment)
 
     async def act(self, package: str, **parameters: Any) -> Any:

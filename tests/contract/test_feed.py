@@ -29,6 +29,7 @@ from edgewhisk.spi import Feed, Resource
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial.ports import SerialPorts
 from tests import odd
@@ -43,7 +44,9 @@ Make = Callable[[RecordingFire, LogDocumentStore], Feed]
 
 def mqtt(fire: RecordingFire, shelf: LogDocumentStore) -> Feed:
     links = {"": MqttLink("127.0.0.1", 1, "x")}
-    return MqttFeed(links, fire, CLOCK, DeadLetters(shelf, CLOCK), [], lambda _subject, _topic: False)
+    return MqttFeed(
+        MqttBrokers(links, CLOCK), fire, CLOCK, DeadLetters(shelf, CLOCK), [], lambda _subject, _topic: False
+    )
 
 
 SUITE = Suite(

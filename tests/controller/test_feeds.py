@@ -32,6 +32,7 @@ from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial.ports import SerialPorts
 from tests.fakes.fire import RecordingFire
@@ -62,7 +63,7 @@ class Made:
             self.alarms,
             self.serial,
             CouchFeed(shaped, clock, self.shelf),
-            MqttFeed(links, shaped, clock, dead, [], lambda _subject, _topic: False),
+            MqttFeed(MqttBrokers(links, clock), shaped, clock, dead, [], lambda _subject, _topic: False),
             ModbusFeed(ModbusBuses({}, clock), shaped, clock),
             FileFeed({"log": FileConfig(folder / "log.sqlite")}, shaped, clock, self.shelf),
             HttpFeed(shaped, clock),

@@ -37,6 +37,7 @@ from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.sync import Sync
 from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial import discovery
 from edgewhisk.transport.serial.port import MAX_RETRY_PAUSE, SOONEST, SerialPort
@@ -324,9 +325,16 @@ def test_a_broker_that_fails(say: Say, tmp_path: Path) -> None:
         async with _server(say) as (number, seen):
             links = {"": MqttLink("127.0.0.1", number, "edge-pacing")}
             dead = DeadLetters(shelf, SystemClock())
-            made = MqttFeed(links, RecordingFire(), SystemClock(), dead, [], lambda _subject, _topic: True)
+            made = MqttFeed(
+                MqttBrokers(links, SystemClock()),
+                RecordingFire(),
+                SystemClock(),
+                dead,
+                [],
+                lambda _subject, _topic: True,
+            )
             await made.add(T, "mqtt/message", made.check("mqtt/message", {"topic": "t"}))
-            async with running(made, shelf):
+            async with running(made, made.brokers, shelf):
                 assert await _tries(lambda: len(seen)) <= FEW
 
     asyncio.run(play())

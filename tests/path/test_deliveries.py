@@ -26,6 +26,7 @@ from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.codec import Message
 from edgewhisk.transport.mqtt.connection import MqttConnection, MqttLink
 from tests.device.test_profiles import MODBUS, OVER_MQTT, golden
@@ -182,11 +183,11 @@ def test_mqtt_profiles_over_a_broker(delivery: str, tmp_path: Path) -> None:
         fire, clock, shelf = RecordingFire(), SystemClock(), LogDocumentStore.open(tmp_path / "shelf")
         async with slow_wire(port, delivery) as wire:
             links, dead = {"": MqttLink("127.0.0.1", wire, "reader")}, DeadLetters(shelf, clock)
-            feed = MqttFeed(links, fire, clock, dead, [], lambda _subject, _topic: True)
+            feed = MqttFeed(MqttBrokers(links, clock), fire, clock, dead, [], lambda _subject, _topic: True)
             for name in names:
                 trigger = parse_name(f"/guest/{name.replace('/', '-')}", "_")
                 await feed.add(trigger, "mqtt/message", feed.check("mqtt/message", {"profile": name}))
-            async with running(feed):
+            async with running(feed, feed.brokers):
                 speaker = MqttConnection(MqttLink("127.0.0.1", port, "speaker"), lambda *_: None)
                 await speaker.open()
                 # Until the subscriptions are made, what is published comes to nobody.

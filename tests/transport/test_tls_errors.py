@@ -84,14 +84,14 @@ def test_a_broker_is_tried_again_at_once_when_the_clock_is_set(authority: Author
         made = unconnected()
         session = made.sessions[""]
         async with server(authority, DAY) as port:
-            session.link = MqttLink("127.0.0.1", port, "x", tls=trusting(authority))
-            session._backoff.first = session._backoff.longest = 3600.0
-            task = asyncio.create_task(made.run())
-            await _until(lambda: session.state == "waiting")
-            assert "certificate is not valid yet" in session.last_error
+            session.broker.link = MqttLink("127.0.0.1", port, "x", tls=trusting(authority))
+            session.broker._backoff.first = session.broker._backoff.longest = 3600.0
+            task = asyncio.create_task(made.brokers.run())
+            await _until(lambda: session.broker.state == "waiting")
+            assert "certificate is not valid yet" in session.broker.last_error
         trusted = asyncio.Event()
         async with server(authority, 0, port, trusted), asyncio.timeout(10):
-            made.retry_now()  # the clock was set: what was in the future is not any more
+            made.brokers.retry_now()  # the clock was set: what was in the future is not any more
             await trusted.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final
 
 from edgewhisk import jsontext
 from edgewhisk.actuator.request import COMMON, DAY, LARGEST, Command, expires, payload
 from edgewhisk.actuator.target import DELIVERED, Failed, Found, Target, of_error
 from edgewhisk.base.mqtt_topics import MAX_TOPIC_BYTES, closes
 from edgewhisk.errors import BadRequest, CapabilityError
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.codec import Message, Publication
 
 _LONG: Final = 4096  # bytes of parameters that are not remembered: they may have a megabyte
@@ -24,25 +25,6 @@ _OPTION: Final = re.compile(b'"(?:%b|payload|payload64)"' % "|".join(_OPTIONS).e
 _ESCAPED: Final = rb"\u00"  # a letter of a key may be written so
 _BACKSLASH: Final = 0x5C
 _BRACE: Final = 0x7B
-
-
-class Brokers(Protocol):
-    """Connections to brokers, by the name of their section."""
-
-    @property
-    def sessions(self) -> Container[str]:
-        """The names."""
-        ...
-
-    def publish(self, broker: str, messages: Sequence[Message]) -> Awaitable[Failed]:
-        """See `MqttConnection.publish`; raises `CapabilityError`."""
-        ...
-
-    def publish_alike(
-        self, broker: str, what: Publication, payloads: Sequence[bytes], told: Callable[[Failed], None]
-    ) -> bool:
-        """See `MqttConnection.publish_alike`; false while the broker is away or unknown."""
-        ...
 
 
 class MqttTarget(Target):
@@ -62,7 +44,7 @@ class MqttTarget(Target):
         **COMMON,
     }
 
-    def __init__(self, brokers: Brokers) -> None:
+    def __init__(self, brokers: MqttBrokers) -> None:
         """Over the connections to `brokers`."""
         self._brokers = brokers
 
@@ -101,8 +83,7 @@ class MqttTarget(Target):
 
     def check(self, command: Command) -> None:
         """See `Target`."""
-        if command.body["broker"] not in self._brokers.sessions:
-            raise CapabilityError(f"mqtt.publish: there is no [brokers.{command.body['broker']}]")
+        self._brokers.session(command.body["broker"])
 
     async def deliver(self, commands: Sequence[Command]) -> list[Found]:
         """See `Target`. In one write for each run of commands to the same broker."""

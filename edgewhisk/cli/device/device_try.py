@@ -33,6 +33,7 @@ from edgewhisk.spi import Feed
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.config import mqtt_link
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial import discovery
@@ -132,11 +133,11 @@ def _fitting(given: argparse.Namespace, profile: Profile) -> None:
 async def _attempt(given: argparse.Namespace, profile: Profile, config: Config) -> int:
     fire = Printing(as_json=given.json, most=given.count)
     with tempfile.TemporaryDirectory() as folder:
-        feed, ports, parameters = _feed(given, profile, config, fire, Path(folder))
+        feed, transport, parameters = _feed(given, profile, config, fire, Path(folder))
         action = feed.actions[0]
         name = f"{action.package}/{action.name}"
         await feed.add(_TRIGGER, name, feed.check(name, parameters))
-        running = asyncio.gather(feed.run(), ports.run())
+        running = asyncio.gather(feed.run(), transport.run())
         try:
             async with asyncio.timeout(given.seconds or None):
                 await _watch(feed, fire, profile, line(given.port, profile, config.serial, given.baud))
@@ -155,7 +156,7 @@ async def _attempt(given: argparse.Namespace, profile: Profile, config: Config) 
 
 def _feed(
     given: argparse.Namespace, profile: Profile, config: Config, fire: Printing, folder: Path
-) -> tuple[Feed, SerialPorts, dict[str, Any]]:
+) -> tuple[Feed, MqttBrokers | SerialPorts, dict[str, Any]]:
     clock = SystemClock()
     sections = dict(config.serial)
     if given.port and given.baud:
@@ -166,8 +167,9 @@ def _feed(
     if profile.transport == "mqtt":
         dead = DeadLetters(LogDocumentStore.open(folder), clock)
         link = broker(given.broker, config)
-        feed = MqttFeed({"": link}, fire, clock, dead, [], lambda _subject, _topic: True)
-        return feed, ports, {"profile": profile.name, "qos": 0}
+        brokers = MqttBrokers({"": link}, clock)
+        feed = MqttFeed(brokers, fire, clock, dead, [], lambda _subject, _topic: True)
+        return feed, brokers, {"profile": profile.name, "qos": 0}
     if profile.transport == "modbus":
         asked = {key: getattr(given, key) for key in ("port", "host", "unit", "every")}
         told = {key: value for key, value in asked.items() if value is not None}

@@ -11,7 +11,7 @@ from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.invocation.message import Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, Undelivered
-from edgewhisk.feed.mqtt.feed import MqttFeed
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.codec import Message
 from edgewhisk.transport.serial.ports import SerialPorts
 
@@ -20,7 +20,7 @@ class GatewayAdapter:
     """Implements `capability.host.GatewayPort` over the gateway's parts."""
 
     def __init__(
-        self, mqtt: MqttFeed, serial: SerialPorts, controller: Controller, owner: Callable[[str], Identity]
+        self, mqtt: MqttBrokers, serial: SerialPorts, controller: Controller, owner: Callable[[str], Identity]
     ) -> None:
         """`owner` of a namespace: on whose behalf its actions act."""
         self._mqtt = mqtt

@@ -33,6 +33,7 @@ from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.gateway.wiring.actuators import actuators
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.connection import MqttLink
 from tests.fakes.disk import MemoryDisk
 from tests.fakes.fire import RecordingFire
@@ -79,7 +80,7 @@ class Published:
     async def connects(self, count: int = 1) -> None:
         session = self.feed.sessions[""]
         async with asyncio.timeout(20):
-            while session.state != "running" or session.counts["connects"] < count:  # noqa: ASYNC110 - a broker
+            while session.broker.state != "running" or session.broker.connects < count:  # noqa: ASYNC110 - a broker
                 await asyncio.sleep(0.01)
 
 
@@ -94,14 +95,15 @@ async def published(
             DeadLetters(LogDocumentStore.open(folder / "dead"), made.clock),
         )
         links = {"": MqttLink("127.0.0.1", port, "edge-under-test", version=version)}
-        feed = MqttFeed(links, heard, made.clock, dead, [], lambda _subject, _topic: True)
+        brokers = MqttBrokers(links, made.clock)
+        feed = MqttFeed(brokers, heard, made.clock, dead, [], lambda _subject, _topic: True)
         asked = {"topic": "out/#", "format": "text"}
         await feed.add(TRIGGER, "mqtt/message", feed.check("mqtt/message", asked))
-        outbox = Outbox(shelf, made.clock, [MqttTarget(feed)], ClockHistory({}).moment)
+        outbox = Outbox(shelf, made.clock, [MqttTarget(brokers)], ClockHistory({}).moment)
         made.controller.system.update((one.fqn, one) for one in actuators(outbox, grants or {}))
-        feed.sessions[""].connected = lambda: outbox.wake("mqtt:")
+        feed.sessions[""].broker.connected = lambda: outbox.wake("mqtt:")
         draining = asyncio.create_task(outbox.run())
-        async with running(feed, shelf):
+        async with running(feed, brokers, shelf):
             yield Published(made, feed, outbox, heard)
             draining.cancel()
             await asyncio.gather(draining, return_exceptions=True)
@@ -223,7 +225,7 @@ def test_batches_of_all_kinds_keep_their_order_behind_a_full_window(tmp_path: Pa
     async def play(port: int) -> None:
         async with published(tmp_path / "e", port) as made:
             await made.connects()
-            connection = made.feed.sessions[""]._connection
+            connection = made.feed.sessions[""].broker._connection
             assert connection is not None
             connection._outgoing.window = 7
             told: list[Awaitable[Any]] = []
@@ -254,7 +256,7 @@ def test_while_the_broker_is_away_each_is_kept_and_comes_later_in_order(tmp_path
             told = plain(await made.read(parameters, [b'{"n":0}', b'{"n":1}']))
             assert [one["delivered"] for _, one in told] == [False, False]
             with mosquitto(tmp_path, port=port):
-                made.feed.retry_now()
+                made.feed.brokers.retry_now()
                 await made.connects()
                 if len(made.outbox):  # behind them nothing is sent as it is
                     assert made.alike(parameters, [b'{"n":2}']) is None
@@ -286,7 +288,7 @@ def test_what_was_under_way_when_the_broker_went_silent_is_kept(
     async def play(port: int) -> None:
         async with published(tmp_path / "e", port) as made:
             await made.connects()
-            connection = made.feed.sessions[""]._connection
+            connection = made.feed.sessions[""].broker._connection
             assert connection is not None
             connection.pause()  # its answers are not read
             told = (made.read if way == "read" else made.alike)(parameters, results)
