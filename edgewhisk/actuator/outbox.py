@@ -32,11 +32,7 @@ class Outbox:
     """All targets. Called on the event loop."""
 
     def __init__(
-        self,
-        documents: DocumentStore,
-        clock: Clock,
-        targets: Sequence[Target],
-        moment: Moment,
+        self, documents: DocumentStore, clock: Clock, targets: Sequence[Target], moment: Moment
     ) -> None:
         """`moment` knows when earlier boots were."""
         self._documents = documents

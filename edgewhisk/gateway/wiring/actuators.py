@@ -22,7 +22,7 @@ def actuators(outbox: Outbox, grants: Mapping[str, GrantsConfig]) -> list[System
 
 
 def _actuator(target: Target, outbox: Outbox, grants: Mapping[str, GrantsConfig]) -> SystemAction:
-    async def many(
+    async def perform(
         caller: Identity, given: Sequence[Mapping[str, Any]]
     ) -> Sequence[dict[str, Any] | EdgeWhiskError]:
         results: list[dict[str, Any] | EdgeWhiskError | None] = []
@@ -39,12 +39,6 @@ def _actuator(target: Target, outbox: Outbox, grants: Mapping[str, GrantsConfig]
         sent = iter(await outbox.send(commands))
         return [next(sent) if result is None else result for result in results]
 
-    async def perform(caller: Identity, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        (result,) = await many(caller, [parameters])
-        if isinstance(result, EdgeWhiskError):
-            raise result
-        return result
-
     def alike(caller: Identity, bound: bytes, payloads: Sequence[bytes], told: Told) -> bool:
         like = target.alike(bound, payloads)
         if like is None or not is_granted(grants, caller.subject, like.kind, like.name):
@@ -57,6 +51,5 @@ def _actuator(target: Target, outbox: Outbox, grants: Mapping[str, GrantsConfig]
         target.description,
         target.parameters,
         perform,
-        many,
         Alike(alike, jsontext.dumps(DELIVERED)),
     )
