@@ -34,7 +34,7 @@ class SerialFeed:
 
     def __init__(self, ports: SerialPorts, fire: Fire, clock: Clock) -> None:
         """Over `ports`, which somebody else runs."""
-        self._ports = ports
+        self.ports = ports
         self._fire = fire
         self._clock = clock
         self._sources: dict[str, PortSource] = {}  # by path
@@ -48,7 +48,7 @@ class SerialFeed:
         if not isinstance(port, str) or not isinstance(kind, str):
             raise FeedError("port and profile must be text")
         profile = self._profile(port, kind)
-        self._ports.path(port)
+        self.ports.path(port)
         return {"port": port, "profile": profile.name}
 
     def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
@@ -60,14 +60,14 @@ class SerialFeed:
         """See `spi.Feed`."""
         del action
         name = parameters["port"]
-        profile, path = self._profile(name, parameters["profile"]), self._ports.path(name)
+        profile, path = self._profile(name, parameters["profile"]), self.ports.path(name)
         await self.remove(trigger)
         source = self._sources.get(path)
         if source is None:
-            section = self._ports.sections.get(name)
+            section = self.ports.sections.get(name)
             rate = section.rate if section else _RATE
             source = self._sources[path] = PortSource(
-                self._ports, name, profile, rate, self._fire, self._clock
+                self.ports, name, profile, rate, self._fire, self._clock
             )
         elif source.profile.name != profile.name:
             raise FeedError(f"{path} is read as {source.profile.name} already")
@@ -81,7 +81,7 @@ class SerialFeed:
                 source.triggers.remove(trigger)
                 if not source.triggers:
                     del self._sources[path]
-                    self._ports.drop(source.port)
+                    self.ports.drop(source.port)
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -93,7 +93,7 @@ class SerialFeed:
         await asyncio.Event().wait()
 
     def _profile(self, name: str, kind: str) -> Profile:
-        section = self._ports.sections.get(name)
+        section = self.ports.sections.get(name)
         kind = kind or (section.profile if section else "")
         if not kind:
             raise FeedError(f"profile is missing; there are: {', '.join(library.names())}")

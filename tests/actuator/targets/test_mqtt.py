@@ -221,6 +221,21 @@ def test_the_same_arrives_in_order_and_the_same_is_told(tmp_path: Path, version:
 
 
 @needs_mosquitto
+def test_an_array_among_objects_is_refused_alone(tmp_path: Path) -> None:
+    async def play(port: int) -> None:
+        async with published(tmp_path / "e", port) as made:
+            await made.connects()
+            told = plain(await made.publish({"topic": "out/a"}, [b'{"n":1}', b"[2]", b'{"n":3}']))
+            refusal = {"error": "the action takes an object, not an array"}
+            delivered = (Status.SUCCESS, {"delivered": True})
+            assert told == [delivered, (Status.APPLICATION_ERROR, refusal), delivered]
+            await made.heard.count(2)
+            assert heard(made.heard) == [("out/a", '{"n":1}'), ("out/a", '{"n":3}')]
+
+    with_mosquitto(tmp_path, play)
+
+
+@needs_mosquitto
 def test_batches_of_all_kinds_keep_their_order_behind_a_full_window(tmp_path: Path) -> None:
     async def play(port: int) -> None:
         async with published(tmp_path / "e", port) as made:

@@ -14,6 +14,7 @@ import orjson
 import pytest
 from serial.tools import list_ports, list_ports_common
 
+from edgewhisk.base import resources
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import SerialConfig
 from edgewhisk.device.profile import Line
@@ -215,6 +216,43 @@ def test_a_port_that_wedges_when_it_is_opened_does_not_hold_up_the_others(
                 await state(made, "running")
 
     asyncio.run(play())
+
+
+def test_a_question_does_not_go_into_the_middle_of_a_long_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "devices" / "mine"
+    folder.mkdir(parents=True)
+    asker = """description = "d"
+        [serial]
+        [framing]
+        kind = "line"
+        [[ask]]
+        send = "3F 3F"
+        every = 0.05
+        [decoding]
+        kind = "json"
+        [points.n]
+        unit = "V"
+    """
+    (folder / "asker.toml").write_text(asker)
+    monkeypatch.setattr(resources, "_own", tmp_path)
+
+    async def play() -> None:
+        command, seen = b"x" * 60_000, bytearray()
+        with plugged(tmp_path / "a") as device:
+            async with feed(RecordingFire(), it=SerialConfig(str(tmp_path / "a"), "mine/asker")) as made:
+                await ask(made, T, "it")
+                await state(made, "running")
+                os.set_blocking(device, False)
+                writing = asyncio.create_task(made.ports.write("it", command))
+                while command not in seen or not seen.endswith(b"??"):
+                    with contextlib.suppress(BlockingIOError):
+                        seen += os.read(device, 512)  # slower than it is written
+                    await asyncio.sleep(0.001)
+                await writing
+
+    asyncio.run(asyncio.wait_for(play(), 30))
 
 
 def test_rs485_is_set_or_told(tmp_path: Path) -> None:
