@@ -100,7 +100,7 @@ class Stages:
             entities, resolver, self.actions, self.invoker, self.store, subjects, limits, self.clock
         )
         if native is not None:
-            offered = [system.SystemAction("test", "act", "", {}, _refuse)]
+            offered = [system.SystemAction("test", "act", "", {}, system.each(_refuse))]
             entities.provide(list(system.entities(offered, limits)))
 
     async def make(self, code: str = "function main(p) { return p }", *sequence: str) -> None:

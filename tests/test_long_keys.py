@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.actuator import request
+from edgewhisk.actuator.targets import mqtt
+from edgewhisk.actuator.targets.mqtt import MqttTarget
 from edgewhisk.api import router
 from edgewhisk.entity import names
 from edgewhisk.errors import EdgeWhiskError
@@ -20,9 +21,9 @@ LONG = "x" * 60_000
 DOORS: dict[str, tuple[Any, Callable[[str], Any]]] = {
     "the path of a request": (router._start, lambda text: router._start_of(b"/" + text.encode())),
     "a topic that is published to": (codec._around, lambda text: codec.write(Message(text, b""), 1, 4)),
-    "a command's topic": (request._publication, lambda text: request._mqtt({"topic": text, "payload": "1"})),
-    "a command's broker": (request._publication, lambda text: request._mqtt({"topic": "t", "broker": text})),
-    "bound parameters": (request._bound_publication, lambda text: request._mqtt_alike(b'{"topic":"%b"}' % text.encode(), [b"{}"])),
+    "a command's topic": (mqtt._publication, lambda text: MqttTarget.command({"topic": text, "payload": "1"})),
+    "a command's broker": (mqtt._publication, lambda text: MqttTarget.command({"topic": "t", "broker": text})),
+    "bound parameters": (mqtt._bound_publication, lambda text: MqttTarget.alike(b'{"topic":"%b"}' % text.encode(), [b"{}"])),
     "a name with blanks around it": (names._parsed, lambda text: names.parse_name(" " * len(text) + "/guest/a", "_")),
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ROOMS: Final = (
+    "actuator",
     "capability",
     "clock",
     "controller",
@@ -38,6 +39,9 @@ MODBUS: Final = "feed/modbus/test_feed.py"  # servers and a pty
 PURE: Final = "feed/test_pure.py"  # the small pure modules of feeds together
 ALARMS: Final = "feed/alarms/test_feed.py"  # alarms and the clock that a test moves
 ELSEWHERE: Final = {
+    "actuator/lost": "actuator/test_outbox.py", "actuator/target": "actuator/test_outbox.py",
+    "actuator/targets/modbus": "actuator/test_writes.py",
+    "actuator/targets/serial": "actuator/test_writes.py",
     "capability/dispatcher": "capability/test_capabilities.py",
     "capability/host": "capability/test_capabilities.py", "capability/patience": "capability/test_fetch.py",
     "clock/age": "gateway/test_clock_watcher.py", "clock/offset": "clock/test_history.py",
@@ -45,7 +49,7 @@ ELSEWHERE: Final = {
     "controller/auth/subjects": "base/test_checked.py", "controller/controller": "contract/test_fire.py",
     "controller/entities": "contract/test_lookup.py", "controller/packages": "controller/test_actions.py",
     "controller/removal": "api/test_removal.py", "controller/rules": "controller/test_firing.py",
-    "controller/system": "actuator/test_alike.py", "controller/triggers": "controller/test_feeds.py",
+    "controller/system": "actuator/targets/test_mqtt.py", "controller/triggers": "controller/test_feeds.py",
     "entity/action": NOUNS, "entity/activation": "entity/records/test_record_block.py",
     "entity/annotations/delivery": NOUNS, "entity/annotations/grants": "capability/test_grants.py",
     "entity/annotations/lane": "store/activations/test_lane.py", "entity/exec": NOUNS,
@@ -55,10 +59,11 @@ ELSEWHERE: Final = {
     "entity/names": NOUNS, "entity/package": NOUNS, "entity/parameters": NOUNS,
     "entity/records/stats": "store/activations/test_space.py", "entity/rule": NOUNS, "entity/trigger": NOUNS,
     "entity/version": NOUNS, "entity/web": "api/test_web.py",
-    "feed/alarms/alarm": ALARMS, "feed/alarms/schedule": PURE, "feed/backoff": PURE,
-    "feed/http": "api/test_devices.py", "feed/modbus/device": MODBUS, "feed/mqtt/events": MQTT,
+    "feed/alarms/alarm": ALARMS, "feed/alarms/schedule": PURE,
+    "feed/http": "api/test_devices.py", "feed/modbus/device": MODBUS,
+    "feed/modbus/poller": MODBUS, "feed/mqtt/events": MQTT,
     "feed/mqtt/sparkplug_rebirth": MQTT, "feed/mqtt/subscription": MQTT, "feed/payload": PURE,
-    "feed/rejects": PURE, "feed/serial/serial_port": "feed/test_pacing.py",
+    "feed/rejects": PURE, "feed/serial/source": "feed/serial/test_feed.py",
     "feed/shaping/spec": "feed/shaping/test_shaping_stage.py",
     "sandbox/archive": POOL, "sandbox/component/component": PYTHON, "sandbox/engine": POOL,
     "sandbox/guest/abi": POOL, "sandbox/guest/guests": POOL, "sandbox/guest/slot": POOL,
@@ -78,11 +83,14 @@ ELSEWHERE: Final = {
     "sync/batch": "sync/test_sync.py", "sync/client": "sync/test_hostile.py",
     "sync/doubt": "sync/test_refused.py", "sync/ingest": "contract/test_cloud.py",
     "sync/uplink": "sync/test_sync.py",
-    "transport/http_body": "sync/test_hostile.py", "transport/modbus/rtu": "feed/modbus/test_bus.py",
+    "transport/http_body": "sync/test_hostile.py", "transport/modbus/buses": MODBUS,
+    "transport/modbus/rtu": "transport/modbus/test_bus.py",
+    "transport/mqtt/brokers": BROKERS, "transport/mqtt/session": BROKERS,
     "transport/mqtt/broker_bounds": "transport/mqtt/test_broker.py",
     "transport/mqtt/config": "feed/mqtt/test_session.py", "transport/mqtt/connection": BROKERS,
     "transport/mqtt/disconnects": BROKERS, "transport/mqtt/gmqtt_adapter": BROKERS,
-    "transport/mqtt/limits": BROKERS, "transport/serial/discovery": "feed/serial/test_feed.py",
+    "transport/mqtt/limits": BROKERS, "transport/serial/opener": "transport/serial/test_ports.py",
+    "transport/serial/port": "transport/serial/test_ports.py",
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from edgewhisk.actuator.request import Command
+from edgewhisk.actuator.request import Command, Kept
 from edgewhisk.spi import Change, DocumentStore
 
 COLLECTION: Final = "lost-commands"
@@ -27,19 +27,19 @@ class Lost:
         """How many are kept."""
         return len(self._documents)
 
-    def add(self, key: str, command: Command, state: str, reason: str, at: int) -> Sequence[Change]:
+    def add(self, one: Kept, state: str, reason: str, at: int) -> Sequence[Change]:
         """Take one onto the list; what has to be written. `at` in ms since the epoch."""
-        small = command.size <= _LARGEST
+        small = one.size <= _LARGEST
         document = {
             "state": state,
-            "target": command.target,
-            "told": command.told,
+            "target": one.command.target,
+            "told": one.told,
             "reason": reason,
             "at": at,
-            "command": command.document if small else None,
+            "command": one.command.document if small else None,
         }
-        self._documents[key] = document
-        changes = [Change(COLLECTION, key, document)]
+        self._documents[one.key] = document
+        changes = [Change(COLLECTION, one.key, document)]
         while len(self._documents) > MAX_LOST:
             oldest = next(iter(self._documents))
             del self._documents[oldest]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
-from weakref import WeakValueDictionary
+from typing import Any, Final
 
 from edgewhisk.actuator.lost import Lost
-from edgewhisk.actuator.request import Command
+from edgewhisk.actuator.request import Command, Kept
+from edgewhisk.actuator.target import Failed, Found, Target, of_error
 from edgewhisk.base.wakeable import wakeable_sleep
 from edgewhisk.clock.offset import is_known
 from edgewhisk.errors import CapabilityError, EdgeWhiskError, NotFound, StorageError, Unavailable, Undelivered
@@ -25,52 +25,20 @@ MOST_OF_ONE: Final = 2_500  # of one target: one that is away for long leaves ro
 MAX_BYTES: Final = 64 << 20  # bytes of all that wait, in memory and on disk
 FIRST_PAUSE: Final = 1.0  # seconds after a failed try
 LONGEST_PAUSE: Final = 30.0
-ANSWER_TIMEOUT: Final = 20.0  # seconds for a target to answer
-Found = dict[str, Any] | EdgeWhiskError  # what became of a command
-Deliver = Callable[[Sequence[Command]], Awaitable[Sequence[Found]]]
-Failed = Mapping[int, Exception]  # by position; see `of_error`
 Told = Callable[[Mapping[int, Found]], None]  # what became of those that were not just delivered, by position
-DeliverAlike = Callable[[Command, Sequence[bytes], Callable[[Failed], None]], bool]
-DELIVERED: Final[dict[str, Any]] = {"delivered": True}
-
-
-class Kept(NamedTuple):
-    """A command that waits."""
-
-    key: str  # rises with time of acceptance
-    command: Command
-    due: int  # ms since the boot when it expires: a clock that is set changes nothing
-    size: int  # bytes
 
 
 class Outbox:
     """All targets. Called on the event loop."""
 
     def __init__(
-        self,
-        documents: DocumentStore,
-        clock: Clock,
-        deliver: Mapping[str, Deliver],
-        moment: Moment,
-        alike: Mapping[str, DeliverAlike] | None = None,
-        check: Callable[[Command], None] = lambda _command: None,
+        self, documents: DocumentStore, clock: Clock, targets: Sequence[Target], moment: Moment
     ) -> None:
-        """`moment` knows when earlier boots were.
-
-        `check` raises an `EdgeWhiskError` for a command that can never be delivered, without trying: such a
-        one is refused at once, not kept behind others or until its target is back.
-
-        `deliver` by kind delivers in order, and tells within `ANSWER_TIMEOUT` what became of each:
-        `DELIVERED` with what the device answered, `Undelivered` for what may work later, another
-        `EdgeWhiskError` for what never will. `alike` does that for commands that differ in their data only
-        and tells which failed; it gives back false, and does nothing, where it cannot begin.
-        """
+        """`moment` knows when earlier boots were."""
         self._documents = documents
         self._clock = clock
         self._moment = moment
-        self._deliver = deliver
-        self._alike = alike or {}
-        self._check = check
+        self.targets = {target.kind: target for target in targets}
         self._waiting: dict[str, deque[Kept]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -80,9 +48,8 @@ class Outbox:
         self.counts = dict.fromkeys(("delivered", "queued", "late", "expired", "refused"), 0)
         self.last_error = ""
         for key, document in sorted(documents.read(COLLECTION, self._check_kept).items()):
-            command = Command.of(document["command"])
-            one = Kept(key, command, self._due(document), command.size)
-            self._waiting.setdefault(command.target, deque()).append(one)
+            one = self._kept(key, document)
+            self._waiting.setdefault(one.command.target, deque()).append(one)
             self._bytes += one.size
             self._last = max(self._last, int(key))
 
@@ -113,10 +80,10 @@ class Outbox:
         `told`, perhaps before this returns, what became of all but those that were delivered; false, and
         nothing is done, if `send` has to do it: others wait for the target, or it is away.
         """
-        deliver = self._alike.get(like.kind)
-        if deliver is None or like.target in self._waiting:
+        if like.target in self._waiting:
             return False
-        return deliver(like, payloads, partial(self._settle, like, payloads, told))
+        settle = partial(self._settle, like, payloads, told)
+        return self.targets[like.kind].deliver_alike(like, payloads, settle)
 
     def _settle(self, like: Command, payloads: Sequence[bytes], told: Told, failed: Failed) -> None:
         """Keep what could not be delivered of commands that are `like`."""
@@ -171,7 +138,7 @@ class Outbox:
     def rows(self) -> list[dict[str, Any]]:
         """What waits, in order for each target, and what was lost; without what was in the commands."""
         return [
-            {"id": one.key, "state": "waiting", "target": target, "told": one.command.told,
+            {"id": one.key, "state": "waiting", "target": target, "told": one.told,
              "reason": self._reasons.get(target, ""), "until": one.due + self._clock.timing.offset}
             for target, kept in self._waiting.items() for one in kept
         ] + self.lost.rows()  # fmt: skip
@@ -210,7 +177,7 @@ class Outbox:
         return Undelivered(f"it is behind {count} others to {target} ({reason})")
 
     async def _start(self, commands: Sequence[Command]) -> Sequence[Found]:
-        return await self._deliver[commands[0].kind](commands) if commands else ()
+        return await self.targets[commands[0].kind].deliver(commands) if commands else ()
 
     def _became(self, command: Command, found: Found, kept: list[asyncio.Future[None]]) -> Found:
         """What its sender is told; what may work later is kept."""
@@ -220,8 +187,9 @@ class Outbox:
         return found
 
     def _keep(self, command: Command, reason: EdgeWhiskError, kept: list[asyncio.Future[None]]) -> Found:
+        target = self.targets[command.kind]
         try:
-            self._check(command)
+            target.check(command)  # else it would be kept behind others, or until its target is back
         except EdgeWhiskError as error:
             self.counts["refused"] += 1
             return error
@@ -230,7 +198,7 @@ class Outbox:
         if command.expires == 0:
             self.counts["refused"] += 1
             return reason
-        size = command.size
+        size = target.size(command)
         if full := self._full(command.target, size):
             self.counts["refused"] += 1
             return Unavailable(f"{full} wait already; the newest command is refused ({reason})")
@@ -238,7 +206,7 @@ class Outbox:
             self._reasons[command.target] = str(reason)
         due, timing = self._clock.up() + int(command.expires * 1000), self._clock.timing
         self._last = max(self._last + 1, self._clock.now())
-        one = Kept(f"{self._last:016d}", command, due, size)
+        one = Kept(f"{self._last:016d}", command, due, size, target.told(command))
         self._bytes += size
         document = {"command": command.document, "boot": [timing.boot, due], "until": due + timing.offset}
         stored = self._documents.write([Change(COLLECTION, one.key, document)])
@@ -270,9 +238,13 @@ class Outbox:
 
     def _check_kept(self, key: str, document: Mapping[str, Any]) -> None:
         """Raise one of `UNREADABLE` unless this is a kept command."""
+        hash(self._kept(key, document).command.target)
+        int(key)
+
+    def _kept(self, key: str, document: Mapping[str, Any]) -> Kept:
         command = Command.of(document["command"])
-        hash(command.target)
-        int(key), command.size, self._due(document)
+        target = self.targets[command.kind]
+        return Kept(key, command, self._due(document), target.size(command), target.told(command))
 
     def _due(self, document: Mapping[str, Any]) -> int:
         """When a kept command expires in this boot.
@@ -335,65 +307,9 @@ class Outbox:
         state = "expired" if isinstance(reason, Expired) else "refused"
         self.counts[state] += 1
         self.last_error = str(reason)
-        _log.warning("a command was lost: %s: %s", one.command.told, reason)
-        return self.lost.add(one.key, one.command, state, str(reason), self._clock.now())
+        _log.warning("a command was lost: %s: %s", one.told, reason)
+        return self.lost.add(one, state, str(reason), self._clock.now())
 
 
 class Expired(CapabilityError):
     """Its time was over before its target could be reached."""
-
-
-def one_by_one(deliver: Callable[[Command], Awaitable[Any]]) -> Deliver:
-    """Deliveries that wait for each other, for targets that take one command at a time.
-
-    One behind another that has to be tried again has to wait for that.
-    """
-    last: WeakValueDictionary[str, asyncio.Task[Any]] = WeakValueDictionary()
-
-    async def after(before: asyncio.Task[Any] | None, command: Command) -> Any:
-        if before is not None:
-            await asyncio.wait([before])
-            if before.cancelled() or isinstance(before.exception(), Undelivered):
-                raise Undelivered(f"it is behind another one to {command.target}")
-        return await deliver(command)
-
-    async def start(commands: Sequence[Command]) -> list[Found]:
-        tasks: list[asyncio.Task[Any]] = []
-        for command in commands:
-            before = last.get(command.target)
-            under_way = before is not None and not before.done()
-            task = asyncio.create_task(after(before if under_way else None, command))
-            last[command.target] = task
-            tasks.append(task)
-        await asyncio.wait(tasks, timeout=ANSWER_TIMEOUT)
-        return [_outcome(task) for task in tasks]
-
-    return start
-
-
-def _outcome(delivery: asyncio.Task[Any]) -> Found:
-    """What a delivery gave; its error is a value here."""
-    if not delivery.done():
-        delivery.add_done_callback(_seen)
-        delivery.cancel()  # or it would be done twice: it is kept, and tried again
-        return Undelivered(f"no answer within {ANSWER_TIMEOUT:g} s")
-    error = delivery.exception()
-    if error is not None:
-        return of_error(error)
-    found = delivery.result()
-    return {**DELIVERED, **found} if isinstance(found, dict) else DELIVERED
-
-
-def of_error(error: BaseException) -> EdgeWhiskError:
-    """What an error in a delivery means."""
-    if isinstance(error, EdgeWhiskError):
-        return error
-    if isinstance(error, ConnectionError | TimeoutError):
-        return Undelivered(str(error))
-    _log.error("a delivery failed in a way that nobody expected", exc_info=error)
-    return CapabilityError(f"it failed: {type(error).__name__}: {error}")
-
-
-def _seen(delivery: asyncio.Future[Any]) -> None:
-    if not delivery.cancelled():
-        delivery.exception()

@@ -292,17 +292,9 @@ class Controller:
         self, system: SystemAction, namespace: str, given: Sequence[Any]
     ) -> Sequence[dict[str, Any] | EdgeWhiskError]:
         identity = self._subjects.of(namespace)
-        if system.many is not None and all(isinstance(one, dict) for one in given):
-            return await system.many(identity, given)
-        results: list[dict[str, Any] | EdgeWhiskError] = []
-        for one in given:
-            try:
-                if not isinstance(one, dict):
-                    raise BadRequest("the action takes an object, not an array")
-                results.append(await system.perform(identity, one))
-            except EdgeWhiskError as error:
-                results.append(error)
-        return results
+        found = iter(await system.perform(identity, [one for one in given if isinstance(one, dict)]))
+        array = BadRequest("the action takes an object, not an array")
+        return [next(found) if isinstance(one, dict) else array for one in given]
 
 
 def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> Outcome:

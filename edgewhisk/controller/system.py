@@ -20,9 +20,9 @@ from edgewhisk.entity.version import SemVer
 from edgewhisk.errors import EdgeWhiskError
 from edgewhisk.spi import FeedAction
 
-Perform = Callable[[Identity, Mapping[str, Any]], Awaitable[dict[str, Any]]]
-Many = Callable[[Identity, Sequence[Mapping[str, Any]]], Awaitable[Sequence[dict[str, Any] | EdgeWhiskError]]]
-Told = Callable[[Mapping[int, dict[str, Any] | EdgeWhiskError]], None]
+Found = dict[str, Any] | EdgeWhiskError  # what a call came to
+Perform = Callable[[Identity, Sequence[Mapping[str, Any]]], Awaitable[Sequence[Found]]]
+Told = Callable[[Mapping[int, Found]], None]
 
 
 class Alike(NamedTuple):
@@ -37,10 +37,10 @@ class Alike(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SystemAction:
-    """One action of the gateway itself. `perform` raises `EdgeWhiskError` for an application error.
+    """One action of the gateway itself.
 
-    `many`, if there is one, performs it for several calls at once, and gives errors as values; `alike`, if
-    there is one, does so where that is cheaper still.
+    `perform` does it for several calls, and gives errors as values; `alike`, if there is one, does so where
+    that is cheaper.
     """
 
     package: str
@@ -48,7 +48,6 @@ class SystemAction:
     description: str
     parameters: Mapping[str, str]
     perform: Perform
-    many: Many | None = None
     alike: Alike | None = None
     feed: bool = False
     recorded: bool = True  # whether a successful run is kept as an activation
@@ -62,6 +61,21 @@ class SystemAction:
     def fqn(self) -> FullyQualifiedName:
         """Its full name."""
         return FullyQualifiedName(SYSTEM_NAMESPACE, self.package, self.name)
+
+
+def each(perform: Callable[[Identity, Mapping[str, Any]], Awaitable[dict[str, Any]]]) -> Perform:
+    """One call after the other by a function that raises `EdgeWhiskError` for an application error."""
+
+    async def performing(caller: Identity, given: Sequence[Mapping[str, Any]]) -> Sequence[Found]:
+        results: list[Found] = []
+        for one in given:
+            try:
+                results.append(await perform(caller, one))
+            except EdgeWhiskError as error:
+                results.append(error)
+        return results
+
+    return performing
 
 
 def entities(actions: Sequence[SystemAction], limits: Limits) -> Iterator[Package | Action]:

@@ -15,8 +15,11 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from edgewhisk import __version__
-from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Outbox
+from edgewhisk.actuator.targets.http import HttpTarget
+from edgewhisk.actuator.targets.modbus import ModbusTarget
+from edgewhisk.actuator.targets.mqtt import MqttTarget
+from edgewhisk.actuator.targets.serial import SerialTarget
 from edgewhisk.api.router import Router
 from edgewhisk.api.server import HttpServer, bind, certificate_of, serving, url_of
 from edgewhisk.api.services import Measures, Services
@@ -57,7 +60,7 @@ from edgewhisk.gateway.clock_watcher import ClockWatcher
 from edgewhisk.gateway.incidents import Incidents
 from edgewhisk.gateway.loop_lag import LoopLag
 from edgewhisk.gateway.supervision import Run, supervised
-from edgewhisk.gateway.wiring.capabilities import Deliveries, GatewayAdapter
+from edgewhisk.gateway.wiring.capabilities import GatewayAdapter
 from edgewhisk.gateway.wiring.system_actions import system_actions
 from edgewhisk.gateway.wiring.uplink import uplink
 from edgewhisk.invoker.composition import Composition
@@ -74,7 +77,10 @@ from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.log.disk import RealDisk
 from edgewhisk.sync.ingest import Ingest
+from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.config import mqtt_links
+from edgewhisk.transport.serial.ports import SerialPorts
 
 _log = logging.getLogger(__name__)
 
@@ -149,6 +155,8 @@ class Gateway:
             self._sync = uplink(config.cloud, self._log, self._clock_watcher, self._clock, stack)
             tasks: list[tuple[str, Run]] = [(type(feed).__name__, feed.run) for feed in sources]
             tasks += [
+                ("MqttBrokers", self._brokers.run),
+                ("SerialPorts", self._ports.run),
                 ("Outbox", self._outbox.run),
                 ("Retention", self._tend),
                 ("Removal", removal.run),
@@ -325,14 +333,16 @@ class Gateway:
         origins = await asyncio.to_thread(self._log.origins)
         self._shaped = ShapingStage(self._controller, self._clock, self._documents)
         fire, clock = self._shaped, self._clock
+        self._brokers = MqttBrokers(links, clock)
+        self._ports, self._buses = SerialPorts(config.serial, clock), ModbusBuses(config.serial, clock)
 
         def may_read(subject: str, topic: str) -> bool:
             return is_granted(config.grants, subject, "mqtt", topic)
 
         return [
-            MqttFeed(links, fire, clock, self._dead, [*origins, *self._shaped.origins()], may_read),
-            SerialFeed(config.serial, fire, clock),
-            ModbusFeed(config.serial, fire, clock),
+            MqttFeed(self._brokers, fire, clock, self._dead, [*origins, *self._shaped.origins()], may_read),
+            SerialFeed(self._ports, fire, clock),
+            ModbusFeed(self._buses, fire, clock),
             AlarmsFeed(fire, clock, self._documents),
             HttpFeed(fire, clock),
             CouchFeed(fire, clock, self._documents),
@@ -341,22 +351,19 @@ class Gateway:
 
     def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack, api_port: int) -> None:
         """Let actions reach what is granted to them beyond their state."""
-        mqtt, serial, modbus = (_one(sources, MqttFeed), _one(sources, SerialFeed), _one(sources, ModbusFeed))
-        adapter = GatewayAdapter(mqtt, serial, self._controller, self._subjects.of)
+        adapter = GatewayAdapter(self._brokers, self._ports, self._controller, self._subjects.of)
         host = HostCapabilities(adapter, asyncio.get_running_loop(), self._invoker.lent)
         self._dispatcher.operations.update({"http.fetch": Fetch(api_port), **host.operations})
-        http = HttpRequests()
+        http = HttpTarget()
         stack.push_async_callback(http.close)
-        deliveries = Deliveries(mqtt, serial, modbus, http)
-        moment = self._clock_watcher.history.moment
-        ways, alike = deliveries.by_kind, deliveries.alike_by_kind
-        self._outbox = Outbox(self._documents, self._clock, ways, moment, alike, deliveries.check)
+        targets = (MqttTarget(self._brokers), SerialTarget(self._ports), ModbusTarget(self._buses), http)
+        self._outbox = Outbox(self._documents, self._clock, targets, self._clock_watcher.history.moment)
         self._clock_watcher.was_set += [
-            mqtt.retry_now,
+            self._brokers.retry_now,
             _one(sources, CouchFeed).retry_now,
             self._outbox.retry_now,
         ]
-        for name, session in mqtt.sessions.items():
+        for name, session in self._brokers.sessions.items():
             session.connected = partial(self._outbox.wake, f"mqtt:{name}")
 
     def _provide(self, entities: Entities) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.actuator.outbox import MAX_WAITING, MOST_OF_ONE, Outbox, one_by_one
+from edgewhisk.actuator.outbox import MAX_WAITING, MOST_OF_ONE, Outbox
 from edgewhisk.actuator.request import Command
+from edgewhisk.actuator.targets.http import HttpTarget
 from edgewhisk.clock.history import ClockHistory
 from edgewhisk.errors import CapabilityError, NotFound, StorageError, Unavailable, Undelivered
 from edgewhisk.spi import Clock
@@ -20,16 +21,17 @@ from tests.fakes.clock import HandClock
 from tests.fakes.disk import FaultyDisk
 
 
-class Target:
+class Target(HttpTarget):
     """A device that can be away, or refuse."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.away = self.slow = self.broken = False
         self.failing = 0  # tries that fail
         self.hanging: asyncio.Event | None = None
         self.got: list[int] = []
 
-    async def take(self, command: Command) -> dict[str, Any]:
+    async def send(self, command: Command) -> dict[str, Any]:
         if self.broken:
             raise ZeroDivisionError
         if self.slow:
@@ -53,7 +55,7 @@ async def opened(
     folder: Path, target: Target, clock: Clock, disk: Disk | None = None
 ) -> tuple[LogDocumentStore, Outbox, asyncio.Task[None]]:
     shelf = LogDocumentStore.open(folder, disk)
-    outbox = Outbox(shelf, clock, {"http": one_by_one(target.take)}, ClockHistory({}).moment)
+    outbox = Outbox(shelf, clock, [target], ClockHistory({}).moment)
     return shelf, outbox, asyncio.create_task(outbox.run())
 
 
@@ -188,7 +190,7 @@ def test_behind_one_that_has_to_be_tried_again_none_is_delivered(tmp_path: Path)
 def test_a_target_that_hangs_holds_only_its_own_and_nothing_is_done_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgewhisk.actuator.outbox.ANSWER_TIMEOUT", 0.2)
+    monkeypatch.setattr("edgewhisk.actuator.target.ANSWER_TIMEOUT", 0.2)
 
     async def scene() -> None:
         target = Target()
@@ -279,7 +281,7 @@ def test_a_command_expires_by_the_time_that_passed_not_by_the_clock(
         boots.see(clock.timing, clock.up(), kept=False)
         target.away = True
         shelf = LogDocumentStore.open(tmp_path)
-        outbox = Outbox(shelf, clock, {"http": one_by_one(target.take)}, boots.moment)
+        outbox = Outbox(shelf, clock, [target], boots.moment)
         task = asyncio.create_task(outbox.run())
         await outbox.send([command(1)])
         clock.set(wall)
@@ -289,7 +291,7 @@ def test_a_command_expires_by_the_time_that_passed_not_by_the_clock(
         again = HandClock(wall, boot=boot, up=clock.passed if boot == "b0000001" else 5000)
         shelf = LogDocumentStore.open(tmp_path)
         target.away = False
-        outbox = Outbox(shelf, again, {"http": one_by_one(target.take)}, boots.moment)
+        outbox = Outbox(shelf, again, [target], boots.moment)
         task = asyncio.create_task(outbox.run())
         await until(lambda: not outbox.describe()["waiting"])
         assert target.got == ([1] if delivered else [])

@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.actuator.request import KINDS, Command, read
+from edgewhisk.actuator.request import Command
+from edgewhisk.actuator.target import Target, read
+from edgewhisk.actuator.targets.http import HttpTarget
+from edgewhisk.actuator.targets.modbus import ModbusTarget
+from edgewhisk.actuator.targets.mqtt import MqttTarget
+from edgewhisk.actuator.targets.serial import SerialTarget
 from edgewhisk.errors import BadRequest
 
-BY_NAME = {f"{kind.package}/{kind.name}": kind for kind in KINDS}
+KINDS: list[type[Target]] = [MqttTarget, SerialTarget, ModbusTarget, HttpTarget]
+BY_NAME = {f"{one.kind}/{one.action}": one for one in KINDS}
 
 
 @pytest.mark.parametrize(

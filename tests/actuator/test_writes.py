@@ -18,20 +18,21 @@ import pytest
 from pymodbus.pdu import ModbusPDU
 from pymodbus.server import ModbusTcpServer
 
-from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.outbox import Outbox
-from edgewhisk.actuator.request import KINDS, read
+from edgewhisk.actuator.target import read
+from edgewhisk.actuator.targets.modbus import ModbusTarget
+from edgewhisk.actuator.targets.mqtt import MqttTarget
+from edgewhisk.actuator.targets.serial import SerialTarget
 from edgewhisk.clock.history import ClockHistory
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CapabilityError, EdgeWhiskError
-from edgewhisk.feed.modbus.feed import ModbusFeed
-from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.feed.serial.feed import SerialFeed
-from edgewhisk.gateway.wiring.capabilities import Deliveries
-from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.connection import MqttLink
+from edgewhisk.transport.serial.ports import SerialPorts
 from tests.fakes.fire import RecordingFire
 from tests.feed.modbus.test_feed import meters, served
 from tests.path.gateway import free_port
@@ -57,26 +58,22 @@ class Gateway:
 
     def __init__(self, folder: Path) -> None:
         self.fire, clock = RecordingFire(), SystemClock()
-        self.serial, self.modbus = SerialFeed({}, self.fire, clock), ModbusFeed({}, self.fire, clock)
+        self.ports, self.buses = SerialPorts({}, clock), ModbusBuses({}, clock)
+        self.serial = SerialFeed(self.ports, self.fire, clock)
         self.shelf = LogDocumentStore.open(folder)
-        dead = DeadLetters(self.shelf, clock)
         links = {"": MqttLink("127.0.0.1", 1, "x")}
-        self.mqtt = MqttFeed(links, self.fire, clock, dead, [], lambda _subject, _topic: True)
-        made = Deliveries(self.mqtt, self.serial, self.modbus, HttpRequests())
-        self.outbox = Outbox(
-            self.shelf, clock, made.by_kind, ClockHistory({}).moment, made.alike_by_kind, made.check
-        )
+        targets = (MqttTarget(MqttBrokers(links, clock)), SerialTarget(self.ports), ModbusTarget(self.buses))
+        self.outbox = Outbox(self.shelf, clock, targets, ClockHistory({}).moment)
 
     async def act(self, package: str, **parameters: Any) -> Any:
-        kind = next(kind for kind in KINDS if kind.package == package)
-        (result,) = await self.outbox.send([read(kind, parameters)])
+        (result,) = await self.outbox.send([read(self.outbox.targets[package], parameters)])
         return result
 
 
 @contextlib.asynccontextmanager
 async def gateway(folder: Path) -> AsyncIterator[Gateway]:
     made = Gateway(folder)
-    runs = [asyncio.create_task(run()) for run in (made.serial.run, made.modbus.run, made.outbox.run)]
+    runs = [asyncio.create_task(run()) for run in (made.ports.run, made.outbox.run)]
     try:
         yield made
     finally:
@@ -235,7 +232,7 @@ def test_what_can_never_be_done_is_refused_at_once_also_while_others_wait(
 def test_what_a_line_took_only_in_part_is_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgewhisk.feed.serial.serial_port.WRITE_TIMEOUT", 0.2)
+    monkeypatch.setattr("edgewhisk.transport.serial.port.WRITE_TIMEOUT", 0.2)
     master, slave = os.openpty()
     tty.setraw(slave)
 

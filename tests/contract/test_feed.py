@@ -28,7 +28,10 @@ from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.spi import Feed, Resource
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.connection import MqttLink
+from edgewhisk.transport.serial.ports import SerialPorts
 from tests import odd
 from tests.contract.suites import Suite, named, play
 from tests.fakes.disk import MemoryDisk
@@ -41,17 +44,21 @@ Make = Callable[[RecordingFire, LogDocumentStore], Feed]
 
 def mqtt(fire: RecordingFire, shelf: LogDocumentStore) -> Feed:
     links = {"": MqttLink("127.0.0.1", 1, "x")}
-    return MqttFeed(links, fire, CLOCK, DeadLetters(shelf, CLOCK), [], lambda _subject, _topic: False)
+    return MqttFeed(
+        MqttBrokers(links, CLOCK), fire, CLOCK, DeadLetters(shelf, CLOCK), [], lambda _subject, _topic: False
+    )
 
 
 SUITE = Suite(
     Feed,
     {
         AlarmsFeed: lambda fire, shelf: AlarmsFeed(fire, CLOCK, shelf),
-        SerialFeed: lambda fire, _: SerialFeed({"bus": SerialConfig("/dev/none")}, fire, CLOCK),
+        SerialFeed: lambda fire, _: SerialFeed(
+            SerialPorts({"bus": SerialConfig("/dev/none")}, CLOCK), fire, CLOCK
+        ),
         CouchFeed: lambda fire, shelf: CouchFeed(fire, CLOCK, shelf),
         MqttFeed: mqtt,
-        ModbusFeed: lambda fire, _: ModbusFeed({}, fire, CLOCK),
+        ModbusFeed: lambda fire, _: ModbusFeed(ModbusBuses({}, CLOCK), fire, CLOCK),
         FileFeed: lambda fire, shelf: FileFeed({"log": FileConfig(Path("/none.sqlite"))}, fire, CLOCK, shelf),
         HttpFeed: lambda fire, _: HttpFeed(fire, CLOCK),
     },

@@ -31,7 +31,10 @@ from edgewhisk.spi import Feed
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.documents.entity_store import EntityStore
+from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.connection import MqttLink
+from edgewhisk.transport.serial.ports import SerialPorts
 from tests.fakes.fire import RecordingFire
 
 GUEST = Identity("guest", "guest", AuthKey("0" * 8 + "-0000-0000-0000-" + "0" * 12, "k" * 64))
@@ -54,14 +57,14 @@ class Made:
         self.fire = RecordingFire()
         shaped = ShapingStage(self.fire, clock, self.shelf)
         self.alarms = AlarmsFeed(shaped, clock, self.shelf)
-        self.serial = SerialFeed({"bus": SerialConfig("/dev/none")}, shaped, clock)
+        self.serial = SerialFeed(SerialPorts({"bus": SerialConfig("/dev/none")}, clock), shaped, clock)
         links, dead = {"": MqttLink("127.0.0.1", 1, "x")}, DeadLetters(self.shelf, clock)
         sources: list[Feed] = [
             self.alarms,
             self.serial,
             CouchFeed(shaped, clock, self.shelf),
-            MqttFeed(links, shaped, clock, dead, [], lambda _subject, _topic: False),
-            ModbusFeed({}, shaped, clock),
+            MqttFeed(MqttBrokers(links, clock), shaped, clock, dead, [], lambda _subject, _topic: False),
+            ModbusFeed(ModbusBuses({}, clock), shaped, clock),
             FileFeed({"log": FileConfig(folder / "log.sqlite")}, shaped, clock, self.shelf),
             HttpFeed(shaped, clock),
         ]

@@ -23,6 +23,8 @@ from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.spi import Feed
 from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.serial.ports import SerialPorts
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
 
@@ -40,8 +42,8 @@ WISHES: dict[str, tuple[str, dict[str, Any]]] = {
 def _made(kind: str, shelf: LogDocumentStore, fire: RecordingFire) -> Feed:
     clock = SystemClock()
     made: dict[str, Feed] = {
-        "serial": SerialFeed({}, fire, clock),
-        "modbus": ModbusFeed({}, fire, clock),
+        "serial": SerialFeed(SerialPorts({}, clock), fire, clock),
+        "modbus": ModbusFeed(ModbusBuses({}, clock), fire, clock),
         "alarms": AlarmsFeed(fire, clock, shelf),
         "couchdb": CouchFeed(fire, clock, shelf),
         "file": FileFeed({"f": FileConfig(Path("/nowhere/f"))}, fire, clock, shelf),
@@ -70,10 +72,11 @@ def test_good_and_bad_frames_of_a_port_are_told() -> None:
         master, slave = os.openpty()
         tty.setraw(slave)
         fire = RecordingFire()
-        made = SerialFeed({}, fire, SystemClock())
+        ports = SerialPorts({}, SystemClock())
+        made = SerialFeed(ports, fire, SystemClock())
         wish = {"port": os.ttyname(slave), "profile": "arduino/dht"}
         await made.add(T, "serial/reading", made.check("serial/reading", wish))
-        async with running(made):
+        async with running(made, ports):
             async with asyncio.timeout(10):
                 while made.describe(T)["state"] != "running":  # noqa: ASYNC110 - a real port
                     await asyncio.sleep(0.01)

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import pytest
 
-from edgewhisk.actuator.http import HttpRequests
-from edgewhisk.actuator.outbox import Outbox, one_by_one
+from edgewhisk.actuator.outbox import Outbox
 from edgewhisk.actuator.request import Command
+from edgewhisk.actuator.targets.http import HttpTarget
 from edgewhisk.clock.history import ClockHistory
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import FileConfig, SerialConfig
@@ -32,13 +32,16 @@ from edgewhisk.feed.changes.file import FileFeed
 from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.feed.serial.feed import SerialFeed
-from edgewhisk.feed.serial.serial_port import SOONEST
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.sync import Sync
+from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial import discovery
+from edgewhisk.transport.serial.port import MAX_RETRY_PAUSE, SOONEST, SerialPort
+from edgewhisk.transport.serial.ports import SerialPorts
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
 from tests.path.gateway import free_port
@@ -95,9 +98,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def _serial(path: str, opened: list[str]) -> tuple[int, dict[str, Any]]:
-    made = SerialFeed({"p": SerialConfig(path)}, RecordingFire(), SystemClock())
+    ports = SerialPorts({"p": SerialConfig(path)}, SystemClock())
+    made = SerialFeed(ports, RecordingFire(), SystemClock())
     await made.add(T, "serial/reading", {"port": "p", "profile": "arduino/dht"})
-    async with running(made):
+    async with running(made, ports):
         return await _tries(lambda: len(opened)), made.describe(T)
 
 
@@ -155,7 +159,7 @@ def test_a_port_that_is_away_in_a_folder_where_much_happens(tmp_path: Path, open
 
 
 async def _modbus(where: dict[str, str], count: Callable[[], int]) -> tuple[int, dict[str, Any]]:
-    made = ModbusFeed({}, RecordingFire(), SystemClock())
+    made = ModbusFeed(ModbusBuses({}, SystemClock()), RecordingFire(), SystemClock())
     wish = made.check("modbus/reading", {"profile": "eastron/sdm120", "every": 0.05, **where})
     await made.add(T, "modbus/reading", wish)
     async with running(made):
@@ -181,9 +185,7 @@ def test_a_modbus_line_whose_settings_the_driver_refuses(
 
 def test_a_serial_line_that_is_held_is_tried_ever_less_often() -> None:
     """Each try resets devices that reset when the port is opened, such as an Arduino."""
-    from edgewhisk.feed.serial.serial_port import MAX_RETRY_PAUSE, Port, PortSettings
-
-    made = Port(PortSettings("p", "/dev/p", Line(), 1, None))
+    made = SerialPort("/dev/p", Line(), SystemClock(), lambda: None)
     waits = []
     for _ in range(8):
         made.failed(100.0, 0.999, OSError(16, "busy"))
@@ -323,9 +325,16 @@ def test_a_broker_that_fails(say: Say, tmp_path: Path) -> None:
         async with _server(say) as (number, seen):
             links = {"": MqttLink("127.0.0.1", number, "edge-pacing")}
             dead = DeadLetters(shelf, SystemClock())
-            made = MqttFeed(links, RecordingFire(), SystemClock(), dead, [], lambda _subject, _topic: True)
+            made = MqttFeed(
+                MqttBrokers(links, SystemClock()),
+                RecordingFire(),
+                SystemClock(),
+                dead,
+                [],
+                lambda _subject, _topic: True,
+            )
             await made.add(T, "mqtt/message", made.check("mqtt/message", {"topic": "t"}))
-            async with running(made, shelf):
+            async with running(made, made.brokers, shelf):
                 assert await _tries(lambda: len(seen)) <= FEW
 
     asyncio.run(play())
@@ -336,8 +345,8 @@ def test_a_broker_that_fails(say: Say, tmp_path: Path) -> None:
 )
 def test_a_server_that_takes_no_command(say: Say, tmp_path: Path) -> None:
     async def play() -> None:
-        shelf, clock, requests = LogDocumentStore.open(tmp_path), SystemClock(), HttpRequests()
-        outbox = Outbox(shelf, clock, {"http": one_by_one(requests.send)}, ClockHistory({}).moment)
+        shelf, clock, requests = LogDocumentStore.open(tmp_path), SystemClock(), HttpTarget()
+        outbox = Outbox(shelf, clock, [requests], ClockHistory({}).moment)
         async with _server(say) as (number, seen):
             body = {"url": f"http://127.0.0.1:{number}/", "method": "PUT", "headers": {}}
             await outbox.send([Command("http", f"http:127.0.0.1:{number}", "127.0.0.1", body)] * 5)

@@ -12,11 +12,11 @@ from apscheduler.triggers.cron import CronTrigger
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewhisk.base.backoff import Backoff
 from edgewhisk.base.mqtt_topics import check_filter, covers, matches
 from edgewhisk.entity.invocation.facts import beside
 from edgewhisk.errors import FeedError
 from edgewhisk.feed.alarms import schedule
-from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.payload import FORMATS, Head, MalformedPayload, of_cbor, of_json, of_text
 from edgewhisk.feed.rejects import QUIET, RejectCounter
 from edgewhisk.jsontext import parse

@@ -25,6 +25,8 @@ from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.codec import Message
 from edgewhisk.transport.mqtt.connection import MqttConnection, MqttLink
 from tests.device.test_profiles import MODBUS, OVER_MQTT, golden
@@ -101,7 +103,7 @@ def test_a_late_answer_is_not_taken_for_that_to_the_next_question(
 
     async def play() -> None:
         fire, slave = RecordingFire(), Slave(answers, "too late")
-        feed = ModbusFeed({}, fire, SystemClock())
+        feed = ModbusFeed(ModbusBuses({}, SystemClock()), fire, SystemClock())
         async with running(feed):
             asked = {"profile": "mine/pair", "port": slave.port, "every": 0.05, "timeout": 0.2}
             await feed.add(TRIGGER, "modbus/reading", feed.check("modbus/reading", asked))
@@ -123,7 +125,7 @@ def test_modbus_profiles_over_a_line(name: str, delivery: str) -> None:
 
     async def play() -> None:
         fire, slave = RecordingFire(), Slave(recorded(name), delivery)
-        feed = ModbusFeed({}, fire, SystemClock())
+        feed = ModbusFeed(ModbusBuses({}, SystemClock()), fire, SystemClock())
         async with running(feed):
             asked = {"profile": name, "port": slave.port, "every": 0.05, "timeout": 0.2}
             await feed.add(TRIGGER, "modbus/reading", feed.check("modbus/reading", asked))
@@ -181,11 +183,11 @@ def test_mqtt_profiles_over_a_broker(delivery: str, tmp_path: Path) -> None:
         fire, clock, shelf = RecordingFire(), SystemClock(), LogDocumentStore.open(tmp_path / "shelf")
         async with slow_wire(port, delivery) as wire:
             links, dead = {"": MqttLink("127.0.0.1", wire, "reader")}, DeadLetters(shelf, clock)
-            feed = MqttFeed(links, fire, clock, dead, [], lambda _subject, _topic: True)
+            feed = MqttFeed(MqttBrokers(links, clock), fire, clock, dead, [], lambda _subject, _topic: True)
             for name in names:
                 trigger = parse_name(f"/guest/{name.replace('/', '-')}", "_")
                 await feed.add(trigger, "mqtt/message", feed.check("mqtt/message", {"profile": name}))
-            async with running(feed):
+            async with running(feed, feed.brokers):
                 speaker = MqttConnection(MqttLink("127.0.0.1", port, "speaker"), lambda *_: None)
                 await speaker.open()
                 # Until the subscriptions are made, what is published comes to nobody.

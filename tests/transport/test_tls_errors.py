@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edgewhisk.actuator.http import HttpRequests
 from edgewhisk.actuator.request import Command
+from edgewhisk.actuator.targets.http import HttpTarget
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.errors import CloudError, Undelivered
 from edgewhisk.spi import SyncBatch
@@ -67,7 +67,7 @@ def test_the_cloud_and_requests_say_that_it_is_the_clock(authority: Authority) -
             ):
                 await cloud.send("d", "e", SyncBatch(1, ()))
             await cloud.close()
-            requests = HttpRequests()
+            requests = HttpTarget()
             requests._client = httpx.AsyncClient(verify=trusting(authority))
             command = Command(
                 "http", "http:h", "h", {"method": "GET", "url": url, "headers": {}, "payload": ""}
@@ -84,14 +84,14 @@ def test_a_broker_is_tried_again_at_once_when_the_clock_is_set(authority: Author
         made = unconnected()
         session = made.sessions[""]
         async with server(authority, DAY) as port:
-            session.link = MqttLink("127.0.0.1", port, "x", tls=trusting(authority))
-            session._backoff.first = session._backoff.longest = 3600.0
-            task = asyncio.create_task(made.run())
-            await _until(lambda: session.state == "waiting")
-            assert "certificate is not valid yet" in session.last_error
+            session.broker.link = MqttLink("127.0.0.1", port, "x", tls=trusting(authority))
+            session.broker._backoff.first = session.broker._backoff.longest = 3600.0
+            task = asyncio.create_task(made.brokers.run())
+            await _until(lambda: session.broker.state == "waiting")
+            assert "certificate is not valid yet" in session.broker.last_error
         trusted = asyncio.Event()
         async with server(authority, 0, port, trusted), asyncio.timeout(10):
-            made.retry_now()  # the clock was set: what was in the future is not any more
+            made.brokers.retry_now()  # the clock was set: what was in the future is not any more
             await trusted.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

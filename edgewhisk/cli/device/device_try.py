@@ -32,9 +32,12 @@ from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.spi import Feed
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.config import mqtt_link
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.serial import discovery
+from edgewhisk.transport.serial.ports import SerialPorts
 
 _TRIGGER: Final = parse_name("/_/try", "_")
 _ENVELOPE: Final = {"device", "port", "topic", "unit", "taken_at", "suspect", "errors"}
@@ -130,11 +133,11 @@ def _fitting(given: argparse.Namespace, profile: Profile) -> None:
 async def _attempt(given: argparse.Namespace, profile: Profile, config: Config) -> int:
     fire = Printing(as_json=given.json, most=given.count)
     with tempfile.TemporaryDirectory() as folder:
-        feed, parameters = _feed(given, profile, config, fire, Path(folder))
+        feed, transport, parameters = _feed(given, profile, config, fire, Path(folder))
         action = feed.actions[0]
         name = f"{action.package}/{action.name}"
         await feed.add(_TRIGGER, name, feed.check(name, parameters))
-        running = asyncio.create_task(feed.run())
+        running = asyncio.gather(feed.run(), transport.run())
         try:
             async with asyncio.timeout(given.seconds or None):
                 await _watch(feed, fire, profile, line(given.port, profile, config.serial, given.baud))
@@ -153,23 +156,25 @@ async def _attempt(given: argparse.Namespace, profile: Profile, config: Config) 
 
 def _feed(
     given: argparse.Namespace, profile: Profile, config: Config, fire: Printing, folder: Path
-) -> tuple[Feed, dict[str, Any]]:
+) -> tuple[Feed, MqttBrokers | SerialPorts, dict[str, Any]]:
     clock = SystemClock()
-    if profile.transport == "mqtt":
-        dead = DeadLetters(LogDocumentStore.open(folder), clock)
-        link = broker(given.broker, config)
-        feed = MqttFeed({"": link}, fire, clock, dead, [], lambda _subject, _topic: True)
-        return feed, {"profile": profile.name, "qos": 0}
     sections = dict(config.serial)
     if given.port and given.baud:
         section = sections.get(given.port)
         path = section.port if section else given.port
         sections[given.port] = replace(section or SerialConfig(path), baudrate=given.baud)
+    ports = SerialPorts(sections, clock)
+    if profile.transport == "mqtt":
+        dead = DeadLetters(LogDocumentStore.open(folder), clock)
+        link = broker(given.broker, config)
+        brokers = MqttBrokers({"": link}, clock)
+        feed = MqttFeed(brokers, fire, clock, dead, [], lambda _subject, _topic: True)
+        return feed, brokers, {"profile": profile.name, "qos": 0}
     if profile.transport == "modbus":
         asked = {key: getattr(given, key) for key in ("port", "host", "unit", "every")}
         told = {key: value for key, value in asked.items() if value is not None}
-        return ModbusFeed(sections, fire, clock), {"profile": profile.name, **told}
-    return SerialFeed(sections, fire, clock), {"profile": profile.name, "port": given.port}
+        return ModbusFeed(ModbusBuses(sections, clock), fire, clock), ports, {"profile": profile.name, **told}
+    return SerialFeed(ports, fire, clock), ports, {"profile": profile.name, "port": given.port}
 
 
 def line(

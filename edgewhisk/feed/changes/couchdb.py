@@ -17,12 +17,12 @@ from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 
 from edgewhisk import jsontext
+from edgewhisk.base.backoff import Backoff
 from edgewhisk.base.wakeable import wakeable_sleep
 from edgewhisk.entity.invocation.facts import beside
 from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError
-from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.heard import BEGINNING, Moment, heard, this_moment
 from edgewhisk.feed.payload import LEVELS
 from edgewhisk.feed.rejects import RejectCounter

@@ -1,26 +1,13 @@
-"""One Modbus device that is polled, and where its bus is."""
+"""One Modbus device that is polled."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from edgewhisk.device.modbus.registers import RegisterRequest, requests
 from edgewhisk.device.profile import Profile
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.feed.heard import BEGINNING, Moment
-
-
-class Address(NamedTuple):
-    """Where a bus is: a serial port or a host."""
-
-    port: str = ""  # path or usb:...
-    host: str = ""
-    tcp_port: int = 0
-
-    def __str__(self) -> str:
-        """For events and messages."""
-        return self.port or f"{self.host}:{self.tcp_port}"
 
 
 @dataclass(slots=True)

@@ -14,16 +14,15 @@ from edgewhisk.device.profile import Profile
 from edgewhisk.device.reading import Reading
 from edgewhisk.device.topics import Pattern, pattern
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
-from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
+from edgewhisk.errors import ConfigError, FeedError
 from edgewhisk.feed.mqtt.session import Session
 from edgewhisk.feed.mqtt.sparkplug_rebirth import Rebirths, command
 from edgewhisk.feed.mqtt.subscription import Subscription
 from edgewhisk.feed.payload import FORMATS
 from edgewhisk.spi import Clock, FeedAction, Fire, Resource
 from edgewhisk.store.dead_letters import DeadLetters, Letter
-from edgewhisk.transport.mqtt.codec import Message, Publication
-from edgewhisk.transport.mqtt.connection import MqttLink
-from edgewhisk.transport.mqtt.outbound import Failed, Told
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
+from edgewhisk.transport.mqtt.codec import Message
 
 _KNOWN: Final = {
     "topic": "topic filter with +, #, or {name} for a level that becomes a parameter; also $share/GROUP/...",
@@ -45,22 +44,24 @@ class MqttFeed:
 
     def __init__(
         self,
-        links: Mapping[str, MqttLink],
+        brokers: MqttBrokers,
         fire: Fire,
         clock: Clock,
         dead: DeadLetters,
         origins: Sequence[str],
         may_read: Callable[[str, str], bool],
     ) -> None:
-        """`links` by broker, the one of `[mqtt]` under "".
+        """Over `brokers`, which somebody else runs.
 
         `may_read`: whether a subject may read a topic that a device announced.
         """
+        self.brokers = brokers
         self.dead = dead
         self._may_read = may_read
         self._clock = clock
         self.sessions = {
-            name: Session(name, link, fire, clock, dead, origins) for name, link in links.items()
+            name: Session(name, broker, fire, clock, dead, origins)
+            for name, broker in brokers.sessions.items()
         }
 
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,28 +134,10 @@ class MqttFeed:
                 where = rebirths.wanted(topic, self._clock.monotonic())
                 if where:
                     with contextlib.suppress(ConnectionError):  # a dead letter that is retried meanwhile
-                        session.publish([Message(where, command(self._clock.now()))])
+                        session.broker.publish([Message(where, command(self._clock.now()))])
                 raise
 
         return decoding
-
-    def publish(self, broker: str, messages: Sequence[Message]) -> asyncio.Future[Failed]:
-        """See `Connection.publish`.
-
-        Raises `Undelivered` while the broker is away, `CapabilityError` when there is none of the name.
-        """
-        session = self.sessions.get(broker)
-        if session is None:
-            raise CapabilityError(f"mqtt.publish: there is no [brokers.{broker}]")
-        try:
-            return session.publish(messages)
-        except ConnectionError as error:
-            raise Undelivered(f"mqtt.publish: {error}") from error
-
-    def publish_alike(self, broker: str, what: Publication, payloads: Sequence[bytes], told: Told) -> bool:
-        """See `Connection.publish_alike`; false while the broker is away or unknown."""
-        session = self.sessions.get(broker)
-        return session is not None and session.publish_alike(what, payloads, told)
 
     async def retry(self, letter: Letter) -> None:
         """Take a dead letter once more; raises `FeedError` if it still is none of the feed's."""
@@ -181,14 +164,9 @@ class MqttFeed:
         return [
             trigger
             for one in self.sessions.values()
-            if letter.source == f"mqtt {one.address}"
+            if letter.source == f"mqtt {one.broker.address}"
             for trigger in one.fed_from(letter.topic)
         ]
-
-    def retry_now(self) -> None:
-        """Try again now where a broker is away."""
-        for session in self.sessions.values():
-            session.retry_now()
 
     def describe(self, trigger: FullyQualifiedName) -> dict[str, Any]:
         """See `spi.Feed`."""
@@ -196,9 +174,7 @@ class MqttFeed:
 
     async def run(self) -> None:
         """See `spi.Feed`."""
-        async with asyncio.TaskGroup() as tasks:
-            for session in self.sessions.values():
-                tasks.create_task(session.run())
+        await asyncio.Event().wait()
 
 
 def _how(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""One broker: its subscriptions, what it delivered already, and connecting again and again.
+"""What is subscribed to at one broker, and what it delivered already.
 
-MQTT 3.1.1 or 5 with a persistent session, so the broker keeps what arrives while the gateway is away.
 A QoS 1 message is acknowledged when its event is on disk, not before; what the broker then delivers
 again after a crash or a lost acknowledgement is recognised and not run twice. Everything that came
 in one chunk from the network goes to the controller in one call.
@@ -9,72 +8,54 @@ in one chunk from the network goes to the controller in one call.
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-from edgewhisk.base.wakeable import wakeable_sleep
 from edgewhisk.device.decode import Undecodable
 from edgewhisk.device.topics import Pattern
 from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import StorageError
-from edgewhisk.feed.backoff import Backoff
 from edgewhisk.feed.heard import heard, this_moment
 from edgewhisk.feed.mqtt.events import Events
 from edgewhisk.feed.mqtt.subscription import Subscription, Subscriptions, TopicRoutes
 from edgewhisk.feed.payload import MalformedPayload
 from edgewhisk.spi import Clock, Fire
 from edgewhisk.store.dead_letters import DeadLetters, Letter
-from edgewhisk.transport.mqtt.codec import EXACT, Delivery, Message, Publication
-from edgewhisk.transport.mqtt.connection import Grant, MqttConnection, MqttLink
-from edgewhisk.transport.mqtt.disconnects import Disconnects
-from edgewhisk.transport.mqtt.outbound import Failed, Told
+from edgewhisk.transport.mqtt.codec import EXACT, Delivery
+from edgewhisk.transport.mqtt.connection import MqttConnection
 from edgewhisk.transport.mqtt.redelivery import AcceptedMessages, Fresh, checksum
-from edgewhisk.transport.tls_errors import reason
-
-_log = logging.getLogger(__name__)
+from edgewhisk.transport.mqtt.session import BrokerSession
 
 # Messages that are acknowledged together. A chunk may bring 600, whose results leave long before the last one
 # is on disk; a source that sends one more for each result would fill the broker's queue, which drops what is
 # over 1,000: seen with 500 under way in every fourth run.
 ACK_BATCH: Final = 64
-_PATIENCE: Final = 10.0  # seconds for the broker to answer a connect
 
 
 class Session:
-    """One broker for the life of the gateway."""
+    """`SessionReader` of one broker."""
 
     def __init__(
-        self, name: str, link: MqttLink, fire: Fire, clock: Clock, dead: DeadLetters, origins: Sequence[str]
+        self,
+        name: str,
+        broker: BrokerSession,
+        fire: Fire,
+        clock: Clock,
+        dead: DeadLetters,
+        origins: Sequence[str],
     ) -> None:
         """`origins` of what earlier lives accepted: the broker may deliver it again."""
-        self.link = link
+        self.broker = broker
+        broker.reader = self
         self._fire = fire
         self._clock = clock
         self._dead = dead
         self._subscriptions = Subscriptions()
         self._routes = TopicRoutes(self._subscriptions)
-        self._events = Events(f"mqtt {self.address}", dead, self._routes, self._learn)
+        self._events = Events(f"mqtt {broker.address}", dead, self._routes, self._learn)
         self._accepted = AcceptedMessages(f"mqtt:{name}:" if name else "mqtt:", origins)
-        self._connection: MqttConnection | None = None
-        self._backoff = Backoff()
-        self._grants: dict[str, Grant] = {}  # filters about which something is odd
-        self._strife = Disconnects(link)
-        self._told = asyncio.Event()  # try again now
-        self.connected: Callable[[], None] = lambda: None  # called after each connect
-        self.state = "connecting"
-        self.last_error = ""
-        self.counts = dict.fromkeys(
-            ("connects", "received", "duplicates", "unrouted", "pauses", "refused"), 0
-        )
-
-    @property
-    def address(self) -> str:
-        """HOST:PORT."""
-        return f"{self.link.host}:{self.link.port}"
+        self.counts = dict.fromkeys(("received", "duplicates", "unrouted", "pauses", "refused"), 0)
 
     def add(self, wanted: Subscription) -> None:
         """Feed a trigger."""
@@ -83,7 +64,7 @@ class Session:
         self._subscriptions.add(wanted)
         self._routes.forget()
         for one in wanted.patterns:
-            self._strife.forgive(one.filter)
+            self.broker.forgive(one.filter)
             self._ask(one)
 
     def remove(self, trigger: FullyQualifiedName) -> None:
@@ -100,20 +81,6 @@ class Session:
     def fed_from(self, topic: str) -> list[FullyQualifiedName]:
         """The triggers that the messages of a topic fire."""
         return [route.subscription.trigger for route in self._subscriptions.routes(topic)]
-
-    def publish(self, messages: Sequence[Message]) -> asyncio.Future[Failed]:
-        """See `MqttConnection.publish`; raises `ConnectionError` while the broker is away."""
-        if self._connection is None:
-            reason = f": {self.last_error}" if self.last_error else ""
-            raise ConnectionError(f"there is no connection to the broker {self.address}{reason}")
-        return self._connection.publish(messages)
-
-    def publish_alike(self, what: Publication, payloads: Sequence[bytes], told: Told) -> bool:
-        """See `MqttConnection.publish_alike`; false while the broker is away."""
-        if self._connection is None:
-            return False
-        self._connection.publish_alike(what, payloads, told)
-        return True
 
     def retry(self, letter: Letter, trigger: FullyQualifiedName) -> asyncio.Future[None] | str:
         """Take a refused message once more; why not, if it still cannot be an event."""
@@ -136,13 +103,13 @@ class Session:
         found = self._subscriptions.find(trigger)
         if found is None:
             return {}
-        now = self._clock.monotonic()
-        odd = [self._grants[one.filter] for one in found.patterns if one.filter in self._grants]
-        refused = self.state == "running" and not all(one.served for one in odd)
-        problems = (self.last_error, *(one.problem for one in odd), self._strife.problem(now))
+        now, broker = self._clock.monotonic(), self.broker
+        odd = [broker.grants[one.filter] for one in found.patterns if one.filter in broker.grants]
+        refused = broker.state == "running" and not all(one.served for one in odd)
+        problems = (broker.last_error, *(one.problem for one in odd), broker.problem)
         return {
-            "state": "refused" if refused else self.state,
-            "broker": self.address,
+            "state": "refused" if refused else broker.state,
+            "broker": broker.address,
             "topic": ", ".join(one.filter for one in found.patterns),
             "delivered": found.delivered,
             "without_event": found.without_event,
@@ -150,78 +117,33 @@ class Session:
             **heard(found.last, found.since, now),
             "last_error": next(filter(None, problems), "") or _ungranted(found),
             **found.rejects.describe(),
+            "connects": broker.connects,
             **self.counts,
         }
 
-    def retry_now(self) -> None:
-        """Try again now if the broker is away: what kept it away may be over."""
-        self._told.set()
-
-    async def run(self) -> None:
-        """Stay connected until cancelled."""
-        while True:
-            try:
-                await self._serve()
-                self.last_error = self._strife.closed(self._clock.monotonic())
-            except (OSError, TimeoutError, StorageError) as error:
-                self.last_error = reason(error)
-                self._strife.failed(error, self.last_error, self._clock.monotonic())
-            self.state = "waiting"
-            if self._strife.steady(self._clock.monotonic()):
-                self._backoff.reset()
-            pause = self._backoff.pause(random.random())  # noqa: S311 - jitter
-            _log.warning("MQTT %s: %s; again in %.0f s", self.address, self.last_error, pause)
-            await wakeable_sleep(pause, self._told)
-
-    async def _serve(self) -> None:
-        """One connection, until it is lost."""
-        self.state = "connecting"
-        self._grants.clear()
-        self._strife.begin(self._clock.monotonic())
-        link = await asyncio.to_thread(self.link.opened)
-        connection = MqttConnection(self._strife.link(link), self._take, self._grants)
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await connection.open()
-            self._connection = connection
-            self.counts["connects"] += 1
-            self.state = "running"
-            self.last_error = ""
-            for text in self._events.gone:
-                connection.unsubscribe(text)
-            for one in self._subscriptions.filters():
-                self._ask(one)
-            self.connected()
-            try:
-                await connection.lost()
-            finally:
-                self._strife.ended(connection.unanswered)
-        finally:
-            self._connection = None
-            await connection.close()
+    def opened(self) -> None:
+        """See `SessionReader`."""
+        for text in self._events.gone:
+            self.broker.unsubscribe(text)
+        for one in self._subscriptions.filters():
+            self._ask(one)
 
     def _ask(self, pattern: Pattern) -> None:
-        """Subscribe, if there is a connection that survives it."""
+        """Subscribe, now or with the next connection."""
         self._events.regain(pattern)
-        if self._connection is None:
-            return
-        if problem := self._strife.avoid(pattern.filter):
-            self._grants[pattern.filter] = Grant(False, problem)
-        else:
-            self._connection.subscribe(pattern.filter, self._subscriptions.qos(pattern.filter))
+        self.broker.subscribe(pattern.filter, self._subscriptions.qos(pattern.filter))
 
     def _drop(self, patterns: Sequence[Pattern]) -> None:
         """Unsubscribe from what nobody wants any more, now or with the next connection."""
         for one in patterns:
             if self._subscriptions.qos(one.filter) < 0:
                 self._events.forsake(one)
-                if self._connection is not None:
-                    self._connection.unsubscribe(one.filter)
+                self.broker.unsubscribe(one.filter)
 
     # -- what arrives ----------------------------------------------------------------------------
 
-    def _take(self, connection: MqttConnection, deliveries: Sequence[Delivery]) -> None:
-        """All that one chunk brought, in order; so many at a time as are acknowledged together."""
+    def take(self, connection: MqttConnection, deliveries: Sequence[Delivery]) -> None:
+        """See `SessionReader`. So many are fired at a time as are acknowledged together."""
         full: set[FullyQualifiedName] = set()
         for first in range(0, len(deliveries), ACK_BATCH):
             events = self._take_some(connection, deliveries[first : first + ACK_BATCH])

@@ -8,7 +8,7 @@ from typing import Any
 from edgewhisk.actuator.outbox import Outbox
 from edgewhisk.config.schema import GrantsConfig
 from edgewhisk.controller.feeds import Feeds
-from edgewhisk.controller.system import SystemAction
+from edgewhisk.controller.system import SystemAction, each
 from edgewhisk.entity.identity import Identity
 from edgewhisk.gateway.wiring.actuators import actuators
 from edgewhisk.sync.ingest import Ingest
@@ -19,7 +19,7 @@ def system_actions(
 ) -> list[SystemAction]:
     """All of `/whisk.system`."""
     offered = [
-        SystemAction.of_feed(action, feeds.performer(name)) for name, (_, action) in feeds.feeds.items()
+        SystemAction.of_feed(action, each(feeds.performer(name))) for name, (_, action) in feeds.feeds.items()
     ]
     return [*offered, *actuators(outbox, grants), _ingest(ingest)]
 
@@ -31,4 +31,4 @@ def _ingest(ingest: Ingest) -> SystemAction:
     meaning = {"device": "who sends", "epoch": "its log", "first": "number of the first record",
                "records": "activation records"}  # fmt: skip
     about = "Stores the activations of another gateway, each once."
-    return SystemAction("edge", "ingest", about, meaning, take, recorded=False)
+    return SystemAction("edge", "ingest", about, meaning, each(take), recorded=False)

@@ -1,1 +1,1 @@
-"""Modbus on serial lines."""
+"""Modbus RTU and TCP: connections on which feeds and actuators take turns."""

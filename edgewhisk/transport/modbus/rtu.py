@@ -7,8 +7,6 @@ the port on the event loop.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import termios
 from typing import Any
 
 import serial
@@ -19,6 +17,7 @@ from pymodbus.framer.rtu import FramerRTU
 from pymodbus.transport.serialtransport import SerialTransport
 
 from edgewhisk.device.modbus import rtu
+from edgewhisk.transport.serial import discovery
 
 
 class Listening(FramerRTU):
@@ -63,9 +62,7 @@ class Opened(SerialTransport):
     def close(self, exc: Exception | None = None) -> None:
         """See `SerialTransport`."""
         if self.sync_serial:
-            with contextlib.suppress(OSError, termios.error):
-                # Else closing waits up to 30 s for a wedged device to take what was written.
-                termios.tcflush(self.sync_serial.fileno(), termios.TCOFLUSH)
+            discovery.discard_output(self.sync_serial)
         super().close(exc)
 
 

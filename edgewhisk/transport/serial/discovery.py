@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -182,6 +183,15 @@ def settle(device: serial.Serial, line: Line) -> None:
             device.rs485_mode = rs485.RS485Settings()
     except (ValueError, OSError, termios.error) as error:
         raise OSError(22, f"the driver has no RS-485 mode ({error})") from error
+
+
+def discard_output(device: serial.Serial) -> None:
+    """Forget what was written and did not go out.
+
+    Else closing waits up to 30 s for a wedged device to take it.
+    """
+    with contextlib.suppress(OSError, termios.error):
+        termios.tcflush(device.fileno(), termios.TCOFLUSH)
 
 
 def is_absent(error: BaseException) -> bool:

@@ -23,8 +23,9 @@ from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import SerialConfig
 from edgewhisk.device.profile import Line
 from edgewhisk.entity.names import parse_name
-from edgewhisk.errors import CapabilityError, FeedError
+from edgewhisk.errors import CapabilityError, FeedError, Undelivered
 from edgewhisk.feed.modbus.feed import ModbusFeed
+from edgewhisk.transport.modbus.buses import ModbusBuses
 from edgewhisk.transport.serial import discovery
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
@@ -100,8 +101,10 @@ async def served(server: Any) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def feed(fire: RecordingFire, **sections: SerialConfig) -> AsyncIterator[ModbusFeed]:
-    made = ModbusFeed(sections, fire, SystemClock())
+async def feed(
+    fire: RecordingFire, buses: ModbusBuses | None = None, **sections: SerialConfig
+) -> AsyncIterator[ModbusFeed]:
+    made = ModbusFeed(buses or ModbusBuses(sections, SystemClock()), fire, SystemClock())
     async with running(made):
         yield made
 
@@ -153,8 +156,8 @@ def test_several_slaves_on_a_bad_line_and_a_dead_one_that_does_not_slow_them() -
 
 def test_tcp_comes_and_goes_and_is_written_to() -> None:
     async def play() -> None:
-        fire, port = RecordingFire(), free_port()
-        async with feed(fire) as made:
+        fire, port, buses = RecordingFire(), free_port(), ModbusBuses({}, SystemClock())
+        async with feed(fire, buses) as made:
             await ask(made, FIRST, host=f"127.0.0.1:{port}", every=0.05)
             await fire.count(1)
             assert "refused" in of(fire, FIRST)[0]["errors"]["voltage"].lower()
@@ -166,12 +169,12 @@ def test_tcp_comes_and_goes_and_is_written_to() -> None:
                         lambda _: bool(of(fire, FIRST)) and of(fire, FIRST)[-1]["voltage"] == 201.0
                     )
                     where = {"host": f"127.0.0.1:{port}"}
-                    await made.write(
+                    await buses.write(
                         where, 1, "holding", 0, list(struct.unpack(">HH", struct.pack(">f", 5.5)))
                     )
                     await fire.wait_for(lambda _: of(fire, FIRST)[-1]["voltage"] == 5.5)
                     with pytest.raises(CapabilityError, match="illegal data address"):
-                        await made.write(where, 1, "holding", 5000, [1])
+                        await buses.write(where, 1, "holding", 5000, [1])
                 fire.calls.clear()
                 await fire.wait_for(lambda _: any("errors" in event for event in of(fire, FIRST)))
 
@@ -245,12 +248,11 @@ def test_a_dead_device_costs_its_own_timeout_not_that_of_the_others() -> None:
 def test_a_line_is_given_back_when_nobody_wants_it_any_more() -> None:
     async def play() -> None:
         fire = RecordingFire()
-        async with (
-            line() as (mine, theirs),
-            feed(fire, bus=SerialConfig(mine), fast=SerialConfig(mine, baudrate=115200)) as made,
-        ):
+        async with line() as (mine, theirs):
+            sections = {"bus": SerialConfig(mine), "fast": SerialConfig(mine, baudrate=115200)}
+            buses = ModbusBuses(sections, SystemClock())
             server = ModbusSerialServer(meters(1), framer=FramerType.RTU, port=theirs, baudrate=115200)
-            async with served(server):
+            async with served(server), feed(fire, buses) as made:
                 await ask(made, FIRST, port="fast", every=0.05)
                 await fire.wait_for(lambda _: heard(fire, FIRST) == 201.0)
                 with pytest.raises(OSError, match="lock"):
@@ -262,7 +264,10 @@ def test_a_line_is_given_back_when_nobody_wants_it_any_more() -> None:
                 await ask(made, SECOND, port="bus", every=0.05)
                 await fire.wait_for(lambda _: heard(fire, SECOND) == 201.0)
                 await made.remove(SECOND)
-                await made.write({"port": mine}, 1, "holding", 0, [0, 0])
+                await buses.write({"port": mine}, 1, "holding", 0, [0, 0])
+                await freed(mine)
+                with pytest.raises(Undelivered):
+                    await buses.write({"port": mine}, NOBODY, "holding", 0, [0, 0])
                 await freed(mine)
 
     asyncio.run(play())
@@ -320,7 +325,8 @@ def test_it_stops_at_once_whatever_it_is_doing() -> None:
     async def play() -> None:
         async with line() as (mine, theirs), served(ModbusSerialServer(meters(1), port=theirs)):
             for steps in range(40):
-                made = ModbusFeed({"bus": SerialConfig(mine)}, RecordingFire(), SystemClock())
+                buses = ModbusBuses({"bus": SerialConfig(mine)}, SystemClock())
+                made = ModbusFeed(buses, RecordingFire(), SystemClock())
                 await ask(made, FIRST, port="bus", every=0.05)
                 task = asyncio.create_task(made.run())
                 for _ in range(steps):
@@ -374,6 +380,6 @@ def test_a_gateway_that_never_answers_is_called_again() -> None:
     ],
 )
 def test_wrong_parameters_are_named(parameters: dict[str, Any], text: str) -> None:
-    made = ModbusFeed({}, RecordingFire(), SystemClock())
+    made = ModbusFeed(ModbusBuses({}, SystemClock()), RecordingFire(), SystemClock())
     with pytest.raises(FeedError, match=text):
         made.check("modbus/reading", parameters)

@@ -29,6 +29,7 @@ from edgewhisk.feed.mqtt.sparkplug_rebirth import REBIRTH_INTERVAL, Rebirths
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.mqtt.broker import EmbeddedBroker
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.codec import Delivery, Message
 from edgewhisk.transport.mqtt.config import mqtt_link
 from edgewhisk.transport.mqtt.connection import MqttLink
@@ -59,12 +60,12 @@ async def feed(
         shelf = LogDocumentStore.open(Path(folder))
         links = {"": MqttLink("127.0.0.1", port, link.pop("client_id", "edge-under-test"), **link)}
         dead = DeadLetters(shelf, SystemClock())
-        made = MqttFeed(links, fire, SystemClock(), dead, origins, may_read)
+        made = MqttFeed(MqttBrokers(links, SystemClock()), fire, SystemClock(), dead, origins, may_read)
         if subscribe:
             kind = "text" if subscribe.startswith("gateways") else "json"
             checked = made.check("mqtt/message", {"topic": subscribe, "format": kind})
             await made.add(TRIGGER, "mqtt/message", checked)
-        async with running(made, shelf):
+        async with running(made, made.brokers, shelf):
             await state(made.sessions[""], "running")
             yield Made(made, made.sessions[""])
 
@@ -84,12 +85,19 @@ def unconnected(**more: Any) -> MqttFeed:
     with tempfile.TemporaryDirectory() as folder:
         dead = DeadLetters(LogDocumentStore.open(Path(folder)), SystemClock())
     links = {"": MqttLink("127.0.0.1", 1, "x"), **more}
-    return MqttFeed(links, RecordingFire(), SystemClock(), dead, [], lambda _subject, _topic: True)
+    return MqttFeed(
+        MqttBrokers(links, SystemClock()),
+        RecordingFire(),
+        SystemClock(),
+        dead,
+        [],
+        lambda _subject, _topic: True,
+    )
 
 
 async def state(made: Session, wanted: str, connects: int = 1) -> None:
     async with asyncio.timeout(20):
-        while made.state != wanted or made.counts["connects"] < connects:  # noqa: ASYNC110 - a real broker
+        while made.broker.state != wanted or made.broker.connects < connects:  # noqa: ASYNC110 - a real broker
             await asyncio.sleep(0.01)
 
 
@@ -136,8 +144,8 @@ def test_what_comes_again_while_it_is_written_is_acknowledged_when_it_is_on_disk
             fire.hold()
             await publish(port, "t/a", 20, 0)
             await fire.count(20)
-            assert made.session._connection is not None
-            made.session._connection.give_up(ConnectionResetError("by the test"))
+            assert made.session.broker._connection is not None
+            made.session.broker._connection.give_up(ConnectionResetError("by the test"))
             await state(made.session, "running", 2)
             await counted(made, "duplicates", 20)
             if disk == "takes":
@@ -158,10 +166,10 @@ def test_of_a_large_chunk_some_are_acknowledged_before_the_last_is_on_disk(tmp_p
     async def play(port: int) -> None:
         fire = RecordingFire()
         async with feed(port, fire) as made:
-            connection = made.session._connection
+            connection = made.session.broker._connection
             assert connection is not None
             payloads = [b'{"n":%d}' % number for number in range(3 * ACK_BATCH + 1)]
-            made.session._take(connection, [Delivery(b"t/a", payload) for payload in payloads])
+            made.session.take(connection, [Delivery(b"t/a", payload) for payload in payloads])
             assert [len(call) for call in fire.calls] == [ACK_BATCH] * 3 + [1]
             assert [orjson.loads(one)["n"] for one in fire.payloads] == list(range(len(payloads)))
 
@@ -219,32 +227,32 @@ def test_a_password_file_of_the_broker(tmp_path: Path) -> None:
         assert "secret" not in repr(link)
         fire = RecordingFire()
         async with feed(port, fire, username=link.username, password=link.password) as made:
-            await made.feed.publish("", [Message("t/self", b'{"let":"in"}', 1)])
+            await made.feed.brokers.publish("", [Message("t/self", b'{"let":"in"}', 1)])
             await fire.count(1)
         wrong: dict[str, Any] = {"username": "edge", "password": "no"}
         for version, login in ((4, {}), (5, {}), (4, wrong)):
             stranger = unconnected()
-            stranger.sessions[""].link = MqttLink("127.0.0.1", port, "x", version=version, **login)
-            task = asyncio.create_task(stranger.run())
+            stranger.sessions[""].broker.link = MqttLink("127.0.0.1", port, "x", version=version, **login)
+            task = asyncio.create_task(stranger.brokers.run())
             async with asyncio.timeout(20):
-                while stranger.sessions[""].state != "waiting":  # noqa: ASYNC110 - a real socket
+                while stranger.sessions[""].broker.state != "waiting":  # noqa: ASYNC110 - a real socket
                     await asyncio.sleep(0.01)
-            assert "see username and password_file" in stranger.sessions[""].last_error
+            assert "see username and password_file" in stranger.sessions[""].broker.last_error
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         for damage in (None, b"\xff\xfe"):
             given.unlink() if damage is None else given.write_bytes(damage)
             waiting = unconnected()
             session = waiting.sessions[""]
-            session.link = mqtt_link("brokers.barn", replace(right, url=url), "y")
-            session._backoff.first = session._backoff.longest = 0.01
-            task = asyncio.create_task(waiting.run())
+            session.broker.link = mqtt_link("brokers.barn", replace(right, url=url), "y")
+            session.broker._backoff.first = session.broker._backoff.longest = 0.01
+            task = asyncio.create_task(waiting.brokers.run())
             async with asyncio.timeout(20):
-                while session.state != "waiting":  # noqa: ASYNC110 - a real socket
+                while session.broker.state != "waiting":  # noqa: ASYNC110 - a real socket
                     await asyncio.sleep(0.01)
-                assert f"[brokers.barn] password_file {given} cannot be read" in session.last_error
+                assert f"[brokers.barn] password_file {given} cannot be read" in session.broker.last_error
                 given.write_text("secret\n")  # put right: no restart
-                while session.state != "running":  # noqa: ASYNC110 - a real socket
+                while session.broker.state != "running":  # noqa: ASYNC110 - a real socket
                     await asyncio.sleep(0.01)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -281,8 +289,8 @@ def test_the_will_is_told_when_a_gateway_dies(tmp_path: Path) -> None:
             feed(port, RecordingFire(), status_topic="gateways/two") as made,
         ):
             await watching.count(1)
-            assert made.session._connection is not None
-            made.session._connection._client._connection._transport.abort()  # no good-bye
+            assert made.session.broker._connection is not None
+            made.session.broker._connection._client._connection._transport.abort()  # no good-bye
             await watching.count(3)
             assert [found["payload"] for found in told(watching)] == ["online", "offline", "online"]
 
@@ -369,7 +377,7 @@ def test_announced_topics_are_read_only_where_they_are_granted(tmp_path: Path) -
                 Message(f"homeassistant/sensor/{name}/config", orjson.dumps(config), 1)
                 for name, config in announced.items()
             ]
-            assert await made.feed.publish("", [*states, *configs]) == {}
+            assert await made.feed.brokers.publish("", [*states, *configs]) == {}
             await fire.count(1)
             await counted(made, "received", len(configs) + 1)
             told = made.feed.describe(TRIGGER)
@@ -440,11 +448,13 @@ def test_an_absent_broker_is_told_and_waited_for() -> None:
     async def play() -> None:
         made = unconnected()
         await made.add(TRIGGER, "mqtt/message", {"topic": "a", "qos": 1, "format": "json"})
-        task = asyncio.create_task(made.run())
+        task = asyncio.create_task(made.brokers.run())
         async with asyncio.timeout(20):
-            while made.sessions[""].state != "waiting":  # noqa: ASYNC110 - a real socket
+            while made.sessions[""].broker.state != "waiting":  # noqa: ASYNC110 - a real socket
                 await asyncio.sleep(0.01)
-        assert "refused" in made.describe(TRIGGER)["last_error"].lower() or made.sessions[""].last_error
+        assert (
+            "refused" in made.describe(TRIGGER)["last_error"].lower() or made.sessions[""].broker.last_error
+        )
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -480,18 +490,18 @@ def test_client_certificates_and_what_is_told_without_them(tmp_path: Path) -> No
         trusting.load_cert_chain(mine, my_key)
         fire = RecordingFire()
         async with feed(port, fire, tls=trusting) as made:
-            assert await made.feed.publish("", [Message("t/self", b'{"over":"tls"}', 1)]) == {}
+            assert await made.feed.brokers.publish("", [Message("t/self", b'{"over":"tls"}', 1)]) == {}
             await fire.count(1)
             assert told(fire) == [{"topic": "t/self", "over": "tls"}]
         for wrong in (ssl.create_default_context(), ssl.create_default_context(cafile=str(authority.file))):
             stranger = unconnected()
-            stranger.sessions[""].link = MqttLink("127.0.0.1", port, "x", tls=wrong)
-            task = asyncio.create_task(stranger.run())
+            stranger.sessions[""].broker.link = MqttLink("127.0.0.1", port, "x", tls=wrong)
+            task = asyncio.create_task(stranger.brokers.run())
             async with asyncio.timeout(20):
-                while stranger.sessions[""].state != "waiting":  # noqa: ASYNC110 - a real socket
+                while stranger.sessions[""].broker.state != "waiting":  # noqa: ASYNC110 - a real socket
                     await asyncio.sleep(0.01)
-            assert stranger.sessions[""].last_error
-            assert stranger.sessions[""].counts["connects"] == 0
+            assert stranger.sessions[""].broker.last_error
+            assert stranger.sessions[""].broker.connects == 0
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -540,9 +550,9 @@ def test_there_may_be_more_subscriptions_than_the_broker_takes_messages_at_once(
                 wish = {"topic": f"m/{number}", "qos": 1, "format": "json"}
                 await made.feed.add(parse_name(f"/guest/m{number}", "_"), "mqtt/message", wish)
             sent = [Message(f"m/{number}", b"{}", 1) for number in range(40)]
-            assert await asyncio.wait_for(made.session.publish(sent), 20) == {}
+            assert await asyncio.wait_for(made.session.broker.publish(sent), 20) == {}
             await fire.count(40)
-            assert made.counts["connects"] == 1
+            assert made.session.broker.connects == 1
 
     with_mosquitto(tmp_path, play)
 
@@ -666,13 +676,13 @@ def test_published_is_what_the_broker_has_and_nothing_is_while_it_is_away(tmp_pa
     async def play(port: int) -> None:
         fire = RecordingFire()
         async with feed(port, fire, version=5) as made:
-            sent = made.session.publish([Message("t/p", b'{"n":%d}' % n, 1) for n in range(500)])
+            sent = made.session.broker.publish([Message("t/p", b'{"n":%d}' % n, 1) for n in range(500)])
             assert await asyncio.wait_for(sent, 20) == {}
             await fire.count(500)
             assert [one["n"] for one in told(fire)] == list(range(500))
         with pytest.raises(ConnectionError, match="no connection"):
-            made.session.publish([Message("t/p", b"{}", 1)])
+            made.session.broker.publish([Message("t/p", b"{}", 1)])
         with pytest.raises(CapabilityError, match=r"brokers\.other"):
-            made.feed.publish("other", [Message("t/p", b"{}")])
+            made.feed.brokers.publish("other", [Message("t/p", b"{}")])
 
     with_mosquitto(tmp_path, play)

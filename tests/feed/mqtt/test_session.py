@@ -22,6 +22,7 @@ from edgewhisk.errors import ConfigError, FeedError
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.codec import Message, Publication
 from edgewhisk.transport.mqtt.config import mqtt_links, own_id
 from edgewhisk.transport.mqtt.connection import MqttLink
@@ -41,11 +42,18 @@ async def gateway(
 ) -> AsyncIterator[MqttFeed]:
     """A feed with a trigger for each topic, on the broker of the name."""
     shelf = LogDocumentStore.open(tmp_path / "shelf")
-    made = MqttFeed(links, fire, SystemClock(), DeadLetters(shelf, SystemClock()), [], lambda *_: True)
+    made = MqttFeed(
+        MqttBrokers(links, SystemClock()),
+        fire,
+        SystemClock(),
+        DeadLetters(shelf, SystemClock()),
+        [],
+        lambda *_: True,
+    )
     for trigger, (broker, topic) in zip((TRIGGER, OTHER), topics.items(), strict=False):
         wish = {"topic": topic, **({} if broker in ("main", "also") else {"broker": broker})}
         await made.add(trigger, "mqtt/message", made.check("mqtt/message", wish))
-    async with running(made, shelf):
+    async with running(made, made.brokers, shelf):
         yield made
 
 
@@ -107,11 +115,11 @@ def test_two_sections_of_one_broker_do_not_throw_each_other_out(tmp_path: Path) 
         fire = RecordingFire()
         async with gateway(tmp_path, fire, links, main="b/1", other="b/2") as made:
             sessions = made.sessions.values()
-            await true(lambda: all(one.state == "running" for one in sessions))
+            await true(lambda: all(one.broker.state == "running" for one in sessions))
             for topic in ("b/1", "b/2"):
                 await publish(port, topic, 30, 0)
             await fire.count(60)
-            assert [one.counts["connects"] for one in sessions] == [1, 1]
+            assert [one.broker.connects for one in sessions] == [1, 1]
             assert sum(one.counts["unrouted"] for one in sessions) == 0
 
     with_mosquitto(tmp_path, playing)
@@ -141,12 +149,12 @@ def test_a_client_id_that_cannot_be_said_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_wanted_again_is_not_unsubscribed_when_the_connection_begins_anew(tmp_path: Path) -> None:
     async def test(made: MqttFeed, broker: Scripted, _fire: RecordingFire) -> None:
-        await true(lambda: made.sessions[""].state == "running")
+        await true(lambda: made.sessions[""].broker.state == "running")
         await made.remove(TRIGGER)
         await made.add(TRIGGER, "mqtt/message", made.check("mqtt/message", {"topic": "t/a"}))
         await true(lambda: any(first & 0xF0 == UNSUBSCRIBE for first, _ in broker.heard))
         broker.heard.clear()
-        connection = made.sessions[""]._connection
+        connection = made.sessions[""].broker._connection
         assert connection is not None
         connection.give_up(ConnectionResetError("by the test"))
         await true(lambda: any(first & 0xF0 == SUBSCRIBE for first, _ in broker.heard))
@@ -180,8 +188,8 @@ def test_a_session_that_another_client_takes_over_is_told_by_name_without_a_stor
         for _ in range(2):  # while it waits, and while it is connected again
             told = made.describe(TRIGGER)["last_error"]
             assert "another client took over the session: it has the client id me, too (code 0x8e)" in told
-            await true(lambda: made.sessions[""].state == "waiting")
-        assert made.sessions[""]._backoff.pause(0.999) > 2  # they get longer
+            await true(lambda: made.sessions[""].broker.state == "waiting")
+        assert made.sessions[""].broker._backoff.pause(0.999) > 2  # they get longer
 
     play(tmp_path, answer, test)
 
@@ -244,13 +252,13 @@ def test_what_a_session_of_an_earlier_program_brings_is_a_dead_letter_and_the_fe
         fire = RecordingFire()
         async with gateway(tmp_path, fire, {"": MqttLink("127.0.0.1", port, "edge")}, main="t/a") as made:
             session = made.sessions[""]
-            await true(lambda: session.state == "running")
+            await true(lambda: session.broker.state == "running")
             for number in range(30):  # more than mosquitto has under way at once
                 await put(port, "old/x", b'{"old":%d}' % number, qos)
             await publish(port, "t/a", 5, 0)
             await fire.count(5)
             await true(lambda: len(made.dead.list()) == 30)
-            assert (session.counts["connects"], session.counts["unrouted"]) == (1, 30)
+            assert (session.broker.connects, session.counts["unrouted"]) == (1, 30)
             letter = made.dead.list()[0]
             assert (letter["trigger"], letter["topic"]) == ("", "old/x")
             assert "no trigger is fed from it" in letter["reason"]
@@ -273,14 +281,14 @@ def test_a_trigger_that_went_while_the_broker_was_away_is_unsubscribed(tmp_path:
             tmp_path, fire, {"": MqttLink("127.0.0.1", port, "edge")}, main="t/a", also="t/b"
         ) as made:
             session = made.sessions[""]
-            await true(lambda: session.state == "running")
+            await true(lambda: session.broker.state == "running")
             await publish(port, "t/b", 1, 0)
             await fire.count(1)
-            assert session._connection is not None
-            session._connection.give_up(ConnectionResetError("by the test"))
-            await true(lambda: session._connection is None)
+            assert session.broker._connection is not None
+            session.broker._connection.give_up(ConnectionResetError("by the test"))
+            await true(lambda: session.broker._connection is None)
             await made.remove(OTHER)
-            await true(lambda: session.counts["connects"] == 2)
+            await true(lambda: session.broker.connects == 2)
             await publish(port, "t/b", 1, 0)
             await publish(port, "t/a", 1, 0)
             await fire.count(2)
@@ -297,7 +305,7 @@ def test_what_is_announced_with_wildcards_is_served_until_it_is_taken_away(tmp_p
             session = made.sessions[""]
             wish = made.check("mqtt/message", {"profile": "homeassistant/discovery"})
             await made.add(OTHER, "mqtt/message", wish)
-            await true(lambda: session.state == "running")
+            await true(lambda: session.broker.state == "running")
             config = "homeassistant/sensor/lac/config"
             await put(
                 port, config, b'{"stat_t": "+/rf/Lac/102", "val_tpl": "{{ value_json.t | is_defined }}"}', 1
@@ -330,7 +338,7 @@ def test_status_tells_of_each_message_what_became_of_it_and_of_silence(tmp_path:
         async with gateway(tmp_path, fire, {"": MqttLink("127.0.0.1", port, "edge")}, main="wrong") as made:
             wish = {"profile": "tasmota/energy", "topic": "tele/{id}/SENSOR"}
             await made.add(OTHER, "mqtt/message", made.check("mqtt/message", wish))
-            await true(lambda: made.sessions[""].state == "running")
+            await true(lambda: made.sessions[""].broker.state == "running")
             for data in (b'{"Switch1":"ON"}', b"{", b'{"ENERGY":{"Power":5}}'):
                 await put(port, "tele/a/SENSOR", data, 1)
             await fire.count(1)
@@ -426,7 +434,7 @@ def test_a_filter_for_which_the_broker_closes_is_found_and_the_others_are_served
         return False
 
     async def test(made: MqttFeed, broker: Scripted, fire: RecordingFire) -> None:
-        monkeypatch.setattr(made.sessions[""], "_backoff", _Quick())
+        monkeypatch.setattr(made.sessions[""].broker, "_backoff", _Quick())
         await fire.count(1)
         assert broker.connects == BLAMED + 1
         told = made.describe(TRIGGER)
@@ -457,8 +465,8 @@ def test_what_the_broker_does_not_take_is_not_published(
     tmp_path: Path, limit: bytes, message: Message, problem: str
 ) -> None:
     async def test(made: MqttFeed, broker: Scripted, _fire: RecordingFire) -> None:
-        await true(lambda: made.sessions[""].state == "running")
-        failed = await made.publish("", [message, Message("a", b"small")])
+        await true(lambda: made.sessions[""].broker.state == "running")
+        failed = await made.brokers.publish("", [message, Message("a", b"small")])
         assert (list(failed), problem in str(failed[0])) == ([0], True)
         await true(lambda: any(first & 0xF0 == PUBLISH and b"small" in body for first, body in broker.heard))
         assert not any(first & 0xF0 == PUBLISH and message.payload in body for first, body in broker.heard)
@@ -486,7 +494,7 @@ def test_a_broker_that_takes_no_will_is_connected_without_and_told(tmp_path: Pat
         return False
 
     async def test(made: MqttFeed, broker: Scripted, _fire: RecordingFire) -> None:
-        await true(lambda: made.sessions[""].state == "running")
+        await true(lambda: made.sessions[""].broker.state == "running")
         assert "takes no status_topic" in made.describe(TRIGGER)["last_error"]
         assert broker.connects == 2
 
@@ -501,15 +509,15 @@ def test_a_mosquitto_that_limits_is_served(tmp_path: Path, settings: str) -> Non
         link = MqttLink("127.0.0.1", port, "edge", version=5, status_topic="gateways/edge")
         async with gateway(tmp_path, fire, {"": link}, main="t/a") as made:
             session = made.sessions[""]
-            await true(lambda: session.state == "running")
+            await true(lambda: session.broker.state == "running")
             messages = [
                 Message("t/a", b'{"n":1}', qos, retain=keep) for qos in (0, 1) for keep in (False, True)
             ]
-            failed = await made.publish("", [*messages, Message("t/a", b"[" + b" " * 300 + b"]")])
+            failed = await made.brokers.publish("", [*messages, Message("t/a", b"[" + b" " * 300 + b"]")])
             await fire.count(5 - len(failed))
             assert failed
-            assert session.state == "running"
-            assert session.counts["connects"] == 1
+            assert session.broker.state == "running"
+            assert session.broker.connects == 1
 
     with mosquitto(tmp_path, f"allow_anonymous true\n{settings}") as port:
         asyncio.run(playing(port))

@@ -5,12 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import subprocess
-import sys
-import termios
 import threading
-import tty
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +14,28 @@ import orjson
 import pytest
 from serial.tools import list_ports, list_ports_common
 
+from edgewhisk.base import resources
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import SerialConfig
 from edgewhisk.device.profile import Line
 from edgewhisk.entity.names import parse_name
-from edgewhisk.errors import CapabilityError, FeedError, Undelivered
+from edgewhisk.errors import FeedError
 from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.transport.serial import discovery
+from edgewhisk.transport.serial.ports import SerialPorts
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
+from tests.transport.serial.plugged import plugged
 
 T, OTHER = parse_name("/guest/t", "_"), parse_name("/guest/other", "_")
 LINE = b'{"temperature": 20, "humidity": 40}\n'
 
 
-@contextlib.contextmanager
-def plugged(link: Path) -> Iterator[int]:
-    """A device that appears at `link`; its own end."""
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    link.symlink_to(os.ttyname(slave))
-    os.close(slave)
-    try:
-        yield master
-    finally:
-        link.unlink()
-        os.close(master)
-
-
 @contextlib.asynccontextmanager
 async def feed(fire: RecordingFire, **sections: SerialConfig) -> AsyncIterator[SerialFeed]:
-    made = SerialFeed(sections, fire, SystemClock())
-    async with running(made):
+    ports = SerialPorts(sections, SystemClock())
+    made = SerialFeed(ports, fire, SystemClock())
+    async with running(made, ports):
         yield made
 
 
@@ -137,30 +123,6 @@ def test_a_false_start_does_not_hide_a_frame_for_ever(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_writing_and_what_is_told_when_it_cannot_be(tmp_path: Path) -> None:
-    async def play() -> None:
-        fire = RecordingFire()
-        sections = {
-            "relay": SerialConfig(str(tmp_path / "r"), "lctech/relay-1"),
-            "away": SerialConfig(str(tmp_path / "x")),
-        }
-        with plugged(tmp_path / "r") as device:
-            async with feed(fire, **sections) as made:
-                await made.write("relay", made.command("relay", "on"))
-                assert os.read(device, 10) == b"\xa0\x01\x01\xa2"
-                with pytest.raises(Undelivered, match="No such file"):
-                    await made.write("away", b"x")
-                with pytest.raises(CapabilityError, match="known: on, off"):
-                    made.command("relay", "jump")
-                with pytest.raises(CapabilityError, match="no profile"):
-                    made.command("relay", "on", "no/thing")
-                assert made.command("away", "off", "lctech/relay-1") == b"\xa0\x01\x00\xa1"
-                with pytest.raises(FeedError, match="below /dev"):
-                    await made.write("nowhere", b"x")
-
-    asyncio.run(play())
-
-
 def test_a_usb_device_is_found_under_another_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the kernel lists is the only thing that is not real here."""
     there: list[list_ports_common.ListPortInfo] = []
@@ -195,28 +157,6 @@ def test_a_usb_device_is_found_under_another_number(tmp_path: Path, monkeypatch:
             discovery.locate("usb:1a86:7523")
 
     asyncio.run(play())
-
-
-def test_twins_without_serial_numbers_are_named_by_their_sockets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """udev gives both the same name by id: it leads to the one that came last."""
-    twins = [list_ports_common.ListPortInfo(str(tmp_path / f"ttyUSB{number}")) for number in (0, 1)]
-    for twin in twins:
-        twin.vid, twin.pid = 0x1A86, 0x7523
-    monkeypatch.setattr(list_ports, "comports", lambda: twins)
-    for name, links in (("BY_ID", ["usb-1a86"]), ("BY_PATH", ["pci-usb-0:1", "pci-usb-0:2"])):
-        folder = tmp_path / name.lower()
-        folder.mkdir()
-        monkeypatch.setattr(discovery, name, folder)
-        for number, link in enumerate(links):
-            (folder / link).symlink_to(tmp_path / f"ttyUSB{number}")
-    sockets = [f"{tmp_path}/by_path/pci-usb-0:{number}" for number in (1, 2)]
-    assert [port.lasting for port in discovery.found()] == sockets
-    with pytest.raises(FileNotFoundError, match=f"{sockets[0]}, {sockets[1]}.*below {tmp_path}/by_path"):
-        discovery.locate("usb:1a86:7523")
-    twins.pop()
-    assert [port.lasting for port in discovery.found()] == [f"{tmp_path}/by_id/usb-1a86"]
 
 
 def test_a_full_queue_holds_a_flood_back(tmp_path: Path) -> None:
@@ -278,6 +218,43 @@ def test_a_port_that_wedges_when_it_is_opened_does_not_hold_up_the_others(
     asyncio.run(play())
 
 
+def test_a_question_does_not_go_into_the_middle_of_a_long_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "devices" / "mine"
+    folder.mkdir(parents=True)
+    asker = """description = "d"
+        [serial]
+        [framing]
+        kind = "line"
+        [[ask]]
+        send = "3F 3F"
+        every = 0.05
+        [decoding]
+        kind = "json"
+        [points.n]
+        unit = "V"
+    """
+    (folder / "asker.toml").write_text(asker)
+    monkeypatch.setattr(resources, "_own", tmp_path)
+
+    async def play() -> None:
+        command, seen = b"x" * 60_000, bytearray()
+        with plugged(tmp_path / "a") as device:
+            async with feed(RecordingFire(), it=SerialConfig(str(tmp_path / "a"), "mine/asker")) as made:
+                await ask(made, T, "it")
+                await state(made, "running")
+                os.set_blocking(device, False)
+                writing = asyncio.create_task(made.ports.write("it", command))
+                while command not in seen or not seen.endswith(b"??"):
+                    with contextlib.suppress(BlockingIOError):
+                        seen += os.read(device, 512)  # slower than it is written
+                    await asyncio.sleep(0.001)
+                await writing
+
+    asyncio.run(asyncio.wait_for(play(), 30))
+
+
 def test_rs485_is_set_or_told(tmp_path: Path) -> None:
     async def play() -> None:
         with plugged(tmp_path / "a"):
@@ -291,43 +268,6 @@ def test_rs485_is_set_or_told(tmp_path: Path) -> None:
                 assert made.describe(T)["state"] == "waiting"
 
     asyncio.run(play())
-
-
-def test_a_port_that_refuses_its_settings_does_not_stop_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any) -> None:
-        raise termios.error(22, "Invalid argument")
-
-    with plugged(tmp_path / "p"), monkeypatch.context() as patch:
-        patch.setattr(termios, "tcsetattr", refuse)
-        with pytest.raises(OSError, match="driver refuses these settings"):
-            discovery.connect(str(tmp_path / "p"), Line())
-
-
-def test_what_is_set_is_set(tmp_path: Path) -> None:
-    with plugged(tmp_path / "p"):
-        device = discovery.connect(str(tmp_path / "p"), Line(115200, 8, "even", 2, "rtscts"))
-        control, speed = termios.tcgetattr(device.fileno())[2], termios.tcgetattr(device.fileno())[5]
-        assert speed == termios.B115200
-        assert control & termios.CSTOPB
-        assert control & termios.CRTSCTS
-        device.close()
-
-
-def test_two_programs_do_not_share_a_port(tmp_path: Path) -> None:
-    with plugged(tmp_path / "p"):
-        mine = discovery.connect(str(tmp_path / "p"), Line())
-        with pytest.raises(OSError, match="lock") as caught:
-            discovery.connect(str(tmp_path / "p"), Line())
-        assert "another program" in discovery.problem(caught.value)
-        # Nor does a program that asks for no lock get it; root may always.
-        code = f"import os; os.setuid(65534); os.open({os.ttyname(mine.fileno())!r}, os.O_RDWR | os.O_NOCTTY)"
-        if os.geteuid() == 0:
-            Path(os.ttyname(mine.fileno())).chmod(0o666)
-            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-            assert "Device or resource busy" in done.stderr
-        mine.close()
 
 
 @pytest.mark.parametrize(
@@ -344,7 +284,8 @@ def test_two_programs_do_not_share_a_port(tmp_path: Path) -> None:
 )
 def test_wrong_parameters_are_named(parameters: dict[str, Any], text: str) -> None:
     async def play() -> None:
+        made = SerialFeed(SerialPorts({}, SystemClock()), RecordingFire(), SystemClock())
         with pytest.raises(FeedError, match=text):
-            SerialFeed({}, RecordingFire(), SystemClock()).check("serial/reading", parameters)
+            made.check("serial/reading", parameters)
 
     asyncio.run(play())

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewhisk.actuator.http import HttpRequests
-from edgewhisk.actuator.outbox import Failed, Outbox, one_by_one
-from edgewhisk.actuator.request import KINDS, Command, read
+from edgewhisk.actuator.outbox import Outbox
+from edgewhisk.actuator.request import Command
+from edgewhisk.actuator.target import Failed, Found, read
+from edgewhisk.actuator.targets.mqtt import MqttTarget
 from edgewhisk.clock.history import ClockHistory
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import GrantsConfig
@@ -30,9 +31,9 @@ from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import BadRequest, CapabilityError, StorageError, Undelivered
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.gateway.wiring.actuators import actuators
-from edgewhisk.gateway.wiring.capabilities import Deliveries
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
+from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.connection import MqttLink
 from tests.fakes.disk import MemoryDisk
 from tests.fakes.fire import RecordingFire
@@ -43,7 +44,6 @@ from tests.stages import Stages, stages
 needs_mosquitto = pytest.mark.skipif(
     MOSQUITTO is None, reason="mosquitto is not installed: apt install mosquitto"
 )
-MQTT = next(kind for kind in KINDS if kind.package == "mqtt")
 TRIGGER = parse_name("/guest/t", "_")
 
 
@@ -80,7 +80,7 @@ class Published:
     async def connects(self, count: int = 1) -> None:
         session = self.feed.sessions[""]
         async with asyncio.timeout(20):
-            while session.state != "running" or session.counts["connects"] < count:  # noqa: ASYNC110 - a broker
+            while session.broker.state != "running" or session.broker.connects < count:  # noqa: ASYNC110 - a broker
                 await asyncio.sleep(0.01)
 
 
@@ -95,15 +95,15 @@ async def published(
             DeadLetters(LogDocumentStore.open(folder / "dead"), made.clock),
         )
         links = {"": MqttLink("127.0.0.1", port, "edge-under-test", version=version)}
-        feed = MqttFeed(links, heard, made.clock, dead, [], lambda _subject, _topic: True)
+        brokers = MqttBrokers(links, made.clock)
+        feed = MqttFeed(brokers, heard, made.clock, dead, [], lambda _subject, _topic: True)
         asked = {"topic": "out/#", "format": "text"}
         await feed.add(TRIGGER, "mqtt/message", feed.check("mqtt/message", asked))
-        ways = Deliveries(feed, None, None, HttpRequests())  # type: ignore[arg-type]
-        outbox = Outbox(shelf, made.clock, ways.by_kind, ClockHistory({}).moment, ways.alike_by_kind)
+        outbox = Outbox(shelf, made.clock, [MqttTarget(brokers)], ClockHistory({}).moment)
         made.controller.system.update((one.fqn, one) for one in actuators(outbox, grants or {}))
-        feed.sessions[""].connected = lambda: outbox.wake("mqtt:")
+        feed.sessions[""].broker.connected = lambda: outbox.wake("mqtt:")
         draining = asyncio.create_task(outbox.run())
-        async with running(feed, shelf):
+        async with running(feed, brokers, shelf):
             yield Published(made, feed, outbox, heard)
             draining.cancel()
             await asyncio.gather(draining, return_exceptions=True)
@@ -157,18 +157,18 @@ def test_what_need_not_be_read_is_what_would_have_been_read(
     bound: dict[str, Any], results: list[Any], dumps: Callable[[Any], bytes]
 ) -> None:
     text, payloads = orjson.dumps(bound), [dumps(result) for result in results]
-    like = MQTT.alike(text, payloads)
+    like = MqttTarget.alike(text, payloads)
     if like is None:
         return
     for payload in payloads:
-        command = read(MQTT, orjson.loads(merge_json(text, payload)))
+        command = read(MqttTarget, orjson.loads(merge_json(text, payload)))
         assert orjson.loads(command.data) == orjson.loads(payload)
         assert command._replace(data=b"") == like
 
 
 def test_usual_results_need_not_be_read() -> None:
     results = [b'{"seq":%d,"f":71.5,"where":"topics"}' % seq for seq in range(20)]
-    found = MQTT.alike(b'{"topic":"out/a","qos":0}', results)
+    found = MqttTarget.alike(b'{"topic":"out/a","qos":0}', results)
     assert found is not None
     assert (found.name, found.body["qos"]) == ("out/a", 0)
 
@@ -186,9 +186,9 @@ def test_usual_results_need_not_be_read() -> None:
     ],
 )
 def test_what_has_to_be_read(bound: bytes, result: bytes) -> None:
-    assert MQTT.alike(bound, [b"{}", result]) is None
+    assert MqttTarget.alike(bound, [b"{}", result]) is None
     try:
-        read(MQTT, orjson.loads(merge_json(bound, result)))
+        read(MqttTarget, orjson.loads(merge_json(bound, result)))
     except (BadRequest, AttributeError):
         return
 
@@ -221,11 +221,26 @@ def test_the_same_arrives_in_order_and_the_same_is_told(tmp_path: Path, version:
 
 
 @needs_mosquitto
+def test_an_array_among_objects_is_refused_alone(tmp_path: Path) -> None:
+    async def play(port: int) -> None:
+        async with published(tmp_path / "e", port) as made:
+            await made.connects()
+            told = plain(await made.publish({"topic": "out/a"}, [b'{"n":1}', b"[2]", b'{"n":3}']))
+            refusal = {"error": "the action takes an object, not an array"}
+            delivered = (Status.SUCCESS, {"delivered": True})
+            assert told == [delivered, (Status.APPLICATION_ERROR, refusal), delivered]
+            await made.heard.count(2)
+            assert heard(made.heard) == [("out/a", '{"n":1}'), ("out/a", '{"n":3}')]
+
+    with_mosquitto(tmp_path, play)
+
+
+@needs_mosquitto
 def test_batches_of_all_kinds_keep_their_order_behind_a_full_window(tmp_path: Path) -> None:
     async def play(port: int) -> None:
         async with published(tmp_path / "e", port) as made:
             await made.connects()
-            connection = made.feed.sessions[""]._connection
+            connection = made.feed.sessions[""].broker._connection
             assert connection is not None
             connection._outgoing.window = 7
             told: list[Awaitable[Any]] = []
@@ -256,7 +271,7 @@ def test_while_the_broker_is_away_each_is_kept_and_comes_later_in_order(tmp_path
             told = plain(await made.read(parameters, [b'{"n":0}', b'{"n":1}']))
             assert [one["delivered"] for _, one in told] == [False, False]
             with mosquitto(tmp_path, port=port):
-                made.feed.retry_now()
+                made.feed.brokers.retry_now()
                 await made.connects()
                 if len(made.outbox):  # behind them nothing is sent as it is
                     assert made.alike(parameters, [b'{"n":2}']) is None
@@ -288,7 +303,7 @@ def test_what_was_under_way_when_the_broker_went_silent_is_kept(
     async def play(port: int) -> None:
         async with published(tmp_path / "e", port) as made:
             await made.connects()
-            connection = made.feed.sessions[""]._connection
+            connection = made.feed.sessions[""].broker._connection
             assert connection is not None
             connection.pause()  # its answers are not read
             told = (made.read if way == "read" else made.alike)(parameters, results)
@@ -352,18 +367,24 @@ def test_what_is_not_granted_is_left_to_who_tells_it(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_what_is_to_be_kept_is_told(tmp_path: Path) -> None:
     disk = MemoryDisk()
 
-    def deliver(_like: Command, payloads: Sequence[bytes], told: Callable[[Failed], None]) -> bool:
-        told({1: Undelivered("away"), 2: CapabilityError("never")})
-        return len(payloads) == 3
+    class Away(MqttTarget):
+        def check(self, _command: Command) -> None:
+            return
 
-    async def away(_command: Command) -> None:
-        raise Undelivered("away")
+        async def deliver(self, _commands: Sequence[Command]) -> list[Found]:
+            return [Undelivered("away")]
+
+        def deliver_alike(
+            self, _like: Command, payloads: Sequence[bytes], told: Callable[[Failed], None]
+        ) -> bool:
+            told({1: Undelivered("away"), 2: CapabilityError("never")})
+            return len(payloads) == 3
 
     async def play() -> None:
         clock = SystemClock()
         shelf = LogDocumentStore.open(tmp_path, disk)
-        outbox = Outbox(shelf, clock, {"mqtt": one_by_one(away)}, ClockHistory({}).moment, {"mqtt": deliver})
-        like = MQTT.alike(b'{"topic":"out/a"}', [b"{}"])
+        outbox = Outbox(shelf, clock, [Away(None)], ClockHistory({}).moment)  # type: ignore[arg-type]
+        like = MqttTarget.alike(b'{"topic":"out/a"}', [b"{}"])
         assert like is not None
         disk.refuse["write"] = errno.ENOSPC
         told: asyncio.Future[Mapping[int, Any]] = asyncio.get_running_loop().create_future()

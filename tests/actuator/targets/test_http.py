@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from edgewhisk.actuator import http
-from edgewhisk.actuator.http import HttpRequests
-from edgewhisk.actuator.request import KINDS, Command, read
+from edgewhisk.actuator.request import Command
+from edgewhisk.actuator.target import read
+from edgewhisk.actuator.targets import http
+from edgewhisk.actuator.targets.http import HttpTarget
 from edgewhisk.errors import CapabilityError, Undelivered
 from tests.transport.certificates import Authority
 
-HTTP = next(kind for kind in KINDS if kind.package == "http")
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -61,7 +61,7 @@ async def server(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIter
 
 
 async def sent(command: Command) -> dict[str, Any]:
-    requests = HttpRequests()
+    requests = HttpTarget()
     try:
         return await requests.send(command)
     finally:
@@ -69,7 +69,7 @@ async def sent(command: Command) -> dict[str, Any]:
 
 
 def command(url: str, **more: Any) -> Command:
-    return read(HTTP, {"url": url, "payload": {"n": 1}, **more})._replace(id="0123")
+    return read(HttpTarget, {"url": url, "payload": {"n": 1}, **more})._replace(id="0123")
 
 
 @pytest.mark.parametrize(

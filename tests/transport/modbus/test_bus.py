@@ -18,6 +18,7 @@ from edgewhisk.device.checksum import crc16_reflected
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import Undelivered
 from edgewhisk.feed.modbus.feed import ModbusFeed
+from edgewhisk.transport.modbus.buses import ModbusBuses
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
 
@@ -88,7 +89,7 @@ def at_most_two(asked: bytes, answer: bytes) -> bytes:
 
 @contextlib.asynccontextmanager
 async def fed(port: str, fire: RecordingFire, **more: Any) -> AsyncIterator[ModbusFeed]:
-    made = ModbusFeed({}, fire, SystemClock())
+    made = ModbusFeed(ModbusBuses({}, SystemClock()), fire, SystemClock())
     wish = {"profile": "eastron/sdm120", "port": port, "every": 0.05, "timeout": 0.2, **more}
     await made.add(T, "modbus/reading", made.check("modbus/reading", wish))
     async with running(made):
@@ -163,19 +164,20 @@ def test_an_echo_is_not_taken_for_the_answer_of_a_device_that_is_dead(read_befor
         fire = RecordingFire()
         alive = True
         async with meter(lambda asked, answer: asked + (answer if alive else b"")) as (port, asked):
-            made = ModbusFeed({}, fire, SystemClock())
+            buses = ModbusBuses({}, SystemClock())
+            made = ModbusFeed(buses, fire, SystemClock())
             async with running(made):
                 if read_before:
                     wish = {"profile": "eastron/sdm120", "port": port, "every": 0.05, "timeout": 0.2}
                     await made.add(T, "modbus/reading", made.check("modbus/reading", wish))
                     await fire.count(1)
                     await made.remove(T)
-                    await made.write({"port": port}, 1, "holding", 4, [7], single=True)
+                    await buses.write({"port": port}, 1, "holding", 4, [7], single=True)
                 alive = False
                 with pytest.raises(Undelivered, match="no answer in time"):
-                    await made.write({"port": port}, 1, "holding", 4, [7], single=True)
+                    await buses.write({"port": port}, 1, "holding", 4, [7], single=True)
                 alive = True
-                await made.write({"port": port}, 1, "holding", 4, [7], single=True)
+                await buses.write({"port": port}, 1, "holding", 4, [7], single=True)
                 assert asked[-1] == frame(b"\x01\x06\x00\x04\x00\x07")
 
     asyncio.run(play())

@@ -1,0 +1,1 @@
+"""What tells one kind of target from another: one file for each."""
