@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
 from edgewhisk.actuator.request import Command
@@ -25,7 +24,10 @@ class HttpRequests:
 
     async def send(self, command: Command) -> dict[str, Any]:
         """Send a request; raises `Undelivered` or, when it never will be taken, `CapabilityError`."""
-        import httpx  # heavy: a gateway that sends no requests never loads it
+        # Heavy: a gateway that sends no requests never loads them.
+        from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+        import httpx
 
         if self._client is None:
             cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # of one action are not for another
