@@ -19,12 +19,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
-from uvicorn import Config, Server
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-
 from edgewhisk import jsontext
+from edgewhisk.base.bare_package import bare_package
 from edgewhisk.config.schema import ApiConfig
 from edgewhisk.errors import InstanceError
+
+bare_package("uvicorn")  # which would load its command line, with click and multiprocessing: 1.5 MB
+
+import uvicorn  # noqa: E402 - after it
+from uvicorn.config import Config  # noqa: E402
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol  # noqa: E402
+from uvicorn.server import Server  # noqa: E402
+
+vars(uvicorn)["Config"] = Config  # where `uvicorn.lifespan` looks for it
 
 _log = logging.getLogger(__name__)
 

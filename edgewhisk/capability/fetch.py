@@ -9,7 +9,6 @@ import re
 import socket
 import threading
 import time
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
 
 from edgewhisk.capability.dispatcher import CapabilityRequest, ungranted
@@ -122,6 +121,8 @@ class Fetch:
         """Returns the client for all requests, and who says how long they may take."""
         with self._opening:
             if self._opened is None:
+                from http.cookiejar import CookieJar, DefaultCookiePolicy
+
                 import httpcore
                 import httpx
 

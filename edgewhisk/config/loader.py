@@ -14,7 +14,6 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -238,6 +237,8 @@ def _dotted(section: str, key: str) -> str:
 
 
 def _unknown(key: str, known: typing.Iterable[str]) -> str:
+    from difflib import get_close_matches  # for a mistake only
+
     names = sorted(known)
     near = get_close_matches(key, names, n=1)
     return f"is not a key; did you mean {near[0]!r}?" if near else f"is not a key; known: {', '.join(names)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from difflib import get_close_matches
 
 from edgewhisk.base import resources
 from edgewhisk.device.profile import Profile, read
@@ -19,6 +18,8 @@ def load(name: str) -> Profile:
     """The profile `vendor/model`; raises `ConfigError` with all that is wrong with it."""
     known = names()
     if name not in known:
+        from difflib import get_close_matches  # for a mistake only
+
         close = get_close_matches(name, known, 3, 0.5) or [one for one in known if name and name in one]
         likely = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
         problem = f"there is no profile {name!r}; {likely}"

@@ -9,11 +9,10 @@ import base64
 import binascii
 import io
 import stat
-import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgewhisk import jsontext
 from edgewhisk.entity.exec import CodeExec
@@ -21,12 +20,15 @@ from edgewhisk.entity.parameters import Parameters
 from edgewhisk.errors import MalformedContent
 from edgewhisk.sandbox.outcome import NO_CODE, LoadFailure
 
+if TYPE_CHECKING:
+    import zipfile  # loaded with the first archive
+
 MOST_FILES: Final = 10_000
 MOST_BYTES: Final = 64 << 20  # of all files, unpacked
 MOST_RATIO: Final = 200  # unpacked to packed bytes of one file over 1 MiB; text reaches 20
 _SMALL: Final = 1 << 20
 _BROKEN: Final = (
-    zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError, OSError,
+    zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError, OSError,
     OverflowError, KeyError, MemoryError, IndexError,
 )  # fmt: skip
 
@@ -92,6 +94,8 @@ def decode(code: str) -> bytes:
 
 def unzip(data: bytes) -> dict[str, bytes]:
     """The files of a zip archive, each with a plain relative path."""
+    import zipfile
+
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
@@ -99,7 +103,7 @@ def unzip(data: bytes) -> dict[str, bytes]:
             return _read(archive, members)
     except MalformedContent:
         raise
-    except _BROKEN as error:
+    except (zipfile.BadZipFile, *_BROKEN) as error:
         raise MalformedContent(f"the code is base64 but no zip archive that can be read: {error}") from error
 
 

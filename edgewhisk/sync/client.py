@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from email.utils import parsedate_to_datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
@@ -117,6 +116,8 @@ class OpenWhiskCloud:
 
     async def _open(self) -> Any:
         """What connects to the cloud; raises `CloudRefusal` without a key that can be read."""
+        from http.cookiejar import CookieJar, DefaultCookiePolicy
+
         import httpx  # heavy: a gateway without a cloud never loads it
 
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -72,7 +71,10 @@ class HttpTarget(OneByOne):
 
     async def send(self, command: Command) -> dict[str, Any]:
         """Send a request; raises `Undelivered` or, when it never will be taken, `CapabilityError`."""
-        import httpx  # heavy: a gateway that sends no requests never loads it
+        # Heavy: a gateway that sends no requests never loads them.
+        from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+        import httpx
 
         if self._client is None:
             cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # of one action are not for another

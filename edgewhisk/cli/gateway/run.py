@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgewhisk.base.process import frugal_heaps, many_files, return_memory
+from edgewhisk.base.process import frugal_heaps, many_files, return_memory, return_pages
 from edgewhisk.config.loader import load
 
 
@@ -44,6 +44,7 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
         gc.collect()
         gc.freeze()  # what lives for ever need not be looked through again
         return_memory()
+        return_pages()
         print(f"edgewhisk ready at {gateway.url} (state in {config.state_dir})", flush=True)
 
     def progress(text: str) -> None:

@@ -6,7 +6,6 @@ import base64
 import re
 import zoneinfo
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +39,8 @@ def _file(path: Path) -> bytes | None:
 
 
 def _tzdata(*parts: str) -> bytes | None:
+    from importlib import resources  # most systems have zones of their own
+
     try:
         return resources.files("tzdata").joinpath(*parts).read_bytes()
     except OSError:
