@@ -18,7 +18,7 @@ from edgewhisk.transport.mqtt.codec import Message
 
 LONG = "x" * 60_000
 DOORS: dict[str, tuple[Any, Callable[[str], Any]]] = {
-    "the path of a request": (router._start, lambda text: router._start_of(b"/" + text.encode())),
+    "the path of a request": (router._found, lambda text: router.find("GET", b"/" + text.encode())),
     "a topic that is published to": (codec._around, lambda text: codec.write(Message(text, b""), 1, 4)),
     "a command's topic": (request._publication, lambda text: request._mqtt({"topic": text, "payload": "1"})),
     "a command's broker": (request._publication, lambda text: request._mqtt({"topic": "t", "broker": text})),
