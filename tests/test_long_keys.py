@@ -19,7 +19,7 @@ from edgewhisk.transport.mqtt.codec import Message
 
 LONG = "x" * 60_000
 DOORS: dict[str, tuple[Any, Callable[[str], Any]]] = {
-    "the path of a request": (router._start, lambda text: router._start_of(b"/" + text.encode())),
+    "the path of a request": (router._found, lambda text: router.find("GET", b"/" + text.encode())),
     "a topic that is published to": (codec._around, lambda text: codec.write(Message(text, b""), 1, 4)),
     "a command's topic": (mqtt._publication, lambda text: MqttTarget.command({"topic": text, "payload": "1"})),
     "a command's broker": (mqtt._publication, lambda text: MqttTarget.command({"topic": "t", "broker": text})),

@@ -1,13 +1,9 @@
-"""A request as both doors to the API see it, and what they answer.
-
-The invokes of a busy client come through `hot`, everything else through Quart; what a request means
-is decided by the same functions, which take an `HttpRequest` and give a `HttpResponse`.
-"""
+"""A request as the handlers see it, whoever routed it, and what they answer."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +11,7 @@ from edgewhisk import jsontext
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import DEFAULT_NAMESPACE, FullyQualifiedName, entity_name, namespace_name
 from edgewhisk.errors import (
+    BadRequest,
     EdgeWhiskError,
     MalformedContent,
     StorageError,
@@ -61,6 +58,7 @@ class HttpRequest(NamedTuple):
     query: bytes
     headers: list[tuple[bytes, bytes]]  # names in lower case
     read: Callable[[int], Awaitable[bytes]]  # the body; raises `TooLarge` beyond so many bytes
+    id: str  # of the request, also the `code` of its errors
 
     def header(self, name: bytes) -> str:
         """The value of a header, or nothing."""
@@ -80,32 +78,38 @@ class HttpRequest(NamedTuple):
         data = await self.read(allowed)
         if not data:
             return b"{}"
-        check_json(self.header(b"content-type"))
-        try:
-            parsed = jsontext.parse(data)
-        except jsontext.NotJson as error:
-            raise MalformedContent(str(error)) from None
+        parsed = self._parsed(data)
         if not isinstance(parsed.value, dict):
             raise MalformedContent("JSON object expected")
         return parsed.text if parsed.value else b"{}"
+
+    async def document(self, allowed: int) -> Any:
+        """The body as a JSON value; raises with OpenWhisk's texts."""
+        self.check_length(allowed)
+        if data := await self.read(allowed):
+            return self._parsed(data).value
+        raise BadRequest("Request entity expected but not supplied")
 
     def check_length(self, allowed: int) -> None:
         """Raise `TooLarge` by what the request says about itself, before anything is read."""
         if (size := self.length) > allowed:
             raise too_large(size, allowed)
 
+    def _parsed(self, data: bytes) -> jsontext.Parsed:
+        content_type = self.header(b"content-type")
+        if content_type and content_type.partition(";")[0].strip().lower() != JSON:
+            raise UnsupportedMedia(
+                f"The request's Content-Type [{content_type}] is not supported. Expected:\n{JSON}"
+            )
+        try:
+            return jsontext.parse(data)
+        except jsontext.NotJson as error:
+            raise MalformedContent(str(error)) from None
+
 
 def too_large(size: int, allowed: int) -> TooLarge:
     """OpenWhisk's text."""
     return TooLarge(f"Request larger than allowed: {size} > {allowed} bytes.")
-
-
-def check_json(content_type: str) -> None:
-    """Raise `UnsupportedMedia` for any other type."""
-    if content_type and content_type.partition(";")[0].strip().lower() != JSON:
-        raise UnsupportedMedia(
-            f"The request's Content-Type [{content_type}] is not supported. Expected:\n{JSON}"
-        )
 
 
 def full_name(
@@ -124,8 +128,9 @@ def _full_name(own: str, namespace: str, name: str, package: str | None) -> Full
     )
 
 
-def request_id_of(given: str, new_id: Callable[[], str]) -> str:
+def request_id_of(headers: Iterable[tuple[bytes, bytes]], new_id: Callable[[], str]) -> str:
     """The id of a request: the caller's, if it is one, else a new one."""
+    given = next((value.decode("latin-1") for key, value in headers if key == b"x-request-id"), "")
     return given if given and _ACCEPTABLE_ID.fullmatch(given) else new_id()
 
 

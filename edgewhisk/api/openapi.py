@@ -1,15 +1,18 @@
-"""The OpenAPI 3.0 document of the REST API. Pure.
+"""The OpenAPI 3.0 document of the REST API, made of the table of routes.
 
-Written by hand, because what a route takes and gives is OpenWhisk's contract and not to be guessed
-from code; `tests/api/test_openapi.py` holds it against the routes that are served.
+The schemas are written by hand, because what a route takes and gives is OpenWhisk's contract and not to be
+guessed from code; `tests/api/test_openapi.py` holds the document against what is served.
 """
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any, Final
 
 from edgewhisk import __version__
+from edgewhisk.api.handlers.web import PREFIX, VERBS
+from edgewhisk.api.routes import ROUTES, Route
 
 Json = dict[str, Any]
 
@@ -18,6 +21,7 @@ _NAME: Final[Json] = {"type": "string", "pattern": r"^(\w|\w[\w@ .&-]{0,254}[\w@
 _INTEGER: Final[Json] = {"type": "integer"}
 _TIME: Final[Json] = {"type": "integer", "minimum": 0}
 _BOOLEAN: Final[Json] = {"type": "boolean"}
+_UNLESS_ASKED: Final[Json] = {"type": "boolean", "default": False}
 _OBJECT: Final[Json] = {"type": "object"}
 
 
@@ -99,136 +103,76 @@ def _parameter(name: str, where: str, schema: Json, *, required: bool = False) -
     return {"name": name, "in": where, "required": required, "schema": schema}
 
 
-_PAGE: Final = [
-    _parameter("limit", "query", {"type": "integer", "minimum": 0, "maximum": 200, "default": 30}),
-    _parameter("skip", "query", {"type": "integer", "minimum": 0, "default": 0}),
-    _parameter("count", "query", _BOOLEAN),
-]
-_OVERWRITE: Final = _parameter("overwrite", "query", {"type": "boolean", "default": False})
-_INVOKE: Final = [
-    _parameter("blocking", "query", {"type": "boolean", "default": False}),
-    _parameter("result", "query", {"type": "boolean", "default": False}),
-    _parameter("timeout", "query", {"type": "integer", "minimum": 1, "maximum": 60000}),
-]
+_QUERY: Final = {
+    "limit": {"type": "integer", "minimum": 0, "maximum": 200, "default": 30},
+    "skip": {"type": "integer", "minimum": 0, "default": 0},
+    "timeout": {"type": "integer", "minimum": 1, "maximum": 60000},
+    "code": {"type": "boolean", "default": True},
+    **dict.fromkeys(("overwrite", "blocking", "result"), _UNLESS_ASKED),
+    **dict.fromkeys(("count", "force", "docs"), _BOOLEAN),
+    **dict.fromkeys(("since", "upto"), _TIME),
+    "name": _TEXT,
+}
+_BODIES: Final = {
+    "Text": _TEXT,
+    "Object": _OBJECT,
+    "Names": _list(_TEXT),
+    "List": {"oneOf": [_list(_ref("Item")), _ref("Count")]},
+}
+_MEANINGS: Final = {
+    200: "Done.",
+    202: "Started, or not yet ready.",
+    204: "No active rule.",
+    502: "The activation failed; its record or result.",
+}
+_PUBLIC: Final[Json] = {"security": []}
 
 
-def _answer(meaning: str, schema: Json | None = None, kind: str = "application/json") -> Json:
-    return (
-        {"description": meaning, "content": {kind: {"schema": schema}}}
-        if schema
-        else {"description": meaning}
-    )
+def _body(name: str, kind: str = "application/json") -> Json:
+    return {"content": {kind: {"schema": _BODIES.get(name) or _ref(name)}}}
 
 
-_DEFAULT: Final = {"default": _answer("What is wrong, and the request's id.", _ref("Error"))}
+def _answer(meaning: str, schema: str) -> Json:
+    kind = "text/plain" if schema == "Text" else "application/json"
+    return {"description": meaning, **(_body(schema, kind) if schema else {})}
 
 
-def _operation(
-    summary: str,
-    schema: Json | None,
-    query: list[Json] | None = None,
-    body: str = "",
-    *,
-    required: bool = True,
-    **more: Json,
-) -> Json:
-    """One operation; `more` adds answers by status: `s202`."""
-    found: Json = {"summary": summary, "responses": {"200": _answer("Done.", schema), **_DEFAULT}}
-    found["responses"].update({status[1:]: answer for status, answer in more.items()})
-    if query:
-        found["parameters"] = query
-    if body:
-        content = {"application/json": {"schema": _ref(body) if body != "Object" else _OBJECT}}
-        found["requestBody"] = {"required": required, "content": content}
-    return found
-
-
-def _entity_paths(plural: str, name: str, query: list[Json] | None = None) -> dict[str, Json]:
-    """The routes that all collections have."""
-    listing = {"oneOf": [_list(_ref("Item")), _ref("Count")]}
-    removal = [_parameter("force", "query", _BOOLEAN)] if plural == "packages" else None
-    return {
-        f"/namespaces/{{namespace}}/{plural}": {"get": _operation(f"List {plural}.", listing, _PAGE)},
-        f"/namespaces/{{namespace}}/{plural}/{{name}}": {
-            "get": _operation(f"Read one of the {plural}.", _ref(name), query),
-            "put": _operation(
-                f"Create or update one of the {plural}.", _ref(name), [_OVERWRITE], f"{name}Put"
-            ),
-            "delete": _operation(f"Delete one of the {plural}.", _ref(name), removal),
-        },
-    }
-
-
-def _paths() -> dict[str, Json]:
-    code = [_parameter("code", "query", {"type": "boolean", "default": True})]
-    found = {**_entity_paths("actions", "Action", code), **_entity_paths("packages", "Package"),
-             **_entity_paths("triggers", "Trigger"), **_entity_paths("rules", "Rule")}  # fmt: skip
-    started = _answer("Started, or not yet ready.", _ref("ActivationId"))
-    result = _answer("The activation failed; its record or result.", {})
-    invoke = _operation("Invoke an action.", {}, _INVOKE, "Object", required=False, s202=started, s502=result)
-    action = "/namespaces/{namespace}/actions/{name}"
-    found[action]["post"] = invoke
-    packaged = "/namespaces/{namespace}/actions/{package}/{name}"
-    found[packaged] = found[action]
-    listing = {"oneOf": [_list(_ref("Item")), _ref("Count")]}
-    found["/namespaces/{namespace}/actions/{package}/"] = {
-        "get": _operation("List a package.", listing, _PAGE)
-    }
-    found["/namespaces/{namespace}/triggers/{name}"]["post"] = {
-        **_operation("Fire a trigger.", None, None, "Object", required=False),
-        "responses": {"202": started, "204": _answer("No active rule."), **_DEFAULT},
-    }
-    found["/namespaces/{namespace}/rules/{name}"]["post"] = {
-        **_operation("Enable or disable a rule.", None, None, "RuleStatus"),
-        "responses": {"200": _answer("Done.", _TEXT, "text/plain"), **_DEFAULT},
-    }
-    activations = "/namespaces/{namespace}/activations"
-    filters = [
-        *_PAGE, _parameter("name", "query", _TEXT), _parameter("since", "query", _TIME),
-        _parameter("upto", "query", _TIME), _parameter("docs", "query", _BOOLEAN),
-    ]  # fmt: skip
-    found[activations] = {"get": _operation("List activations, newest first.", listing, filters)}
-    found[f"{activations}/{{activation_id}}"] = {
-        "get": _operation("Read one activation.", _ref("Activation"))
-    }
-    found[f"{activations}/{{activation_id}}/result"] = {"get": _operation("Its result.", _ref("Response"))}
-    found[f"{activations}/{{activation_id}}/logs"] = {"get": _operation("Its logs.", _ref("Logs"))}
-    found["/namespaces"] = {"get": _operation("The caller's namespace.", _list(_TEXT))}
-    found["/namespaces/{namespace}/limits"] = {"get": _operation("What a namespace may do.", _OBJECT)}
-    return found
+def _operation(route: Route) -> Json:
+    meanings = {**_MEANINGS, 200: "Found."} if route.public else _MEANINGS
+    answers = {str(status): _answer(meanings[status], schema) for status, schema in route.answers.items()}
+    error = _answer("What is wrong, and the request's id.", "Error")
+    found: Json = {"summary": route.summary, "responses": {**answers, "default": error}}
+    if route.query:
+        found["parameters"] = [_parameter(name, "query", _QUERY[name]) for name in route.query.split()]
+    if route.body:
+        body = _body(route.body.rstrip("?"))
+        found["requestBody"] = {"required": not route.body.endswith("?"), **body}
+    return found | (_PUBLIC if route.public else {})
 
 
 def _web() -> Json:
     any_answer = {"default": {"description": "What the action says."}}
-    verbs = ("get", "put", "post", "delete", "options", "head", "patch")
-    return {
-        verb: {"summary": "Call a web action.", "security": [], "responses": any_answer} for verb in verbs
-    }
+    told = {"summary": "Call a web action.", **_PUBLIC, "responses": any_answer}
+    return {verb.lower(): told for verb in VERBS}
 
 
-def _named(path: str, item: Json) -> Json:
-    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+def _names(path: str) -> Json:
+    """What an item says of the names in its path."""
     found = [
         _parameter(name, "path", _TEXT if name in ("activation_id", "path") else _NAME, required=True)
-        for name in names
+        for name in re.findall(r"{(\w+)}", path)
     ]
-    return {**item, "parameters": found} if found else item
+    return {"parameters": found} if found else {}
 
 
 @cache
 def openapi() -> Json:
     """The document."""
-    paths: dict[str, Json] = {f"/api/v1{path}": item for path, item in _paths().items()}
-    paths["/api/v1/web/{namespace}/{package}/{path}"] = _web()
-    for path, summary, kind in (
-        ("/", "About this OpenWhisk.", "application/json"),
-        ("/ping", "Liveness.", "text/plain"),
-        ("/metrics", "Counters for Prometheus.", "text/plain"),
-        ("/api/v1", "About this API.", "application/json"),
-        ("/api/v1/api-docs", "This document.", "application/json"),
-    ):
-        paths[path] = {"get": {**_operation(summary, None), "security": []}}
-        paths[path]["get"]["responses"]["200"] = _answer("Found.", {} if "json" in kind else _TEXT, kind)
+    paths: dict[str, Json] = {f"{PREFIX}{{namespace}}/{{package}}/{{path}}": _web()}
+    for route in ROUTES:
+        if route.summary:
+            item = paths.setdefault(route.path.replace("<", "{").replace(">", "}"), {})
+            item[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.0.3",
         "info": {"title": "EdgeWhisk", "version": __version__, "description": "OpenWhisk's REST API."},
@@ -237,5 +181,5 @@ def openapi() -> Json:
             "securitySchemes": {"basic": {"type": "http", "scheme": "basic"}},
             "schemas": _schemas(),
         },
-        "paths": {path: _named(path, item) for path, item in sorted(paths.items())},
+        "paths": {path: {**item, **_names(path)} for path, item in sorted(paths.items())},
     }

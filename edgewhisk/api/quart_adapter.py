@@ -1,61 +1,89 @@
-"""What every route reads of a request: caller, names, page, body; and how it answers."""
+"""The routes as a Quart application: for what the router leaves to it, and the only door to Quart.
+
+That is paths with escapes in them, HEAD, OPTIONS, and what there is no route for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any, cast
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
 
-from quart import Response, current_app, request
+from quart import Quart, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.routing import PathConverter
 
-from edgewhisk import jsontext
-from edgewhisk.api import query
-from edgewhisk.api.http import JSON, HttpRequest, HttpResponse, check_json, too_large
+from edgewhisk.api.handlers.web import PREFIX
+from edgewhisk.api.http import (
+    CORS,
+    DRAINED,
+    REQUEST_ID,
+    HttpRequest,
+    HttpResponse,
+    failure,
+    problem,
+    request_id_of,
+    too_large,
+)
+from edgewhisk.api.routes import ROUTES, Handler
 from edgewhisk.api.services import Services
-from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.web import BODILESS
-from edgewhisk.errors import BadRequest, MalformedContent
+from edgewhisk.errors import EdgeWhiskError, TooLarge, Unauthorized
+
+_log = logging.getLogger(__name__)
+
+_CLOSED: Final = "/api/v1/"
+_NOT_FOUND: Final = "The requested resource could not be found."
 
 
-def services() -> Services:
-    """The gateway's verbs."""
+class _Rest(PathConverter):
+    """The rest of a path, which may begin with a slash, as in the router."""
+
+    regex = ".+"
+    part_isolating = False
+
+
+def create_app(services: Services) -> Quart:
+    """The ASGI application over `services`."""
+    app = Quart("edgewhisk", static_folder=None)
+    app.url_map.merge_slashes = False  # would redirect, and tell strangers which paths there are
+    app.url_map.converters["path"] = _Rest
+    app.config["SERVICES"] = services
+    app.config["MAX_CONTENT_LENGTH"] = services.max_document
+    for route in ROUTES:
+        app.add_url_rule(
+            route.path,
+            f"{route.method} {route.path}",
+            _view(route.handler),
+            methods=[route.method],
+            strict_slashes=not route.slash,
+            provide_automatic_options=False,
+        )
+    app.before_request(_before)
+    app.after_request(_after)
+    app.register_error_handler(EdgeWhiskError, _refused)
+    app.register_error_handler(HTTPException, _unroutable)
+    app.register_error_handler(Exception, _broken)
+    return app
+
+
+def _view(handler: Handler) -> Callable[..., Awaitable[Response]]:
+    async def view(**names: str) -> Response:
+        return _sent(await handler(_asked(), _services(), **names))
+
+    return view
+
+
+def _services() -> Services:
     found: Services = current_app.config["SERVICES"]
     return found
 
 
-def caller() -> Identity:
-    """Who sends this request; raises `Unauthorized`."""
-    return services().subjects.authorize(request.headers.get("Authorization", ""))
-
-
-def flag(key: str, *, default: bool = False) -> bool:
-    """A boolean of the query; raises `BadRequest`."""
-    return query.flag(query.parsed(request.scope["query_string"]), key, default=default)
-
-
-async def document(*, required: bool = True) -> Any:
-    """The body as JSON, or None where it may be absent; raises with OpenWhisk's texts."""
-    data = await _body()
-    if not data:
-        if required:
-            raise BadRequest("Request entity expected but not supplied")
-        return None
-    try:
-        return jsontext.parse(data).value
-    except jsontext.NotJson as error:
-        raise MalformedContent(str(error)) from None
-
-
-async def _body() -> bytes:
-    data = cast("bytes", await request.get_data(as_text=False))
-    if data:
-        check_json(request.content_type or "")
-    return data
-
-
-def asked() -> HttpRequest:
-    """The current request as the other door would see it."""
+def _asked() -> HttpRequest:
+    """The current request as the router would see it."""
     scope = request.scope
-    return HttpRequest(request.method, scope["query_string"], list(scope["headers"]), _read)
+    return HttpRequest(request.method, scope["query_string"], list(scope["headers"]), _read, _request_id())
 
 
 async def _read(allowed: int) -> bytes:
@@ -67,12 +95,7 @@ async def _read(allowed: int) -> bytes:
     return bytes(data)
 
 
-def answer(value: Any, status: int = 200) -> Response:
-    """A JSON response."""
-    return Response(jsontext.dumps(value), status, content_type=JSON)
-
-
-def sent(reply: HttpResponse) -> Response:
+def _sent(reply: HttpResponse) -> Response:
     """A reply as Quart sends it."""
     body = reply.body if reply.more is None else _whole(reply.body, reply.more)
     response = Response(body, reply.status, content_type=reply.content_type or None)
@@ -90,9 +113,64 @@ async def _whole(begin: bytes, more: AsyncIterator[bytes]) -> AsyncIterator[byte
         yield piece
 
 
-def listed(items: list[dict[str, Any]], collection: str) -> Response:
-    """The asked-for page of a list, or its count."""
-    wanted = query.page(query.parsed(request.scope["query_string"]), collection)
-    if wanted.counted:
-        return answer({collection: max(0, len(items) - wanted.skip)})
-    return answer(items[wanted.skip : wanted.skip + wanted.limit])
+def _before() -> Response | None:
+    g.request_id = request_id_of(request.scope["headers"], _services().new_id)
+    if request.method == "OPTIONS" and not request.path.startswith(PREFIX):
+        return Response(status=200)
+    return None
+
+
+def _after(response: Response) -> Response:
+    response.headers[REQUEST_ID] = _request_id()
+    if request.path.startswith("/api/v1") and not request.path.startswith(PREFIX):
+        response.headers.update(CORS)
+    return response
+
+
+def _request_id() -> str:
+    """The id of the current request, which is also the `code` of its errors."""
+    found: str = g.get("request_id", "")
+    return found
+
+
+async def _refused(error: EdgeWhiskError) -> Response:
+    if error.status == TooLarge.status:
+        await _drain()
+    if error.status >= 500:
+        _log.warning("request %s: %s", _request_id(), error)
+    return _sent(failure(error, _request_id()))
+
+
+async def _drain() -> None:
+    """Take what is refused: a client that is cut off while it sends never sees why."""
+    left = DRAINED
+    with contextlib.suppress(RequestEntityTooLarge):
+        async for piece in request.body:
+            left -= len(piece)
+            if left < 0:
+                return
+
+
+def _unroutable(error: HTTPException) -> Response:
+    """Unknown paths and methods: OpenWhisk's router answers 404 for both."""
+    if isinstance(error, RequestEntityTooLarge):
+        return _sent(problem("Request larger than allowed.", 413, _request_id()))
+    status = error.code or 500
+    if status in (404, 405):
+        try:
+            _check_known()
+        except Unauthorized as unknown:
+            return _sent(failure(unknown, _request_id()))
+        return _sent(problem(_NOT_FOUND, 404, _request_id()))
+    return _sent(problem(error.description or error.name, status, _request_id()))
+
+
+def _check_known() -> None:
+    """Raise `Unauthorized` for a stranger who tries paths: who asks comes before what is there."""
+    if request.path.startswith(_CLOSED) and not request.path.startswith(PREFIX):
+        _services().caller(_asked())
+
+
+def _broken(error: Exception) -> Response:
+    _log.error("request %s failed", _request_id(), exc_info=error)
+    return _sent(problem("There was an internal server error.", 500, _request_id()))

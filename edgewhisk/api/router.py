@@ -1,9 +1,8 @@
-"""The door in front of Quart: what is asked again and again, without a framework's overhead.
+"""The routes without a framework's overhead: the ASGI application that the server calls.
 
-A Quart handler costs 180 us of a request that is to take 300; behind this door an invoke costs a few
-dictionary lookups. And Quart takes 12 MB and 0.2 s to load: a gateway that runs what was deployed, and is
-looked at, never loads it. The door takes paths that are plain ASCII without escapes; Quart has the same
-routes for the rest, over the same functions.
+A Quart handler costs 180 us of a request that is to take 300; here an invoke costs a dictionary lookup. And
+Quart takes 12 MB and 0.2 s to load: it is left what has escapes in its path, HEAD, OPTIONS, and what there is
+no route for.
 """
 
 from __future__ import annotations
@@ -17,10 +16,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache, partial
 from typing import Any, Final, Protocol
 
-from edgewhisk.api.handlers import health
-from edgewhisk.api.handlers.activations import get_activation, list_activations
-from edgewhisk.api.handlers.invoke import fire, invoke
-from edgewhisk.api.handlers.web import PREFIX, VERBS, serve
+from edgewhisk.api.handlers.web import PREFIX, VERBS
 from edgewhisk.api.http import (
     CORS,
     DRAINED,
@@ -31,6 +27,7 @@ from edgewhisk.api.http import (
     request_id_of,
     too_large,
 )
+from edgewhisk.api.routes import ROUTES, Handler
 from edgewhisk.api.services import Services
 from edgewhisk.base.histogram import Histogram
 from edgewhisk.entity.web import BODILESS
@@ -51,17 +48,11 @@ class Application(Protocol):
 
 _access = logging.getLogger("edgewhisk.access")
 _log = logging.getLogger(__name__)
-_STARTS: Final = re.compile(
-    rb"/api/v1/namespaces/([\w.@&-]+)/(actions|triggers)/([\w.@&-]+)(?:/([\w.@&-]+))?", re.ASCII
-)
-_ACTIVATIONS: Final = re.compile(
-    rb"/api/v1/namespaces/([\w.@&-]+)/activations(?:/?|/(\w+)(?:/(result|logs))?)", re.ASCII
-)
-_HEALTH: Final = {b"/ping": health.ping, b"/metrics": health.metrics, b"/edgewhisk/status": health.status}
 _REST: Final = b"/api/v1"
 _LONG: Final = 1024  # bytes of a path that is not remembered: a request may have 64 KB
 _WEB: Final = PREFIX.encode()
-_PLAIN: Final = re.compile(rb"[\w.@&/~-]+", re.ASCII)
+_NAME: Final = (re.compile(r"<(\w+)>"), r"(?P<\1>[\\w.@&-]+)")  # in a route's path -> what it matches
+_PATH: Final = (re.compile(r"<path:(\w+)>"), r"(?P<\1>[\\w.@&/~-]*)")
 WHOLE: Final = "edgewhisk.whole"  # ASGI extension of server.py: a response in one piece
 _CORS: Final = [(key.lower().encode(), value.encode()) for key, value in CORS.items()]
 _CORS_LINES: Final = b"".join(b"%b: %b\r\n" % line for line in _CORS)
@@ -71,7 +62,7 @@ Answering = Callable[[HttpRequest, Services], Awaitable[HttpResponse]]
 
 
 class Router:
-    """The ASGI application that the server calls: hot routes itself, the rest through Quart."""
+    """Answers requests for routes itself, the rest through Quart."""
 
     def __init__(self, services: Services, *, access_log: bool = False) -> None:
         """`access_log`: one line for each request."""
@@ -92,15 +83,17 @@ class Router:
         began = time.perf_counter()
         status, request_id = 500, ""
         try:
-            reply = await self._hot(scope, receive)
-            if reply is None:
+            known = find(scope["method"], scope["raw_path"])
+            if known is None:
                 status, request_id = await self._cold(scope, receive, send)
             else:
-                status, request_id = reply[0].status, reply[1]
-                quick = reply[2] and reply[0].more is None and "extensions" in scope
+                reply, request_id = await self._answer(known, scope, receive)
+                status = reply.status
+                rest = _is_rest(scope["raw_path"])
+                quick = rest and reply.more is None and "extensions" in scope
                 whole = scope["extensions"].get(WHOLE) if quick else None
-                if whole is None or not whole(reply[0].status, _head(reply[0], request_id), reply[0].body):
-                    await _send(send, *reply)
+                if whole is None or not whole(status, _head(reply, request_id), reply.body):
+                    await _send(send, reply, request_id, rest)
         finally:
             took = time.perf_counter() - began
             self.latency.observe(took)
@@ -117,23 +110,13 @@ class Router:
                     request_id,
                 )
 
-    async def _hot(self, scope: Scope, receive: Receive) -> tuple[HttpResponse, str, bool] | None:
-        """Reply, request id and whether it is the REST API's; None if Quart must answer."""
-        path: bytes = scope["raw_path"]
-        method: str = scope["method"]
-        known = _start_of(path) if method == "POST" else _look(path) if method == "GET" else None
-        web = path.startswith(_WEB) and method in VERBS and _PLAIN.fullmatch(path) is not None
-        if known is None and not web:
-            return None
+    async def _answer(self, known: Answering, scope: Scope, receive: Receive) -> tuple[HttpResponse, str]:
+        """The reply, and the id of the request."""
         body = _Body(receive)
-        ask = HttpRequest(method, scope["query_string"], scope["headers"], body.read)
-        request_id = request_id_of(ask.header(b"x-request-id"), self._services.new_id)
+        request_id = request_id_of(scope["headers"], self._services.new_id)
+        ask = HttpRequest(scope["method"], scope["query_string"], scope["headers"], body.read, request_id)
         try:
-            if known is None:
-                path_below = path[len(_WEB) :].decode("ascii")
-                reply = await serve(ask, self._services, path_below, request_id)
-            else:
-                reply = await known(ask, self._services)
+            reply = await known(ask, self._services)
         except EdgeWhiskError as error:
             if error.status >= 500:
                 _log.warning("request %s: %s", request_id, error)
@@ -142,7 +125,7 @@ class Router:
         except Exception:  # noqa: BLE001 - supervisor: one broken request never ends its connection
             _log.exception("request %s failed", request_id)
             reply = problem("There was an internal server error.", 500, request_id)
-        return reply, request_id, not web and path.startswith(_REST)
+        return reply, request_id
 
     async def _cold(self, scope: Scope, receive: Receive, send: Send) -> tuple[int, str]:
         seen: list[Any] = [500, ""]
@@ -166,39 +149,39 @@ class Router:
 
 
 def _load(services: Services) -> Application:
-    from edgewhisk.api.app import create_app  # 0.2 s and 12 MB, see above
+    from edgewhisk.api.quart_adapter import create_app  # 0.2 s and 12 MB, see above
 
     return create_app(services)
 
 
-def _start_of(path: bytes) -> Answering | None:
-    """Long paths are not remembered."""
-    return _start(path) if len(path) <= _LONG else _start.__wrapped__(path)
+def _patterns() -> dict[str, list[tuple[re.Pattern[bytes], Handler]]]:
+    """What the routes of each method match, and who answers."""
+    found: dict[str, list[tuple[re.Pattern[bytes], Handler]]] = {}
+    for route in ROUTES:
+        text = _PATH[0].sub(_PATH[1], _NAME[0].sub(_NAME[1], route.path)) + "/?" * route.slash
+        found.setdefault(route.method, []).append((re.compile(text.encode(), re.ASCII), route.handler))
+    return found
+
+
+_PATTERNS: Final = _patterns()
+
+
+def find(method: str, path: bytes) -> Answering | None:
+    """Who answers a request; None if Quart must. Long paths are not remembered."""
+    return _found(method, path) if len(path) <= _LONG else _found.__wrapped__(method, path)
 
 
 @lru_cache(maxsize=512)
-def _start(path: bytes) -> Answering | None:
-    """What starts an action or fires a trigger."""
-    match = _STARTS.fullmatch(path)
-    if match is None:
-        return None
-    namespace, kind, first, second = (part.decode("ascii") if part else "" for part in match.groups())
-    if kind == "triggers":
-        return None if second else partial(fire, namespace=namespace, name=first)
-    if second:
-        return partial(invoke, namespace=namespace, package=first, name=second)
-    return partial(invoke, namespace=namespace, package=None, name=first)
+def _found(method: str, path: bytes) -> Answering | None:
+    for pattern, handler in _PATTERNS.get(method, ()):
+        if match := pattern.fullmatch(path):
+            return partial(handler, **{key: text.decode("ascii") for key, text in match.groupdict().items()})
+    return None
 
 
-def _look(path: bytes) -> Answering | None:
-    """What tells of the gateway and of what it did."""
-    match = _ACTIVATIONS.fullmatch(path)
-    if match is None:
-        return _HEALTH.get(path)
-    namespace, activation_id, part = (part.decode("ascii") if part else "" for part in match.groups())
-    if activation_id:
-        return partial(get_activation, namespace=namespace, activation_id=activation_id, part=part)
-    return partial(list_activations, namespace=namespace)
+def _is_rest(path: bytes) -> bool:
+    """Whether the path belongs to the REST API, whose answers all have CORS headers of their own."""
+    return path.startswith(_REST) and not path.startswith(_WEB)
 
 
 class _Body:
@@ -211,11 +194,17 @@ class _Body:
     async def read(self, allowed: int) -> bytes:
         """All of it; raises `TooLarge`. Of a client that went away, what came counts as all."""
         data = await self._next()
-        while self._more and len(data) <= allowed:
-            data += await self._next()
+        if self._more:
+            data = await self._rest(data, allowed)
         if len(data) > allowed:
             raise too_large(len(data), allowed)
         return data
+
+    async def _rest(self, begin: bytes, allowed: int) -> bytes:
+        data = bytearray(begin)
+        while self._more and len(data) <= allowed:
+            data += await self._next()
+        return bytes(data)
 
     async def drain(self) -> None:
         """Take what is refused: a client that is cut off while it sends never sees why."""

@@ -1,64 +1,119 @@
-"""Quart's routes of what the door in front of it answers, for paths that the door leaves to Quart."""
+"""The one table of routes: which function answers which requests, and what OpenAPI says of them.
+
+`router` answers from it, `quart_adapter` hands it to Quart, `openapi` describes it.
+"""
 
 from __future__ import annotations
 
-from quart import Blueprint, Response, g
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from operator import attrgetter
+from typing import Final, NamedTuple
 
-from edgewhisk.api.handlers import activations, health
+from edgewhisk.api.handlers import entities, health, info
+from edgewhisk.api.handlers import undelivered as kept
+from edgewhisk.api.handlers.activations import get_activation, list_activations
+from edgewhisk.api.handlers.devices import post_readings
 from edgewhisk.api.handlers.invoke import fire, invoke
-from edgewhisk.api.handlers.web import VERBS, serve
-from edgewhisk.api.quart_adapter import asked, sent, services
+from edgewhisk.api.handlers.web import PREFIX, VERBS, serve
+from edgewhisk.api.http import HttpResponse
 
-routes = Blueprint("routes", __name__)
-_SPACE = "/api/v1/namespaces/<namespace>"
-
-
-@routes.post(f"{_SPACE}/actions/<name>")
-@routes.post(f"{_SPACE}/actions/<package>/<name>")
-async def invoke_route(namespace: str, name: str, package: str | None = None) -> Response:
-    """Invoke an action."""
-    return sent(await invoke(asked(), services(), namespace, package, name))
+Handler = Callable[..., Awaitable[HttpResponse]]  # of an HttpRequest, Services and the names in the path
 
 
-@routes.post(f"{_SPACE}/triggers/<name>")
-async def fire_route(namespace: str, name: str) -> Response:
-    """Fire a trigger."""
-    return sent(await fire(asked(), services(), namespace, name))
+class Route(NamedTuple):
+    """A row of the table. What follows the handler is for OpenAPI, in names that `openapi` knows."""
+
+    method: str
+    path: str  # as in Quart: `<name>` is one segment, `<path:name>` all that follow
+    handler: Handler
+    summary: str = ""  # none: not part of the document
+    answers: Mapping[int, str] = {200: ""}  # status -> schema of its body, if it has one
+    query: str = ""
+    body: str = ""  # schema; a question mark behind it: the body may be missing
+    public: bool = False  # needs no credentials
+    slash: bool = False  # the path may have a slash behind it
 
 
-@routes.route("/api/v1/web/<path:path>", methods=VERBS, provide_automatic_options=False)
-async def web_route(path: str) -> Response:
-    """Any request for a web action."""
-    return sent(await serve(asked(), services(), path, g.request_id))
+_SPACE: Final = "/api/v1/namespaces/<namespace>"
+_RECORDS: Final = f"{_SPACE}/activations"
+_RECORD: Final = f"{_RECORDS}/<activation_id>"
+_LETTERS: Final = "/edgewhisk/dead-letters"
+_COMMANDS: Final = "/edgewhisk/commands"
+_letters: Final = partial(kept.owned, what=_LETTERS[1:])
+_commands: Final = partial(kept.owned, what=_COMMANDS[1:])
+_docs: Final = partial(info.constant, value=info.DOCS)
+_PAGE: Final = "limit skip count"
+_LIST: Final = {200: "List"}
+_TEXT: Final = {200: "Text"}
+_INVOKED: Final = (
+    "Invoke an action.",
+    {200: "", 202: "ActivationId", 502: ""},
+    "blocking result timeout",
+    "Object?",
+)
 
 
-@routes.get(f"{_SPACE}/activations", strict_slashes=False)
-async def activations_route(namespace: str) -> Response:
-    """List or count activations."""
-    return sent(await activations.list_activations(asked(), services(), namespace))
+def _entities(
+    plural: str, schema: str, names: tuple[str, ...] = ("<name>",), reads: str = "", drops: str = ""
+) -> Iterator[Route]:
+    """What all kinds of entities have; `reads` and `drops` are the parameters of GET and DELETE."""
+    of, one = attrgetter(plural), {200: schema}
+    get = entities.get_action if plural == "actions" else partial(entities.get_entity, of=of)
+    put = partial(entities.put_entity, of=of)
+    drop = entities.delete_package if plural == "packages" else partial(entities.delete_entity, of=of)
+    listing = partial(entities.list_entities, of=of, plural=plural)
+    yield Route("GET", f"{_SPACE}/{plural}", listing, f"List {plural}.", _LIST, _PAGE, slash=True)
+    for path in (f"{_SPACE}/{plural}/{name}" for name in names):
+        update = f"Create or update one of the {plural}."
+        yield Route("GET", path, get, f"Read one of the {plural}.", one, reads)
+        yield Route("PUT", path, put, update, one, "overwrite", f"{schema}Put")
+        yield Route("DELETE", path, drop, f"Delete one of the {plural}.", one, drops)
 
 
-@routes.get(f"{_SPACE}/activations/<activation_id>", defaults={"part": ""})
-@routes.get(f"{_SPACE}/activations/<activation_id>/result", defaults={"part": "result"})
-@routes.get(f"{_SPACE}/activations/<activation_id>/logs", defaults={"part": "logs"})
-async def activation_route(namespace: str, activation_id: str, part: str) -> Response:
-    """One activation, or a part of it."""
-    return sent(await activations.get_activation(asked(), services(), namespace, activation_id, part))
-
-
-@routes.get("/ping")
-async def ping_route() -> Response:
-    """Liveness."""
-    return sent(await health.ping(asked(), services()))
-
-
-@routes.get("/metrics")
-async def metrics_route() -> Response:
-    """Counters."""
-    return sent(await health.metrics(asked(), services()))
-
-
-@routes.get("/edgewhisk/status")
-async def status_route() -> Response:
-    """State."""
-    return sent(await health.status(asked(), services()))
+# The first that fits answers, so what is asked most comes first.
+ROUTES: Final[tuple[Route, ...]] = (
+    Route("POST", f"{_SPACE}/actions/<name>", invoke, *_INVOKED),
+    Route("POST", f"{_SPACE}/actions/<package>/<name>", invoke, *_INVOKED),
+    Route("POST", f"{_SPACE}/triggers/<name>", fire, "Fire a trigger.", {202: "ActivationId", 204: ""},
+          body="Object?"),
+    Route("POST", "/api/v1/devices/<namespace>/<trigger>", post_readings),
+    *(Route(verb, f"{PREFIX}<path:path>", serve) for verb in VERBS),
+    Route("GET", _RECORDS, list_activations, "List activations, newest first.", _LIST,
+          f"{_PAGE} name since upto docs", slash=True),
+    Route("GET", _RECORD, get_activation, "Read one activation.", {200: "Activation"}),
+    Route("GET", f"{_RECORD}/result", partial(get_activation, part="result"), "Its result.",
+          {200: "Response"}),
+    Route("GET", f"{_RECORD}/logs", partial(get_activation, part="logs"), "Its logs.", {200: "Logs"}),
+    Route("GET", "/ping", health.ping, "Liveness.", _TEXT, public=True),
+    Route("GET", "/metrics", health.metrics, "Counters for Prometheus.", _TEXT, public=True),
+    Route("GET", "/edgewhisk/status", health.status),
+    *_entities("actions", "Action", ("<name>", "<package>/<name>"), reads="code"),
+    Route("GET", f"{_SPACE}/actions/<package>/", entities.list_package, "List a package.", _LIST, _PAGE),
+    *_entities("packages", "Package", drops="force"),
+    *_entities("triggers", "Trigger"),
+    *_entities("rules", "Rule"),
+    Route("POST", f"{_SPACE}/rules/<name>", entities.set_rule_status, "Enable or disable a rule.", _TEXT,
+          body="RuleStatus"),
+    Route("GET", "/", info.root, "About this OpenWhisk.", public=True),
+    Route("GET", "/api/v1", partial(info.constant, value=info.VERSION), "About this API.", public=True,
+          slash=True),
+    Route("GET", "/api/v1/api-docs", info.api_docs, "This document.", public=True),
+    Route("GET", "/api-docs", info.api_docs),
+    Route("GET", "/api/v1/docs", _docs),
+    Route("GET", "/docs", _docs),
+    Route("GET", "/api/v1/namespaces", info.namespaces, "The caller's namespace.", {200: "Names"},
+          slash=True),
+    Route("GET", f"{_SPACE}/limits", info.limits, "What a namespace may do.", {200: "Object"}, slash=True),
+    Route("GET", f"{_SPACE}/limits/<path:inner>", info.inner_limits),
+    # the one invoker, as OpenWhisk's operators see theirs
+    Route("GET", "/invokers", partial(info.constant, value={"invoker0/0": "up"})),
+    Route("GET", "/invokers/healthy/count", partial(info.constant, value=1)),
+    Route("GET", "/invokers/ready", partial(info.constant, value={"healthy": "1/1"})),
+    Route("GET", _LETTERS, partial(_letters, verb=kept.list_letters)),
+    Route("POST", f"{_LETTERS}/<key>/retry", partial(_letters, verb=kept.retry_letter)),
+    Route("DELETE", f"{_LETTERS}/<key>", partial(_letters, verb=kept.drop_letter)),
+    Route("GET", _COMMANDS, partial(_commands, verb=kept.list_commands)),
+    Route("POST", f"{_COMMANDS}/<key>/retry", partial(_commands, verb=kept.retry_command)),
+    Route("DELETE", f"{_COMMANDS}/<key>", partial(_commands, verb=kept.drop_command)),
+)  # fmt: skip

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from edgewhisk.actuator.outbox import Outbox
+from edgewhisk.api.http import HttpRequest
 from edgewhisk.base.histogram import Histogram
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
@@ -16,11 +17,15 @@ from edgewhisk.controller.controller import Controller
 from edgewhisk.controller.packages import Packages
 from edgewhisk.controller.rules import Rules
 from edgewhisk.controller.triggers import Triggers
+from edgewhisk.entity.identity import GUEST, Identity
 from edgewhisk.entity.invocation.message import Status
 from edgewhisk.entity.limits import Limits
+from edgewhisk.errors import Forbidden
 from edgewhisk.feed.http import HttpFeed
 from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.store.dead_letters import DeadLetters
+
+_ENVELOPE: Final = 1 << 20  # bytes around the largest code of an action: parameters, JSON quoting
 
 
 class Measures(NamedTuple):
@@ -54,3 +59,17 @@ class Services:
     new_id: Callable[[], str]  # for requests without one of their own
     status: Callable[[], Awaitable[dict[str, Any]]]
     measure: Callable[[], Measures]
+
+    @property
+    def max_document(self) -> int:
+        """Bytes of the largest body that describes an entity: an action with code in base64."""
+        return self.limits.max_action_code * (1 << 20) * 4 // 3 + _ENVELOPE
+
+    def caller(self, ask: HttpRequest) -> Identity:
+        """Who sends a request; raises `Unauthorized`."""
+        return self.subjects.authorize(ask.header(b"authorization"))
+
+    def check_owner(self, ask: HttpRequest, what: str) -> None:
+        """Raise `Forbidden` unless it is the gateway's owner, the default subject, who asks for `what`."""
+        if self.caller(ask).subject != GUEST:
+            raise Forbidden(what)

@@ -45,7 +45,7 @@ class Actions:
         self._limits = limits
         self._clock = clock
 
-    def list(self, identity: Identity, namespace: str, package: str | None) -> list[dict[str, Any]]:
+    def list(self, identity: Identity, namespace: str, package: str | None = None) -> list[dict[str, Any]]:
         """Items of a namespace or of one of its packages."""
         if package is None:
             check_owner(identity, namespace, namespace)
@@ -59,7 +59,7 @@ class Actions:
         source = found.binding or name
         return [action.to_listing() for action in self._entities.actions.within(source.key)]
 
-    def get(self, identity: Identity, name: FullyQualifiedName, *, code: bool) -> dict[str, Any]:
+    def get(self, identity: Identity, name: FullyQualifiedName, *, code: bool = True) -> dict[str, Any]:
         """The document, with the parameters of package and binding merged in."""
         bound = self.find(identity, name)
         document = bound.action.to_json(code=code)

@@ -90,7 +90,9 @@ class Packages:
             await self._entities.write(("packages", name.key, package))
         return package.to_json()
 
-    async def delete(self, identity: Identity, name: FullyQualifiedName, *, force: bool) -> dict[str, Any]:
+    async def delete(
+        self, identity: Identity, name: FullyQualifiedName, *, force: bool = False
+    ) -> dict[str, Any]:
         """Delete; a package with actions only with `force`, which deletes them too."""
         check_owner(identity, name.namespace, name.key)
         async with self._entities.changing():

@@ -17,8 +17,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from edgewhisk.api.app import create_app
 from edgewhisk.api.openapi import openapi
+from edgewhisk.api.quart_adapter import create_app
 from edgewhisk.api.services import Services
 from edgewhisk.entity.limits import Limits
 from tests.path.gateway import Gateway, gateway

@@ -13,7 +13,7 @@ from edgewhisk.spi import Query
 
 async def list_activations(ask: HttpRequest, verbs: Services, namespace: str) -> HttpResponse:
     """Newest first; `name`, `since` and `upto` filter, `docs` gives whole records."""
-    identity = verbs.subjects.authorize(ask.header(b"authorization"))
+    identity = verbs.caller(ask)
     given = parsed(ask.query)
     wanted, docs = page(given, "activations"), flag(given, "docs")
     if docs and wanted.counted:
@@ -33,10 +33,10 @@ async def list_activations(ask: HttpRequest, verbs: Services, namespace: str) ->
 
 
 async def get_activation(
-    ask: HttpRequest, verbs: Services, namespace: str, activation_id: str, part: str
+    ask: HttpRequest, verbs: Services, namespace: str, activation_id: str, part: str = ""
 ) -> HttpResponse:
     """One record, or the `result` or `logs` of it."""
-    identity = verbs.subjects.authorize(ask.header(b"authorization"))
+    identity = verbs.caller(ask)
     found = await verbs.activations.get(identity, resolve_namespace(namespace, identity), activation_id)
     if part == "result":
         return HttpResponse.of(found["response"])

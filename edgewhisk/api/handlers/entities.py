@@ -1,153 +1,112 @@
-"""Routes of actions (less invoking), packages, triggers (less firing) and rules."""
+"""Actions, packages, triggers and rules: listed, read, written, deleted."""
 
 from __future__ import annotations
 
-from quart import Blueprint, Response
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from edgewhisk.api.http import full_name
-from edgewhisk.api.quart_adapter import answer, caller, document, flag, listed, services
+from edgewhisk.api import query
+from edgewhisk.api.http import HttpRequest, HttpResponse, full_name
+from edgewhisk.api.services import Services
 from edgewhisk.controller.auth.entitlement import resolve_namespace
-from edgewhisk.entity.names import entity_name
+from edgewhisk.entity.identity import Identity
+from edgewhisk.entity.names import FullyQualifiedName, entity_name
 
-entities = Blueprint("entities", __name__, url_prefix="/api/v1/namespaces/<namespace>")
-
-
-@entities.get("/actions", strict_slashes=False)
-async def list_actions(namespace: str) -> Response:
-    """All actions of a namespace."""
-    identity = caller()
-    found = services().actions.list(identity, resolve_namespace(namespace, identity), None)
-    return listed(found, "actions")
+Json = dict[str, Any]
 
 
-@entities.get("/actions/<package>/")
-async def list_package(namespace: str, package: str) -> Response:
+class Collection(Protocol):
+    """The entities of one kind."""
+
+    def get(self, identity: Identity, name: FullyQualifiedName) -> Json:
+        """One entity."""
+        ...
+
+    async def put(self, identity: Identity, name: FullyQualifiedName, body: Any, *, overwrite: bool) -> Json:
+        """Create or update one."""
+        ...
+
+    async def delete(self, identity: Identity, name: FullyQualifiedName) -> Json:
+        """Delete one."""
+        ...
+
+    def list(self, identity: Identity, namespace: str) -> list[Json]:
+        """All of a namespace."""
+        ...
+
+
+Of = Callable[[Services], Collection]
+
+
+async def list_entities(
+    ask: HttpRequest, verbs: Services, namespace: str, *, of: Of, plural: str
+) -> HttpResponse:
+    """All entities of one kind; of another namespace's packages, the published ones."""
+    identity = verbs.caller(ask)
+    return _page(ask, of(verbs).list(identity, resolve_namespace(namespace, identity)), plural)
+
+
+async def list_package(ask: HttpRequest, verbs: Services, namespace: str, package: str) -> HttpResponse:
     """The actions of a package: the slash at the end tells it from an action's name."""
-    identity = caller()
+    identity = verbs.caller(ask)
     owner = resolve_namespace(namespace, identity)
-    return listed(services().actions.list(identity, owner, entity_name(package)), "actions")
+    return _page(ask, verbs.actions.list(identity, owner, entity_name(package)), "actions")
 
 
-@entities.get("/actions/<name>")
-@entities.get("/actions/<package>/<name>")
-async def get_action(namespace: str, name: str, package: str | None = None) -> Response:
-    """One action."""
-    identity = caller()
+async def get_entity(ask: HttpRequest, verbs: Services, namespace: str, name: str, *, of: Of) -> HttpResponse:
+    """One entity: a package with its actions, a rule with its status."""
+    identity = verbs.caller(ask)
+    return HttpResponse.of(of(verbs).get(identity, full_name(identity, namespace, name)))
+
+
+async def get_action(
+    ask: HttpRequest, verbs: Services, namespace: str, name: str, package: str | None = None
+) -> HttpResponse:
+    """One action, with its code unless `code=false`."""
+    identity = verbs.caller(ask)
     wanted = full_name(identity, namespace, name, package)
-    return answer(services().actions.get(identity, wanted, code=flag("code", default=True)))
+    code = query.flag(query.parsed(ask.query), "code", default=True)
+    return HttpResponse.of(verbs.actions.get(identity, wanted, code=code))
 
 
-@entities.put("/actions/<name>")
-@entities.put("/actions/<package>/<name>")
-async def put_action(namespace: str, name: str, package: str | None = None) -> Response:
-    """Create or update an action."""
-    identity = caller()
-    wanted, overwrite = full_name(identity, namespace, name, package), flag("overwrite")
-    return answer(await services().actions.put(identity, wanted, await document(), overwrite=overwrite))
+async def put_entity(
+    ask: HttpRequest, verbs: Services, namespace: str, name: str, package: str | None = None, *, of: Of
+) -> HttpResponse:
+    """Create one, or update it with `overwrite=true`."""
+    identity = verbs.caller(ask)
+    wanted = full_name(identity, namespace, name, package)
+    overwrite = query.flag(query.parsed(ask.query), "overwrite")
+    body = await ask.document(verbs.max_document)
+    return HttpResponse.of(await of(verbs).put(identity, wanted, body, overwrite=overwrite))
 
 
-@entities.delete("/actions/<name>")
-@entities.delete("/actions/<package>/<name>")
-async def delete_action(namespace: str, name: str, package: str | None = None) -> Response:
-    """Delete an action."""
-    identity = caller()
-    return answer(await services().actions.delete(identity, full_name(identity, namespace, name, package)))
+async def delete_entity(
+    ask: HttpRequest, verbs: Services, namespace: str, name: str, package: str | None = None, *, of: Of
+) -> HttpResponse:
+    """Delete one."""
+    identity = verbs.caller(ask)
+    return HttpResponse.of(await of(verbs).delete(identity, full_name(identity, namespace, name, package)))
 
 
-@entities.get("/packages", strict_slashes=False)
-async def list_packages(namespace: str) -> Response:
-    """One's own packages, or the published ones of another namespace."""
-    identity = caller()
-    found = services().packages.list(identity, resolve_namespace(namespace, identity))
-    return listed(found, "packages")
-
-
-@entities.get("/packages/<name>")
-async def get_package(namespace: str, name: str) -> Response:
-    """One package with its actions."""
-    identity = caller()
-    return answer(services().packages.get(identity, full_name(identity, namespace, name)))
-
-
-@entities.put("/packages/<name>")
-async def put_package(namespace: str, name: str) -> Response:
-    """Create or update a package or a binding."""
-    identity = caller()
-    wanted, overwrite = full_name(identity, namespace, name), flag("overwrite")
-    return answer(await services().packages.put(identity, wanted, await document(), overwrite=overwrite))
-
-
-@entities.delete("/packages/<name>")
-async def delete_package(namespace: str, name: str) -> Response:
-    """Delete a package."""
-    identity = caller()
+async def delete_package(ask: HttpRequest, verbs: Services, namespace: str, name: str) -> HttpResponse:
+    """Delete a package, with what is in it if `force=true`."""
+    identity = verbs.caller(ask)
     wanted = full_name(identity, namespace, name)
-    return answer(await services().packages.delete(identity, wanted, force=flag("force")))
+    force = query.flag(query.parsed(ask.query), "force")
+    return HttpResponse.of(await verbs.packages.delete(identity, wanted, force=force))
 
 
-@entities.get("/triggers", strict_slashes=False)
-async def list_triggers(namespace: str) -> Response:
-    """All triggers of a namespace."""
-    identity = caller()
-    found = services().triggers.list(identity, resolve_namespace(namespace, identity))
-    return listed(found, "triggers")
-
-
-@entities.get("/triggers/<name>")
-async def get_trigger(namespace: str, name: str) -> Response:
-    """One trigger."""
-    identity = caller()
-    return answer(services().triggers.get(identity, full_name(identity, namespace, name)))
-
-
-@entities.put("/triggers/<name>")
-async def put_trigger(namespace: str, name: str) -> Response:
-    """Create or update a trigger."""
-    identity = caller()
-    wanted, overwrite = full_name(identity, namespace, name), flag("overwrite")
-    return answer(await services().triggers.put(identity, wanted, await document(), overwrite=overwrite))
-
-
-@entities.delete("/triggers/<name>")
-async def delete_trigger(namespace: str, name: str) -> Response:
-    """Delete a trigger."""
-    identity = caller()
-    return answer(await services().triggers.delete(identity, full_name(identity, namespace, name)))
-
-
-@entities.get("/rules", strict_slashes=False)
-async def list_rules(namespace: str) -> Response:
-    """All rules of a namespace."""
-    identity = caller()
-    found = services().rules.list(identity, resolve_namespace(namespace, identity))
-    return listed(found, "rules")
-
-
-@entities.get("/rules/<name>")
-async def get_rule(namespace: str, name: str) -> Response:
-    """One rule with its status."""
-    identity = caller()
-    return answer(services().rules.get(identity, full_name(identity, namespace, name)))
-
-
-@entities.put("/rules/<name>")
-async def put_rule(namespace: str, name: str) -> Response:
-    """Create or update a rule."""
-    identity = caller()
-    wanted, overwrite = full_name(identity, namespace, name), flag("overwrite")
-    return answer(await services().rules.put(identity, wanted, await document(), overwrite=overwrite))
-
-
-@entities.post("/rules/<name>")
-async def set_rule_status(namespace: str, name: str) -> Response:
+async def set_rule_status(ask: HttpRequest, verbs: Services, namespace: str, name: str) -> HttpResponse:
     """Enable or disable a rule."""
-    identity = caller()
-    await services().rules.set_status(identity, full_name(identity, namespace, name), await document())
-    return Response("OK", content_type="text/plain; charset=UTF-8")
+    identity = verbs.caller(ask)
+    wanted = full_name(identity, namespace, name)
+    await verbs.rules.set_status(identity, wanted, await ask.document(verbs.max_document))
+    return HttpResponse(200, b"OK", content_type="text/plain; charset=UTF-8")
 
 
-@entities.delete("/rules/<name>")
-async def delete_rule(namespace: str, name: str) -> Response:
-    """Delete a rule."""
-    identity = caller()
-    return answer(await services().rules.delete(identity, full_name(identity, namespace, name)))
+def _page(ask: HttpRequest, items: list[Json], plural: str) -> HttpResponse:
+    """The asked-for page of a list, or its count."""
+    wanted = query.page(query.parsed(ask.query), plural)
+    if wanted.counted:
+        return HttpResponse.of({plural: max(0, len(items) - wanted.skip)})
+    return HttpResponse.of(items[wanted.skip : wanted.skip + wanted.limit])

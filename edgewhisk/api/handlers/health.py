@@ -5,7 +5,6 @@ from __future__ import annotations
 from edgewhisk.api.http import HttpRequest, HttpResponse
 from edgewhisk.api.services import Services
 from edgewhisk.entity.identity import GUEST
-from edgewhisk.errors import Forbidden
 
 
 async def ping(_ask: HttpRequest, _verbs: Services) -> HttpResponse:
@@ -25,6 +24,5 @@ async def metrics(ask: HttpRequest, verbs: Services) -> HttpResponse:
 
 async def status(ask: HttpRequest, verbs: Services) -> HttpResponse:
     """What `edgewhisk status` shows: not part of OpenWhisk's API, and the default subject's alone."""
-    if verbs.subjects.authorize(ask.header(b"authorization")).subject != GUEST:
-        raise Forbidden("edgewhisk/status")
+    verbs.check_owner(ask, "edgewhisk/status")
     return HttpResponse.of(await verbs.status())

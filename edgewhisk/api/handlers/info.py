@@ -1,65 +1,58 @@
-"""Routes that describe the gateway: what it is, its limits, its documents."""
+"""What describes the gateway: what it is, its limits, its documents."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from quart import Blueprint, Response
+from typing import Any, Final
 
 from edgewhisk import __version__
-from edgewhisk.api.openapi import openapi
-from edgewhisk.api.quart_adapter import answer, caller, services
+from edgewhisk.api.http import HttpRequest, HttpResponse
+from edgewhisk.api.services import Services
 from edgewhisk.controller.auth.entitlement import check_owner, resolve_namespace
 from edgewhisk.entity.limits import Limits
 from edgewhisk.errors import BadRequest
 
-info = Blueprint("info", __name__)
 _MB = 1 << 20
+VERSION: Final = {  # what `wsk property get` shows
+    "description": "OpenWhisk API",
+    "api_version": "1.0.0",
+    "api_version_path": "v1",
+    "build": f"edgewhisk-{__version__}",
+    "buildno": __version__,
+    "swagger_paths": {"ui": "/docs", "api-docs": "/api-docs"},
+}
+DOCS: Final = {"api-docs": "/api/v1/api-docs", "documentation": "https://github.com/edgewhisk/edgewhisk"}
 
 
-@info.get("/")
-async def root() -> Response:
+async def constant(_ask: HttpRequest, _verbs: Services, *, value: Any) -> HttpResponse:
+    """The same for everybody, always."""
+    return HttpResponse.of(value)
+
+
+async def root(_ask: HttpRequest, verbs: Services) -> HttpResponse:
     """What wskdeploy asks before it deploys."""
-    return answer(
+    return HttpResponse.of(
         {
             "description": "OpenWhisk",
             "support": {"github": "https://github.com/edgewhisk/edgewhisk/issues", "slack": ""},
             "api_paths": ["/api/v1"],
-            "limits": _info_limits(services().limits),
-            "runtimes": services().runtimes,
+            "limits": _info_limits(verbs.limits),
+            "runtimes": verbs.runtimes,
         }
     )
 
 
-@info.get("/api/v1", strict_slashes=False)
-async def version() -> Response:
-    """What `wsk property get` shows."""
-    return answer(
-        {
-            "description": "OpenWhisk API",
-            "api_version": "1.0.0",
-            "api_version_path": "v1",
-            "build": f"edgewhisk-{__version__}",
-            "buildno": __version__,
-            "swagger_paths": {"ui": "/docs", "api-docs": "/api-docs"},
-        }
-    )
-
-
-@info.get("/api/v1/namespaces", strict_slashes=False)
-async def namespaces() -> Response:
+async def namespaces(ask: HttpRequest, verbs: Services) -> HttpResponse:
     """The caller's namespaces: one."""
-    return answer([caller().namespace])
+    return HttpResponse.of([verbs.caller(ask).namespace])
 
 
-@info.get("/api/v1/namespaces/<namespace>/limits", strict_slashes=False)
-async def limits(namespace: str) -> Response:
+async def limits(ask: HttpRequest, verbs: Services, namespace: str) -> HttpResponse:
     """What a namespace may do."""
-    identity = caller()
+    identity = verbs.caller(ask)
     owner = resolve_namespace(namespace, identity)
     check_owner(identity, owner, owner)
-    held = services().limits
-    return answer(
+    held = verbs.limits
+    return HttpResponse.of(
         {
             "invocationsPerMinute": held.invocations_per_minute,
             "concurrentInvocations": held.concurrent_invocations,
@@ -78,44 +71,18 @@ async def limits(namespace: str) -> Response:
     )
 
 
-@info.get("/api-docs")
-@info.get("/api/v1/api-docs")
-async def api_docs() -> Response:
-    """The OpenAPI document of what is served here."""
-    return answer(openapi())
-
-
-@info.get("/docs")
-@info.get("/api/v1/docs")
-async def docs() -> Response:
-    """Where people find the documentation."""
-    return answer({"api-docs": "/api/v1/api-docs", "documentation": "https://github.com/edgewhisk/edgewhisk"})
-
-
-@info.get("/invokers")
-async def invokers() -> Response:
-    """The one invoker, as OpenWhisk's operators see theirs."""
-    return answer({"invoker0/0": "up"})
-
-
-@info.get("/invokers/healthy/count")
-async def healthy() -> Response:
-    """How many invokers are well."""
-    return answer(1)
-
-
-@info.get("/invokers/ready")
-async def invokers_ready() -> Response:
-    """Whether all invokers are well."""
-    return answer({"healthy": "1/1"})
-
-
-@info.get("/api/v1/namespaces/<namespace>/limits/<path:inner>")
-async def inner_limits(namespace: str, inner: str) -> Response:
+async def inner_limits(ask: HttpRequest, verbs: Services, namespace: str, inner: str) -> HttpResponse:
     """OpenWhisk names this route and has nothing there."""
-    caller()
+    verbs.caller(ask)
     del namespace, inner
     raise BadRequest("Inner entity level routes for limits are not yet implemented.")
+
+
+async def api_docs(_ask: HttpRequest, _verbs: Services) -> HttpResponse:
+    """The OpenAPI document of what is served here."""
+    from edgewhisk.api.openapi import openapi  # it is made of the routes, of which this is one
+
+    return HttpResponse.of(openapi())
 
 
 def _info_limits(held: Limits) -> dict[str, Any]:

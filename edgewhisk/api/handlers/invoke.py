@@ -34,13 +34,13 @@ class Wanted(NamedTuple):
 
 
 async def invoke(
-    ask: HttpRequest, verbs: Services, namespace: str, package: str | None, name: str
+    ask: HttpRequest, verbs: Services, namespace: str, name: str, package: str | None = None
 ) -> HttpResponse:
     """Invoke an action, waiting for its result with `blocking=true`.
 
     Checks come in OpenWhisk's order: who, name, rate, rights, size, query, body, existence.
     """
-    identity = verbs.subjects.authorize(ask.header(b"authorization"))
+    identity = verbs.caller(ask)
     wanted = full_name(identity, namespace, name, package)
     verbs.controller.admit(identity)
     verbs.actions.check_rights(identity, wanted)
@@ -63,7 +63,7 @@ async def invoke(
 
 async def fire(ask: HttpRequest, verbs: Services, namespace: str, name: str) -> HttpResponse:
     """Fire a trigger: 202, or 204 where no active rule is there to do anything."""
-    identity = verbs.subjects.authorize(ask.header(b"authorization"))
+    identity = verbs.caller(ask)
     wanted = full_name(identity, namespace, name)
     verbs.controller.admit(identity, FIRE)
     verbs.triggers.check_rights(identity, wanted)

@@ -28,13 +28,13 @@ _NO_GATEWAY_API: Final = (
 )
 
 
-async def serve(ask: HttpRequest, verbs: Services, path: str, request_id: str) -> HttpResponse:
+async def serve(ask: HttpRequest, verbs: Services, path: str) -> HttpResponse:
     """Answer a request below `PREFIX`; `path` is the rest, decoded."""
     namespace, package, named, *rest = [*path.split("/", 3), "", "", ""][: 4 if path.count("/") > 2 else 3]
     if path.count("/") < 2:  # no path of an action: as any other that leads nowhere
-        verbs.subjects.authorize(ask.header(b"authorization"))
+        verbs.caller(ask)
     if (namespace, package) == _GATEWAY_API:
-        return problem(_NO_GATEWAY_API, 404, request_id)
+        return problem(_NO_GATEWAY_API, 404, ask.id)
     name, extension = split_extension(named)
     wanted = _action_name(namespace, package, name)
     owner = verbs.subjects.find(wanted.namespace)
@@ -66,7 +66,7 @@ async def serve(ask: HttpRequest, verbs: Services, path: str, request_id: str) -
         started = await verbs.controller.invoke(owner, wanted, payload, LONGEST_WAIT / 1000, WEB)
         cors += ((ACTIVATION_ID, started.activation_id),)
         if started.record is None:
-            return problem("Response not yet ready.", 202, request_id, dict(cors))
+            return problem("Response not yet ready.", 202, ask.id, dict(cors))
         return _answer(started.record, extension, ask.header(b"accept"), cors)
     except EdgeWhiskError as error:
         error.headers = cors
