@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from edgewhisk.config.schema import SerialConfig
@@ -13,10 +14,11 @@ from edgewhisk.device.profile import Line, Profile
 from edgewhisk.device.reading import Quality, Reading
 from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
+from edgewhisk.errors import CapabilityError, FeedError, Undelivered, shown
 from edgewhisk.feed.heard import Moment, heard, this_moment
 from edgewhisk.feed.modbus.bus import Bus, Silence
 from edgewhisk.feed.modbus.device import Address, Device
+from edgewhisk.feed.parameters import asked
 from edgewhisk.spi import Clock, FeedAction, Fire, Resource
 from edgewhisk.transport.serial import discovery
 
@@ -50,23 +52,22 @@ class ModbusFeed:
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
         del action
-        if unknown := sorted(set(parameters) - set(_KNOWN)):
-            raise FeedError(f"unknown parameter {unknown[0]!r}; known are {', '.join(_KNOWN)}")
-        profile = _profile(parameters.get("profile"))
-        where = {key: parameters[key] for key in ("port", "host") if key in parameters}
-        self.address(where)
-        unit = parameters.get("unit", profile.modbus.unit)
-        if not isinstance(unit, int) or isinstance(unit, bool) or not 0 <= unit <= 247:
-            raise FeedError(f"unit must be a whole number from 0 to 247, not {unit!r}")
-        times = {"every": profile.modbus.every, "timeout": profile.modbus.timeout}
-        for key, usual in times.items():
-            times[key] = value = parameters.get(key, usual)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.05 <= value <= 86_400:
-                raise FeedError(f"{key} must be 0.05 to 86400 seconds, not {value!r}")
-        checked = {"profile": profile.name, "unit": unit, **times, **where}
-        if "points" in parameters:
-            checked["points"] = _points(profile, parameters["points"])
-        return checked
+        with asked(parameters, _KNOWN) as given:
+            profile = library.of_transport(parameters.get("profile"), "modbus")
+            where = {key: parameters[key] for key in ("port", "host") if key in parameters}
+            usual, known = profile.modbus, [point.name for point in profile.points]
+            checked = {
+                "profile": profile.name,
+                "unit": given.whole("unit", usual.unit, 0, 247),
+                "every": given.number("every", usual.every, 0.05, 86_400),
+                "timeout": given.number("timeout", usual.timeout, 0.05, 86_400),
+                **where,
+            }
+            if "points" in parameters:
+                some = f"a list of some of {', '.join(known)}"
+                checked["points"] = given.read("points", None, partial(_are_some, known), some)
+            self.address(where)
+            return checked
 
     def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""
@@ -78,7 +79,7 @@ class ModbusFeed:
         """See `spi.Feed`."""
         del action
         await self.remove(trigger)
-        profile = _profile(parameters["profile"])
+        profile = library.of_transport(parameters["profile"], "modbus")
         bus = self.bus(parameters, profile)
         wanted = tuple(parameters.get("points", ()))
         device = Device(
@@ -152,7 +153,7 @@ class ModbusFeed:
             if not name or (
                 number and not (number.isdecimal() and len(number) < 6 and 0 < int(number) < 65_536)
             ):
-                raise FeedError(f"host must be HOST or HOST:PORT, not {host!r}")
+                raise FeedError(f"host must be HOST or HOST:PORT, not {shown(host)}")
             return Address(host=name, tcp_port=int(number or _TCP_PORT))
         if not isinstance(port, str):
             raise FeedError("port must be text")
@@ -198,20 +199,5 @@ def _told(line: Line) -> str:
     return f"{line.baudrate} {line.bytesize} {line.parity} {line.stopbits:g}"
 
 
-def _points(profile: Profile, wanted: object) -> list[str]:
-    known = [point.name for point in profile.points]
-    if not isinstance(wanted, list) or not wanted or not all(name in known for name in wanted):
-        raise FeedError(f"points must be a list of some of {', '.join(known)}, not {wanted!r}")
-    return wanted
-
-
-def _profile(name: object) -> Profile:
-    if not isinstance(name, str):
-        raise FeedError("profile must name the device, for example eastron/sdm120")
-    try:
-        profile = library.load(name)
-    except ConfigError as error:
-        raise FeedError(str(error)) from error
-    if profile.transport != "modbus":
-        raise FeedError(f"{name} does not speak Modbus: use the {profile.transport} feed")
-    return profile
+def _are_some(known: Sequence[str], wanted: object) -> bool:
+    return isinstance(wanted, list) and bool(wanted) and all(name in known for name in wanted)

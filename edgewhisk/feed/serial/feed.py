@@ -30,6 +30,7 @@ from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, ConfigError, FeedError, Undelivered
 from edgewhisk.feed.heard import Moment, this_moment
+from edgewhisk.feed.parameters import asked
 from edgewhisk.feed.serial.serial_port import LOOK_AGAIN, SOONEST, Port, PortSettings, send
 from edgewhisk.spi import Clock, FeedAction, Fire, Resource
 from edgewhisk.transport.serial import discovery
@@ -70,14 +71,11 @@ class SerialFeed:
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
         del action
-        if unknown := sorted(set(parameters) - {"port", "profile"}):
-            raise FeedError(f"unknown parameter {unknown[0]!r}; known are port and profile")
-        port, kind = parameters.get("port"), parameters.get("profile", "")
-        if not isinstance(port, str) or not isinstance(kind, str):
-            raise FeedError("port and profile must be text")
-        profile = self._profile(port, kind)
-        self._settings(port, profile)
-        return {"port": port, "profile": profile.name}
+        with asked(parameters, ("port", "profile")) as given:
+            port, kind = given.text("port", None), given.text("profile")
+            profile = self._profile(port, kind)
+            self._settings(port, profile)
+            return {"port": port, "profile": profile.name}
 
     def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""
@@ -221,13 +219,7 @@ class SerialFeed:
         kind = kind or (section.profile if section else "")
         if not kind:
             raise FeedError(f"profile is missing; there are: {', '.join(library.names())}")
-        try:
-            profile = library.load(kind)
-        except ConfigError as error:
-            raise FeedError(str(error)) from error
-        if profile.transport != "serial":
-            raise FeedError(f"{kind} is no device of a serial port: use the {profile.transport} feed")
-        return profile
+        return library.of_transport(kind, "serial")
 
     def _settings(self, name: str, profile: Profile) -> PortSettings:
         section = self._sections.get(name)
