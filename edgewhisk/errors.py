@@ -34,6 +34,14 @@ import zlib
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+_LONGEST: Final = 200  # characters of a value that an error shows
+
+
+def shown(value: object) -> str:
+    """A value from outside as an error shows it: short, whatever it is."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
 
 class EdgeWhiskError(Exception):
     """Root of all deliberate errors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from edgewhisk.errors import FeedError
+from edgewhisk.errors import FeedError, shown
 
 MAX_TOPIC_BYTES: Final = 65535  # bytes of a topic
 _RESERVED: Final = "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
@@ -30,12 +30,12 @@ def check_filter(text: object) -> str:
     levels = text.split("/")
     grouped = len(levels) > 2 and levels[1] and levels[2:] != [""] and not set(levels[1]) & set("+#")
     if levels[0] == "$share" and not grouped:
-        raise FeedError(f"topic {text!r}: a shared one is $share/GROUP/FILTER")
+        raise FeedError(f"topic {shown(text)}: a shared one is $share/GROUP/FILTER")
     for at, level in enumerate(levels):
         if "#" in level and (level != "#" or at != len(levels) - 1):
-            raise FeedError(f"topic {text!r}: '#' must be alone in the last level")
+            raise FeedError(f"topic {shown(text)}: '#' must be alone in the last level")
         if "+" in level and level != "+":
-            raise FeedError(f"topic {text!r}: '+' must be alone in its level")
+            raise FeedError(f"topic {shown(text)}: '+' must be alone in its level")
     return text
 
 

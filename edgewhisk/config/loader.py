@@ -7,6 +7,7 @@ else none.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tomllib
@@ -28,6 +29,7 @@ from edgewhisk.config.schema import (
     MqttConfig,
     SerialConfig,
 )
+from edgewhisk.config.table import Table, is_text
 from edgewhisk.config.validate import check
 from edgewhisk.entity.limits import Limits
 from edgewhisk.errors import ConfigError, Fault
@@ -78,13 +80,15 @@ def config_file(given: Path | None, environment: Mapping[str, str]) -> Path | No
 def load(given: Path | None, environment: Mapping[str, str]) -> Config:
     """Read the configuration; raises `ConfigError` with every fault found."""
     path = config_file(given, environment)
-    document = _read(path) if path else {}
+    document = read_toml(path) if path else {}
     faults: list[Fault] = []
     reader = _ConfigReader(str(path or "defaults"), environment, faults)
-    known = {*SECTIONS, *NAMED, "state_dir", "log_level"}
-    faults.extend(Fault(reader.where, key, _unknown(key, known)) for key in sorted(set(document) - known))
+    Table(document, reader.where, "", faults).rest({*SECTIONS, *NAMED, "state_dir", "log_level"})
     top = reader.section("", _Top, {k: document[k] for k in ("state_dir", "log_level") if k in document})
-    sections = {name: reader.section(name, kind, document.get(name, {})) for name, kind in SECTIONS.items()}
+    sections = {
+        name: reader.section(name, kind, document.get(name, {}), f"[{name}]  {_SECTION_LIKE[name]}")
+        for name, kind in SECTIONS.items()
+    }
     named: dict[str, Any] = {name: reader.named(name, document.get(name, {})) for name in NAMED}
     if not faults:
         config = Config(
@@ -106,14 +110,15 @@ class _Top:
     log_level: str = "info"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a file holds; raises `ConfigError`."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         problem = "there is no such file"
     except (OSError, UnicodeDecodeError) as error:
         problem = f"cannot be read: {error}"
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
         problem = f"is not valid TOML: {error}"
     raise ConfigError((Fault(str(path), "(file)", problem),))
 
@@ -126,25 +131,23 @@ class _ConfigReader:
         self._environment = environment
         self._faults = faults
 
-    def section(self, name: str, kind: type, table: object) -> Any:
+    def section(self, name: str, kind: type, table: object, example: str = "") -> Any:
         """An instance of `kind`; faulty keys keep their default."""
-        if not isinstance(table, dict):
-            example = f"[{name}]  {_SECTION_LIKE.get(name, '')}"
-            self._faults.append(Fault(self.where, name, "must be a table", example))
-            return kind()
-        known = {entry.name: entry for entry in fields(kind)}
-        for key in sorted(set(table) - set(known)):
-            self._faults.append(Fault(self.where, _dotted(name, key), _unknown(key, known)))
-        hints = typing.get_type_hints(kind)
+        entries, hints = fields(kind), typing.get_type_hints(kind)
+        kinds = {entry.name: _plain(hints[entry.name]) for entry in entries}
+        examples = {entry.name: _example(entry, kinds[entry.name]) for entry in entries}
+        found = Table(table, self.where, name, self._faults, {"": example, **examples})
+        found.rest(kinds)
         values: dict[str, Any] = {}
-        for key, entry in known.items():
+        for entry in entries:
+            key = entry.name
             variable = ENVIRONMENT_PREFIX + _dotted(name, key).upper().replace(".", "_").replace("-", "_")
             if variable in self._environment:
-                values[key] = self._from_text(variable, hints[key], self._environment[variable])
-            elif key in table:
-                values[key] = self._value(_dotted(name, key), hints[key], table[key], entry)
+                values[key] = self._from_text(variable, kinds[key], self._environment[variable])
+            elif key in found:
+                values[key] = _READ[kinds[key]](found, key)
             elif entry.default is MISSING and entry.default_factory is MISSING:
-                self._faults.append(Fault(self.where, _dotted(name, key), "is missing"))
+                found.fault(key, "is missing")
                 values[key] = ""
         return kind(**{key: value for key, value in values.items() if value is not None})
 
@@ -160,58 +163,37 @@ class _ConfigReader:
             if not _NAME.fullmatch(name):
                 problem = "a name has letters, digits, '-' and '_' only"
                 self._faults.append(Fault(self.where, key, problem, example))
-            if isinstance(entry, dict):
-                found[name] = self.section(key, kind, entry)
-            else:
-                self._faults.append(Fault(self.where, key, "must be a table", example))
+            found[name] = self.section(key, kind, entry, example)
         return found
 
-    def _from_text(self, variable: str, hint: Any, text: str) -> Any:
-        plain = _plain(hint)
-        try:
-            return _CONVERT[plain](text)
-        except ValueError:
-            problem = f"must be {_WORDS[plain]}, not {text!r}"
-            self._faults.append(Fault("environment", variable, problem))
-            return None
-
-    def _value(self, key: str, hint: Any, value: Any, entry: Field[Any]) -> Any:
-        plain = _plain(hint)
-        if plain is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if plain is tuple and isinstance(value, list) and all(isinstance(part, str) for part in value):
-            return tuple(value)
-        if plain is Path and isinstance(value, str):
-            return Path(value).expanduser()
-        if isinstance(value, plain) and not (plain is int and isinstance(value, bool)):
-            return value
-        example = f"{entry.name} = {_example(entry, plain)}"
-        self._faults.append(Fault(self.where, key, f"must be {_WORDS[plain]}, not {value!r}", example))
-        return None
+    def _from_text(self, variable: str, kind: type, text: str) -> Any:
+        value: Any = text
+        with contextlib.suppress(ValueError):  # then it is the text that is wrong
+            value = _CONVERT[kind](text) if kind in _CONVERT else text
+        return _READ[kind](Table({variable: value}, "environment", "", self._faults), variable)
 
 
-_WORDS: Final = {
-    tuple: "a list of texts",
-    str: "text",
-    int: "a whole number",
-    float: "a number",
-    Path: "a path",
-    bool: "true or false",
+_READ: Final[Mapping[type, Callable[[Table, str], Any]]] = {
+    str: Table.text,
+    int: lambda table, key: table.whole(key, 0),
+    float: lambda table, key: float(table.number(key, 0.0)),
+    tuple: Table.texts,
+    Path: lambda table, key: _path(table.read(key, "", is_text, "a path")),
+    bool: Table.flag,
 }
-_CONVERT: Final[Mapping[type, Callable[[str], Any]]] = {
-    str: str,
+_CONVERT: Final[Mapping[type, Callable[[str], Any]]] = {  # what a text means where TOML has no text
     int: int,
     float: float,
-    tuple: lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
-    Path: lambda text: Path(text).expanduser(),
-    bool: lambda text: _boolean(text),
+    tuple: lambda text: [part.strip() for part in text.split(",") if part.strip()],
+    bool: lambda text: {"true": True, "false": False}.get(text.lower(), text),
 }
 
 
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError(text)
-    return text.lower() == "true"
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # of a user who is not there: as any other file that is not there
+        return Path(text)
 
 
 def _plain(hint: Any) -> type:
@@ -224,21 +206,15 @@ def _plain(hint: Any) -> type:
 
 
 def _example(entry: Field[Any], plain: type) -> str:
-    if plain is Path:
-        return '"/etc/edgewhisk/cloud.key"'
-    if plain is tuple:
-        return '["..."]'
-    default = "" if entry.default in (MISSING, None) else entry.default
-    return f'"{default}"' if plain is str else str(default).lower()
+    if entry.default is MISSING:
+        return ""
+    usual: Mapping[type, str] = {
+        Path: '"/etc/edgewhisk/cloud.key"',
+        tuple: '["..."]',
+        str: f'"{entry.default}"',
+    }
+    return f"{entry.name} = {usual.get(plain, str(entry.default).lower())}"
 
 
 def _dotted(section: str, key: str) -> str:
     return f"{section}.{key}" if section else key
-
-
-def _unknown(key: str, known: typing.Iterable[str]) -> str:
-    from difflib import get_close_matches  # for a mistake only
-
-    names = sorted(known)
-    near = get_close_matches(key, names, n=1)
-    return f"is not a key; did you mean {near[0]!r}?" if near else f"is not a key; known: {', '.join(names)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import urlsplit
 
 from edgewhisk.base.mqtt_topics import check_filter, closes
@@ -20,6 +20,7 @@ from edgewhisk.config.schema import (
     MqttConfig,
     SerialConfig,
 )
+from edgewhisk.config.table import Rule, broken
 from edgewhisk.entity.annotations.lane import LANES
 from edgewhisk.entity.limits import Limits
 from edgewhisk.errors import Fault, FeedError
@@ -37,15 +38,6 @@ _MAX_WINDOW: Final = 1  # second
 _MAX_INTERVAL: Final = 3600  # seconds
 
 
-class ConfigRule(NamedTuple):
-    """A fault, if `broken`."""
-
-    broken: bool
-    key: str
-    problem: str
-    example: str = ""
-
-
 def check(config: Config, where: str) -> list[Fault]:
     """What types alone do not tell."""
     rules = [*_general(config), *_cloud(config.cloud), *_limits(config.limits)]
@@ -59,101 +51,99 @@ def check(config: Config, where: str) -> list[Fault]:
     rules += twins({key: one for key, one in sessions.items() if _is_broker(named[key].url)})
     for subject, granted in config.grants.items():
         rules += _filters(f"grants.{subject}.mqtt", granted.mqtt)
-    return [Fault(where, rule.key, rule.problem, rule.example) for rule in rules if rule.broken]
+    return broken(rules, where)
 
 
-def _general(config: Config) -> Iterator[ConfigRule]:
+def _general(config: Config) -> Iterator[Rule]:
     levels = f"must be one of {', '.join(_LEVELS)}"
-    yield ConfigRule(config.log_level not in _LEVELS, "log_level", levels, 'log_level = "info"')
-    yield ConfigRule(not config.api.host, "api.host", "must not be empty", 'host = "127.0.0.1"')
+    yield Rule(config.log_level not in _LEVELS, "log_level", levels, 'log_level = "info"')
+    yield Rule(not config.api.host, "api.host", "must not be empty", 'host = "127.0.0.1"')
     in_range = 0 <= config.api.port <= _MAX_PORT
-    yield ConfigRule(not in_range, "api.port", f"must be 0 to {_MAX_PORT}", "port = 3233")
+    yield Rule(not in_range, "api.port", f"must be 0 to {_MAX_PORT}", "port = 3233")
     yield from _tls(config.api)
     yield from _buffer(config.buffer)
     for name, lane in config.lanes.items():
         yield from _lane(name, lane)
 
 
-def _buffer(buffer: BufferConfig) -> Iterator[ConfigRule]:
+def _buffer(buffer: BufferConfig) -> Iterator[Rule]:
     small = buffer.max_bytes < _MIN_BUFFER
-    yield ConfigRule(small, "buffer.max_bytes", f"must be at least {_MIN_BUFFER}", "max_bytes = 268435456")
+    yield Rule(small, "buffer.max_bytes", f"must be at least {_MIN_BUFFER}", "max_bytes = 268435456")
     long = not 0 <= buffer.commit_window <= _MAX_WINDOW
     window = f"must be 0 to {_MAX_WINDOW} seconds"
-    yield ConfigRule(long, "buffer.commit_window", window, "commit_window = 0.02")
+    yield Rule(long, "buffer.commit_window", window, "commit_window = 0.02")
     small = 0 < buffer.max_state_bytes < _MIN_BUFFER or buffer.max_state_bytes < 0
     at_least = f"must be at least {_MIN_BUFFER}, or 0 for no limit"
-    yield ConfigRule(small, "buffer.max_state_bytes", at_least, "max_state_bytes = 1000000000")
-    yield ConfigRule(
+    yield Rule(small, "buffer.max_state_bytes", at_least, "max_state_bytes = 1000000000")
+    yield Rule(
         buffer.min_free_bytes < 0, "buffer.min_free_bytes", "must not be below 0", "min_free_bytes = 0"
     )
     for key in ("card_bytes", "card_cycles"):
-        yield ConfigRule(getattr(buffer, key) < 1, f"buffer.{key}", "must be at least 1")
+        yield Rule(getattr(buffer, key) < 1, f"buffer.{key}", "must be at least 1")
 
 
-def _lane(name: str, lane: LaneConfig) -> Iterator[ConfigRule]:
-    yield ConfigRule(
+def _lane(name: str, lane: LaneConfig) -> Iterator[Rule]:
+    yield Rule(
         name not in LANES, f"lanes.{name}", f"is no lane; there are {', '.join(LANES)}", "[lanes.telemetry]"
     )
     small = 0 < lane.max_bytes < _MIN_LANE or lane.max_bytes < 0
     problem = f"must be at least {_MIN_LANE}, or 0 for the lane's usual part"
-    yield ConfigRule(small, f"lanes.{name}.max_bytes", problem, "max_bytes = 67108864")
-    yield ConfigRule(lane.ttl < 0, f"lanes.{name}.ttl", "must be seconds, or 0 for ever", "ttl = 604800")
+    yield Rule(small, f"lanes.{name}.max_bytes", problem, "max_bytes = 67108864")
+    yield Rule(lane.ttl < 0, f"lanes.{name}.ttl", "must be seconds, or 0 for ever", "ttl = 604800")
     policies = f"must be {EVICT_OLDEST} or {REJECT}"
     known = lane.full in (EVICT_OLDEST, REJECT)
-    yield ConfigRule(not known, f"lanes.{name}.full", policies, f'full = "{EVICT_OLDEST}"')
+    yield Rule(not known, f"lanes.{name}.full", policies, f'full = "{EVICT_OLDEST}"')
 
 
-def _serial(section: str, port: SerialConfig) -> Iterator[ConfigRule]:
-    yield ConfigRule(not port.port, f"{section}.port", "must name a device", 'port = "/dev/ttyUSB0"')
+def _serial(section: str, port: SerialConfig) -> Iterator[Rule]:
+    yield Rule(not port.port, f"{section}.port", "must name a device", 'port = "/dev/ttyUSB0"')
     odd = not 0 <= port.baudrate <= _MAX_BAUD
-    yield ConfigRule(odd, f"{section}.baudrate", f"must be 0 to {_MAX_BAUD}", "baudrate = 9600")
-    yield ConfigRule(
-        port.bytesize not in (0, 5, 6, 7, 8), f"{section}.bytesize", "must be 5 to 8", "bytesize = 8"
-    )
-    yield ConfigRule(
+    yield Rule(odd, f"{section}.baudrate", f"must be 0 to {_MAX_BAUD}", "baudrate = 9600")
+    yield Rule(port.bytesize not in (0, 5, 6, 7, 8), f"{section}.bytesize", "must be 5 to 8", "bytesize = 8")
+    yield Rule(
         port.stopbits not in (0, 1, 1.5, 2), f"{section}.stopbits", "must be 1, 1.5 or 2", "stopbits = 1"
     )
     for key, choices in (("parity", PARITIES), ("flow", FLOWS)):
         wrong = getattr(port, key) not in ("", *choices)
-        yield ConfigRule(wrong, f"{section}.{key}", f"must be one of {', '.join(choices)}", f'{key} = "none"')
-    yield ConfigRule(port.rate < 1, f"{section}.rate", "must be at least 1", "rate = 1000")
+        yield Rule(wrong, f"{section}.{key}", f"must be one of {', '.join(choices)}", f'{key} = "none"')
+    yield Rule(port.rate < 1, f"{section}.rate", "must be at least 1", "rate = 1000")
 
 
-def _broker(section: str, broker: MqttConfig) -> Iterator[ConfigRule]:
+def _broker(section: str, broker: MqttConfig) -> Iterator[Rule]:
     brokers = "must be embedded, embedded://HOST:PORT, mqtt://HOST[:PORT] or mqtts://HOST[:PORT]"
-    yield ConfigRule(not _is_broker(broker.url), f"{section}.url", brokers, 'url = "mqtt://127.0.0.1:1883"')
+    yield Rule(not _is_broker(broker.url), f"{section}.url", brokers, 'url = "mqtt://127.0.0.1:1883"')
     second = section != "mqtt" and broker.url.startswith(EMBEDDED)
-    yield ConfigRule(
+    yield Rule(
         second, f"{section}.url", "must not be embedded: only [mqtt] can be", 'url = "mqtt://10.0.0.5"'
     )
     unsayable = "\0" in broker.client_id or len(broker.client_id.encode(errors="replace")) > _MAX_TEXT
-    yield ConfigRule(
+    yield Rule(
         unsayable,
         f"{section}.client_id",
         f"must not hold NUL, and be of {_MAX_TEXT} bytes at most",
         'client_id = "gateway-7"',
     )
     nameless = broker.password_file is not None and not broker.username
-    yield ConfigRule(nameless, f"{section}.username", "is needed with password_file", 'username = "gateway"')
+    yield Rule(nameless, f"{section}.username", "is needed with password_file", 'username = "gateway"')
     half = (broker.cert_file is None) != (broker.key_file is None)
     both = 'cert_file = "/etc/edgewhisk/gateway.pem"  key_file = "/etc/edgewhisk/gateway.key"'
-    yield ConfigRule(half, f"{section}.cert_file", "and key_file are needed together", both)
+    yield Rule(half, f"{section}.cert_file", "and key_file are needed together", both)
     secure = broker.ca_file is not None or broker.cert_file is not None
     plain = secure and not broker.url.startswith("mqtts:")
-    yield ConfigRule(
+    yield Rule(
         plain, f"{section}.url", "must begin with mqtts:// to use certificates", 'url = "mqtts://10.0.0.5"'
     )
-    yield ConfigRule(
+    yield Rule(
         broker.version not in ("3.1.1", "5"), f"{section}.version", "must be 3.1.1 or 5", 'version = "5"'
     )
     few = not 1 <= broker.receive_maximum <= _MAX_PORT
-    yield ConfigRule(few, f"{section}.receive_maximum", f"must be 1 to {_MAX_PORT}", "receive_maximum = 200")
+    yield Rule(few, f"{section}.receive_maximum", f"must be 1 to {_MAX_PORT}", "receive_maximum = 200")
     short = not 0 <= broker.session_expiry < 1 << 32
-    yield ConfigRule(
+    yield Rule(
         short, f"{section}.session_expiry", "must be 0 to 4294967295 seconds", "session_expiry = 604800"
     )
     odd = bool(set(broker.status_topic) & set("+#")) or closes(broker.status_topic)
-    yield ConfigRule(
+    yield Rule(
         odd, f"{section}.status_topic", "must be a topic without + and #", 'status_topic = "gateways/a"'
     )
 
@@ -164,7 +154,7 @@ def broker_at(url: str) -> tuple[str, int]:
     return parts.hostname or "127.0.0.1", _PORTS[parts.scheme] if parts.port is None else parts.port
 
 
-def twins(sessions: Mapping[str, tuple[str, int, str]]) -> Iterator[ConfigRule]:
+def twins(sessions: Mapping[str, tuple[str, int, str]]) -> Iterator[Rule]:
     """Sections (of host, port and client id) whose sessions would throw each other out for ever."""
     seen: dict[tuple[str, int, str], str] = {}
     for section, (host, port, client_id) in sessions.items():
@@ -173,27 +163,27 @@ def twins(sessions: Mapping[str, tuple[str, int, str]]) -> Iterator[ConfigRule]:
             f"{client_id!r} is the client id of [{other}], too, at the same broker: it would end the one's "
             "connection whenever the other connects; give each its own, or leave it out"
         )
-        yield ConfigRule(other != section, f"{section}.client_id", problem, f'client_id = "{client_id}-2"')
+        yield Rule(other != section, f"{section}.client_id", problem, f'client_id = "{client_id}-2"')
 
 
-def _filters(key: str, filters: Sequence[str]) -> Iterator[ConfigRule]:
+def _filters(key: str, filters: Sequence[str]) -> Iterator[Rule]:
     for text in filters:
         try:
             check_filter(text)
         except FeedError as error:
-            yield ConfigRule(True, key, str(error), 'mqtt = ["plant-b/#"]')
+            yield Rule(True, key, str(error), 'mqtt = ["plant-b/#"]')
 
 
-def _tls(api: ApiConfig) -> Iterator[ConfigRule]:
+def _tls(api: ApiConfig) -> Iterator[Rule]:
     half = (api.tls_cert is None) != (api.tls_key is None)
     both = 'tls_cert = "/etc/edgewhisk/tls/cert.pem"  tls_key = "/etc/edgewhisk/tls/key.pem"'
-    yield ConfigRule(half, "api.tls_cert", "and api.tls_key are needed together", both)
+    yield Rule(half, "api.tls_cert", "and api.tls_key are needed together", both)
     bare = not is_loopback(api.host) and api.tls_cert is None and not api.plain_http
     problem = (
         f"{api.host} can be reached by others, and keys would cross the network in clear: set api.tls_cert "
         "and api.tls_key (edgewhisk tls self-signed makes them), or api.plain_http = true"
     )
-    yield ConfigRule(bare, "api.host", problem, 'host = "127.0.0.1"')
+    yield Rule(bare, "api.host", problem, 'host = "127.0.0.1"')
 
 
 def is_loopback(host: str) -> bool:
@@ -201,55 +191,50 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
-def _cloud(cloud: CloudConfig) -> Iterator[ConfigRule]:
+def _cloud(cloud: CloudConfig) -> Iterator[Rule]:
     odd = not 0 < cloud.interval <= _MAX_INTERVAL
-    yield ConfigRule(
-        odd, "cloud.interval", f"must be over 0 and at most {_MAX_INTERVAL} seconds", "interval = 2.0"
-    )
+    yield Rule(odd, "cloud.interval", f"must be over 0 and at most {_MAX_INTERVAL} seconds", "interval = 2.0")
     odd = not 1 <= cloud.longest_pause <= _MAX_INTERVAL
-    yield ConfigRule(
-        odd, "cloud.longest_pause", f"must be 1 to {_MAX_INTERVAL} seconds", "longest_pause = 300.0"
-    )
+    yield Rule(odd, "cloud.longest_pause", f"must be 1 to {_MAX_INTERVAL} seconds", "longest_pause = 300.0")
     if not cloud.url:
         return
     address = "must be http(s)://HOST[:PORT]"
-    yield ConfigRule(not _is_http(cloud.url), "cloud.url", address, 'url = "https://ow.example.com"')
+    yield Rule(not is_http(cloud.url), "cloud.url", address, 'url = "https://ow.example.com"')
     keyless, key = cloud.auth_file is None, 'auth_file = "/etc/edgewhisk/cloud.key"'
-    yield ConfigRule(keyless, "cloud.auth_file", "is needed with cloud.url; it holds uuid:key", key)
+    yield Rule(keyless, "cloud.auth_file", "is needed with cloud.url; it holds uuid:key", key)
 
 
-def _limits(limits: Limits) -> Iterator[ConfigRule]:
+def _limits(limits: Limits) -> Iterator[Rule]:
     for entry in fields(Limits):
         least = 0 if "logs" in entry.name or entry.default == 0 else 1
         problem = f"must be at least {least}"
         example = f"{entry.name} = {entry.default}"
-        yield ConfigRule(getattr(limits, entry.name) < least, f"limits.{entry.name}", problem, example)
+        yield Rule(getattr(limits, entry.name) < least, f"limits.{entry.name}", problem, example)
     small = 0 < limits.sandbox_memory < limits.default_action_memory
     problem = (
         f"must be at least limits.default_action_memory ({limits.default_action_memory}), so that one run "
         "can use what it may, or 0 for half of the memory that there is"
     )
-    yield ConfigRule(small, "limits.sandbox_memory", problem, "sandbox_memory = 512")
+    yield Rule(small, "limits.sandbox_memory", problem, "sandbox_memory = 512")
     for noun in ("duration", "memory", "logs"):
         low, usual, high = (getattr(limits, f"{edge}_action_{noun}") for edge in ("min", "default", "max"))
         problem = f"min, default and max must be in this order, not {low}, {usual}, {high}"
-        yield ConfigRule(not low <= usual <= high, f"limits.default_action_{noun}", problem)
+        yield Rule(not low <= usual <= high, f"limits.default_action_{noun}", problem)
 
 
 def _is_broker(url: str) -> bool:
-    if url == EMBEDDED:
-        return True
-    parts = urlsplit(url)
-    return parts.scheme in (EMBEDDED, "mqtt", "mqtts") and _has_host(url)
+    return url == EMBEDDED or leads(url, (EMBEDDED, "mqtt", "mqtts"))
 
 
-def _is_http(url: str) -> bool:
-    return urlsplit(url).scheme in ("http", "https") and _has_host(url)
+def is_http(url: str) -> bool:
+    """Whether a URL leads to a host over HTTP."""
+    return leads(url, ("http", "https"))
 
 
-def _has_host(url: str) -> bool:
+def leads(url: str, schemes: Sequence[str]) -> bool:
+    """Whether a URL has one of some schemes, and a host."""
     try:
         parts = urlsplit(url)
-        return bool(parts.hostname) and (parts.port is None or 0 <= parts.port <= _MAX_PORT)
-    except ValueError:  # the port is no number
+        return parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port >= 0)
+    except ValueError:  # the port is no number, or the brackets of an address are not closed
         return False

@@ -15,7 +15,7 @@ from edgewhisk.controller.auth.entitlement import check_granted
 from edgewhisk.controller.entities import FEEDS, Entities
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
-from edgewhisk.errors import UNREADABLE, EdgeWhiskError, FeedError
+from edgewhisk.errors import UNREADABLE, EdgeWhiskError, FeedError, shown
 from edgewhisk.spi import Feed, Shaping
 
 SHAPE: Final = "shape"  # a parameter that every feed takes
@@ -69,7 +69,7 @@ class Feeds:
         event = parameters.get("lifecycleEvent")
         handler = self._events.get(event) if isinstance(event, str) else None
         if handler is None:
-            raise FeedError(f"lifecycleEvent must be one of {', '.join(self._events)}, not {event!r}")
+            raise FeedError(f"lifecycleEvent must be one of {', '.join(self._events)}, not {shown(event)}")
         trigger = self._trigger(identity, parameters)
         given = {key: value for key, value in parameters.items() if key not in _ENVELOPE}
         async with self._entities.changing():
@@ -103,7 +103,7 @@ class Feeds:
         try:
             trigger = parse_name(name if "/" in name else f"_/{name}", identity.namespace)
         except EdgeWhiskError as error:
-            raise FeedError(f"triggerName {name!r}: {error}") from error
+            raise FeedError(f"triggerName {shown(name)}: {error}") from error
         key = parameters.get("authKey")
         if trigger.namespace != identity.namespace or (key is not None and key != identity.auth.compact):
             raise FeedError(f"the caller or authKey may not use trigger {trigger}")

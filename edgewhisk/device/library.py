@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
-
 from edgewhisk.base import resources
+from edgewhisk.config.loader import read_toml
 from edgewhisk.device.profile import Profile, read
-from edgewhisk.errors import ConfigError, Fault
+from edgewhisk.errors import ConfigError, Fault, FeedError, shown
 
 
 def names() -> list[str]:
@@ -20,16 +19,25 @@ def load(name: str) -> Profile:
     if name not in known:
         from difflib import get_close_matches  # for a mistake only
 
-        close = get_close_matches(name, known, 3, 0.5) or [one for one in known if name and name in one]
+        close = get_close_matches(name[:64], known, 3, 0.5) or [one for one in known if name and name in one]
         likely = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
-        problem = f"there is no profile {name!r}; {likely}"
+        problem = f"there is no profile {shown(name)}; {likely}"
         raise ConfigError((Fault("devices", "profile", problem, "edgewhisk device list"),))
     path = resources.find("devices", f"{name}.toml")
+    return read(name, read_toml(path), str(path))
+
+
+def of_transport(name: object, transport: str) -> Profile:
+    """The profile of a device of the feed `transport`; raises `FeedError`."""
+    if not isinstance(name, str):
+        raise FeedError("profile must name the device, for example eastron/sdm120")
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError((Fault(str(path), "(file)", f"cannot be read: {error}"),)) from error
-    return read(name, document, str(path))
+        profile = load(name)
+    except ConfigError as error:
+        raise FeedError(str(error)) from error
+    if profile.transport != transport:
+        raise FeedError(f"{name} is no {transport} device: use the {profile.transport} feed")
+    return profile
 
 
 def survey() -> tuple[list[Profile], list[Fault]]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from edgewhisk.config.table import Table
+from edgewhisk.config.table import Table, broken
+from edgewhisk.config.validate import FLOWS, PARITIES
 from edgewhisk.device.validate import rules
 from edgewhisk.errors import ConfigError, Fault
 
@@ -176,9 +177,8 @@ def read(name: str, document: Mapping[str, Any], where: str) -> Profile:
         name, description, source, transport, line, framing, how, order, separator, others, found, asks,
         matching, topics, modbus, commands,
     )  # fmt: skip
-    broken = [rule for rule in rules(made, RESERVED) if rule.broken]
-    if broken:
-        raise ConfigError(tuple(Fault(where, rule.key, rule.problem, rule.example) for rule in broken))
+    if wrong := broken(rules(made, RESERVED), where):
+        raise ConfigError(tuple(wrong))
     return made
 
 
@@ -186,9 +186,9 @@ def _line(table: Table) -> Line:
     line = Line(
         table.whole("baudrate", 9600, 50, 4_000_000),
         table.whole("bytesize", 8, 5, 8),
-        table.text("parity", "none", ("none", "even", "odd", "mark", "space")),
+        table.text("parity", "none", PARITIES),
         table.number("stopbits", 1, 1, 2),
-        table.text("flow", "none", ("none", "rtscts", "xonxoff")),
+        table.text("flow", "none", FLOWS),
         table.flag("rs485"),
         table.number("quiet", 0.0, 0, 86_400),
     )

@@ -10,8 +10,9 @@ from edgewhisk import jsontext
 from edgewhisk.entity.invocation.facts import beside
 from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import BadRequest, FeedError, NotFound, Throttled
+from edgewhisk.errors import BadRequest, NotFound, Throttled
 from edgewhisk.feed.heard import Moment, heard, this_moment
+from edgewhisk.feed.parameters import asked
 from edgewhisk.feed.payload import LEVELS
 from edgewhisk.spi import Clock, FeedAction, Fire, Resource
 
@@ -38,9 +39,8 @@ class HttpFeed:
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
         del action
-        if parameters:
-            raise FeedError(f"unknown parameter {min(parameters)!r}; it has none but shape")
-        return {}
+        with asked(parameters, ()):
+            return {}
 
     def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""

@@ -297,7 +297,7 @@ def test_a_broken_profile_of_a_user_names_its_file_and_stops_no_other(
     assert {one.name for one in found} == {*NAMES, "mine/good"}
     told = [str(fault) for fault in faults]
     assert [one for one in told if f"{folder}/wrong.toml: framing.check.kind: must be one of" in one]
-    assert [one for one in told if f"{folder}/torn.toml: (file): cannot be read: Unterminated" in one]
+    assert [one for one in told if f"{folder}/torn.toml: (file): is not valid TOML: Unterminated" in one]
     assert [one for one in told if f"{folder}/binary.toml: (file): cannot be read" in one]
     assert [one for one in told if "stray.toml: (file): is not in a vendor's folder" in one]
     assert len(told) == 4

@@ -21,6 +21,7 @@ from edgewhisk.cli.output import note, paint
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.loader import load
 from edgewhisk.config.schema import Config, MqttConfig, SerialConfig
+from edgewhisk.config.validate import leads
 from edgewhisk.device import library
 from edgewhisk.device.profile import Line, Profile
 from edgewhisk.entity.invocation.message import TriggerEvent
@@ -213,8 +214,7 @@ def broker(chosen: str | None, config: Config) -> MqttLink:
         section, settings = f"brokers.{chosen}", config.brokers[chosen]
     elif chosen is not None:
         section, settings = "broker", MqttConfig(url=chosen)
-        parts = urlsplit(chosen)
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+        if not leads(chosen, ("mqtt", "mqtts")):
             known = ", ".join(config.brokers) or "none"
             raise BadRequest(
                 f"--broker must be mqtt://[USER:PASSWORD@]HOST[:PORT], mqtts://... or one of [brokers] "

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final
 from edgewhisk import jsontext
 from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import FeedError, StorageError
+from edgewhisk.errors import FeedError, StorageError, shown
 from edgewhisk.feed.alarms import alarm as alarms
 from edgewhisk.feed.alarms import schedule
 from edgewhisk.feed.alarms.alarm import Alarm, Missed, tells
@@ -259,7 +259,7 @@ def _next(action: str, parameters: Mapping[str, Any]) -> alarms.Next:
     try:
         crons = [CronTrigger(**line._asdict(), year=_YEARS, timezone="UTC") for line in lines]
     except ValueError as error:
-        raise FeedError(f"cron {parameters['cron']!r}: {error}") from error
+        raise FeedError(f"cron {shown(parameters['cron'])}: {error}") from error
     daily = _daily(parameters)
 
     def local(at: datetime) -> datetime | None:

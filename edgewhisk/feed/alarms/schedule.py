@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from edgewhisk import jsontext
-from edgewhisk.errors import FeedError
+from edgewhisk.errors import FeedError, shown
+from edgewhisk.feed.parameters import asked
 
 _DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _IGNORED: Final = {"strict", "limitCronFields"}  # of OpenWhisk's alarms: this gateway fires on the second
@@ -35,29 +36,25 @@ class CronLine(NamedTuple):
 
 def check(action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Normalised parameters of an alarms feed; raises `FeedError` naming what is wrong."""
-    known = _KNOWN[action]
-    if unknown := sorted(set(parameters) - known):
-        raise FeedError(f"unknown parameter {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    checked: dict[str, Any] = {"trigger_payload": _payload(parameters.get("trigger_payload"))}
-    if action == "alarms/alarm":
-        checked["cron"] = parameters.get("cron")
-        cron_line(checked["cron"])
-        checked["timezone"] = zone(parameters.get("timezone") or "UTC").key
-        checked["missed"] = parameters.get("missed", "skip")
-        if checked["missed"] not in ("skip", "once"):
-            raise FeedError(f"missed must be skip or once, not {checked['missed']!r}")
-    elif action == "alarms/interval":
-        checked["seconds"] = _seconds(parameters)
-    else:
-        checked["date"] = moment("date", parameters.get("date"))
-        if parameters.get("deleteAfterFire", "false") not in (False, "false"):
-            raise FeedError("deleteAfterFire is not supported: it must be false or left out")
-    for key in ("startDate", "stopDate"):
-        if parameters.get(key) is not None:
-            checked[key] = moment(key, parameters[key])
-    if parameters.get("maxTriggers") is not None:
-        checked["maxTriggers"] = _whole("maxTriggers", parameters["maxTriggers"])
-    return checked
+    with asked(parameters, _KNOWN[action]) as given:
+        checked: dict[str, Any] = {}
+        if action == "alarms/alarm":
+            missed = given.text("missed", "skip", ("skip", "once"))
+            cron_line(parameters.get("cron"))
+            name = zone(parameters.get("timezone") or "UTC").key
+            checked = {"cron": parameters["cron"], "timezone": name, "missed": missed}
+        elif action == "alarms/interval":
+            checked["seconds"] = _seconds(parameters)
+        else:
+            checked["date"] = moment("date", parameters.get("date"))
+            if parameters.get("deleteAfterFire", "false") not in (False, "false"):
+                raise FeedError("deleteAfterFire is not supported: it must be false or left out")
+        for key in ("startDate", "stopDate"):
+            if parameters.get(key) is not None:
+                checked[key] = moment(key, parameters[key])
+        if parameters.get("maxTriggers") is not None:
+            checked["maxTriggers"] = _whole("maxTriggers", parameters["maxTriggers"])
+        return {"trigger_payload": _payload(parameters.get("trigger_payload")), **checked}
 
 
 def cron_line(text: object) -> CronLine:
@@ -67,8 +64,9 @@ def cron_line(text: object) -> CronLine:
     """
     fields = text.split() if isinstance(text, str) else []
     if len(fields) not in (5, 6):
+        example = 'for example "*/5 * * * *"'
         raise FeedError(
-            f'cron must have five fields, or six with seconds first, for example "*/5 * * * *", not {text!r}'
+            f"cron must have five fields, or six with seconds first, {example}, not {shown(text)}"
         )
     seconds = fields[0] if len(fields) == 6 else "0"
     minute, hour, day, month, days = fields[-5:]
@@ -109,7 +107,7 @@ def _week(field: str) -> str:
 def _week_part(part: str) -> str:
     match = re.fullmatch(r"(\*|[0-7]|[a-z]{3})(?:-([0-7]|[a-z]{3}))?(?:/([1-7]))?", part)
     if match is None:
-        raise FeedError(f"cron: {part!r} is no day of the week")
+        raise FeedError(f"cron: {shown(part)} is no day of the week")
     first, last, step = match.groups()
     if first == "*" and step is None:
         return "*"
@@ -124,7 +122,7 @@ def _day(text: str) -> int:
     if text.isdigit():
         return int(text)
     if text not in _DAYS:
-        raise FeedError(f"cron: {text!r} is no day of the week")
+        raise FeedError(f"cron: {shown(text)} is no day of the week")
     return _DAYS.index(text)
 
 
@@ -133,7 +131,7 @@ def zone(name: object) -> ZoneInfo:
     try:
         return ZoneInfo(str(name))
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise FeedError(f"timezone {name!r} is unknown; example: Europe/Berlin") from None
+        raise FeedError(f"timezone {shown(name)} is unknown; example: Europe/Berlin") from None
 
 
 def moment(key: str, value: object) -> str:
@@ -147,7 +145,8 @@ def moment(key: str, value: object) -> str:
         found.astimezone(UTC)  # raises where the zone moves it out of the years there are
     except (ValueError, OverflowError, OSError):
         raise FeedError(
-            f"{key} must be a date such as 2027-01-31T23:59:00Z, or milliseconds since 1970, not {value!r}"
+            f"{key} must be a date such as 2027-01-31T23:59:00Z, or milliseconds since 1970, "
+            f"not {shown(value)}"
         ) from None
     return found.isoformat()
 
@@ -214,7 +213,7 @@ def _whole(key: str, value: object) -> int:
     elif isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise FeedError(f"{key} must be a whole number from 1 on, not {value!r}")
+        raise FeedError(f"{key} must be a whole number from 1 on, not {shown(value)}")
     return value
 
 

@@ -19,11 +19,13 @@ from urllib.parse import quote, urlsplit
 from edgewhisk import jsontext
 from edgewhisk.base.backoff import Backoff
 from edgewhisk.base.wakeable import wakeable_sleep
+from edgewhisk.config.validate import is_http
 from edgewhisk.entity.invocation.facts import beside
 from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import FeedError, StorageError
+from edgewhisk.errors import StorageError
 from edgewhisk.feed.heard import BEGINNING, Moment, heard, this_moment
+from edgewhisk.feed.parameters import asked
 from edgewhisk.feed.payload import LEVELS
 from edgewhisk.feed.rejects import RejectCounter
 from edgewhisk.spi import Change, Clock, DocumentStore, FeedAction, Fire, Resource
@@ -93,24 +95,21 @@ class CouchFeed:
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
         del action
-        if unknown := sorted(set(parameters) - set(_KNOWN)):
-            raise FeedError(f"unknown parameter {unknown[0]!r}; known are {', '.join(_KNOWN)}")
-        checked: dict[str, Any] = {}
-        for key in ("url", "db", "username", "password", "filter"):
-            value = parameters.get(key, "")
-            if not isinstance(value, str) or (key in ("url", "db") and not value):
-                raise FeedError(f"{key} must be text: {_KNOWN[key]}")
-            if value:
-                checked[key] = value
-        parts = urlsplit(checked["url"])
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise FeedError("url must be http(s)://HOST[:PORT]; give username and password on their own")
-        if not isinstance(parameters.get("include_docs", True), bool):
-            raise FeedError("include_docs must be true or false")
-        since = parameters.get("since", "now")
-        if not isinstance(since, str | int) or isinstance(since, bool):
-            raise FeedError("since must be now, 0 or a sequence token")
-        return {**checked, "include_docs": parameters.get("include_docs", True), "since": str(since)}
+        with asked(parameters, _KNOWN) as given:
+            keys = ("url", "db", "username", "password", "filter")
+            checked: dict[str, Any] = {key: text for key in keys if (text := given.text(key))}
+            if not is_http(checked.get("url", "")) or urlsplit(checked["url"]).username:
+                given.fault("url", "must be http(s)://HOST[:PORT]; give username and password on their own")
+            if "db" not in checked:
+                given.fault("db", f"must be text: {_KNOWN['db']}")
+            checked["include_docs"] = given.flag("include_docs", True)
+            since = given.read(
+                "since",
+                "now",
+                lambda one: isinstance(one, str) or type(one) is int,
+                "now, 0 or a sequence token",
+            )
+            return {**checked, "since": str(since)}
 
     def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""

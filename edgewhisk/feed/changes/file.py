@@ -23,8 +23,9 @@ from edgewhisk.config.schema import FileConfig
 from edgewhisk.entity.invocation.facts import beside
 from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import FeedError, StorageError
+from edgewhisk.errors import FeedError, StorageError, shown
 from edgewhisk.feed.heard import BEGINNING, Moment, heard, this_moment
+from edgewhisk.feed.parameters import asked
 from edgewhisk.feed.payload import LEVELS
 from edgewhisk.spi import Change, Clock, DocumentStore, FeedAction, Fire, Resource
 
@@ -95,21 +96,13 @@ class FileFeed:
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
         del action
-        if unknown := sorted(set(parameters) - {"file", "table", "since"}):
-            raise FeedError(f"unknown parameter {unknown[0]!r}; known are file, table and since")
-        name, table, since = (
-            parameters.get("file"),
-            parameters.get("table", ""),
-            parameters.get("since", "now"),
-        )
-        if not isinstance(name, str) or name not in self._sections:
-            known = ", ".join(self._sections) or "none"
-            raise FeedError(f"file {name!r} is no [files.NAME] section; there are: {known}")
-        if not isinstance(table, str):
-            raise FeedError(f"table must be text, not {table!r}")
-        if isinstance(since, bool) or since not in ("now", 0, "0"):
-            raise FeedError(f"since must be now or 0, not {since!r}")
-        return {"file": name, "table": table, "since": "now" if since == "now" else "0"}
+        with asked(parameters, ("file", "table", "since")) as given:
+            name, table = given.text("file"), given.text("table")
+            if name not in self._sections:
+                known = ", ".join(self._sections) or "none"
+                given.fault("file", f"{shown(name)} is no [files.NAME] section; there are: {known}")
+            since = given.choice("since", "now", ("now", 0)) if parameters.get("since") != "0" else "0"
+            return {"file": name, "table": table, "since": str(since)}
 
     def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""

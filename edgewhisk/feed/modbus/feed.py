@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from edgewhisk.device import library
 from edgewhisk.device.decode import payload
-from edgewhisk.device.profile import Profile
 from edgewhisk.device.reading import Quality, Reading
 from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import ConfigError, FeedError
 from edgewhisk.feed.heard import Moment, heard, this_moment
 from edgewhisk.feed.modbus.device import Device
 from edgewhisk.feed.modbus.poller import Poller
+from edgewhisk.feed.parameters import asked
 from edgewhisk.spi import Clock, FeedAction, Fire, Resource
 from edgewhisk.transport.modbus.bus import Address
 from edgewhisk.transport.modbus.buses import ModbusBuses
@@ -49,23 +49,22 @@ class ModbusFeed:
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
         del action
-        if unknown := sorted(set(parameters) - set(_KNOWN)):
-            raise FeedError(f"unknown parameter {unknown[0]!r}; known are {', '.join(_KNOWN)}")
-        profile = _profile(parameters.get("profile"))
-        where = {key: parameters[key] for key in ("port", "host") if key in parameters}
-        self._buses.address(where)
-        unit = parameters.get("unit", profile.modbus.unit)
-        if not isinstance(unit, int) or isinstance(unit, bool) or not 0 <= unit <= 247:
-            raise FeedError(f"unit must be a whole number from 0 to 247, not {unit!r}")
-        times = {"every": profile.modbus.every, "timeout": profile.modbus.timeout}
-        for key, usual in times.items():
-            times[key] = value = parameters.get(key, usual)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.05 <= value <= 86_400:
-                raise FeedError(f"{key} must be 0.05 to 86400 seconds, not {value!r}")
-        checked = {"profile": profile.name, "unit": unit, **times, **where}
-        if "points" in parameters:
-            checked["points"] = _points(profile, parameters["points"])
-        return checked
+        with asked(parameters, _KNOWN) as given:
+            profile = library.of_transport(parameters.get("profile"), "modbus")
+            where = {key: parameters[key] for key in ("port", "host") if key in parameters}
+            usual, known = profile.modbus, [point.name for point in profile.points]
+            checked = {
+                "profile": profile.name,
+                "unit": given.whole("unit", usual.unit, 0, 247),
+                "every": given.number("every", usual.every, 0.05, 86_400),
+                "timeout": given.number("timeout", usual.timeout, 0.05, 86_400),
+                **where,
+            }
+            if "points" in parameters:
+                some = f"a list of some of {', '.join(known)}"
+                checked["points"] = given.read("points", None, partial(_are_some, known), some)
+            self._buses.address(where)
+            return checked
 
     def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""
@@ -77,7 +76,7 @@ class ModbusFeed:
         """See `spi.Feed`."""
         del action
         await self.remove(trigger)
-        profile = _profile(parameters["profile"])
+        profile = library.of_transport(parameters["profile"], "modbus")
         bus = self._buses.bus(parameters, profile.line)
         wanted = tuple(parameters.get("points", ()))
         device = Device(
@@ -146,20 +145,5 @@ class ModbusFeed:
             self._fire.on_room(poller.held.set, [device.trigger])
 
 
-def _points(profile: Profile, wanted: object) -> list[str]:
-    known = [point.name for point in profile.points]
-    if not isinstance(wanted, list) or not wanted or not all(name in known for name in wanted):
-        raise FeedError(f"points must be a list of some of {', '.join(known)}, not {wanted!r}")
-    return wanted
-
-
-def _profile(name: object) -> Profile:
-    if not isinstance(name, str):
-        raise FeedError("profile must name the device, for example eastron/sdm120")
-    try:
-        profile = library.load(name)
-    except ConfigError as error:
-        raise FeedError(str(error)) from error
-    if profile.transport != "modbus":
-        raise FeedError(f"{name} does not speak Modbus: use the {profile.transport} feed")
-    return profile
+def _are_some(known: Sequence[str], wanted: object) -> bool:
+    return isinstance(wanted, list) and bool(wanted) and all(name in known for name in wanted)

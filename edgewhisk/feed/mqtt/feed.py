@@ -14,10 +14,11 @@ from edgewhisk.device.profile import Profile
 from edgewhisk.device.reading import Reading
 from edgewhisk.device.topics import Pattern, pattern
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
-from edgewhisk.errors import ConfigError, FeedError
+from edgewhisk.errors import FeedError, shown
 from edgewhisk.feed.mqtt.session import Session
 from edgewhisk.feed.mqtt.sparkplug_rebirth import Rebirths, command
 from edgewhisk.feed.mqtt.subscription import Subscription
+from edgewhisk.feed.parameters import asked
 from edgewhisk.feed.payload import FORMATS
 from edgewhisk.spi import Clock, FeedAction, Fire, Resource
 from edgewhisk.store.dead_letters import DeadLetters, Letter
@@ -67,26 +68,28 @@ class MqttFeed:
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
         del action
-        if unknown := sorted(set(parameters) - set(_KNOWN)):
-            raise FeedError(f"unknown parameter {unknown[0]!r}; known are {', '.join(_KNOWN)}")
-        checked: dict[str, Any] = _how(parameters)
-        broker = parameters.get("broker", "")
-        if not isinstance(broker, str) or broker not in self.sessions:
-            known = ", ".join(name for name in self.sessions if name) or "none"
-            raise FeedError(f"broker {broker!r} is no [brokers.NAME] section; there are: {known}")
-        if broker:
-            checked["broker"] = broker
-        if "profile" in parameters:
-            checked["profile"] = _profile(parameters["profile"]).name
-        if "topic" in parameters or "profile" not in parameters:
-            pattern(parameters.get("topic"))
-            checked["topic"] = parameters["topic"]
-        return checked
+        with asked(parameters, _KNOWN) as given:
+            qos, kind = given.choice("qos", 1, (0, 1)), given.text("format", "json", tuple(FORMATS))
+            checked: dict[str, Any] = {"qos": qos, "format": kind}
+            for key, usual in (("retained", True), ("properties", False)):
+                if (wanted := given.flag(key, usual)) is not usual:
+                    checked[key] = wanted
+            if broker := given.text("broker"):
+                checked["broker"] = broker
+            if broker not in self.sessions:
+                known = ", ".join(name for name in self.sessions if name) or "none"
+                given.fault("broker", f"{shown(broker)} is no [brokers.NAME] section; there are: {known}")
+            if "profile" in parameters:
+                checked["profile"] = library.of_transport(parameters["profile"], "mqtt").name
+            if "topic" in parameters or "profile" not in parameters:
+                pattern(parameters.get("topic"))
+                checked["topic"] = parameters["topic"]
+            return checked
 
     def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""
         del action
-        profile = _profile(parameters["profile"]) if "profile" in parameters else None
+        profile = library.of_transport(parameters["profile"], "mqtt") if "profile" in parameters else None
         return [Resource("mqtt", one.plain) for one in _patterns(parameters, profile)]
 
     async def add(self, trigger: FullyQualifiedName, action: str, parameters: Mapping[str, Any]) -> None:
@@ -96,7 +99,7 @@ class MqttFeed:
         session = self.sessions.get(parameters.get("broker", ""))
         if session is None:
             raise FeedError(f"broker {parameters['broker']!r} is not configured any more")
-        profile = _profile(parameters["profile"]) if "profile" in parameters else None
+        profile = library.of_transport(parameters["profile"], "mqtt") if "profile" in parameters else None
         decode, learn = learner(profile) if profile else (None, frozenset)
         if decode is not None and profile is not None and profile.decoding == "sparkplug":
             decode = self._reborn(session, decode)
@@ -177,34 +180,7 @@ class MqttFeed:
         await asyncio.Event().wait()
 
 
-def _how(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with few choices; raises `FeedError`."""
-    qos, kind = parameters.get("qos", 1), parameters.get("format", "json")
-    if qos not in (0, 1) or isinstance(qos, bool):
-        raise FeedError(f"qos must be 0 or 1, not {qos!r}")
-    if not isinstance(kind, str) or kind not in FORMATS:
-        raise FeedError(f"format must be one of {', '.join(FORMATS)}, not {kind!r}")
-    checked: dict[str, Any] = {"qos": int(qos), "format": kind}
-    for key, usual in (("retained", True), ("properties", False)):
-        given = parameters.get(key, usual)
-        if not isinstance(given, bool):
-            raise FeedError(f"{key} must be true or false, not {given!r}")
-        if given is not usual:
-            checked[key] = given
-    return checked
-
-
 def _patterns(parameters: Mapping[str, Any], profile: Profile | None) -> tuple[Pattern, ...]:
     """What is subscribed to."""
     topics = [parameters["topic"]] if "topic" in parameters else profile.topics if profile else ()
     return tuple(pattern(topic) for topic in topics)
-
-
-def _profile(name: object) -> Profile:
-    try:
-        profile = library.load(str(name))
-    except ConfigError as error:
-        raise FeedError(str(error)) from error
-    if profile.transport != "mqtt":
-        raise FeedError(f"{name} is no device that speaks MQTT: use the {profile.transport} feed")
-    return profile

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Final
 from edgewhisk.device import library
 from edgewhisk.device.profile import Profile
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import ConfigError, FeedError
+from edgewhisk.errors import FeedError
+from edgewhisk.feed.parameters import asked
 from edgewhisk.feed.serial.source import PortSource
 from edgewhisk.spi import Clock, FeedAction, Fire, Resource
 from edgewhisk.transport.serial.ports import SerialPorts
@@ -42,14 +43,11 @@ class SerialFeed:
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
         del action
-        if unknown := sorted(set(parameters) - {"port", "profile"}):
-            raise FeedError(f"unknown parameter {unknown[0]!r}; known are port and profile")
-        port, kind = parameters.get("port"), parameters.get("profile", "")
-        if not isinstance(port, str) or not isinstance(kind, str):
-            raise FeedError("port and profile must be text")
-        profile = self._profile(port, kind)
-        self.ports.path(port)
-        return {"port": port, "profile": profile.name}
+        with asked(parameters, ("port", "profile")) as given:
+            port, kind = given.text("port", None), given.text("profile")
+            profile = self._profile(port, kind)
+            self.ports.path(port)
+            return {"port": port, "profile": profile.name}
 
     def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""
@@ -97,10 +95,4 @@ class SerialFeed:
         kind = kind or (section.profile if section else "")
         if not kind:
             raise FeedError(f"profile is missing; there are: {', '.join(library.names())}")
-        try:
-            profile = library.load(kind)
-        except ConfigError as error:
-            raise FeedError(str(error)) from error
-        if profile.transport != "serial":
-            raise FeedError(f"{kind} is no device of a serial port: use the {profile.transport} feed")
-        return profile
+        return library.of_transport(kind, "serial")

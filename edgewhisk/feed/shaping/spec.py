@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from edgewhisk import jsontext
-from edgewhisk.config.table import Table
-from edgewhisk.errors import Fault, FeedError
+from edgewhisk.config.table import is_number
+from edgewhisk.errors import FeedError, shown
+from edgewhisk.feed.parameters import SHAPE, asked
 
 SOURCES: Final = 10_000  # remembered; the one that was silent for longest goes first
 _BATCH: Final = 10_000  # readings of one event at most
@@ -43,47 +44,37 @@ class ShapingSpec:
 
 def read(shape: object) -> ShapingSpec:
     """The wish in a `shape` parameter; raises `FeedError` naming everything that is wrong."""
-    faults: list[Fault] = []
-    top = Table(shape, "shape", "", faults)
-    deadband = top.mapping("deadband")
-    for key, value in deadband.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            top.fault(f"deadband.{key}", f"must be a number above 0, not {value!r}")
-    window, batch = top.table("window"), top.table("batch")
-    if window.given and batch.given:
-        top.fault("batch", "and window exclude each other")
-    count, seconds, values = _bounds(window if window.given else batch)
-    if window.given:
-        values = window.texts("values") or _VALUES[:3]
+    if not isinstance(shape, dict | None):
+        raise FeedError('shape must be an object, for example {"minInterval": 10}')
+    with asked(shape or {}, path=SHAPE) as top:
+        deadband = top.mapping("deadband")
+        for key, value in deadband.items():
+            if not is_number(value) or value <= 0:
+                top.fault(f"deadband.{key}", f"must be a number above 0, not {shown(value)}")
+        window, batch = top.table("window"), top.table("batch")
+        if window.given and batch.given:
+            top.fault("batch", "and window exclude each other")
+        kept = window if window.given else batch
+        count = kept.whole("count", _BATCH, 1, _BATCH) if kept.given else 0
+        seconds = kept.number("seconds", 60.0, 0.01, _DAY) if kept.given else 0.0
+        values = (window.texts("values") or _VALUES[:3]) if window.given else ()
         for value in values:
             if value not in _VALUES:
-                window.fault("values", f"must be some of {', '.join(_VALUES)}, not {value!r}")
-    spec = ShapingSpec(
-        top.texts("by"),
-        tuple(deadband.items()),
-        top.flag("onlyChanges"),
-        top.whole("every", 1, 1, 1_000_000),
-        top.number("minInterval", 0.0, 0, _DAY),
-        top.number("maxInterval", 0.0, 0, _DAY),
-        count,
-        seconds,
-        tuple(values),
-    )
-    for table in (window, batch, top):
-        table.rest()
-    if shape is not None and not isinstance(shape, dict):
-        raise FeedError('shape must be an object, for example {"minInterval": 10}')
-    if faults:
-        raise FeedError("; ".join(f"shape.{fault.key} {fault.problem}" for fault in faults))
-    return spec
-
-
-def _bounds(table: Table) -> tuple[int, float, tuple[str, ...]]:
-    if not table.given:
-        return 0, 0.0, ()
-    count = table.whole("count", _BATCH, 1, _BATCH)
-    seconds = table.number("seconds", 60.0, 0.01, _DAY)
-    return count, seconds, ()
+                window.fault("values", f"must be some of {', '.join(_VALUES)}, not {shown(value)}")
+        spec = ShapingSpec(
+            top.texts("by"),
+            tuple(deadband.items()),
+            top.flag("onlyChanges"),
+            top.whole("every", 1, 1, 1_000_000),
+            top.number("minInterval", 0.0, 0, _DAY),
+            top.number("maxInterval", 0.0, 0, _DAY),
+            count,
+            seconds,
+            tuple(values),
+        )
+        for table in (window, batch, top):
+            table.rest()
+        return spec
 
 
 @dataclass(slots=True)
@@ -256,9 +247,9 @@ class Shape:
         if not self.spec.values:
             return {"readings": collected}
         last = collected[-1]
-        whole: Document = {key: value for key, value in last.items() if not _is_number(value)}
+        whole: Document = {key: value for key, value in last.items() if not is_number(value)}
         for point in dict.fromkeys(key for one in collected for key in one if key not in _OURS):
-            numbers = [one[point] for one in collected if _is_number(one.get(point))]
+            numbers = [one[point] for one in collected if is_number(one.get(point))]
             if numbers:
                 whole[point] = {name: _FOLDS[name](numbers) for name in self.spec.values}
         whole["window"] = {
@@ -284,13 +275,9 @@ def _measured(document: Document) -> Document:
 
 
 def _moved(before: Any, now: Any, band: float) -> bool:
-    if not (_is_number(before) and _is_number(now)):
+    if not (is_number(before) and is_number(now)):
         return bool(before != now)
     return bool(abs(now - before) >= band)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _plain(value: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from edgewhisk.config.schema import SerialConfig
 from edgewhisk.device.profile import Line
-from edgewhisk.errors import CapabilityError, FeedError, Undelivered
+from edgewhisk.errors import CapabilityError, FeedError, Undelivered, shown
 from edgewhisk.spi import Clock
 from edgewhisk.transport.modbus.bus import Address, Bus, Silence
 from edgewhisk.transport.serial import discovery
@@ -34,7 +34,7 @@ class ModbusBuses:
             if not name or (
                 number and not (number.isdecimal() and len(number) < 6 and 0 < int(number) < 65_536)
             ):
-                raise FeedError(f"host must be HOST or HOST:PORT, not {host!r}")
+                raise FeedError(f"host must be HOST or HOST:PORT, not {shown(host)}")
             return Address(host=name, tcp_port=int(number or _TCP_PORT))
         if not isinstance(port, str):
             raise FeedError("port must be text")

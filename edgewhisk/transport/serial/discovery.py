@@ -18,7 +18,7 @@ from serial.tools import list_ports
 
 from edgewhisk.config.schema import SerialConfig
 from edgewhisk.device.profile import Line, Profile
-from edgewhisk.errors import FeedError
+from edgewhisk.errors import FeedError, shown
 
 BY_ID: Final = Path("/dev/serial/by-id")
 BY_PATH: Final = Path("/dev/serial/by-path")
@@ -92,10 +92,10 @@ def check_name(path: str) -> str:
         parts = path.split(":")
         if len(parts) in (3, 4) and all(len(part) == 4 for part in parts[1:3]):
             return path
-        raise FeedError(f"port {path!r}: write usb:VENDOR:PRODUCT[:SERIAL], for example usb:1a86:7523")
+        raise FeedError(f"port {shown(path)}: write usb:VENDOR:PRODUCT[:SERIAL], for example usb:1a86:7523")
     normal = os.path.normpath(path)
     if not normal.startswith("/dev/"):
-        raise FeedError(f"port {path!r} is neither a [serial.NAME] section, nor usb:..., nor below /dev")
+        raise FeedError(f"port {shown(path)} is neither a [serial.NAME] section, nor usb:..., nor below /dev")
     return normal
 
 

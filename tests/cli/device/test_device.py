@@ -137,6 +137,8 @@ def test_list_show_and_scan() -> None:
         (("record", "README.md", "--port", "/dev/ptmx"), "README.md exists"),
         (("record", "x", "--topic", "a", "--broker", "mqtt://127.0.0.1:1"), "broker 127.0.0.1:1: "),
         (("try", "tasmota/energy", "--broker", "http://x"), "--broker must be"),
+        (("try", "tasmota/energy", "--broker", "mqtt://["), "--broker must be"),
+        (("try", "tasmota/energy", "--broker", "mqtt://h:port"), "--broker must be"),
         (("replay", "no/thing"), "there is no profile"),
         (("replay", "nova/sds011", "--speed", "0"), "--speed must be above 0"),
         (("record", "no/where/x", "--port", "/dev/nothing"), "No such file"),

@@ -354,13 +354,13 @@ def test_a_change_that_is_too_long_is_counted_and_the_next_one_comes(monkeypatch
 @pytest.mark.parametrize(
     ("parameters", "text"),
     [
-        ({}, "url must be text"),
+        ({}, r"url must be http\(s\)://HOST.*; db must be text: name of the database"),
         ({"url": "http://h"}, "db must be text"),
         ({"url": "ftp://h", "db": "d"}, r"url must be http\(s\)"),
         ({"url": "http://u:p@h", "db": "d"}, "give username and password on their own"),
         ({"url": "http://h", "db": "d", "include_docs": "yes"}, "include_docs must be"),
         ({"url": "http://h", "db": "d", "since": []}, "since must be"),
-        ({"url": "http://h", "db": "d", "feed": 1}, "unknown parameter 'feed'"),
+        ({"url": "http://h", "db": "d", "feed": 1}, "feed is not a key; known: db, "),
     ],
 )
 def test_wrong_parameters_are_named(parameters: dict[str, Any], text: str, tmp_path: Path) -> None:

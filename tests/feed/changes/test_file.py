@@ -89,7 +89,7 @@ def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
             ({}, "no .files.NAME. section"),
             ({"file": "odd", "table": 5}, "table must be"),
             ({"file": "odd", "since": 7}, "since must be"),
-            ({"file": "odd", "x": 1}, "unknown"),
+            ({"file": "odd", "x": 1}, "x is not a key; known: file, shape, since, table"),
         ]
         for wrong, text in wrongs:
             with pytest.raises(FeedError, match=text):

@@ -371,7 +371,7 @@ def test_a_gateway_that_never_answers_is_called_again() -> None:
         ({"profile": "eastron/sdm120", "host": "h", "unit": 300}, "unit must be"),
         ({"profile": "eastron/sdm120", "host": "h", "every": 0}, "every must be"),
         ({"profile": "eastron/sdm120", "host": "h", "timeout": "x"}, "timeout must be"),
-        ({"profile": "eastron/sdm120", "host": "h", "evry": 1}, "unknown parameter 'evry'"),
+        ({"profile": "eastron/sdm120", "host": "h", "evry": 1}, "evry is not a key; did you mean 'every'?"),
         (
             {"profile": "eastron/sdm120", "host": "h", "points": ["x"]},
             "points must be a list of some of voltage",

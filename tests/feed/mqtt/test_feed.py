@@ -425,7 +425,7 @@ def test_garbage_is_counted_and_does_not_come_round(tmp_path: Path) -> None:
         ({"topic": "a", "qos": 2}, "qos must be 0 or 1, not 2"),
         ({"topic": "a", "qos": True}, "qos must be"),
         ({"topic": "a", "format": "xml"}, "format must be one of json, text, base64"),
-        ({"topic": "a", "topik": 1}, "unknown parameter 'topik'"),
+        ({"topic": "a", "topik": 1}, "topik is not a key; did you mean 'topic'?"),
         ({"topic": "a", "broker": "b"}, "broker 'b' is no"),
         ({"topic": "a", "retained": "no"}, "retained must be true or false"),
         ({"topic": "a", "properties": 1}, "properties must be true or false"),

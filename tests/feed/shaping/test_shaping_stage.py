@@ -173,7 +173,8 @@ def test_a_reading_that_a_newer_one_replaces_is_held_no_more() -> None:
         ({"every": 0}, "shape.every"),
         ({"minInterval": "x"}, "shape.minInterval"),
         ({"by": "topic"}, "shape.by must be a list"),
-        ({"smooth": 1}, "shape.smooth is not a key here"),
+        ({"smooth": 1}, "shape.smooth is not a key; known: "),
+        ({"minIntervall": 1}, "shape.minIntervall is not a key; did you mean 'minInterval'?"),
     ],
 )
 def test_wrong_wishes_are_named(wish: object, problem: str) -> None:
