@@ -25,13 +25,19 @@ class Opener:
             opening = apart("open serial port", discovery.connect, path, line)
             self._under_way = asyncio.ensure_future(opening)
             self._under_way.add_done_callback(self._opened)
+        under_way = self._under_way
         self._waiting += 1
         try:
-            return await asyncio.shield(self._under_way)
+            return await asyncio.shield(under_way)
         finally:
             self._waiting -= 1
+            if under_way.done():
+                self._under_way = None  # it is the caller's now
 
     def _opened(self, done: asyncio.Future[serial.Serial]) -> None:
+        """Close a port for which nobody waits any more."""
+        if self._waiting or self._under_way is not done:
+            return
         self._under_way = None
-        if not done.cancelled() and done.exception() is None and not self._waiting:
+        if not done.cancelled() and done.exception() is None:
             done.result().close()

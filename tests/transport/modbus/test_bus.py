@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import struct
+import threading
 import tty
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -15,10 +16,12 @@ import pytest
 
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.device.checksum import crc16_reflected
+from edgewhisk.device.profile import Line
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import Undelivered
 from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.transport.modbus.buses import ModbusBuses
+from edgewhisk.transport.serial import discovery
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
 
@@ -179,5 +182,32 @@ def test_an_echo_is_not_taken_for_the_answer_of_a_device_that_is_dead(read_befor
                 alive = True
                 await buses.write({"port": port}, 1, "holding", 4, [7], single=True)
                 assert asked[-1] == frame(b"\x01\x06\x00\x04\x00\x07")
+
+    asyncio.run(play())
+
+
+def test_a_line_that_hangs_when_it_is_opened_hangs_one_thread_however_often_it_is_written_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release, connect, tries = threading.Event(), discovery.connect, list[str]()
+
+    def slow(path: str, line: Line) -> Any:
+        tries.append(path)
+        release.wait(20)
+        return connect(path, line)
+
+    monkeypatch.setattr(discovery, "connect", slow)
+
+    async def play() -> None:
+        buses = ModbusBuses({}, SystemClock())
+        async with meter(plain) as (port, asked):
+            for _ in range(5):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):  # as the outbox gives up one that takes long
+                        await buses.write({"port": port}, 1, "holding", 4, [7], single=True)
+            assert len(tries) <= 1
+            release.set()
+            await buses.write({"port": port}, 1, "holding", 4, [7], single=True)
+            assert asked[-1] == frame(b"\x01\x06\x00\x04\x00\x07")
 
     asyncio.run(play())
