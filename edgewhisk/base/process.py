@@ -59,7 +59,8 @@ def return_pages() -> None:
     """Give back the pages of programs and libraries that are not in use.
 
     A start reads nearly all of them: wasmtime's relocations and names are 12 MB, of which calls use 1. The
-    kernel maps what is used again from its cache, 16 pages at a time. Only mappings in which nothing was changed.
+    kernel maps what is used again from its cache, 16 pages at a time. Mappings in which something was changed
+    stay.
     """
     with contextlib.suppress(OSError, AttributeError):  # no /proc, or another C library
         give = ctypes.CDLL(None).madvise

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import math
-import os
 import platform
 import threading
 import time
@@ -16,9 +16,11 @@ from typing import Any, Final
 import wasmtime
 from wasmtime.component import Component
 
-from edgewhisk.errors import SandboxError
+from edgewhisk.sandbox import code_cache, compiler
 from edgewhisk.sandbox.memory.creator import Creator
 from edgewhisk.sandbox.wasmtime_ffi import give_back
+
+_log = logging.getLogger(__name__)
 
 # Of wasmtime, whose ABI this folder calls: a test holds it against pyproject.toml and what is installed.
 # Asking importlib.metadata takes 1 MB and 15 ms.
@@ -28,7 +30,6 @@ _DOZE: Final = 0.048  # seconds without an epoch while only `patient` calls run
 _LINGER: Final = 1.0  # seconds that the ticker goes on after the last call, for the next one
 _MAX_WASM_STACK: Final = 2 << 20  # bytes; QuickJS uses 2 to 4 times its shadow stack of 176 KiB
 COMPONENT_STACK: Final = 1536 << 10  # bytes; must stay below the 2 MiB of its asynchronous stack
-_MOST_CACHED: Final = 256 << 20  # bytes of compiled code
 
 
 class Engine:
@@ -51,6 +52,7 @@ class Engine:
         self._compiling = threading.Lock()  # one at a time: it takes all cores, and memory for each
         self.wasmtime = wasmtime.Engine(config)
         self._cache = cache
+        self._stack = stack
         self._calls = threading.Condition(threading.Lock())
         self._running = 0  # calls that are not patient
         self._idle_since = self._exact_since = 0.0
@@ -73,27 +75,38 @@ class Engine:
         Raises `SandboxError` if it is no module. An entry of the cache is machine code: it is loaded
         only if its digest, made when it was written, still holds.
         """
-        return self._compiled(wasm, what, wasmtime.Module)
+        return self._compiled(wasm, what, "module")
 
     def component(self, wasm: bytes, what: str) -> tuple[Component, bool]:
         """The same for a component."""
-        return self._compiled(wasm, what, Component)
+        return self._compiled(wasm, what, "component")
 
-    def _compiled(self, wasm: bytes, what: str, kind: Any) -> tuple[Any, bool]:
+    def _compiled(self, wasm: bytes, what: str, form: str) -> tuple[Any, bool]:
         entry = self._cache / f"{self._key(wasm)}.cwasm"
-        with contextlib.suppress(wasmtime.WasmtimeError):
-            if _is_whole(entry):
-                return kind.deserialize_file(self.wasmtime, str(entry)), False
+        if (found := self._loaded(entry, form)) is not None:
+            return found, False
         with self._compiling:
-            try:
-                compiled = kind(self.wasmtime, wasm)
-            except wasmtime.WasmtimeError as error:
-                reason = " ".join(str(error).split())
-                raise SandboxError(f"{what} is no WebAssembly that runs here: {reason}") from error
-        _store(entry, bytes(compiled.serialize()))
-        _trim(self._cache)
+            if len(wasm) >= compiler.WORTH:
+                problem = compiler.compile_apart(entry, form, self._stack, wasm, what)
+                if not problem and (found := self._loaded(entry, form)) is not None:
+                    return found, True
+                told = problem or f"{entry} is not what it wrote"
+                _log.warning("the process that compiles %s: %s; compiling in the gateway", what, told)
+            code = compiler.translated(self.wasmtime, form, wasm, what)
+        # A disk that refuses costs the next start its compile time, nothing else.
+        with contextlib.suppress(OSError):
+            code_cache.store(entry, code)
+        found = self._loaded(entry, form) or compiler.FORMS[form].deserialize(self.wasmtime, code)
+        del code
         give_back()
-        return compiled, True
+        return found, True
+
+    def _loaded(self, entry: Path, form: str) -> Any:
+        """What the cache holds, mapped from its file; None if there is nothing that is whole."""
+        with contextlib.suppress(wasmtime.WasmtimeError):
+            if code_cache.is_whole(entry):
+                return compiler.FORMS[form].deserialize_file(self.wasmtime, str(entry))
+        return None
 
     def epochs(self, until: float) -> int:
         """The deadline for a call that may run `until`, in monotonic seconds; never before that.
@@ -182,49 +195,3 @@ class Engine:
     def _key(self, wasm: bytes) -> str:
         parts = (VERSION, self._settings, platform.machine(), hashlib.sha256(wasm).hexdigest())
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _is_whole(entry: Path) -> bool:
-    """Whether a cache entry is ours and what was written."""
-    try:
-        if entry.parent.stat().st_uid != os.geteuid() or entry.stat().st_uid != os.geteuid():
-            return False
-        with entry.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.utime(entry)  # used now: mounts with noatime would not tell
-        return _sum_of(entry).read_text(encoding="ascii") == digest
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def _sum_of(entry: Path) -> Path:
-    return entry.with_suffix(".sha256")
-
-
-def _store(entry: Path, code: bytes) -> None:
-    """Keep compiled code; a disk that refuses costs the next start its compile time, nothing else."""
-    with contextlib.suppress(OSError):
-        entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(entry, code)
-        _write(_sum_of(entry), hashlib.sha256(code).hexdigest().encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-
-
-def _trim(cache: Path) -> None:
-    """Drop the entries that were not used for longest when the cache is over its limit."""
-    with contextlib.suppress(OSError):
-        entries = sorted(cache.glob("*.cwasm"), key=lambda entry: -entry.stat().st_atime)
-        total = 0
-        for entry in entries:
-            total += entry.stat().st_size
-            if total > _MOST_CACHED:
-                entry.unlink()
-                _sum_of(entry).unlink(missing_ok=True)

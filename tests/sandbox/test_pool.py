@@ -27,7 +27,7 @@ from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent
 from edgewhisk.sandbox.archive import bundle
-from edgewhisk.sandbox.engine import _is_whole
+from edgewhisk.sandbox.code_cache import is_whole
 from edgewhisk.sandbox.guest.abi import Given
 from edgewhisk.sandbox.guest.guests import Guests
 from edgewhisk.sandbox.guest.slot import GuestSlot
@@ -219,18 +219,18 @@ def test_a_damaged_cache_entry_is_never_loaded(cache: Path, sandboxes: Sandboxes
     shutil.copytree(cache, copy)
     entry = copy / f"{sandboxes.engine_of_guests._key(sandboxes.runtimes['nodejs:20'].wasm())}.cwasm"
     whole = entry.read_bytes()
-    assert _is_whole(entry)
+    assert is_whole(entry)
     for damaged in (whole[:100], whole[:-1], whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:], b""):
         entry.write_bytes(damaged)
-        assert not _is_whole(entry)
+        assert not is_whole(entry)
     fresh = Sandboxes(copy, SystemClock(), NoCapabilities(), slots=1)
     fresh.prepare_first(lambda _: None)
     made = action(fresh, "function main() { return {a: 1} }")
     assert run(fresh, made)[0].result == b'{"a":1}'
     fresh.close()
-    assert _is_whole(entry)  # made anew
+    assert is_whole(entry)  # made anew
     entry.with_suffix(".sha256").unlink()
-    assert not _is_whole(entry)
+    assert not is_whole(entry)
 
 
 def test_the_build_knows_what_is_current(tmp_path: Path) -> None:
