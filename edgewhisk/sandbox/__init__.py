@@ -11,7 +11,8 @@ that is done differs with the form of the runtime (`sandboxes/*/manifest.toml`):
   image; the kernel knows what was written. Python.
 - `module/` (`modules`, `wasi`, `streams`): the action is a module itself; a new instance for each call.
 
-`pool` finds the one for a kind. Common to all: `engine` (loading, deadlines), `compiler` and `code_cache`, `wasmtime_ffi`
-(wasmtime's C API past its wrapper), `memory/` (linear memories and their budget), `host/` (time, and the
-door to capabilities), `archive` (code as files), `outcome` (what a reply means), `runtimes` (manifests).
+`pool` finds the one for a kind. Common to all: `engine` (loading, deadlines), `compiler` and `code_cache`,
+`wasmtime_ffi` (wasmtime's C API past its wrapper), `memory/` (linear memories and their budget), `host/`
+(time, and the door to capabilities), `archive` (code as files), `outcome` (what a reply means), `runtimes`
+(manifests).
 """

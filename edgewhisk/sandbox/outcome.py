@@ -187,6 +187,9 @@ def of_printed(text: bytes, exit_code: int) -> tuple[Status, bytes]:
     """Status and result of a command whose last line was `text`."""
     if len(text) > LARGEST_RESULT:  # whatever it is: it is not worth parsing
         return Status.APPLICATION_ERROR, too_long(text, len(text), LARGEST_RESULT)
+    # Nothing that could be an error, however it is spelt: most results, at a third of the cost.
+    if not exit_code and b"error" not in text and b"\\" not in text and text and jsontext.are_plain((text,)):
+        return Status.SUCCESS, text
     try:
         value = jsontext.parse_odd(text, cut=False).value if text else None
     except jsontext.TooDeep:

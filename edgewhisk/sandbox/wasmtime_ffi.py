@@ -7,10 +7,9 @@ of wasmtime's C API, whose ABI is the pinned version's.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import wasmtime
@@ -22,9 +21,6 @@ from edgewhisk.sandbox.outcome import INTERRUPT, OutOfTime, Trap
 _dll: Final = ctypes.CDLL(_ffi.dll._name)
 _call: Final = _dll["wasmtime_func_call_unchecked"]
 _call.restype = ctypes.c_void_p
-# Without giving way to other threads: taking the turn back costs more than this does.
-_set_deadline: Final = ctypes.PyDLL(_ffi.dll._name)["wasmtime_context_set_epoch_deadline"]
-_set_deadline.restype = None
 _MOST_ELEMENTS: Final = 65_536  # of a module's table: Go's have some ten thousand
 
 
@@ -34,14 +30,23 @@ def _raw(name: str, result: Any) -> Any:
     return function
 
 
-_store_new: Final = _raw("wasmtime_store_new", ctypes.c_void_p)
-_store_context: Final = _raw("wasmtime_store_context", ctypes.c_void_p)
-_store_delete: Final = _raw("wasmtime_store_delete", None)
-_limiter: Final = _raw("wasmtime_store_limiter", None)
-_instantiate: Final = _raw("wasmtime_instance_pre_instantiate", ctypes.c_void_p)
-_export_get: Final = _raw("wasmtime_instance_export_get", ctypes.c_bool)
-_memory_data: Final = _raw("wasmtime_memory_data", ctypes.c_void_p)
-_memory_size: Final = _raw("wasmtime_memory_data_size", ctypes.c_size_t)
+# These take less than giving way to other threads does.
+_brief: Final = ctypes.PyDLL(_ffi.dll._name)
+
+
+def _quick(name: str, result: Any) -> Any:
+    function = _brief[name]
+    function.restype = result
+    return function
+
+
+_store_new: Final = _quick("wasmtime_store_new", ctypes.c_void_p)
+_store_context: Final = _quick("wasmtime_store_context", ctypes.c_void_p)
+_store_delete: Final = _quick("wasmtime_store_delete", None)
+_limiter: Final = _quick("wasmtime_store_limiter", None)
+_instantiate: Final = _raw("wasmtime_instance_pre_instantiate", ctypes.c_void_p)  # may run a start function
+_set_deadline: Final = _quick("wasmtime_context_set_epoch_deadline", None)
+_export_get: Final = _quick("wasmtime_instance_export_get", ctypes.c_bool)
 # As the bindings declare it, but with values of a type that needs no cast in each call.
 _HOST: Final = ctypes.CFUNCTYPE(
     ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint64), ctypes.c_size_t
@@ -170,75 +175,81 @@ class InstanceTemplate:
         if error:
             raise wasmtime.WasmtimeError._from_ptr(error)
         self._pre = ctypes.cast(pre, ctypes.c_void_p)
+        self._idle: list[Instance] = []
+        self.exports = frozenset(export.name for export in module.exports)
 
     def __del__(self) -> None:
         """Free what the wrapper does not know of."""
         if pre := getattr(self, "_pre", None):
             _dll["wasmtime_instance_pre_delete"](pre)
 
-    @contextlib.contextmanager
-    def store(self, memory: int, epochs: int) -> Iterator[Instance]:
-        """An instance that lives inside the block, with at most `memory` bytes; raises `Trap`."""
-        store = _store_new(self._engine, None, None)
+    def open(self, memory: int, epochs: int) -> Instance:
+        """An instance in a store of its own, with at most `memory` bytes; `close` it."""
         try:
-            context = ctypes.c_void_p(_store_context(ctypes.c_void_p(store)))
-            _limiter(ctypes.c_void_p(store), *map(ctypes.c_int64, (memory, _MOST_ELEMENTS, 1, 1, 1)))
-            _set_deadline(context, ctypes.c_uint64(epochs))
-            yield Instance(self._pre, context)
-        finally:
-            _store_delete(ctypes.c_void_p(store))
+            instance = self._idle.pop()
+        except IndexError:
+            instance = Instance(self._engine, self._pre)
+        instance.open(memory, epochs)
+        return instance
+
+    def close(self, instance: Instance) -> None:
+        """Drop the store, and keep what a call of it takes to prepare for the next one."""
+        instance.close()
+        self._idle.append(instance)
 
 
 class Instance:
-    """An instance for one call."""
+    """What is live during one call, and the arguments of wasmtime's functions for the next call's.
 
-    def __init__(self, pre: ctypes.c_void_p, context: ctypes.c_void_p) -> None:
-        """Not started yet: host functions may need what the caller makes of it first."""
-        self._pre = pre
-        self._context = context
+    One thread at a time.
+    """
+
+    def __init__(self, engine: ctypes.c_void_p, pre: ctypes.c_void_p) -> None:
+        """Nothing is live yet."""
+        self._engine, self._pre = engine, pre
+        self._store, self._context, self._trap = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
+        self._p_trap = ctypes.byref(self._trap)
+        self._deadline = ctypes.c_uint64()
+        self._memory = ctypes.c_int64()
+        self._limits = (self._memory, *map(ctypes.c_int64, (_MOST_ELEMENTS, 1, 1, 1)))
         self._item = _bindings.wasmtime_extern_t()
         self._p_item = ctypes.byref(self._item)
-        self._instance = _bindings.wasmtime_instance_t()
-        self._p_instance = ctypes.byref(self._instance)
-        self._memory: Any = None
+        self._function = ctypes.byref(self._item.of.func)
+        self._p_instance = ctypes.byref(_bindings.wasmtime_instance_t())
+        self._size = ctypes.c_size_t()
+        self._values = (ctypes.c_uint64 * 8)()
+        self._count = ctypes.c_size_t(4)
+
+    def open(self, memory: int, epochs: int) -> None:
+        """A new store with at most `memory` bytes; not started: host functions may need what is made then."""
+        self._store.value = _store_new(self._engine, None, None)
+        self._context.value = _store_context(self._store)
+        self._memory.value, self._deadline.value = memory, epochs
+        _limiter(self._store, *self._limits)
+        _set_deadline(self._context, self._deadline)
 
     def start(self) -> None:
         """Instantiate, which runs the module's start function; raises `Trap`."""
-        trap = ctypes.c_void_p()
-        error = _instantiate(self._pre, self._context, self._p_instance, ctypes.byref(trap))
-        if error or trap.value:
-            raise _stopped(error, trap)
-        if self._export(b"memory"):
-            self._memory = ctypes.byref(_bindings.wasmtime_memory_t.from_buffer_copy(self._item.of.memory))
+        error = _instantiate(self._pre, self._context, self._p_instance, self._p_trap)
+        if error or self._trap.value:
+            raise _stopped(error, self._trap)
 
-    def call(self, name: str, *arguments: int) -> int:
+    def call(self, name: bytes, *arguments: int) -> int:
         """Call an export of integers; its result as u64. Raises `Trap`."""
-        if not self._export(name.encode()):
-            raise Trap(f"no export {name}")
-        values = (ctypes.c_uint64 * 8)()
+        self._size.value = len(name)
+        if not _export_get(self._context, self._p_instance, name, self._size, self._p_item):
+            raise Trap(f"no export {name.decode()}")
+        values = self._values
         for at, value in enumerate(arguments):
             values[2 * at] = value
-        trap = ctypes.c_void_p()
-        function = ctypes.byref(self._item.of.func)
-        error = _call(self._context, function, values, ctypes.c_size_t(4), ctypes.byref(trap))
-        if error or trap.value:
-            raise _stopped(error, trap)
+        error = _call(self._context, self._function, values, self._count, self._p_trap)
+        if error or self._trap.value:
+            raise _stopped(error, self._trap)
         return int(values[0])
 
-    def has(self, name: str) -> bool:
-        """Whether there is such an export."""
-        return self._export(name.encode())
-
-    def view(self) -> tuple[int, int]:
-        """Address and size of the memory now; (0, 0) when there is none."""
-        if self._memory is None:
-            return 0, 0
-        memory = self._memory
-        return _memory_data(self._context, memory) or 0, _memory_size(self._context, memory)
-
-    def _export(self, name: bytes) -> bool:
-        size = ctypes.c_size_t(len(name))
-        return bool(_export_get(self._context, self._p_instance, name, size, self._p_item))
+    def close(self) -> None:
+        """Drop the store with all that is in it."""
+        _store_delete(self._store)
 
 
 def base_address(store: wasmtime.Store, memory: wasmtime.Memory) -> int:

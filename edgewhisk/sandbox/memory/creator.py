@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import struct
 import threading
 from typing import Any, Final
 
@@ -16,6 +17,12 @@ from edgewhisk.sandbox.memory.linear import Linear
 
 # Bytes of a memory that are not counted: what small actions need, so that they ask for nothing.
 SPARED: Final = 4 << 20
+
+# As the bindings declare them, but of types that need no cast in each call.
+_NEW: Final = ctypes.CFUNCTYPE(
+    ctypes.c_size_t, *[ctypes.c_void_p] * 2, *[ctypes.c_size_t] * 4, ctypes.c_void_p
+)
+_MADE: Final = struct.Struct("4P")  # wasmtime_linear_memory_t: its env, get_memory, grow_memory, finalizer
 
 
 class Creator:
@@ -37,7 +44,11 @@ class Creator:
         self._grow = _bindings.wasmtime_memory_grow_callback_t(self._on_grow)
         self._free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._on_free)
         self._none = ctypes.CFUNCTYPE(None, ctypes.c_void_p)()
-        self._new = _bindings.wasmtime_new_memory_callback_t(self._on_new)
+        self._callbacks = [
+            ctypes.cast(one, ctypes.c_void_p).value for one in (self._get, self._grow, self._free)
+        ]
+        self._made_new = _NEW(self._on_new)
+        self._new = ctypes.cast(self._made_new, _bindings.wasmtime_new_memory_callback_t)
         self._creator = _bindings.wasmtime_memory_creator_t(None, self._new, self._none)
 
     def use_in(self, config: wasmtime.Config) -> None:
@@ -67,8 +78,7 @@ class Creator:
                 raise
             self._live[linear.base] = linear
             self._thread.made.append(linear)
-            out[0].env = linear.base
-            out[0].get_memory, out[0].grow_memory, out[0].finalizer = self._get, self._grow, self._free
+            ctypes.memmove(out, _MADE.pack(linear.base, *self._callbacks), _MADE.size)
         except MemoryError as error:
             return self._error(str(error))
         except BaseException as error:  # noqa: BLE001 - none may cross wasmtime: see `unforeseen`

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,11 +27,12 @@ from edgewhisk.sandbox.engine import Engine
 from edgewhisk.sandbox.host.hostcalls import MODULE, GuestFault, HostCalls
 from edgewhisk.sandbox.memory.budget import Budget
 from edgewhisk.sandbox.memory.creator import Creator
+from edgewhisk.sandbox.memory.linear import Linear
 from edgewhisk.sandbox.module import wasi
 from edgewhisk.sandbox.module.streams import LONGEST_LINE, Streams
 from edgewhisk.sandbox.outcome import Trap
 from edgewhisk.sandbox.wasmtime_ffi import Instance, InstanceTemplate, read, write
-from edgewhisk.spi import Asker, Capabilities, Clock
+from edgewhisk.spi import Answer, Asker, Capabilities, Clock
 
 LARGEST_MODULE: Final = 16 << 20  # bytes
 _READY: Final = 4  # memories that are kept for the next instances
@@ -94,38 +97,39 @@ class Modules:
         init = self._clock.now() - started
         outcomes: list[Outcome] = []
         for call in calls.each():
-            outcomes.append(self._run_one(template, action, call, 0 if outcomes else init))
+            outcomes.append(self._run_one(template, action, call, 0 if outcomes else init, inline=inline))
             if inline and outcomes[-1].timed_out:
                 break
         return outcomes
 
-    def _run_one(self, template: InstanceTemplate, action: Action, call: ActionCall, init: int) -> Outcome:
+    def _run_one(
+        self, template: InstanceTemplate, action: Action, call: ActionCall, init: int, *, inline: bool
+    ) -> Outcome:
         start, limits = self._clock.now(), action.limits
         until = time.monotonic() + limits.timeout / 1000
-        asker = Asker(action, call.context.get("namespace", ""), until)
         streams = Streams(call.arguments, limits.logs * _MEGABYTE, self._clock.now)
-        environment = {f"__OW_{key.upper()}": value for key, value in call.context.items()}
-        environment |= {key: _text(value) for key, value in action.parameters.environment().items()}
+        share, made = self._engine.creator.open(), self._engine.creator.created()
+        command = wasi.WasiCommand(
+            until,
+            made,
+            partial(self._ask, action, call.context.get("namespace", ""), until),
+            streams=streams,
+            environment=partial(_environment, action, call),
+        )
+        share.begin(until)
         trap: Trap | None = None
         result: bytes | None = None
-        share = self._engine.creator.open()
-        share.begin(until)
-        with (
-            self._engine.ticking(),
-            template.store(limits.memory * _MEGABYTE, self._engine.epochs(until)) as instance,
-        ):
-            command = wasi.WasiCommand(
-                until,
-                instance.view,
-                lambda request: self._capabilities.ask(asker, request),
-                streams=streams,
-                environment=environment,
-            )
-            with self._calls.serving(command):
-                try:
-                    result = _perform(instance, call.arguments)
-                except Trap as stopped:
-                    trap = stopped
+        self._engine.begin(inline=inline)
+        self._calls.enter(command)
+        instance = template.open(limits.memory * _MEGABYTE, self._engine.epochs(until))
+        try:
+            result = _perform(instance, made, call.arguments, template.exports)
+        except Trap as stopped:
+            trap = stopped
+        finally:
+            template.close(instance)
+            self._calls.leave()
+            self._engine.end(inline=inline)
         printed = streams.finish()
         for _, refusal in command.refusals:
             streams.log("stderr", refusal)
@@ -134,6 +138,10 @@ class Modules:
             result = printed
         found = self._outcome(result, trap, command, start, init, limits.timeout, limits.logs * _MEGABYTE)
         return outcome.starved([found], self._budget.size)[0] if share.refused else found
+
+    def _ask(self, action: Action, namespace: str, until: float, request: bytes) -> Answer:
+        """Who asks is put together when somebody does: few actions ever ask."""
+        return self._capabilities.ask(Asker(action, namespace, until), request)
 
     def _outcome(
         self,
@@ -231,25 +239,30 @@ class Modules:
         return f"abort: {text} (at {where})"
 
 
-def _perform(instance: Instance, arguments: bytes) -> bytes | None:
+def _perform(instance: Instance, made: Sequence[Linear], arguments: bytes, exports: Set[str]) -> bytes | None:
     """Run a command (None: its result is what it printed) or a reactor. Raises `Trap`."""
     instance.start()
-    if instance.has("_start"):
-        instance.call("_start")
+    if "_start" in exports:
+        instance.call(b"_start")
         return None
-    if instance.has("_initialize"):
-        instance.call("_initialize")
-    at = instance.call("ew_alloc", len(arguments)) & 0xFFFFFFFF
-    base, end = instance.view()
-    if at + len(arguments) > end or not at:
+    if "_initialize" in exports:
+        instance.call(b"_initialize")
+    at = instance.call(b"ew_alloc", len(arguments)) & 0xFFFFFFFF
+    (memory,) = made
+    if at + len(arguments) > memory.size or not at:
         raise Trap("ew_alloc gave no room for the parameters")
-    write(base + at, arguments)
-    packed = instance.call("ew_call", at, len(arguments))
-    base, end = instance.view()
+    write(memory.base + at, arguments)
+    packed = instance.call(b"ew_call", at, len(arguments))
     at, size = packed >> 32, packed & 0xFFFFFFFF
-    if at + size > end:
+    if at + size > memory.size:
         raise Trap("ew_call gave a result that is not in memory")
-    return read(base + at, min(size, LONGEST_LINE))
+    return read(memory.base + at, min(size, LONGEST_LINE))
+
+
+def _environment(action: Action, call: ActionCall) -> dict[str, str]:
+    """The environment variables of a call."""
+    found = {f"__OW_{key.upper()}": value for key, value in call.context.items()}
+    return found | {key: _text(value) for key, value in action.parameters.environment().items()}
 
 
 def _check_header(wasm: bytes) -> None:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from edgewhisk.sandbox.host.hostcalls import CallContext, GuestFault, HostCalls, pause
+from edgewhisk.sandbox.memory.linear import Linear
 from edgewhisk.sandbox.module.streams import Streams
+from edgewhisk.spi import Answer
 
 MODULE: Final = "wasi_snapshot_preview1"
 EXIT: Final = "proc_exit"
@@ -25,6 +28,7 @@ _MOST_RANDOM: Final = 1 << 20  # bytes in one call
 _MOST_VECTORS: Final = 1024
 _MOST_WRITTEN: Final = 1 << 20  # bytes in one call; a program writes the rest in another
 _RIGHTS: Final = 0x1FFFFFFF
+_VECTOR: Final = struct.Struct("<II")
 
 # Parameters of every function of preview 1 (i: i32, j: i64); all but proc_exit give an errno.
 SIGNATURES: Final[Mapping[str, str]] = {
@@ -45,15 +49,58 @@ SIGNATURES: Final[Mapping[str, str]] = {
 
 
 class WasiCommand(CallContext):
-    """A call of a command: its streams and environment."""
+    """A call of a command: its memory, its streams and environment."""
 
-    def __init__(self, *common: Any, streams: Streams, environment: Mapping[str, str]) -> None:
-        """`common`: see `CallContext`."""
-        super().__init__(*common)
+    def __init__(
+        self,
+        until: float,
+        made: Sequence[Linear],
+        ask: Callable[[bytes], Answer],
+        *,
+        streams: Streams,
+        environment: Callable[[], Mapping[str, str]],
+    ) -> None:
+        """See `CallContext`. `made`: the instance's one memory, once it is there.
+
+        `environment` is asked when the command does.
+        """
+        super().__init__(until, _nowhere, ask)
+        self._made = made
+        self._bytes = memoryview(b"")
         self.streams = streams
         self.arguments = [b"action"]
-        self.environment = [f"{key}={value}".encode(errors="replace") for key, value in environment.items()]
+        self._environment = environment
         self.exit_code: int | None = None
+
+    @cached_property
+    def environment(self) -> list[bytes]:
+        """`KEY=value` of each variable."""
+        variables = self._environment().items()
+        return [f"{key}={value}".encode(errors="replace") for key, value in variables]
+
+    def get(self, at: int, size: int) -> bytes:
+        """Bytes of the guest's memory; raises `GuestFault`."""
+        if at + size > self._end:
+            self._look(at + size)
+        return self._bytes[at : at + size].tobytes()
+
+    def put(self, at: int, data: bytes) -> None:
+        """Write into the guest's memory; raises `GuestFault`."""
+        end = at + len(data)
+        if end > self._end:
+            self._look(end)
+        self._bytes[at:end] = data
+
+    def _look(self, end: int) -> None:
+        for memory in self._made:
+            self._end, self._bytes = memory.size, memory.bytes
+        if end > self._end:
+            raise GuestFault
+
+
+def _nowhere() -> tuple[int, int]:
+    """A command finds its memory itself."""
+    return 0, 0
 
 
 class Wasi:
@@ -77,7 +124,7 @@ class Wasi:
 
         def call(values: Any) -> None:
             try:
-                values[0] = run(self._calls.current, *(values[2 * at] for at in range(count)))
+                values[0] = run(self._calls.current, *values[: 2 * count : 2])
             except (GuestFault, struct.error):
                 values[0] = _FAULT
 
@@ -112,10 +159,10 @@ class Wasi:
         stream = _NAMES.get(_low(file))
         if stream is None:
             return _BADF
-        data = bytearray()
+        data = b""
         for at, size in _vectors(command, vectors, count):
             data += command.get(at, min(size, _MOST_WRITTEN - len(data)))
-        command.streams.write(stream, bytes(data))
+        command.streams.write(stream, data)
         return _put(command, size_at, "<I", len(data))
 
     def _fd_read(self, command: WasiCommand, file: int, vectors: int, count: int, size_at: int) -> int:
@@ -196,6 +243,8 @@ def _put(command: WasiCommand, at: int, form: str, *values: int) -> int:
 def _vectors(command: WasiCommand, at: int, count: int) -> list[tuple[int, int]]:
     """(address, size) of the parts of a read or write."""
     count = min(_low(count), _MOST_VECTORS)
+    if count == 1:
+        return [_VECTOR.unpack(command.get(_low(at), 8))]
     words = struct.unpack(f"<{2 * count}I", command.get(_low(at), 8 * count))
     return list(zip(words[::2], words[1::2], strict=True))
 
