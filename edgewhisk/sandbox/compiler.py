@@ -1,4 +1,4 @@
-"""Compiles in a process of its own, which ends with what it took: 400 MB for CPython, 160 of them for good.
+"""Compiles in a process of its own, which ends with all that it took: 400 MB for CPython.
 
 That process gets the WebAssembly on stdin, writes the machine code into the cache, and says on stdout why it
 could not. It knows no key and no setting of the gateway, and goes when the gateway does.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 WORTH: Final = 256 << 10  # bytes of WebAssembly from which on a process is started: that takes 0.3 s itself
 FORMS: Final[dict[str, Any]] = {"module": wasmtime.Module, "component": Component}
 _PATIENCE: Final = 1800.0  # seconds; CPython takes one to two minutes on a Raspberry Pi 4
-_NICE: Final = 10
+_NICE: Final = 5
 _REFUSED, _NOT_KEPT = 3, 4  # exit status
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 

@@ -121,14 +121,13 @@ class Linear:
     def _wiped(self) -> bool:
         """Zero what was written, if that is little: given back, each page would fault again.
 
-        Only the pages that are there: zeroing 128 KB for a call that wrote one page takes 3 us and 12 more
-        for what it threw out of the caches.
+        Of a large memory only the pages that are there: a program with a stack of 16 MB writes some twenty.
+        Asking which takes 6 us, zeroing 128 KB takes 3.
         """
-        if not SCANS:
-            if self.size <= _RESIDENT:
-                ctypes.memset(self.base, 0, self.size)
-            return self.size <= _RESIDENT
-        if self.size > _SCANNED:
+        if self.size <= _RESIDENT:
+            ctypes.memset(self.base, 0, self.size)
+            return True
+        if not SCANS or self.size > _SCANNED:
             return False
         struct.pack_into("<Q", self._request, _PAGEMAP_SCAN_END, self.base + self.size)
         count = fcntl.ioctl(_pagemap, _PAGEMAP_SCAN, self._request)
@@ -222,7 +221,7 @@ def _read_pagemap(base: int, size: int) -> Iterator[int]:
 
 
 def _can_scan() -> bool:
-    probe = mmap.mmap(-1, PAGE)
+    probe = mmap.mmap(-1, PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared ones count as a file
     try:
         probe[0] = 1
         address = ctypes.addressof(ctypes.c_char.from_buffer(probe))

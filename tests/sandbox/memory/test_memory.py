@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgewhisk.base.process import frugal_heaps, return_memory
 from edgewhisk.entity.invocation.call import CallBatch
 from edgewhisk.entity.invocation.message import outcomes_of
+from edgewhisk.sandbox.memory import linear
+from edgewhisk.sandbox.memory.budget import Budget
+from edgewhisk.sandbox.memory.linear import PAGE, Linear
 from edgewhisk.sandbox.pool import Sandboxes
 from tests.sandbox.test_pool import action
 
@@ -83,3 +89,30 @@ def test_actions_that_load_much_are_not_kept_one_beside_the_other(sandboxes: San
         load(number)
     return_memory()
     assert pss() <= first + 60  # one image takes 20, and one slot
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    size=st.sampled_from((PAGE, 1 << 17, 17 << 20, 65 << 20)),
+    written=st.sets(st.floats(0, 1, exclude_max=True), max_size=80),
+)
+def test_a_memory_that_is_kept_for_the_next_call_is_all_zero(size: int, written: set[float]) -> None:
+    """However many of its pages were written, and however large it is: pages are zeroed, or given back."""
+    memory = Linear(128 << 20, PAGE, 0)
+    budget = Budget(1 << 30)
+    memory.open(size, budget.share())
+    places = [int(at * size) for at in written]
+    for at in places:
+        memory.bytes[at] = 7
+    memory.close()
+    assert budget.used == 0
+    memory.open(size, budget.share())
+    assert not any(memory.bytes[at] for at in places)
+    assert memory.bytes[:size] == bytes(size)
+    memory.free()
+
+
+def test_the_kernel_is_asked_for_pages_where_it_can_tell() -> None:
+    """PAGEMAP_SCAN came with Linux 6.7: a probe that fails there leaves the slow way for ever."""
+    release = tuple(int(part) for part in os.uname().release.split(".")[:2])
+    assert (release >= (6, 7) and linear._pagemap >= 0) == linear.SCANS
