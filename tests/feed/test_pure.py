@@ -262,3 +262,9 @@ def test_a_burst_of_garbage_is_logged_once_and_counted_whole() -> None:
     assert [line for line in lines if line] == ["1 refused: not JSON: '\\x00x'"]
     assert garbage.add("not JSON", b"y", QUIET + 1) == "1000 refused: not JSON: 'y'"
     assert garbage.describe()["garbage"] == 1001
+
+
+def test_topics_share_what_their_messages_may_not_set() -> None:
+    """Each of 10,000 topics kept a set of 700 bytes of its own."""
+    heads = [Head.of({"topic": topic}, ("retained",)) for topic in ("a", "b")]
+    assert heads[0].taken is heads[1].taken
