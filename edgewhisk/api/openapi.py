@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from edgewhisk import __version__
 from edgewhisk.api.handlers.web import PREFIX, VERBS
-from edgewhisk.api.routes import ROUTES, Route
+from edgewhisk.api.routes import ROUTES, ApiRoute
 
 Json = dict[str, Any]
 
@@ -137,7 +137,7 @@ def _answer(meaning: str, schema: str) -> Json:
     return {"description": meaning, **(_body(schema, kind) if schema else {})}
 
 
-def _operation(route: Route) -> Json:
+def _operation(route: ApiRoute) -> Json:
     meanings = {**_MEANINGS, 200: "Found."} if route.public else _MEANINGS
     answers = {str(status): _answer(meanings[status], schema) for status, schema in route.answers.items()}
     error = _answer("What is wrong, and the request's id.", "Error")

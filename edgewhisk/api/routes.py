@@ -21,7 +21,7 @@ from edgewhisk.api.http import HttpResponse
 Handler = Callable[..., Awaitable[HttpResponse]]  # of an HttpRequest, Services and the names in the path
 
 
-class Route(NamedTuple):
+class ApiRoute(NamedTuple):
     """A row of the table. What follows the handler is for OpenAPI, in names that `openapi` knows."""
 
     method: str
@@ -56,64 +56,64 @@ _INVOKED: Final = (
 
 def _entities(
     plural: str, schema: str, names: tuple[str, ...] = ("<name>",), reads: str = "", drops: str = ""
-) -> Iterator[Route]:
+) -> Iterator[ApiRoute]:
     """What all kinds of entities have; `reads` and `drops` are the parameters of GET and DELETE."""
     of, one = attrgetter(plural), {200: schema}
     get = entities.get_action if plural == "actions" else partial(entities.get_entity, of=of)
     put = partial(entities.put_entity, of=of)
     drop = entities.delete_package if plural == "packages" else partial(entities.delete_entity, of=of)
     listing = partial(entities.list_entities, of=of, plural=plural)
-    yield Route("GET", f"{_SPACE}/{plural}", listing, f"List {plural}.", _LIST, _PAGE, slash=True)
+    yield ApiRoute("GET", f"{_SPACE}/{plural}", listing, f"List {plural}.", _LIST, _PAGE, slash=True)
     for path in (f"{_SPACE}/{plural}/{name}" for name in names):
         update = f"Create or update one of the {plural}."
-        yield Route("GET", path, get, f"Read one of the {plural}.", one, reads)
-        yield Route("PUT", path, put, update, one, "overwrite", f"{schema}Put")
-        yield Route("DELETE", path, drop, f"Delete one of the {plural}.", one, drops)
+        yield ApiRoute("GET", path, get, f"Read one of the {plural}.", one, reads)
+        yield ApiRoute("PUT", path, put, update, one, "overwrite", f"{schema}Put")
+        yield ApiRoute("DELETE", path, drop, f"Delete one of the {plural}.", one, drops)
 
 
 # The first that fits answers, so what is asked most comes first.
-ROUTES: Final[tuple[Route, ...]] = (
-    Route("POST", f"{_SPACE}/actions/<name>", invoke, *_INVOKED),
-    Route("POST", f"{_SPACE}/actions/<package>/<name>", invoke, *_INVOKED),
-    Route("POST", f"{_SPACE}/triggers/<name>", fire, "Fire a trigger.", {202: "ActivationId", 204: ""},
+ROUTES: Final[tuple[ApiRoute, ...]] = (
+    ApiRoute("POST", f"{_SPACE}/actions/<name>", invoke, *_INVOKED),
+    ApiRoute("POST", f"{_SPACE}/actions/<package>/<name>", invoke, *_INVOKED),
+    ApiRoute("POST", f"{_SPACE}/triggers/<name>", fire, "Fire a trigger.", {202: "ActivationId", 204: ""},
           body="Object?"),
-    Route("POST", "/api/v1/devices/<namespace>/<trigger>", post_readings),
-    *(Route(verb, f"{PREFIX}<path:path>", serve) for verb in VERBS),
-    Route("GET", _RECORDS, list_activations, "List activations, newest first.", _LIST,
+    ApiRoute("POST", "/api/v1/devices/<namespace>/<trigger>", post_readings),
+    *(ApiRoute(verb, f"{PREFIX}<path:path>", serve) for verb in VERBS),
+    ApiRoute("GET", _RECORDS, list_activations, "List activations, newest first.", _LIST,
           f"{_PAGE} name since upto docs", slash=True),
-    Route("GET", _RECORD, get_activation, "Read one activation.", {200: "Activation"}),
-    Route("GET", f"{_RECORD}/result", partial(get_activation, part="result"), "Its result.",
+    ApiRoute("GET", _RECORD, get_activation, "Read one activation.", {200: "Activation"}),
+    ApiRoute("GET", f"{_RECORD}/result", partial(get_activation, part="result"), "Its result.",
           {200: "Response"}),
-    Route("GET", f"{_RECORD}/logs", partial(get_activation, part="logs"), "Its logs.", {200: "Logs"}),
-    Route("GET", "/ping", health.ping, "Liveness.", _TEXT, public=True),
-    Route("GET", "/metrics", health.metrics, "Counters for Prometheus.", _TEXT, public=True),
-    Route("GET", "/edgewhisk/status", health.status),
+    ApiRoute("GET", f"{_RECORD}/logs", partial(get_activation, part="logs"), "Its logs.", {200: "Logs"}),
+    ApiRoute("GET", "/ping", health.ping, "Liveness.", _TEXT, public=True),
+    ApiRoute("GET", "/metrics", health.metrics, "Counters for Prometheus.", _TEXT, public=True),
+    ApiRoute("GET", "/edgewhisk/status", health.status),
     *_entities("actions", "Action", ("<name>", "<package>/<name>"), reads="code"),
-    Route("GET", f"{_SPACE}/actions/<package>/", entities.list_package, "List a package.", _LIST, _PAGE),
+    ApiRoute("GET", f"{_SPACE}/actions/<package>/", entities.list_package, "List a package.", _LIST, _PAGE),
     *_entities("packages", "Package", drops="force"),
     *_entities("triggers", "Trigger"),
     *_entities("rules", "Rule"),
-    Route("POST", f"{_SPACE}/rules/<name>", entities.set_rule_status, "Enable or disable a rule.", _TEXT,
+    ApiRoute("POST", f"{_SPACE}/rules/<name>", entities.set_rule_status, "Enable or disable a rule.", _TEXT,
           body="RuleStatus"),
-    Route("GET", "/", info.root, "About this OpenWhisk.", public=True),
-    Route("GET", "/api/v1", partial(info.constant, value=info.VERSION), "About this API.", public=True,
+    ApiRoute("GET", "/", info.root, "About this OpenWhisk.", public=True),
+    ApiRoute("GET", "/api/v1", partial(info.constant, value=info.VERSION), "About this API.", public=True,
           slash=True),
-    Route("GET", "/api/v1/api-docs", info.api_docs, "This document.", public=True),
-    Route("GET", "/api-docs", info.api_docs),
-    Route("GET", "/api/v1/docs", _docs),
-    Route("GET", "/docs", _docs),
-    Route("GET", "/api/v1/namespaces", info.namespaces, "The caller's namespace.", {200: "Names"},
+    ApiRoute("GET", "/api/v1/api-docs", info.api_docs, "This document.", public=True),
+    ApiRoute("GET", "/api-docs", info.api_docs),
+    ApiRoute("GET", "/api/v1/docs", _docs),
+    ApiRoute("GET", "/docs", _docs),
+    ApiRoute("GET", "/api/v1/namespaces", info.namespaces, "The caller's namespace.", {200: "Names"},
           slash=True),
-    Route("GET", f"{_SPACE}/limits", info.limits, "What a namespace may do.", {200: "Object"}, slash=True),
-    Route("GET", f"{_SPACE}/limits/<path:inner>", info.inner_limits),
+    ApiRoute("GET", f"{_SPACE}/limits", info.limits, "What a namespace may do.", {200: "Object"}, slash=True),
+    ApiRoute("GET", f"{_SPACE}/limits/<path:inner>", info.inner_limits),
     # the one invoker, as OpenWhisk's operators see theirs
-    Route("GET", "/invokers", partial(info.constant, value={"invoker0/0": "up"})),
-    Route("GET", "/invokers/healthy/count", partial(info.constant, value=1)),
-    Route("GET", "/invokers/ready", partial(info.constant, value={"healthy": "1/1"})),
-    Route("GET", _LETTERS, partial(_letters, verb=kept.list_letters)),
-    Route("POST", f"{_LETTERS}/<key>/retry", partial(_letters, verb=kept.retry_letter)),
-    Route("DELETE", f"{_LETTERS}/<key>", partial(_letters, verb=kept.drop_letter)),
-    Route("GET", _COMMANDS, partial(_commands, verb=kept.list_commands)),
-    Route("POST", f"{_COMMANDS}/<key>/retry", partial(_commands, verb=kept.retry_command)),
-    Route("DELETE", f"{_COMMANDS}/<key>", partial(_commands, verb=kept.drop_command)),
+    ApiRoute("GET", "/invokers", partial(info.constant, value={"invoker0/0": "up"})),
+    ApiRoute("GET", "/invokers/healthy/count", partial(info.constant, value=1)),
+    ApiRoute("GET", "/invokers/ready", partial(info.constant, value={"healthy": "1/1"})),
+    ApiRoute("GET", _LETTERS, partial(_letters, verb=kept.list_letters)),
+    ApiRoute("POST", f"{_LETTERS}/<key>/retry", partial(_letters, verb=kept.retry_letter)),
+    ApiRoute("DELETE", f"{_LETTERS}/<key>", partial(_letters, verb=kept.drop_letter)),
+    ApiRoute("GET", _COMMANDS, partial(_commands, verb=kept.list_commands)),
+    ApiRoute("POST", f"{_COMMANDS}/<key>/retry", partial(_commands, verb=kept.retry_command)),
+    ApiRoute("DELETE", f"{_COMMANDS}/<key>", partial(_commands, verb=kept.drop_command)),
 )  # fmt: skip

@@ -39,7 +39,7 @@ class ApiError(EdgeWhiskError):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Endpoint:
     """Which OpenWhisk to talk to."""
 
     url: str  # http(s)://host[:port]
@@ -49,7 +49,7 @@ class Target:
 
     def __repr__(self) -> str:
         """Without the key."""
-        return f"Target({self.url})"
+        return f"Endpoint({self.url})"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +69,7 @@ def client(given: argparse.Namespace, environment: Mapping[str, str]) -> ApiClie
     return ApiClient(_target(given, environment), verbose=given.verbose)
 
 
-def _target(given: argparse.Namespace, environment: Mapping[str, str]) -> Target:
+def _target(given: argparse.Namespace, environment: Mapping[str, str]) -> Endpoint:
     """Options first, then `.wskprops`, then the gateway on this machine."""
     properties = _wskprops(environment) if given.config is None else {}
     host, auth = given.apihost or properties.get("APIHOST"), given.auth or properties.get("AUTH")
@@ -84,7 +84,7 @@ def _target(given: argparse.Namespace, environment: Mapping[str, str]) -> Target
         host = host or api_url(config)
         auth = auth or guest_key(config)
     url = host if "://" in host else f"https://{host}"
-    return Target(url.rstrip("/"), auth, given.insecure, ca)
+    return Endpoint(url.rstrip("/"), auth, given.insecure, ca)
 
 
 def _wskprops(environment: Mapping[str, str]) -> dict[str, str]:
@@ -100,7 +100,7 @@ def _wskprops(environment: Mapping[str, str]) -> dict[str, str]:
 class ApiClient:
     """Sends requests over one kept connection."""
 
-    def __init__(self, target: Target, *, verbose: bool = False) -> None:
+    def __init__(self, target: Endpoint, *, verbose: bool = False) -> None:
         """To `target`."""
         self.target = target
         self._verbose = verbose

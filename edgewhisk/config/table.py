@@ -17,7 +17,7 @@ _LONGEST: Final = 64  # characters of a key that a fault shows as it is
 _MANY: Final = 50  # unknown keys that are named: for each, all known ones are compared
 
 
-class Rule(NamedTuple):
+class Requirement(NamedTuple):
     """A fault of what was read as a whole, if `broken`."""
 
     broken: object
@@ -26,7 +26,7 @@ class Rule(NamedTuple):
     example: str = ""
 
 
-def broken(rules: Iterable[Rule], where: str) -> list[Fault]:
+def broken(rules: Iterable[Requirement], where: str) -> list[Fault]:
     """The faults among `rules`."""
     return [Fault(where, rule.key, rule.problem, rule.example) for rule in rules if rule.broken]
 

@@ -15,7 +15,7 @@ from edgewhisk.entity.names import FullyQualifiedName, entity_name
 Json = dict[str, Any]
 
 
-class Collection(Protocol):
+class EntityCollection(Protocol):
     """The entities of one kind."""
 
     def get(self, identity: Identity, name: FullyQualifiedName) -> Json:
@@ -35,7 +35,7 @@ class Collection(Protocol):
         ...
 
 
-Of = Callable[[Services], Collection]
+Of = Callable[[Services], EntityCollection]
 
 
 async def list_entities(
