@@ -119,7 +119,7 @@ def _publication(topic: Any, qos: Any, broker: Any, retain: Any, expiry: Any, tr
     if not isinstance(topic, str) or not topic or set(topic) & set("+#"):
         raise BadRequest(f"topic must be a topic without + and #, not {topic!r}")
     if closes(topic):
-        raise BadRequest(f"topic must be without control characters, not {topic!r}")
+        raise BadRequest(f"topic must hold no control character, nor half a character, not {topic!r}")
     if len(topic.encode()) > MAX_TOPIC_BYTES:
         raise BadRequest(f"topic must have at most {MAX_TOPIC_BYTES} bytes")
     if qos not in (0, 1) or isinstance(qos, bool):

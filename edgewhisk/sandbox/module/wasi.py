@@ -66,7 +66,7 @@ class WasiCommand(CallContext):
         """
         super().__init__(until, _nowhere, ask)
         self._made = made
-        self._bytes = memoryview(b"")
+        self._bytes = memoryview(bytearray())
         self.streams = streams
         self.arguments = [b"action"]
         self._environment = environment
@@ -122,9 +122,12 @@ class Wasi:
             errno = _NOTCAPABLE if name.startswith("path_") else _NOSYS
             return lambda values: _answer(values, errno)
 
+        upto = 2 * count
+
         def call(values: Any) -> None:
             try:
-                values[0] = run(self._calls.current, *values[: 2 * count : 2])
+                # `[:0:2]` of a ctypes pointer has one element.
+                values[0] = run(self._calls.current, *(values[:upto:2] if upto else ()))
             except (GuestFault, struct.error):
                 values[0] = _FAULT
 
