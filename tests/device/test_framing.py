@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU
@@ -79,6 +79,7 @@ def test_chunks_make_no_difference(kind: str, garbage: bytes, sizes: list[int]) 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 @settings(max_examples=200)
 @given(GARBAGE)
+@example(b"\x02\r\0\2\2\2\0\r")
 def test_the_next_good_frame_is_found_after_anything(kind: str, garbage: bytes) -> None:
     """At once, or once the line is quiet: what begins like a frame may hold what follows until then.
 
@@ -87,7 +88,10 @@ def test_the_next_good_frame_is_found_after_anything(kind: str, garbage: bytes) 
     """
     framing, sent, frame = KINDS[kind]
     cutter = framer(framing)
-    assert frame in cutter.feed(garbage + sent) + cutter.idle()
+    found = cutter.feed(garbage + sent) + cutter.idle()
+    # Eight bits of checksum fit by chance, too: then what began in the garbage ends with the good one.
+    by_chance = kind == "length with an end" and any(one.endswith(frame) for one in found)
+    assert frame in found or by_chance
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
