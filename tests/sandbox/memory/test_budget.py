@@ -105,13 +105,17 @@ def is_told(found: Outcome) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_eight_runs_at_once_stay_within_the_budget(small: Sandboxes, kind: str) -> None:
+def test_eight_runs_at_once_stay_within_the_budget(
+    small: Sandboxes, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a slow machine all could wait for one that still computes, and be refused together.
+    monkeypatch.setattr(budget, "_PATIENCE", 60.0)
     take(small, kind, 100)
     assert base(small) == 0
     return_memory()
     before, most = pss(), 0
     with ThreadPoolExecutor(8) as pool:
-        runs = [pool.submit(take, small, kind, 200, timeout=30_000) for _ in range(8)]
+        runs = [pool.submit(take, small, kind, 200, timeout=120_000) for _ in range(8)]
         while wait(runs, 0.02).not_done:
             most = max(most, pss() - before)
     found = [one.result() for one in runs]
