@@ -1,8 +1,8 @@
-"""Says at the end of a whole test run how much of EdgeWhisk ran in it: a figure, not a gate.
+"""Says at the end of `EDGEWHISK_COVERAGE=1 pytest` how much of EdgeWhisk ran in it: a figure, not a gate.
 
 Counted is what ran in the processes of the tests. Gateways that tests start as programs are not: most of
-`cli/` and `gateway/` runs only there. slipcover notes a line when it runs first, and soon takes its note
-out of the code again, so that a run takes no longer.
+`cli/` and `gateway/` runs only there. Not in each run: to take its probes out again slipcover looks into the
+frames of all threads, and what stands there lives on for a while, sandboxes whose memory is counted among it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ import pytest
 import slipcover  # type: ignore[import-untyped]
 
 PACKAGE: Final = Path(__file__).parent.parent / "edgewhisk"
-_WHOLE: Final = "EDGEWHISK_TESTS_COUNTED"  # tells workers that all tests run
+_WANTED: Final = "EDGEWHISK_COVERAGE"
 _seen: Final[dict[str, set[int]]] = {}  # lines that ran, by file
 _lines: Final[dict[str, set[int]]] = {}  # lines that may run
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Count from now on, unless some tests were chosen."""
-    worker = hasattr(config, "workerinput")
-    if not worker and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
-        os.environ[_WHOLE] = "1"
-    if _WHOLE in os.environ:
+    """Count from now on, if that is wanted."""
+    if _WANTED in os.environ:
+        worker = hasattr(config, "workerinput")
         source = None if worker else [str(PACKAGE)]  # modules that no test loads count, too: once
         counting = slipcover.Slipcover(source=source)
         slipcover.ImportManager(counting, slipcover.FileMatcher(sources=[PACKAGE])).__enter__()
