@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import struct
-import threading
 import tty
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -16,14 +15,13 @@ import pytest
 
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.device.checksum import crc16_reflected
-from edgewhisk.device.profile import Line
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import Undelivered
 from edgewhisk.feed.modbus.feed import ModbusFeed
 from edgewhisk.transport.modbus.buses import ModbusBuses
-from edgewhisk.transport.serial import discovery
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
+from tests.transport.serial.plugged import hanging
 
 T = parse_name("/guest/t", "_")
 VALUES = {0: 230.5, 6: 1.5, 12: 345.0, 18: 350.0, 24: 10.0, 30: 0.98, 70: 50.0, 72: 123.4, 74: 5.6}
@@ -189,14 +187,7 @@ def test_an_echo_is_not_taken_for_the_answer_of_a_device_that_is_dead(read_befor
 def test_a_line_that_hangs_when_it_is_opened_hangs_one_thread_however_often_it_is_written_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    release, connect, tries = threading.Event(), discovery.connect, list[str]()
-
-    def slow(path: str, line: Line) -> Any:
-        tries.append(path)
-        release.wait(20)
-        return connect(path, line)
-
-    monkeypatch.setattr(discovery, "connect", slow)
+    release, tries = hanging(monkeypatch)
 
     async def play() -> None:
         buses = ModbusBuses({}, SystemClock())

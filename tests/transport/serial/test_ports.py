@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import SerialConfig
-from edgewhisk.device.profile import Line
 from edgewhisk.errors import CapabilityError, FeedError, Undelivered
-from edgewhisk.transport.serial import discovery
 from edgewhisk.transport.serial.ports import SerialPorts
-from tests.transport.serial.plugged import plugged
+from tests.transport.serial.plugged import hanging, plugged
 
 
 @contextlib.asynccontextmanager
@@ -58,14 +54,7 @@ def test_writing_and_what_is_told_when_it_cannot_be(tmp_path: Path) -> None:
 def test_a_port_that_hangs_when_it_is_opened_hangs_one_thread_however_often_it_is_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release, connect, tries = threading.Event(), discovery.connect, list[str]()
-
-    def slow(path: str, line: Line) -> Any:
-        tries.append(path)
-        release.wait(20)
-        return connect(path, line)
-
-    monkeypatch.setattr(discovery, "connect", slow)
+    release, tries = hanging(monkeypatch)
 
     async def play() -> None:
         with plugged(tmp_path / "a") as device:
