@@ -1,7 +1,8 @@
 """Finding records in a log: indexes of its segments, read when somebody asks and kept while small.
 
-Of each segment that was asked about, a summary stays in memory (four bytes a record); of a few, the
-index. A segment without a footer (the newest, or one that a crash ended) is indexed by reading it.
+Of each segment that was asked about, a summary stays in memory; of a quarter of a million records, the
+fingerprints of their ids (four bytes each); of a few segments, the index. The footer has all three. A segment
+without one (the newest, or one that a crash ended) is indexed by reading it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from edgewhisk.base.recent import Recent
 from edgewhisk.clock.history import ClockHistory
 from edgewhisk.entity.activation import id_of
 from edgewhisk.errors import UNREADABLE, StorageError
@@ -20,18 +22,22 @@ from edgewhisk.spi import Query
 from edgewhisk.store.activations.index import (
     COLUMNS,
     SUMMARY,
+    Footer,
     Index,
     Stretch,
     Summary,
     fingerprint,
     footer,
+    footer_of,
     index_of,
-    summary_of,
+    positions,
 )
 from edgewhisk.store.log.frames import Frame, read_line
 from edgewhisk.store.log.log import Log, Segment
 
 _KEPT: Final = 8  # indexes in memory, 50 to 100 KB each
+_MARKED: Final = 4096  # segments whose fingerprints are in memory
+_MARKS: Final = 1 << 20  # bytes of them: more would grow with the store
 _CHUNK: Final = 256 << 10  # bytes read at once when many records are wanted
 _DAMAGED: Final = 1024  # damaged places that are told apart
 
@@ -56,7 +62,8 @@ class Catalog:
         self._lock = lock
         self._boots = history
         self._writing: Segment | None = None
-        self._summaries: dict[Segment, tuple[Summary, tuple[int, int]]] = {}
+        self._summaries: dict[Segment, Summary] = {}
+        self._marks = Recent[Segment, bytes](_MARKED, _MARKS)
         self._indexes: OrderedDict[Segment, Index] = OrderedDict()
         self._suspects: list[Segment] = []  # where a record was missed
         self._damaged: set[tuple[int, int, int]] = set()
@@ -85,21 +92,19 @@ class Catalog:
         """The segment that was written to will not be any more."""
         with self._lock:
             if self._writing is not None:
-                self._keep(self._writing, self.active)
-                self._summaries[self._writing] = self.active.summary(), (0, 0)
+                self._remember(self._writing, self.active, self.active.summary())
                 self._writing = None
 
     def scanned(self, segment: Segment, frames: Iterable[Frame]) -> None:
         """All that is in `segment`, which somebody has read anyway."""
         index = Index.of(frames)
-        with self._lock:
-            self._keep(segment, index)
-            self._summaries[segment] = index.summary(), (0, 0)
+        self._remember(segment, index, index.summary())
 
     def forget(self, segment: Segment) -> None:
         """`segment` is gone."""
         self._summaries.pop(segment, None)
         self._indexes.pop(segment, None)
+        self._marks.drop(segment)
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -107,13 +112,13 @@ class Catalog:
         """The text of a record; `since`: look no further back than that (ms) if it is not met."""
         mark = fingerprint(activation_id)
         for segment in self._newest_first():
-            short = self.summary(segment)
-            if since and self._all_before(short, since):
+            if since and self._all_before(self.summary(segment), since):
                 return None
-            if next(short.find(mark), None) is None:
+            marks = self._fingerprints(segment)
+            if next(positions(marks, mark, len(marks) // 4), None) is None:
                 continue
             short, index = self.known(segment)
-            for at in short.find(mark):
+            for at in positions(index.marks, mark, short.count):
                 row = index.row_of(at)
                 number = index.numbers[row] + at - index.places[row]
                 text = self._text(segment, index, row, number)
@@ -126,7 +131,7 @@ class Catalog:
         """Which of these fingerprints (as native integers) are here."""
         found: set[int] = set()
         for segment in self._newest_first():
-            found |= marks.intersection(memoryview(self.summary(segment).marks).cast("I"))
+            found |= marks.intersection(memoryview(self._fingerprints(segment)).cast("I"))
         return found
 
     def matches(self, query: Query) -> Iterator[CatalogMatch]:
@@ -194,8 +199,17 @@ class Catalog:
                 row = upto
 
     def summary(self, segment: Segment) -> Summary:
-        """A segment in short; of one that was dropped meanwhile nothing is left."""
-        return self._summary(segment)[0]
+        """A segment in short; of one that was dropped meanwhile nothing is left.
+
+        It is read without the lock, which the commit thread needs for each write: nobody writes to it any
+        more. Two readers may both read it, and find the same.
+        """
+        with self._lock:
+            if segment is self._writing:
+                return self.active.summary()
+            if (found := self._summaries.get(segment)) is not None:
+                return found
+        return self._load(segment).short
 
     def times(self, short: Summary) -> tuple[int, int]:
         """No record began before the first or after the second, as is shown now; ms."""
@@ -214,10 +228,9 @@ class Catalog:
                 return self.active.summary(), self.active
             if (index := self._indexes.get(segment)) is not None:
                 self._keep(segment, index)
-        short, place = self._summary(segment)
         if index is None:
-            index = self._load_index(segment, short, place)
-            short, _ = self._summary(segment)
+            index = self._load_index(segment)
+        short = self.summary(segment)
         return short if index.records else index.summary(), index
 
     def _shown(self, short: Summary, index: Index) -> Iterator[tuple[Stretch, Sequence[int]]]:
@@ -239,24 +252,15 @@ class Catalog:
             for one in short.stretches
         )
 
-    def _summary(self, segment: Segment) -> tuple[Summary, tuple[int, int]]:
-        """In short, and where its index stands.
-
-        It is read without the lock, which the commit thread needs for each write: nobody writes to it any
-        more. Two readers may both read it, and find the same.
-        """
+    def _fingerprints(self, segment: Segment) -> bytes:
+        """Those of a segment's records, in order."""
         with self._lock:
-            if segment is self._writing:
-                return self.active.summary(), (0, 0)
-            if (found := self._summaries.get(segment)) is not None:
-                return found
-        found, index = self._load(segment)
-        with self._lock:
+            index = self.active if segment is self._writing else self._indexes.get(segment)
             if index is not None:
-                self._keep(segment, self._indexes.get(segment, index))
-            if segment in self._log.segments:
-                return self._summaries.setdefault(segment, found)
-        return found
+                return bytes(index.marks[: 4 * index.records])
+        self._marks.touch(segment)
+        found = self._marks.get(segment)
+        return self._load(segment).marks if found is None else found
 
     def _newest_first(self) -> Iterator[Segment]:
         with self._lock:
@@ -321,44 +325,60 @@ class Catalog:
         found, self._suspects = self._suspects, []
         return found
 
-    def _load(self, segment: Segment) -> tuple[tuple[Summary, tuple[int, int]], Index | None]:
-        """From the footer, else by reading it all, with its index. An unreadable segment has no records."""
-        try:
+    def _load(self, segment: Segment) -> Footer:
+        """What its footer tells, else what reading it all does; an unreadable segment has no records."""
+        found = self._footer(segment)
+        if found is None:
+            index = self._scan(segment)
+            return Footer(index.summary(), bytes(index.marks), 0, 0)
+        with self._lock:
+            if segment in self._log.segments:
+                self._marks.keep(segment, found.marks, len(found.marks))
+                return found._replace(short=self._summaries.setdefault(segment, found.short))
+        return found
+
+    def _load_index(self, segment: Segment) -> Index:
+        """From the footer, else by reading the whole segment: then the summary is of that, too."""
+        footer, index = self._footer(segment), None
+        with suppress(StorageError, *UNREADABLE):
+            frame = self._log.frame(segment, footer.start, footer.size) if footer is not None else None
+            if footer is not None and frame is not None and frame.op == COLUMNS:
+                index = index_of(frame, footer.short, footer.marks)
+                self._remember(segment, index, footer.short)
+        return index or self._scan(segment)
+
+    def _footer(self, segment: Segment) -> Footer | None:
+        with suppress(StorageError, *UNREADABLE):
             frame = self._log.footer(segment)
             if frame is not None and frame.op == SUMMARY:
-                with suppress(*UNREADABLE):
-                    found = summary_of(frame)
-                    segment.size, segment.ended = frame.start + frame.size + 1, True
-                    return found, None
-            index = Index.of(self._log.scan(segment).frames)
-        except StorageError:
-            index = Index()
-        return (index.summary(), (0, 0)), index
+                found = footer_of(frame)
+                segment.size, segment.ended = frame.start + frame.size + 1, True
+                return found
+        return None
 
-    def _load_index(self, segment: Segment, short: Summary, place: tuple[int, int]) -> Index:
-        """From where it stands, else by reading the whole segment: then the summary is of that, too."""
-        index, found = Index(), None
+    def _scan(self, segment: Segment) -> Index:
+        index = Index()
         with suppress(StorageError):
-            frame = self._log.frame(segment, *place) if place[1] else None
-            if frame is not None and frame.op == COLUMNS:
-                with suppress(*UNREADABLE):
-                    found = index_of(frame, short)
-            index = found or Index.of(self._log.scan(segment).frames)
-        with self._lock:
-            known = self._summaries.get(segment)
-            if found is None and known is not None and known[0] is short:
-                self._summaries[segment] = index.summary(), (0, 0)
-            self._keep(segment, self._indexes.get(segment, index))
+            index = Index.of(self._log.scan(segment).frames)
+        self._remember(segment, index, index.summary())
         return index
 
+    def _remember(self, segment: Segment, index: Index, short: Summary) -> None:
+        """What is known of a segment, of one moment; nothing of one that was dropped."""
+        with self._lock:
+            if segment in self._log.segments:
+                self._summaries[segment] = short
+                self._keep(segment, index)
+
     def _keep(self, segment: Segment, index: Index) -> None:
-        """Remember an index, of a segment that is still there; hold the lock."""
+        """Its index is used now; of the one that goes for it the fingerprints stay. Hold the lock."""
         if segment not in self._log.segments:
             return
         self._indexes[segment] = index
         self._indexes.move_to_end(segment)
         if len(self._indexes) > _KEPT:
-            self._indexes.popitem(last=False)
+            gone, old = self._indexes.popitem(last=False)
+            self._marks.keep(gone, bytes(old.marks), len(old.marks))
 
 
 def _named(name: tuple[str, str], query: Query) -> bool:

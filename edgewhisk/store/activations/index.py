@@ -3,7 +3,7 @@
 Four bytes for each record in memory and thirty for each row: what stands in one line, has one name and
 began together. Of records on their own each is a row, a record block has one for each part of a flight. Built
 while a segment is written; a full segment ends with a footer that holds it in some ten bytes for each, so
-a store with a million records reads and keeps only what somebody asks for.
+a store with a million records reads what somebody asks for, and keeps what was asked for lately.
 """
 
 from __future__ import annotations
@@ -44,6 +44,15 @@ def fingerprint(activation_id: str) -> bytes:
     return unhexlify(activation_id[:8])
 
 
+def positions(marks: bytes | bytearray, mark: bytes, records: int) -> Iterator[int]:
+    """Where a fingerprint stands among those of so many records: nearly always nowhere or once."""
+    at = marks.find(mark, 0, 4 * records)
+    while at >= 0:
+        if at % 4 == 0:
+            yield at // 4
+        at = marks.find(mark, at + 1, 4 * records)
+
+
 class Stretch(NamedTuple):
     """Rows that began by one reading of the clock: what corrects one corrects all."""
 
@@ -56,7 +65,7 @@ class Stretch(NamedTuple):
 
 @dataclass(slots=True)
 class Summary:
-    """A segment's records in short."""
+    """A segment's records in short: what does not grow with their number."""
 
     count: int
     first: int  # numbers
@@ -64,17 +73,17 @@ class Summary:
     since: int  # the earliest start, ms
     upto: int  # the latest
     names: Mapping[Name, int]  # how many have each
-    marks: bytes  # fingerprints, in order
     rows: int = 0
     stretches: Sequence[Stretch] = ()
 
-    def find(self, mark: bytes) -> Iterator[int]:
-        """Positions of the records with this fingerprint: nearly always none or one."""
-        at = self.marks.find(mark)
-        while at >= 0:
-            if at % 4 == 0:
-                yield at // 4
-            at = self.marks.find(mark, at + 1)
+
+class Footer(NamedTuple):
+    """What a segment's footer tells at once, and where it tells the rest."""
+
+    short: Summary
+    marks: bytes  # fingerprints of the records, in order
+    start: int  # of the columns' line
+    size: int
 
 
 class Index:
@@ -231,7 +240,7 @@ class Index:
         """In short; records may be added meanwhile, by another thread."""
         count = self.records
         if not count:
-            return Summary(0, 0, 0, 0, 0, {}, b"")
+            return Summary(0, 0, 0, 0, 0, {})
         rows = bisect_left(self.places, count)
         names = dict(zip(self.named, list(self.counts), strict=False))  # a new name comes before its count
         times = self.times[:rows]
@@ -243,8 +252,7 @@ class Index:
         ]
         since, upto = min(one.since for one in stretches), max(one.upto for one in stretches)
         last = self.numbers[rows - 1] + count - 1 - self.places[rows - 1]
-        marks = bytes(self.marks[: 4 * count])
-        return Summary(count, self.numbers[0], last, since, upto, names, marks, rows, stretches)
+        return Summary(count, self.numbers[0], last, since, upto, names, rows, stretches)
 
     def _name(self, record: Mapping[str, Any]) -> int:
         return self._place((intern(record["namespace"]), intern(index_key(record))))
@@ -277,27 +285,24 @@ def footer(index: Index, start: int) -> list[Frame]:
             "names": [[*name, count] for name, count in short.names.items()],
             "index": [start, len("00000000 i 0 ") + len(packed)],
             "clocks": [list(one) for one in short.stretches],
-            "marks": base64.b64encode(short.marks).decode(),
+            "marks": base64.b64encode(index.marks[: 4 * short.count]).decode(),
         }
     )
     return [Frame(COLUMNS, 0, packed), Frame(SUMMARY, 0, summary)]
 
 
-def summary_of(frame: Frame) -> tuple[Summary, tuple[int, int]]:
-    """The summary in its frame, and where the columns' line stands."""
+def footer_of(frame: Frame) -> Footer:
+    """What stands in the frame of a summary; raises one of `UNREADABLE`."""
     found = jsontext.loads(frame.text)
     names = {(intern(namespace), intern(name)): count for namespace, name, count in found["names"]}
     (first, last), (since, upto) = found["numbers"], found["times"]
     stretches = [Stretch(*one) for one in found.get("clocks", [(0, "", 0, since, upto)])]
-    marks = base64.b64decode(found["marks"])
     count = found["records"]
-    rows = found.get("rows", count)
-    short = Summary(count, first, last, since, upto, names, marks, rows, stretches)
-    start, size = found["index"]
-    return short, (start, size)
+    short = Summary(count, first, last, since, upto, names, found.get("rows", count), stretches)
+    return Footer(short, base64.b64decode(found["marks"]), *found["index"])
 
 
-def index_of(frame: Frame, short: Summary) -> Index:
+def index_of(frame: Frame, short: Summary, marks: bytes) -> Index:
     """The index in a footer's columns."""
     data = zlib.decompress(base64.b64decode(frame.text))
     index, at, rows = Index(), 0, short.rows
@@ -308,7 +313,7 @@ def index_of(frame: Frame, short: Summary) -> Index:
     index.names.frombytes(data[at + 4 * rows : at + 6 * rows])
     places = array("q", data[at + 6 * rows :])
     index.places.extend(accumulate(places) if places else range(rows))
-    index.marks += short.marks
+    index.marks += marks
     index.named = list(short.names)
     index.counts = list(short.names.values())
     index.stretches = list(short.stretches)

@@ -23,6 +23,7 @@ from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent, StorageError
 from edgewhisk.spi import Clock, Query, Starts, SyncBatch
+from edgewhisk.store.activations import catalog as catalog_module
 from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.store.log import log as log_module
 from edgewhisk.store.log.disk import Disk
@@ -157,6 +158,24 @@ def test_segments_roll_and_unfinished_events_survive_it(
         pending = store.pending(10, 1 << 20)
     assert pending.first == store.stats().evicted + 1  # marks may need a segment of their own
     assert pending.after == 0
+    store.close()
+
+
+def test_what_is_kept_to_find_records_does_not_grow_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog_module, "_KEPT", 2)
+    monkeypatch.setattr(catalog_module, "_MARKS", 64)
+    monkeypatch.setattr(log_module, "SEGMENT", 4096)
+    store = open_store(tmp_path)
+    for number in range(1, 200):
+        commit(store, record(number))
+    (lane,) = [one for one in store._lanes.values() if one.log.segments]
+    assert len(lane.log.segments) > 8
+    for number in (*range(1, 200), *range(199, 0, -7)):
+        assert store.get(f"{number:032x}") == orjson.loads(record(number).text)
+        assert lane.catalog._marks.weight <= 64 + 4 * 200 // len(lane.log.segments)
+    assert store._known([f"{number:032x}" for number in (7, 190, 200)]) == {f"{n:032x}" for n in (7, 190)}
     store.close()
 
 
