@@ -92,10 +92,11 @@ def main(arguments: list[str]) -> int:
 def _engine(cache: Path, stack: int) -> Engine:
     """One that compiles exactly as the gateway's."""
     from edgewhisk.sandbox.engine import Engine
+    from edgewhisk.sandbox.epochs import Epochs
     from edgewhisk.sandbox.memory.budget import Budget
     from edgewhisk.sandbox.memory.creator import Creator
 
-    return Engine(cache, Creator(Budget(0)), stack=stack)
+    return Engine(cache, Creator(Budget(0)), Epochs(), stack=stack)
 
 
 def _go_with(parent: int) -> None:

@@ -19,6 +19,7 @@ from edgewhisk.errors import MalformedContent, SandboxError, StorageError
 from edgewhisk.sandbox import archive
 from edgewhisk.sandbox.component.components import Components
 from edgewhisk.sandbox.engine import VERSION, Engine
+from edgewhisk.sandbox.epochs import Epochs
 from edgewhisk.sandbox.guest.guests import Guests
 from edgewhisk.sandbox.memory.budget import Budget, usual
 from edgewhisk.sandbox.memory.creator import Creator
@@ -62,7 +63,8 @@ class Sandboxes:
         self._slots = slots
         self._cache = cache
         self.budget = Budget(memory or usual())
-        self.engine_of_guests = Engine(cache, Creator(self.budget))
+        self.epochs = Epochs()
+        self.engine_of_guests = Engine(cache, Creator(self.budget), self.epochs)
         self.runtimes = {runtime.kind: runtime for runtime in installed()}
         self.kinds: Mapping[str, str] = kinds(list(self.runtimes.values()))
         self.hosts: dict[str, Host] = {}
@@ -107,7 +109,7 @@ class Sandboxes:
             self._closing = True
             for host in self.hosts.values():
                 host.close()
-        self.engine_of_guests.close()
+        self.epochs.close()
 
     def forget(self, name: str) -> None:
         """An action ("guest/pkg/a") is gone: what is kept ready for it may go. From any thread."""
@@ -183,10 +185,17 @@ class Sandboxes:
         kind, engine = runtime.kind, self.engine_of_guests
         self.states[kind] = "compiling"
         if runtime.form == "module":
-            host: Host = Modules(self._cache, self._clock, self._capabilities, self.budget)
+            host: Host = Modules(self._cache, self._clock, self._capabilities, self.budget, self.epochs)
         elif runtime.form == "component":
             host = Components(
-                self._cache, runtime, self._slots, self._clock, self._capabilities, progress, self.budget
+                self._cache,
+                runtime,
+                self._slots,
+                self._clock,
+                self._capabilities,
+                progress,
+                self.budget,
+                self.epochs,
             )
         else:
             engine.announce(runtime.wasm(), runtime.engine, progress)

@@ -28,6 +28,7 @@ from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent
 from edgewhisk.sandbox import archive, outcome
+from edgewhisk.sandbox.epochs import Epochs
 from edgewhisk.sandbox.guest import abi
 from edgewhisk.sandbox.memory.budget import Budget, usual
 from edgewhisk.sandbox.module.modules import Modules
@@ -53,7 +54,7 @@ def main() -> None:
     chance, counts = random.Random(options.seed), Counter[str]()
     end = time.monotonic() + options.minutes * 60
     with tempfile.TemporaryDirectory() as folder:
-        modules = Modules(Path(folder) / "cache", SystemClock(), NoCapabilities(), Budget(usual()))
+        modules = Modules(Path(folder) / "cache", SystemClock(), NoCapabilities(), Budget(usual()), Epochs())
         while time.monotonic() < end:
             counts[f"archive {unzip(chance)}"] += 1
             counts[f"reply {reply(chance)}"] += 1

@@ -46,13 +46,13 @@ def test_killed_in_time(sandboxes: Sandboxes, name: str) -> None:
 
 
 def test_the_ticker_wakes_after_calls_too_short_to_see(sandboxes: Sandboxes) -> None:
-    engine = sandboxes.engine_of_guests
+    epochs = sandboxes.epochs
     stuck = action(sandboxes, "function main() { while (true); }", timeout=TIMEOUT)
     run(sandboxes, stuck)
     for _ in range(3):
-        until(lambda: engine._asleep, what="the ticker sleeps")
+        until(lambda: epochs.asleep, what="the ticker sleeps")
         for _ in range(200):
-            with engine.ticking():
+            with epochs.ticking():
                 pass
         assert run(sandboxes, stuck)[0].timed_out
 

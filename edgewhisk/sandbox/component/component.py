@@ -111,8 +111,8 @@ class Live:
         self._store.set_wasi(wasmtime.WasiConfig())  # no files, no sockets, no streams
         self._deadline = Deadline(self._store)
         self.share = parts.engine.creator.open()
-        with parts.engine.ticking():
-            self._deadline.set(parts.engine.epochs(time.monotonic() + _PACE))
+        with parts.engine.epochs.ticking():
+            self._deadline.set(parts.engine.epochs.upto(time.monotonic() + _PACE))
             try:
                 instance = linker.instantiate(self._store, component)
             except wasmtime.WasmtimeError as error:
@@ -124,7 +124,7 @@ class Live:
     def deadline(self, until: float) -> None:
         """Stop what runs after `until`, monotonic seconds."""
         self.share.begin(until)
-        self._deadline.set(self._parts.engine.epochs(until))
+        self._deadline.set(self._parts.engine.epochs.upto(until))
 
 
 class ComponentSlot:

@@ -25,6 +25,7 @@ from edgewhisk.errors import SandboxError
 from edgewhisk.sandbox import archive, outcome
 from edgewhisk.sandbox.component.component import ComponentParts, ComponentSlot, Live, TextFunction, answer
 from edgewhisk.sandbox.engine import COMPONENT_STACK, Engine
+from edgewhisk.sandbox.epochs import Epochs
 from edgewhisk.sandbox.guest.image import Image, Images
 from edgewhisk.sandbox.host.hostcalls import CallContext
 from edgewhisk.sandbox.memory.budget import Budget
@@ -57,6 +58,7 @@ class Components:
         capabilities: Capabilities,
         progress: Callable[[str], None],
         budget: Budget,
+        epochs: Epochs,
     ) -> None:
         """Compile the component if this device has not (blocking); raises `SandboxError`."""
         self.runtime = runtime
@@ -64,7 +66,7 @@ class Components:
         self._clock = clock
         self._capabilities = capabilities
         self._budget = budget
-        self.engine = Engine(cache, Creator(budget, spared=_SPARED), stack=COMPONENT_STACK)
+        self.engine = Engine(cache, Creator(budget, spared=_SPARED), epochs, stack=COMPONENT_STACK)
         self._thread = threading.local()
         self._parts = ComponentParts(self.engine, runtime, self._answer)
         self._parts.compile(progress)
@@ -97,7 +99,6 @@ class Components:
         """Drop all slots."""
         with self._lock:
             self._idle.clear()
-        self.engine.close()
 
     def shed(self) -> None:
         """Drop the idle slots: others need the memory."""
@@ -336,12 +337,12 @@ class Components:
 
     def _call(self, live: Live, function: TextFunction, text: bytes, serving: CallContext) -> bytes:
         self._thread.serving = serving
-        self.engine.begin()
+        self.engine.epochs.begin()
         try:
             live.deadline(serving.until)
             return function(text)
         finally:
-            self.engine.end()
+            self.engine.epochs.end()
 
     def _stopped(self, trap: Trap, action: Action, serving: CallContext, start: int, init: int) -> Outcome:
         text = outcome.stopped(trap, action.limits.timeout)

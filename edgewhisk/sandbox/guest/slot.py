@@ -62,8 +62,8 @@ class GuestSlot:
         self._limit = _ROOM
         self.share = parts.engine.creator.open()
         self._store.set_limits(memory_size=_ROOM * _MEGABYTE)
-        with parts.engine.ticking():
-            self._deadline.set(parts.engine.epochs(time.monotonic() + _BOOT))
+        with parts.engine.epochs.ticking():
+            self._deadline.set(parts.engine.epochs.upto(time.monotonic() + _BOOT))
             guest: Any = parts.linker.instantiate(self._store, parts.guest).exports(self._store)
             self._memory: Any = guest["memory"]
             if parts.blank is None:
@@ -98,7 +98,7 @@ class GuestSlot:
         """Load an action on a blank guest; its image. Raises `LoadFailure` or `Trap`."""
         self.attach(None, self.blank.image, memory)
         serving.wrote = self._mark
-        with self._parts.engine.ticking(), self._parts.calls.serving(serving):
+        with self._parts.engine.epochs.ticking(), self._parts.calls.serving(serving):
             self._set_deadline(serving)
             place = self._alloc(len(bundle) + 1)  # room for the end that the guest's parser wants
             if not place:
@@ -138,15 +138,15 @@ class GuestSlot:
         self._reserve(out)
         self._view[table:out] = data
         serving.done, serving.wrote = self._count_done, self._mark
-        engine, calls = self._parts.engine, self._parts.calls
-        engine.begin(inline=serving.inline)
+        epochs, calls = self._parts.engine.epochs, self._parts.calls
+        epochs.begin(inline=serving.inline)
         calls.enter(serving)
         try:
             self._set_deadline(serving)
             self._batch.wide(len(given.arguments), table, out, _OUTPUT, largest, self._image.pages + _SLACK)
         finally:
             calls.leave()
-            engine.end(inline=serving.inline)
+            epochs.end(inline=serving.inline)
             self._ended = abi.done(self._view, table)
 
     def uniform(self, count: int, largest: int) -> list[bytes] | None:
@@ -222,7 +222,7 @@ class GuestSlot:
 
     def _set_deadline(self, serving: CallContext) -> None:
         self.share.begin(serving.until)
-        self._deadline.set(self._parts.engine.epochs(serving.until))
+        self._deadline.set(self._parts.engine.epochs.upto(serving.until))
 
     def _taken(self) -> tuple[bytes, int]:
         """The guest's memory from the end of its stack to its heap's top, and its size in pages."""

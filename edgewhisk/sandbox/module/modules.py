@@ -24,6 +24,7 @@ from edgewhisk.entity.invocation.message import LogLine, Outcome, Status
 from edgewhisk.errors import MalformedContent, SandboxError
 from edgewhisk.sandbox import archive, outcome
 from edgewhisk.sandbox.engine import Engine
+from edgewhisk.sandbox.epochs import Epochs
 from edgewhisk.sandbox.host.hostcalls import MODULE, GuestFault, HostCalls
 from edgewhisk.sandbox.memory.budget import Budget
 from edgewhisk.sandbox.memory.creator import Creator
@@ -48,9 +49,11 @@ _LONGEST_ABORT: Final = 1000  # characters of AssemblyScript's message
 class Modules:
     """Runs modules: kind `wasm:default`."""
 
-    def __init__(self, cache: Path, clock: Clock, capabilities: Capabilities, budget: Budget) -> None:
+    def __init__(
+        self, cache: Path, clock: Clock, capabilities: Capabilities, budget: Budget, epochs: Epochs
+    ) -> None:
         """Link what modules may import."""
-        self._engine = engine = Engine(cache, Creator(budget, kept=_READY))
+        self._engine = engine = Engine(cache, Creator(budget, kept=_READY), epochs)
         self._budget = budget
         self._clock = clock
         self._capabilities = capabilities
@@ -76,7 +79,6 @@ class Modules:
         """Forget all modules."""
         self._templates.clear()
         self._by_revision.clear()
-        self._engine.close()
 
     def forget(self, name: str) -> None:
         """See `Sandboxes.forget`. Its module may be another action's, too, and goes when it is not used."""
@@ -123,9 +125,9 @@ class Modules:
         share.begin(until)
         trap: Trap | None = None
         result: bytes | None = None
-        self._engine.begin(inline=inline)
+        self._engine.epochs.begin(inline=inline)
         self._calls.enter(command)
-        instance = template.open(limits.memory * _MEGABYTE, self._engine.epochs(until))
+        instance = template.open(limits.memory * _MEGABYTE, self._engine.epochs.upto(until))
         try:
             result = _perform(instance, made, call.arguments, template.exports)
         except Trap as stopped:
@@ -133,7 +135,7 @@ class Modules:
         finally:
             template.close(instance)
             self._calls.leave()
-            self._engine.end(inline=inline)
+            self._engine.epochs.end(inline=inline)
         printed = streams.finish()
         for _, refusal in command.refusals:
             streams.log("stderr", refusal)
