@@ -304,6 +304,8 @@ def questions(site: Site, restart: str) -> None:
         _listed(site, path)
     _settled("the good reading runs", lambda: n in _newest(site, "good"))
     _settled("nothing waits to be sent", lambda: _synced(site))
+    if unforeseen := edge.status()["sandboxes"]["unforeseen"]:
+        raise Fault(f"{unforeseen} fault(s) of what guests call were not foreseen")
     if restart:
         before = _total(site)
         edge.kill() if restart == "kill" else edge.stop()
