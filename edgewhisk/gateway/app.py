@@ -288,6 +288,7 @@ class Gateway:
     def _forget(self, name: str) -> None:
         """An action ("guest/pkg/a") was deleted: what was kept for it goes. Raises `StorageError`."""
         self._sandboxes.forget(name)
+        self._invoker.forget(name)
         self._state.forget(name)
 
     def _make_invoker(self, resolver: Resolver) -> Invoker:

@@ -83,6 +83,8 @@ class Invoker:
         self._calls = BlockingCalls(lambda calls: self._dispatcher.call(calls))
         records = Records(executor.sandbox, clock, self.metrics, failures.learn, failures.alert)
         dispatch = lambda: self._dispatcher.dispatch()  # noqa: E731 - made below
+        plans = Plans(lookup, composition, clock)
+        self._keep = (plans, records, executor.contexts)
         self._completion = Completion(
             records, store, clock, self._backpressure, self._calls, keeps, window, dispatch
         )
@@ -91,7 +93,7 @@ class Invoker:
         self._dispatcher = Dispatcher(
             executor,
             RoutePolicy(executor.sandbox, clock),
-            Plans(lookup, composition, clock),
+            plans,
             store,
             failures,
             self._queue,
@@ -102,6 +104,11 @@ class Invoker:
             perform,
         )
         self.lent = self._dispatcher.pool.lent  # what a worker is inside that waits for another run
+
+    def forget(self, name: str) -> None:
+        """The action "guest/pkg/a" was deleted: what was made for its runs goes. From any thread."""
+        for one in self._keep:
+            one.forget(name)
 
     def submit(self, messages: Sequence[ActivationMessage], *, urgent: bool) -> asyncio.Future[None]:
         """Run `messages`; the future is done when the durable ones are on disk.

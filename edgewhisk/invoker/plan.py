@@ -8,10 +8,12 @@ from typing import Final
 
 from edgewhisk.base.recent import Recent
 from edgewhisk.entity.invocation.arguments import ResolvedAction
+from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.invoker.batch import PendingBatch, StepBatch, Stream
 from edgewhisk.invoker.composition import Composition, CompositionBatch
 from edgewhisk.spi import Clock, Lookup
 
+_Asked = tuple[FullyQualifiedName, str, str]  # the action, the binding, whose call it is
 _PLANS: Final = (10_000, 32 << 20)  # that were used last, bytes of their actions
 
 
@@ -37,7 +39,7 @@ class Plans:
         self._lookup = lookup
         self._composition = composition
         self._clock = clock
-        self._known = Recent[tuple[object, ...], ExecutionPlan](*_PLANS)
+        self._known = Recent[_Asked, ExecutionPlan](*_PLANS)
 
     def of(self, stream: Stream) -> ExecutionPlan | None:
         """The plan of a stream as entities are now; None if its action is gone."""
@@ -53,6 +55,10 @@ class Plans:
             )
             self._known.keep(key, plan, weight)
         return plan
+
+    def forget(self, name: str) -> None:
+        """The action "guest/pkg/a" is gone. From any thread."""
+        self._known.drop_where(lambda key: key[0].key == name)
 
     def batch(self, plan: ExecutionPlan, stream: Stream, entries: Sequence[PendingBatch]) -> StepBatch:
         """A batch of messages that are run as planned."""

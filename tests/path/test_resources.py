@@ -99,3 +99,23 @@ def test_nothing_is_kept_ready_for_actions_that_were_replaced_or_deleted(tmp_pat
         assert kept() == 1
     finally:
         made.stop()
+
+
+def test_what_was_made_for_runs_of_an_action_goes_with_it(tmp_path: Path) -> None:
+    made = Gateway(tmp_path / "edge").start()
+    try:
+        large = [{"key": "text", "value": "x" * 800_000}]
+
+        def play(number: int) -> None:
+            made.action(f"a{number}", "function main(p) { return {n: p.text.length} }", parameters=large)
+            assert made.ok("POST", f"_/actions/a{number}?blocking=true&result=true", {}) == {"n": 800_000}
+            made.ok("DELETE", f"_/actions/a{number}")
+
+        for number in range(5):
+            play(number)
+        before = resident(made.pid)
+        for number in range(5, 35):
+            play(number)
+        assert resident(made.pid) - before < 15  # MB: less than one copy of their parameters
+    finally:
+        made.stop()

@@ -61,6 +61,11 @@ class CallContexts:
             self.hasty_actions.keep(action.revision, found, found.weight)
         return found
 
+    def forget(self, name: str) -> None:
+        """The action "guest/pkg/a" is gone. From any thread."""
+        self.hasty_actions.drop_where(lambda revision: revision[0] == name)
+        self._known.drop_where(lambda key: key[0][0] == name)
+
     def _of(self, action: Action, namespace: str) -> dict[str, str]:
         """What is the same for all calls of an action for a namespace."""
         key = (action.revision, namespace)

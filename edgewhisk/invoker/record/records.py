@@ -45,7 +45,13 @@ class Records:
         self._learn = learn
         self._alert = alert
         self._templates = RecordTemplates(sandbox)
-        self.template = BatchTemplates(self._templates.of).of
+        self._batch_templates = BatchTemplates(self._templates.of)
+        self.template = self._batch_templates.of
+
+    def forget(self, name: str) -> None:
+        """The action "guest/pkg/a" is gone. From any thread."""
+        self._templates.forget(name)
+        self._batch_templates.forget(name)
 
     def of(self, batch: StepBatch) -> list[Record]:
         """Those of a batch that has ended, less those that `parts` gave."""

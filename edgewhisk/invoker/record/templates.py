@@ -8,6 +8,7 @@ from typing import Final
 
 from edgewhisk.base.recent import Recent
 from edgewhisk.clock.offset import ClockOffset
+from edgewhisk.entity.action import Revision
 from edgewhisk.entity.activation import ENGINE, RecordTemplate
 from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.entity.invocation.message import ActivationMessage, BatchResult, UniformResult
@@ -16,6 +17,7 @@ from edgewhisk.entity.records.record_block import Column, RecordBlock, RecordBlo
 from edgewhisk.invoker.batch import Step, StepBatch, inside_messages
 from edgewhisk.spi import Sandbox
 
+_Made = tuple[Revision, str, str, str, str, bool, int]  # what a record template was made for
 _MOST: Final = (10_000, 16 << 20)  # record templates that were used last, bytes of all
 _ACTIONS: Final = (10_000, 32 << 20)  # whose batch templates are remembered, bytes of all
 _TEMPLATES: Final = 1000  # of an action: it may have a trigger for each sensor
@@ -27,7 +29,7 @@ class RecordTemplates:
     def __init__(self, sandbox: Sandbox) -> None:
         """`sandbox` tells which engine runs a kind of action."""
         self._sandbox = sandbox
-        self._known = Recent[tuple[object, ...], RecordTemplate](*_MOST)
+        self._known = Recent[_Made, RecordTemplate](*_MOST)
 
     def of(self, bound: ResolvedAction, message: ActivationMessage, memory: int = 0) -> RecordTemplate:
         """Returns the template for a message's record; `memory` (MB) is told for a sequence only."""
@@ -45,6 +47,10 @@ class RecordTemplates:
             template = self._made(bound, message, memory)
             self._known.keep(key, template, template.weight)
         return template
+
+    def forget(self, name: str) -> None:
+        """The action "guest/pkg/a" is gone. From any thread."""
+        self._known.drop_where(lambda key: key[0][0] == name)
 
     def _made(self, bound: ResolvedAction, message: ActivationMessage, memory: int) -> RecordTemplate:
         if memory:
@@ -88,6 +94,10 @@ class BatchTemplates:
         """`template` writes the records of an action for a message; with the memory (MB) of a composition."""
         self._template = template
         self.known = Recent[FullyQualifiedName, _Known](*_ACTIONS)
+
+    def forget(self, name: str) -> None:
+        """The action "guest/pkg/a" is gone. From any thread."""
+        self.known.drop_where(lambda key: key.key == name)
 
     def of(self, batch: StepBatch) -> BatchTemplate:
         """The template of a uniform batch that has ended."""
