@@ -14,6 +14,7 @@ import resource
 import secrets
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from edgewhisk.config.schema import ApiConfig
 from edgewhisk.errors import InstanceError
 
 bare_package("uvicorn")  # which would load its command line, with click and multiprocessing: 1.5 MB
+bare_package("logging.config")  # for uvicorn's own logs, which there are not, with socketserver and pickle: 0.6 MB
 
 import uvicorn  # noqa: E402 - after it
 from uvicorn.config import Config  # noqa: E402
@@ -32,6 +34,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import Server  # noqa: E402
 
 vars(uvicorn)["Config"] = Config  # where `uvicorn.lifespan` looks for it
+sys.modules.pop("logging.config", None)  # whoever imports it from here on gets it whole
 
 _log = logging.getLogger(__name__)
 
