@@ -45,11 +45,11 @@ class Actions:
         self._limits = limits
         self._clock = clock
 
-    def list(self, identity: Identity, namespace: str, package: str | None = None) -> list[dict[str, Any]]:
+    def list(self, identity: Identity, namespace: str, package: str | None = None) -> list[Action]:
         """Items of a namespace or of one of its packages."""
         if package is None:
             check_owner(identity, namespace, namespace)
-            return [action.to_listing() for action in self._entities.actions.within(namespace)]
+            return self._entities.actions.within(namespace)
         name = FullyQualifiedName(namespace, None, package)
         found = self._entities.packages.find(name)
         check_readable(identity.namespace, FullyQualifiedName(namespace, None, package), found)
@@ -57,7 +57,7 @@ class Actions:
             raise NotFound
         self._resolver.check_binding(found)
         source = found.binding or name
-        return [action.to_listing() for action in self._entities.actions.within(source.key)]
+        return self._entities.actions.within(source.key)
 
     def get(self, identity: Identity, name: FullyQualifiedName, *, code: bool = True) -> dict[str, Any]:
         """The document, with the parameters of package and binding merged in."""

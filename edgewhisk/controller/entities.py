@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, Generic, TypeVar
 
 from edgewhisk.base.threads import apart
@@ -24,6 +25,7 @@ AnyEntity = Package | Action | Trigger | Rule
 Entity = TypeVar("Entity", bound=AnyEntity)
 
 FEEDS: Final = "feeds"
+_NEWEST: Final = itemgetter(0, 1)
 
 
 class Collection(Generic[Entity]):
@@ -49,8 +51,11 @@ class Collection(Generic[Entity]):
         Newest first, as OpenWhisk lists them.
         """
         inside = path + "/"
-        found = [entity for key, entity in self.by_key.items() if key.startswith(inside)]
-        return sorted(found, key=lambda entity: (entity.updated, entity.name.key), reverse=True)
+        found = [
+            (entity.updated, key, entity) for key, entity in self.by_key.items() if key.startswith(inside)
+        ]
+        found.sort(key=_NEWEST, reverse=True)
+        return [entity for _, _, entity in found]
 
 
 class Entities:

@@ -29,12 +29,12 @@ class Packages:
         self._limits = limits
         self._clock = clock
 
-    def list(self, identity: Identity, namespace: str) -> list[dict[str, Any]]:
+    def list(self, identity: Identity, namespace: str) -> list[Package]:
         """All of one's own; of another namespace the published ones that are no bindings."""
         found = self._entities.packages.within(namespace)
         if identity.namespace != namespace:
             found = [package for package in found if package.publish and package.binding is None]
-        return [package.to_listing() for package in found]
+        return found
 
     def get(self, identity: Identity, name: FullyQualifiedName) -> dict[str, Any]:
         """The document with its actions and feeds; a binding shows its provider's."""

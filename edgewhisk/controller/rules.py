@@ -28,10 +28,10 @@ class Rules:
         self._limits = limits
         self._clock = clock
 
-    def list(self, identity: Identity, namespace: str) -> list[dict[str, Any]]:
-        """Items of a namespace; OpenWhisk lists rules without their status."""
+    def list(self, identity: Identity, namespace: str) -> list[Rule]:
+        """Those of a namespace."""
         check_owner(identity, namespace, namespace)
-        return [rule.to_json() for rule in self._entities.rules.within(namespace)]
+        return self._entities.rules.within(namespace)
 
     def get(self, identity: Identity, name: FullyQualifiedName) -> dict[str, Any]:
         """The document with its status."""

@@ -11,7 +11,7 @@ from edgewhisk.controller.entities import FEEDS, Entities
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.entity.trigger import TriggerPut
+from edgewhisk.entity.trigger import Trigger, TriggerPut
 from edgewhisk.errors import Conflict
 from edgewhisk.spi import Clock
 
@@ -28,10 +28,10 @@ class Triggers:
         self._clock = clock
         self._unfeed = unfeed
 
-    def list(self, identity: Identity, namespace: str) -> list[dict[str, Any]]:
+    def list(self, identity: Identity, namespace: str) -> list[Trigger]:
         """Items of a namespace."""
         check_owner(identity, namespace, namespace)
-        return [trigger.to_listing() for trigger in self._entities.triggers.within(namespace)]
+        return self._entities.triggers.within(namespace)
 
     def get(self, identity: Identity, name: FullyQualifiedName) -> dict[str, Any]:
         """The document."""

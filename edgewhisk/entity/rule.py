@@ -32,7 +32,7 @@ class Rule:
     publish: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The stored document and the item of a list: a rule without its status."""
+        """The stored document: a rule without its status."""
         return {
             "namespace": self.name.path,
             "name": self.name.name,
@@ -43,6 +43,10 @@ class Rule:
             "annotations": self.annotations.to_json(),
             "updated": self.updated,
         }
+
+    def to_listing(self) -> dict[str, Any]:
+        """The item of a list; OpenWhisk leaves the status out there."""
+        return self.to_json()
 
     def with_status(self, *, active: bool) -> dict[str, Any]:
         """The document of the REST API."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from edgewhisk.api import query
@@ -13,6 +13,14 @@ from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import FullyQualifiedName, entity_name
 
 Json = dict[str, Any]
+
+
+class Listed(Protocol):
+    """An entity that stands in a list."""
+
+    def to_listing(self) -> Json:
+        """Its item."""
+        ...
 
 
 class EntityCollection(Protocol):
@@ -30,8 +38,8 @@ class EntityCollection(Protocol):
         """Delete one."""
         ...
 
-    def list(self, identity: Identity, namespace: str) -> list[Json]:
-        """All of a namespace."""
+    def list(self, identity: Identity, namespace: str) -> Sequence[Listed]:
+        """All of a namespace, newest first."""
         ...
 
 
@@ -104,9 +112,9 @@ async def set_rule_status(ask: HttpRequest, verbs: Services, namespace: str, nam
     return HttpResponse(200, b"OK", content_type="text/plain; charset=UTF-8")
 
 
-def _page(ask: HttpRequest, items: list[Json], plural: str) -> HttpResponse:
+def _page(ask: HttpRequest, found: Sequence[Listed], plural: str) -> HttpResponse:
     """The asked-for page of a list, or its count."""
     wanted = query.page(query.parsed(ask.query), plural)
     if wanted.counted:
-        return HttpResponse.of({plural: max(0, len(items) - wanted.skip)})
-    return HttpResponse.of(items[wanted.skip : wanted.skip + wanted.limit])
+        return HttpResponse.of({plural: max(0, len(found) - wanted.skip)})
+    return HttpResponse.of([one.to_listing() for one in found[wanted.skip : wanted.skip + wanted.limit]])
