@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from edgewhisk.api import query
 from edgewhisk.api.http import HttpRequest, HttpResponse, full_name
 from edgewhisk.api.services import Services
-from edgewhisk.controller.auth.entitlement import resolve_namespace
+from edgewhisk.controller.auth.entitlement import check_owner, resolve_namespace
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import FullyQualifiedName, entity_name
 
@@ -72,11 +72,16 @@ async def get_action(
 async def put_entity(
     ask: HttpRequest, verbs: Services, namespace: str, name: str, package: str | None = None, *, of: Of
 ) -> HttpResponse:
-    """Create one, or update it with `overwrite=true`."""
+    """Create one, or update it with `overwrite=true`.
+
+    Checks come in OpenWhisk's order: who, name, rights, package, body, query, and the rest.
+    """
     identity = verbs.caller(ask)
     wanted = full_name(identity, namespace, name, package)
-    overwrite = query.flag(query.parsed(ask.query), "overwrite")
+    check_owner(identity, wanted.namespace, wanted.key)
+    verbs.actions.check_package(wanted)
     body = await ask.document(verbs.max_document)
+    overwrite = query.flag(query.parsed(ask.query), "overwrite")
     return HttpResponse.of(await of(verbs).put(identity, wanted, body, overwrite=overwrite))
 
 
