@@ -28,6 +28,7 @@ MOST_FILES: Final = 10_000
 MOST_BYTES: Final = 64 << 20  # of all files, unpacked
 MOST_RATIO: Final = 200  # unpacked to packed bytes of one file over 1 MiB; text reaches 20
 _SMALL: Final = 1 << 20
+_FAILED: Final = "Initialization has failed due to: "
 _BROKEN: Final = (
     zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError, OSError,
     OverflowError, KeyError, MemoryError, IndexError,
@@ -66,15 +67,15 @@ def bundle_of(code: CodeExec, layout: Layout, main: str, pattern: str, parameter
 
     `main` is the usual entry point's name, `pattern` what one may look like.
     """
-    if not code.code.strip() or code.main == "":
+    if not code.code or code.main == "":
         raise LoadFailure(NO_CODE)
     if code.main is not None and not re.fullmatch(pattern, code.main):
-        raise LoadFailure(f"'main' must name a function, not {code.main!r}")
+        raise LoadFailure(f"{_FAILED}'main' must name a function, not {code.main!r}")
     try:
         files = files_of(code.code, code.binary, layout)
         entry = entry_of(files, layout)
     except MalformedContent as error:
-        raise LoadFailure(error.message) from error
+        raise LoadFailure(f"{_FAILED}{error.reason}") from error
     return bundle(files, entry, code.main or main, parameters.environment())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from edgewhisk.api import query
-from edgewhisk.api.http import HttpRequest, HttpResponse, full_name
+from edgewhisk.api.http import PLAIN, HttpRequest, HttpResponse, full_name
 from edgewhisk.api.services import Services
 from edgewhisk.controller.auth.entitlement import check_owner, resolve_namespace
 from edgewhisk.entity.identity import Identity
@@ -106,7 +106,7 @@ async def set_rule_status(ask: HttpRequest, verbs: Services, namespace: str, nam
     identity = verbs.caller(ask)
     wanted = full_name(identity, namespace, name)
     await verbs.rules.set_status(identity, wanted, await ask.document(verbs.max_document))
-    return HttpResponse(200, b"OK", content_type="text/plain; charset=UTF-8")
+    return HttpResponse(200, b"OK", content_type=PLAIN)
 
 
 def _page(ask: HttpRequest, items: list[Json], plural: str) -> HttpResponse:
