@@ -16,7 +16,7 @@ from edgewhisk.entity.annotations.delivery import Priority
 from edgewhisk.entity.invocation.arguments import ResolvedAction, bind
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.package import Package
-from edgewhisk.errors import Forbidden, NotFound
+from edgewhisk.errors import Conflict, Forbidden, NotFound
 
 
 class _Memory(NamedTuple):
@@ -130,9 +130,8 @@ class Resolver:
         """
         try:
             bound = self.entitled(name, namespace)
-            for component in bound.sequence or () if bound else ():
-                self.entitled(component, namespace)
-        except (Forbidden, NotFound) as error:
+            self.check_rights((bound.sequence or ()) if bound else (), namespace)
+        except (Forbidden, NotFound, Conflict) as error:
             return error.message
         return (bound.action.name, bound.binding) if bound else NotFound().message
 

@@ -100,12 +100,12 @@ class ActionLimitsPut:
 
     def check(self, limits: Limits) -> None:
         """Raise `BadRequest` with OpenWhisk's text for what the operator does not allow."""
-        lowest = (limits.min_action_duration, limits.min_action_memory, limits.min_action_logs, 1)
+        lowest = (limits.min_action_memory, limits.min_action_duration, limits.min_action_logs, 1)
         highest = (
-            limits.max_action_duration, limits.max_action_memory, limits.max_action_logs,
+            limits.max_action_memory, limits.max_action_duration, limits.max_action_logs,
             limits.max_action_concurrency,
         )  # fmt: skip
-        given = (self.timeout, self.memory, self.logs, self.concurrency)
+        given = (self.memory, self.timeout, self.logs, self.concurrency)
         for (noun, unit), number, low, high in zip(_BOUND, given, lowest, highest, strict=True):
             if number is not None and not low <= number <= high:
                 how, bound = ("below", low) if number < low else ("exceeds", high)
@@ -138,8 +138,8 @@ _WHAT: Final = {
 }
 _SIZES: Final = frozenset({"memory limit", "log limit"})
 _BOUND: Final = (
-    ("duration", " milliseconds"),
     ("memory size", " MB"),
+    ("duration", " milliseconds"),
     ("log size", " MB"),
     ("concurrency", ""),
 )

@@ -33,6 +33,7 @@ _BYTES: Final = "application/octet-stream"
 _OF_BODY: Final = frozenset({"content-type", "content-length", "transfer-encoding"})
 _FORM_TEXT: Final = re.compile(rb'(?:[!"$&-~]|%[0-9a-fA-F]{2})*')  # all that is printable but # and %
 _CHARSET: Final = re.compile(r"\s*;\s*charset\s*=[^;]*", re.IGNORECASE)
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,9}")
 _MISMATCH: Final = "Response type in header did not match generated content type."
 _NO_PROPERTY: Final = "Response does not include requested property."
 
@@ -252,9 +253,13 @@ def _string_body(body: str, kind: str) -> tuple[bytes, str]:
 
 
 def _status(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError
+    if isinstance(value, str) and not _WHOLE.fullmatch(value):
+        raise ValueError
     code = int(value)
+    if isinstance(value, float) and value != code:
+        raise ValueError
     if not 200 <= code <= 599:  # after 1xx a client waits for the answer
         raise ValueError
     return code
@@ -264,12 +269,24 @@ def _headers(value: Any) -> Iterable[tuple[str, str]]:
     if not isinstance(value, dict):
         raise TypeError
     for key, given in value.items():
-        for one in given if isinstance(given, list) else [given]:
-            if one is None or isinstance(one, dict | list):
+        for one in _flat(given):
+            if one is None or isinstance(one, dict):
                 raise TypeError
             text = one if isinstance(one, str) else jsontext.dumps(one).decode()
             if key.lower() not in _OF_CONNECTION and key and _TOKEN.issuperset(key) and text.isprintable():
                 yield key, text  # what is no header is left out: it could begin a body, or another answer
+
+
+def _flat(value: Any) -> list[Any]:
+    """The values of a header: those in arrays, and in arrays of arrays, are each one of its own."""
+    found, left = [], [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, list):
+            left += reversed(one)
+        else:
+            found.append(one)
+    return found
 
 
 _TOKEN: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")

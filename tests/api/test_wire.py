@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -211,6 +212,49 @@ def test_the_record_of_a_trigger_has_no_annotations(made: Gateway) -> None:
     assert made.ok("GET", f"_/activations/{fired}")["annotations"] == []
     made.ok("DELETE", "_/rules/fr")
     assert made.ok("GET", "_/triggers/ft")["rules"] == {}  # as of one that had a rule
+
+
+def test_a_sequence_whose_package_is_gone_is_not_started(made: Gateway) -> None:
+    made.ok("PUT", "_/packages/going?overwrite=true", {})
+    made.ok("PUT", "_/actions/going/a", CODE)
+    made.sequence("left", "going/a")
+    made.ok("PUT", "_/triggers/leaver", {})
+    made.rule("leaver", "left")
+    made.ok("DELETE", "_/packages/going?force=true")
+    assert made.call("POST", "_/actions/left", {}).status == 404
+    fired = made.ok("POST", "_/triggers/leaver", {})["activationId"]
+    until(lambda: made.call("GET", f"_/activations/{fired}").status == 200)
+    (entry,) = map(json.loads, made.ok("GET", f"_/activations/{fired}")["logs"])
+    assert (entry["statusCode"], entry["error"]) == (1, "The requested resource does not exist.")
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "found"),
+    [("name=named", 200, 1), ("name=/named/", 200, 1), ("name=%20", 200, 1), ("name=", 200, 1),
+     ("name=a/b/c", 400, 0), ("name=bad!", 400, 0), ("name=/", 400, 0), ("name=other", 200, 0),
+     ("since=-1", 200, 1), ("upto=-1", 200, 0), ("upto=-9223372036854775808", 200, 0),
+     ("since=9223372036854775808", 400, 0), ("since=", 400, 0)],
+)  # fmt: skip
+def test_filters_of_activations(made: Gateway, query: str, status: int, found: int) -> None:
+    made.ok("PUT", "_/actions/named?overwrite=true", CODE)
+    made.ok("POST", "_/actions/named?blocking=true", {})
+    until(lambda: bool(made.ok("GET", "_/activations?name=named")))
+    answer = made.call("GET", f"_/activations?limit=1&{query}")
+    assert answer.status == status
+    if status == 200:
+        assert len(answer.body) == found
+
+
+@pytest.mark.parametrize(
+    ("result", "status"),
+    [({"statusCode": 201.0}, 201), ({"statusCode": "+202"}, 202), ({"statusCode": 200.5}, 400),
+     ({"statusCode": " 200"}, 400), ({"statusCode": "2_00"}, 400), ({"statusCode": True}, 400),
+     ({"headers": {"x-a": [["1", 2], [True]]}, "body": "x"}, 200), ({"headers": {"x-a": [[None]]}}, 400)],
+)  # fmt: skip
+def test_odd_status_codes_and_headers_of_a_result(made: Gateway, result: Any, status: int) -> None:
+    shared = {"annotations": [{"key": "web-export", "value": True}]}
+    made.ok("PUT", "_/actions/said?overwrite=true", {**CODE, **shared})
+    assert made.call("POST", "/api/v1/web/guest/default/said.http", result).status == status
 
 
 def test_web_requests_and_answers(made: Gateway) -> None:
