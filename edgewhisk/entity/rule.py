@@ -76,6 +76,7 @@ class RulePut:
     def from_json(cls, value: object, namespace: str) -> RulePut:
         """Read a body; raises `MalformedContent`."""
         body = json_object(value)
+        optional_parameters(body, "parameters")  # a rule keeps none, but wrong ones are refused
         return cls(
             _reference(body.get("trigger"), namespace),
             _reference(body.get("action"), namespace),

@@ -147,6 +147,14 @@ def test_an_odd_body_of_an_action(made: Gateway, body: dict[str, Any], text: str
     assert inside.status == 404  # whatever is in the body: the package comes first
 
 
+@pytest.mark.parametrize("kind", ["actions", "triggers", "packages", "rules"])
+def test_wrong_parameters_are_refused_everywhere(made: Gateway, kind: str) -> None:
+    for wrong in ("x", [1], [{"key": "k"}], [{"key": 1, "value": 1}], [{"value": 1}], {"k": 1}):
+        for field in ("parameters", "annotations"):
+            answer = made.call("PUT", f"_/{kind}/wrong", {**CODE, field: wrong})
+            assert (answer.status, answer.body["error"]) == (400, f"{MALFORMED}{field} malformed!")
+
+
 def test_size_comes_before_existence(made: Gateway) -> None:
     large = {"parameters": [{"key": "k", "value": "x" * (1 << 20)}]}
     made.ok("PUT", "_/triggers/there?overwrite=true", {})
