@@ -17,6 +17,7 @@ libraries are translated at the module that talks to the library.
         Conflict             409
         TooLarge             413
         UnsupportedMedia     415
+        Unprocessable        422
         Throttled            429
         Unavailable          503
       CapabilityError        an action asked for what cannot be done; an error inside the action
@@ -111,6 +112,7 @@ class MalformedContent(BadRequest):
     def __init__(self, reason: str) -> None:
         """Wrap `reason` in OpenWhisk's sentence."""
         super().__init__(f"The request content was malformed:\n{reason}")
+        self.reason = reason
 
 
 class Unauthorized(RequestError):
@@ -166,6 +168,12 @@ class UnsupportedMedia(RequestError):
     """Not a content type the route takes."""
 
     status = 415
+
+
+class Unprocessable(RequestError):
+    """The body is none that such a request may have."""
+
+    status = 422
 
 
 class Throttled(RequestError):

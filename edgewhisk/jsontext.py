@@ -38,6 +38,7 @@ _ESCAPE: Final = re.compile(
 _CONTROL: Final = re.compile(rb"[\0-\x1f]")
 _HUGE: Final = re.compile(rb"[0-9]{309}|[0-9][eE]\+?0*[1-9][0-9]{2}")
 _DEPTH_ERRORS: Final = ("depth limit", "Recursion limit")  # words of orjson 3.13, of earlier ones
+_UNCLOSED: Final = "failed to allocate memory"  # what orjson 3.13 says of hundreds of levels without an end
 _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _OPENING: Final = (b"[", b"{")
 _CONTAINER: Final = b"[{"
@@ -93,6 +94,9 @@ def parse(data: bytes, levels: int = LEVELS) -> Parsed:
     except orjson.JSONDecodeError as error:
         if str(error).startswith(_DEPTH_ERRORS):
             raise TooDeep(levels) from None
+        if str(error).startswith(_UNCLOSED):
+            _Mending(levels, lenient=False, cut=False).read(data)  # raises `TooDeep`
+            raise NotJson(f"unexpected end of data: {str(error).partition(': ')[2]}") from None
         parsed = _parsed_again(data, levels, error)
     if is_deeper(parsed.text, levels):
         raise TooDeep(levels)

@@ -113,8 +113,11 @@ def test_texts_that_are_too_deep(name: str) -> None:
 
 
 def test_levels_that_are_never_closed_are_too_deep_as_well() -> None:
-    with pytest.raises(TooDeep):
-        parse(b"[" * 100_000)
+    for levels in (1001, 1100, 100_000):
+        with pytest.raises(TooDeep):
+            parse(b"[" * levels)
+    with pytest.raises(NotJson, match=r"unexpected end of data"):
+        parse(b"[" * 500)
     with pytest.raises(NotJson):
         parse_odd(b"[" * 100_000)
     parse(b'{"a":"%b"}' % (b"[" * 100_000))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from email.utils import formatdate
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -22,10 +24,16 @@ from edgewhisk.errors import (
 )
 
 JSON: Final = "application/json"
+BYTES: Final = "application/octet-stream"
+PLAIN: Final = "text/plain; charset=UTF-8"
 REQUEST_ID: Final = "X-Request-ID"
 ACTIVATION_ID: Final = "x-openwhisk-activation-id"
 DRAINED: Final = 16 << 20  # bytes of a refused body that are taken
 _ACCEPTABLE_ID: Final = re.compile(r"(?!sid_)[\w.-]{1,128}", re.ASCII)
+_MEDIA: Final = re.compile(
+    r"\s*[!#$%&'*+.^_`|~\w-]+/[!#$%&'*+.^_`|~\w-]+\s*(;|$)", re.ASCII
+)  # RFC 9110, 8.3.1
+_LEARNED: Final = 31_536_000  # s: a clock that begins at 1970 is not set within its first year
 _CHALLENGE: Final = 'Basic realm="OpenWhisk secure realm",charset=UTF-8'
 CORS: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -96,8 +104,8 @@ class HttpRequest(NamedTuple):
             raise too_large(size, allowed)
 
     def _parsed(self, data: bytes) -> jsontext.Parsed:
-        content_type = self.header(b"content-type")
-        if content_type and content_type.partition(";")[0].strip().lower() != JSON:
+        content_type = typed(self.header(b"content-type"))
+        if content_type.partition(";")[0].strip().lower() != JSON:
             raise UnsupportedMedia(
                 f"The request's Content-Type [{content_type}] is not supported. Expected:\n{JSON}"
             )
@@ -105,6 +113,22 @@ class HttpRequest(NamedTuple):
             return jsontext.parse(data)
         except jsontext.NotJson as error:
             raise MalformedContent(str(error)) from None
+
+
+def typed(content_type: str) -> str:
+    """A Content-Type as it was given; what is none, or missing, says that the body is just bytes."""
+    return content_type if _MEDIA.match(content_type) else BYTES
+
+
+def date() -> str:
+    """The value of a Date header, or nothing: a machine that has not learned the time has none to tell."""
+    second = int(time.time())
+    return _date(second) if second > _LEARNED else ""
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def too_large(size: int, allowed: int) -> TooLarge:

@@ -103,7 +103,7 @@ def _parameter(name: str, where: str, schema: Json, *, required: bool = False) -
     return {"name": name, "in": where, "required": required, "schema": schema}
 
 
-_QUERY: Final = {
+QUERY: Final = {
     "limit": {"type": "integer", "minimum": 0, "maximum": 200, "default": 30},
     "skip": {"type": "integer", "minimum": 0, "default": 0},
     "timeout": {"type": "integer", "minimum": 1, "maximum": 60000},
@@ -119,7 +119,7 @@ _BODIES: Final = {
     "Names": _list(_TEXT),
     "List": {"oneOf": [_list(_ref("Item")), _ref("Count")]},
 }
-_MEANINGS: Final = {
+MEANINGS: Final = {
     200: "Done.",
     202: "Started, or not yet ready.",
     204: "No active rule.",
@@ -138,12 +138,12 @@ def _answer(meaning: str, schema: str) -> Json:
 
 
 def _operation(route: ApiRoute) -> Json:
-    meanings = {**_MEANINGS, 200: "Found."} if route.public else _MEANINGS
+    meanings = {**MEANINGS, 200: "Found."} if route.public else MEANINGS
     answers = {str(status): _answer(meanings[status], schema) for status, schema in route.answers.items()}
     error = _answer("What is wrong, and the request's id.", "Error")
     found: Json = {"summary": route.summary, "responses": {**answers, "default": error}}
     if route.query:
-        found["parameters"] = [_parameter(name, "query", _QUERY[name]) for name in route.query.split()]
+        found["parameters"] = [_parameter(name, "query", QUERY[name]) for name in route.query.split()]
     if route.body:
         body = _body(route.body.rstrip("?"))
         found["requestBody"] = {"required": not route.body.endswith("?"), **body}

@@ -1,6 +1,6 @@
 """The routes as a Quart application: for what the router leaves to it, and the only door to Quart.
 
-That is paths with escapes in them, HEAD, OPTIONS, and what there is no route for.
+That is HEAD, OPTIONS, and what there is no route for.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from edgewhisk.api.handlers.web import PREFIX
 from edgewhisk.api.http import (
     CORS,
     DRAINED,
+    PLAIN,
     REQUEST_ID,
     HttpRequest,
     HttpResponse,
+    date,
     failure,
     problem,
     request_id_of,
@@ -116,14 +118,18 @@ async def _whole(begin: bytes, more: AsyncIterator[bytes]) -> AsyncIterator[byte
 def _before() -> Response | None:
     g.request_id = request_id_of(request.scope["headers"], _services().new_id)
     if request.method == "OPTIONS" and not request.path.startswith(PREFIX):
-        return Response(status=200)
+        return Response("OK", 200, content_type=PLAIN)
     return None
 
 
 def _after(response: Response) -> Response:
     response.headers[REQUEST_ID] = _request_id()
+    if today := date():
+        response.headers["Date"] = today
     if request.path.startswith("/api/v1") and not request.path.startswith(PREFIX):
         response.headers.update(CORS)
+    elif request.method == "OPTIONS":
+        response.headers.update(CORS | {"Access-Control-Allow-Methods": "OPTIONS, GET, POST"})
     return response
 
 

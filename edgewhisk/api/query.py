@@ -35,7 +35,7 @@ def parsed(query: bytes) -> Query:
 def flag(query: Query, key: str, *, default: bool = False) -> bool:
     """A boolean; raises `BadRequest`."""
     text = query.get(key)
-    if text is None:
+    if not text:  # `?key` says nothing, as in OpenWhisk
         return default
     if text.lower() in _TRUE:
         return True

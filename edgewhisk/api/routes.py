@@ -1,6 +1,6 @@
 """The one table of routes: which function answers which requests, and what OpenAPI says of them.
 
-`router` answers from it, `quart_adapter` hands it to Quart, `openapi` describes it.
+`router` answers from it, `quart_adapter` hands it to Quart, `openapi` and `swagger` describe it.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     ApiRoute("GET", "/", info.root, "About this OpenWhisk.", public=True),
     ApiRoute("GET", "/api/v1", partial(info.constant, value=info.VERSION), "About this API.", public=True,
           slash=True),
-    ApiRoute("GET", "/api/v1/api-docs", info.api_docs, "This document.", public=True),
+    ApiRoute("GET", "/api/v1/api-docs", info.api_docs, "The API as Swagger 2.0.", public=True),
+    ApiRoute("GET", "/api/v1/openapi", info.openapi_docs, "This document.", public=True),
     ApiRoute("GET", "/api-docs", info.api_docs),
     ApiRoute("GET", "/api/v1/docs", _docs),
     ApiRoute("GET", "/docs", _docs),

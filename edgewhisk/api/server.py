@@ -46,6 +46,7 @@ READ_TIMEOUT: Final = 30.0  # seconds that a client may take for the next piece 
 MIN_BYTES_PER_SECOND: Final = 1024  # bytes a second that a request must come with, after `READ_TIMEOUT`
 KEEP_ALIVE: Final = 60  # seconds between two requests of a connection
 LARGEST_HEAD: Final = 64 << 10  # bytes of request line and headers
+LONGEST_URL: Final = 8192  # bytes, as at OpenWhisk's own door
 _LINGER: Final = 1.0  # seconds that a refused client may go on
 LEAST: Final = 1.0  # seconds between two looks at a client
 _LOOK: Final = 10.0  # seconds between looks at the certificate's files
@@ -86,11 +87,11 @@ class HttpConnection(HttpToolsProtocol):
         """Begin; where there are too many, the one that is idle longest goes."""
         super().connection_made(transport)
         self._heard = self.loop.time()
-        self._size = 0
+        self._size = self._url = 0
         self._begun: float | None = None  # when the request began that is not here in full
         self._got = 0  # bytes since then
         self._stuck = 0  # bytes of answers that were not taken at the last look
-        self._refused = False
+        self._refused = self._odd = False
         self._check = self.loop.call_later(READ_TIMEOUT, self._look)
         if len(self.connections) > _most():
             idle = [one for one in self.connections if one is not self and cast("HttpConnection", one).idle]
@@ -168,7 +169,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self._begun, self._got, self._size = self._heard, 0, 0
+        self._begun, self._got, self._size, self._url = self._heard, 0, 0, 0
         self.scope["extensions"] = {WHOLE: partial(self._send_whole, self.scope)}  # type: ignore[dict-item]
 
     def _send_whole(self, scope: object, status: int, head: bytes, body: bytes) -> bool:
@@ -193,6 +194,12 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Part of the request line."""
+        self._url += len(url)
+        if self._url > LONGEST_URL:
+            raise ValueError("a URL is too long")  # ends as a 414
+        if b"#" in url:
+            self._odd = True
+            raise ValueError("a URL has a fragment")  # ends as a 400
         self._grow(len(url))
         super().on_url(url)
 
@@ -208,9 +215,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP as everything else is answered: in JSON, with a code."""
-        large = self._size > LARGEST_HEAD
-        line = b"HTTP/1.1 431 Request Header Fields Too Large" if large else b"HTTP/1.1 400 Bad Request"
-        error = f"The headers are larger than {LARGEST_HEAD} bytes." if large else msg
+        line, error = self._refusal(msg)
         code = secrets.token_hex(16)
         body = jsontext.dumps({"error": error, "code": code})
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nx-request-id: {code}\r\n"
@@ -223,6 +228,16 @@ class HttpConnection(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER, self.transport.close)
+
+    def _refusal(self, problem: str) -> tuple[bytes, str]:
+        """The status line, and what is told."""
+        if self._url > LONGEST_URL:
+            return b"HTTP/1.1 414 URI Too Long", f"The URL is longer than {LONGEST_URL} bytes."
+        if self._size > LARGEST_HEAD:
+            error = f"The headers are larger than {LARGEST_HEAD} bytes."
+            return b"HTTP/1.1 431 Request Header Fields Too Large", error
+        error = "Illegal request-target: '#' must be written as %23." if self._odd else problem
+        return b"HTTP/1.1 400 Bad Request", error
 
 
 class HttpServer(Server):
@@ -241,7 +256,7 @@ class HttpServer(Server):
             log_config=None,
             proxy_headers=False,
             server_header=False,
-            date_header=False,  # a gateway without network has no date to tell
+            date_header=False,  # the router's: it knows whether there is a date to tell
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=_GRACE,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from edgewhisk.base.threads import apart
 from edgewhisk.controller.auth.entitlement import check_owner, check_readable
@@ -13,16 +13,14 @@ from edgewhisk.entity.action import Action, ActionPut
 from edgewhisk.entity.annotations.delivery import at_most_once, priority
 from edgewhisk.entity.annotations.grants import Grants
 from edgewhisk.entity.annotations.lane import check_lane
-from edgewhisk.entity.exec import CodeExec, SequenceExec
+from edgewhisk.entity.exec import SequenceExec
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.invocation.arguments import ResolvedAction
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.entity.parameters import Parameters
-from edgewhisk.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge
+from edgewhisk.entity.parameters import check_size
+from edgewhisk.errors import BadRequest, Conflict, Forbidden, NotFound
 from edgewhisk.spi import Clock, Sandbox
-
-MEGABYTE: Final = 1 << 20
 
 
 class Actions:
@@ -77,10 +75,16 @@ class Actions:
         return bound
 
     def check_rights(self, identity: Identity, name: FullyQualifiedName) -> None:
-        """Raise `Forbidden` for what the caller may not run, `NotFound` for a missing package of its own."""
-        found = self._resolver.entitled(name, identity.namespace)
-        if found is None and name.package is not None and self._resolver.package_of(name) is None:
-            raise NotFound
+        """Raise what a caller is told who may not run `name`, or whose package is not there."""
+        self._resolver.check_rights([name], identity.namespace)
+
+    def check_package(self, name: FullyQualifiedName) -> None:
+        """Raise unless `name` is outside of packages, or in one that actions can be written in."""
+        if name.package is None:
+            return
+        inside = FullyQualifiedName(name.namespace, None, name.package)
+        if self._entities.get(self._entities.packages, inside).binding is not None:
+            raise BadRequest("Operation not permitted on package binding.")
 
     def find_web(self, name: FullyQualifiedName) -> ResolvedAction:
         """The action that a web request names, whoever asks; raises `NotFound`."""
@@ -100,6 +104,8 @@ class Actions:
         wanted = ActionPut.from_json(
             body, kinds=self._sandbox.kinds, namespace=name.namespace, limits=self._limits
         )
+        if isinstance(wanted.exec, SequenceExec):
+            self._resolver.check_rights(wanted.exec.components, identity.namespace)
         # To compile takes 14 s for a large module: others change their entities meanwhile.
         checked = self._made(identity, name, wanted, overwrite=overwrite)
         await apart("check code", self._sandbox.check, checked.exec)
@@ -114,7 +120,7 @@ class Actions:
         self, identity: Identity, name: FullyQualifiedName, wanted: ActionPut, *, overwrite: bool
     ) -> Action:
         """The action that is wanted, as things are now; raises what is wrong with it."""
-        self._check_package(name)
+        self.check_package(name)
         self._entities.claim(self._entities.actions, name)
         old = self._entities.actions.find(name)
         if old is not None and not overwrite:
@@ -128,18 +134,11 @@ class Actions:
         """Delete; rules that name the action stay and log an error when they fire."""
         check_owner(identity, name.namespace, name.key)
         async with self._entities.changing():
-            self._check_package(name)
+            self.check_package(name)
             action = self._entities.get(self._entities.actions, name)
             await self._entities.write(("actions", name.key, None))
             await apart("forget state", self._deleted, name.key)
         return action.to_json()
-
-    def _check_package(self, name: FullyQualifiedName) -> None:
-        package = self._resolver.package_of(name)
-        if name.package is not None and package is None:
-            raise NotFound
-        if package is not None and package.binding is not None:
-            raise BadRequest("Operation not permitted on package binding.")
 
     def _check(self, identity: Identity, action: Action) -> None:
         _ = at_most_once(action.annotations), priority(action.annotations)  # raise if they are wrong
@@ -147,10 +146,6 @@ class Actions:
         check_size("annotations", action.annotations, self._limits)
         if isinstance(action.exec, SequenceExec):
             self._check_sequence(identity, action.name, action.exec.components)
-        if isinstance(action.exec, CodeExec):
-            size, allowed = len(action.exec.code.encode()), self._limits.max_action_code * MEGABYTE
-            if size > allowed:
-                raise TooLarge(f"exec larger than allowed: {size} > {allowed} bytes.")
         Grants.of(action.annotations)
         check_lane(action.annotations)
 
@@ -172,10 +167,9 @@ class Actions:
         """Number of actions that are no sequences, those of inner sequences too, on top of `atoms`."""
         if len(components) > self._limits.sequence_length:
             raise BadRequest("Too many actions in the sequence.")
+        if sequence in map(self._resolver.resolved, components):
+            raise BadRequest("Sequence may not refer to itself.")
         for name in components:
-            located = self._resolver.locate(name)
-            if sequence in (name, located[0] if located else None):
-                raise BadRequest("Sequence may not refer to itself.")
             part = self._resolver.entitled(name, identity.namespace)
             if part is None:
                 raise BadRequest("Sequence component does not exist.")
@@ -184,9 +178,3 @@ class Actions:
             if atoms > self._limits.sequence_length:
                 raise BadRequest("Too many actions in the sequence.")
         return atoms
-
-
-def check_size(what: str, parameters: Parameters, limits: Limits) -> None:
-    """Raise `TooLarge` above OpenWhisk's limit for the parameters or annotations of an entity."""
-    if (size := parameters.size) > limits.max_parameter_size:
-        raise TooLarge(f"{what} larger than allowed: {size} > {limits.max_parameter_size} bytes.")

@@ -182,8 +182,7 @@ class Controller:
         An invocation that is not waited for is on disk when this returns.
         """
         bound: ResolvedAction = self._actions.find(identity, name)
-        for component in bound.sequence or ():
-            self._resolver.entitled(component, identity.namespace)
+        self._resolver.check_rights(bound.sequence or (), identity.namespace)
         check_final(bound, payload)
         message = ActivationMessage(
             self._clock.activation_ids(1)[0],

@@ -44,7 +44,7 @@ def plan(trigger: Trigger, targets: Mapping[FullyQualifiedName, Target]) -> Plan
     """The plan of `trigger`; `targets` by the name that a rule has for its action."""
     starts: list[Start] = []
     problems: list[dict[str, Any]] = []
-    for rule, link in trigger.rules.items():
+    for rule, link in trigger.links.items():
         found = targets[link.action]
         if not link.active:
             problems.append(_inactive(rule, link.action.key))
@@ -59,7 +59,7 @@ def plan(trigger: Trigger, targets: Mapping[FullyQualifiedName, Target]) -> Plan
         jsontext.kept(trigger.parameters.arguments()),
         tuple(starts),
         tuple(problems),
-        any(link.active for link in trigger.rules.values()),
+        any(link.active for link in trigger.links.values()),
     )
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from edgewhisk.base.threads import apart
-from edgewhisk.controller.actions import check_size
 from edgewhisk.controller.auth.entitlement import check_owner
 from edgewhisk.controller.entities import Entities
+from edgewhisk.controller.resolver import Resolver
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.entity.package import Package, PackagePut
+from edgewhisk.entity.parameters import check_size
 from edgewhisk.errors import BadRequest, Conflict, Forbidden, NotFound
 from edgewhisk.spi import Clock
 
@@ -21,9 +22,15 @@ class Packages:
     """The collection `packages`."""
 
     def __init__(
-        self, entities: Entities, limits: Limits, clock: Clock, deleted: Callable[[str], None]
+        self,
+        entities: Entities,
+        resolver: Resolver,
+        limits: Limits,
+        clock: Clock,
+        deleted: Callable[[str], None],
     ) -> None:
         """Over `entities`; `deleted` may block: an action ("guest/pkg/a") is gone."""
+        self._resolver = resolver
         self._deleted = deleted
         self._entities = entities
         self._limits = limits
@@ -46,7 +53,7 @@ class Packages:
         if package is None:
             self._entities.claim(self._entities.packages, name)
             raise NotFound(f"The requested resource '{name.key}' does not exist.")
-        provider = self._provider(identity, package)
+        provider = self._provider(package)
         document = package.to_json()
         document["parameters"] = provider.parameters.merged(package.parameters).to_json()
         inside = self._entities.actions.within(provider.name.key)
@@ -76,17 +83,19 @@ class Packages:
         """Create or update; returns the document."""
         check_owner(identity, name.namespace, name.key)
         wanted = PackagePut.from_json(body, name.namespace)
+        check_size("parameters", wanted.parameters, self._limits)
+        check_size("annotations", wanted.annotations, self._limits)
+        if wanted.binding is not None:
+            self._check_bindable(identity, wanted.binding)
         async with self._entities.changing():
             self._entities.claim(self._entities.packages, name)
             old = self._entities.packages.find(name)
             if old is not None and not overwrite:
                 raise Conflict("resource already exists")
             if wanted.binding is not None:
-                self._check_binding(identity, wanted.binding, old)
+                self._check_binding(wanted.binding, old)
             now = self._clock.now()
             package = wanted.update(old, now) if old else wanted.create(name, now)
-            check_size("parameters", package.parameters, self._limits)
-            check_size("annotations", package.annotations, self._limits)
             await self._entities.write(("packages", name.key, package))
         return package.to_json()
 
@@ -110,27 +119,26 @@ class Packages:
                 await apart("forget state", self._deleted, action.name.key)
         return package.to_json()
 
-    def _provider(self, identity: Identity, package: Package) -> Package:
+    def _provider(self, package: Package) -> Package:
         if package.binding is None:
             return package
-        provider = self._entities.packages.find(package.binding)
-        if package.binding.namespace != identity.namespace and (provider is None or not provider.publish):
-            raise Forbidden(package.name.key)
-        if provider is None:
-            raise NotFound
-        return provider
+        self._resolver.check_binding(package)
+        return self._entities.get(self._entities.packages, package.binding)
 
-    def _check_binding(self, identity: Identity, target: FullyQualifiedName, old: Package | None) -> None:
+    def _check_bindable(self, identity: Identity, target: FullyQualifiedName) -> None:
+        """Raise what a caller is told who may not read the package that it binds to."""
+        try:
+            self._resolver.check_package(target, identity.namespace)
+        except NotFound:
+            raise BadRequest("Binding references a package that does not exist.") from None
+        except Conflict:
+            raise Conflict("Cannot bind to a resource that is not a package.") from None
+
+    def _check_binding(self, target: FullyQualifiedName, old: Package | None) -> None:
+        if old is not None and old.binding is None:
+            raise Conflict("Resource is a package and cannot be converted into a binding.")
         provider = self._entities.packages.find(target)
-        if target.namespace != identity.namespace and (provider is None or not provider.publish):
-            raise Forbidden(target.key)
         if provider is None:
-            try:
-                self._entities.claim(self._entities.packages, target)
-            except Conflict:
-                raise Conflict("Cannot bind to a resource that is not a package.") from None
             raise BadRequest("Binding references a package that does not exist.")
         if provider.binding is not None:
             raise BadRequest("Cannot bind to another package binding.")
-        if old is not None and old.binding is None:
-            raise Conflict("Resource is a package and cannot be converted into a binding.")

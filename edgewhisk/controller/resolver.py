@@ -6,6 +6,7 @@ thousand times for the same plan.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from edgewhisk.controller.auth.entitlement import check_readable
@@ -15,7 +16,7 @@ from edgewhisk.entity.annotations.delivery import Priority
 from edgewhisk.entity.invocation.arguments import ResolvedAction, bind
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.package import Package
-from edgewhisk.errors import Forbidden, NotFound
+from edgewhisk.errors import Conflict, Forbidden, NotFound
 
 
 class _Memory(NamedTuple):
@@ -54,6 +55,39 @@ class Resolver:
                 return None
         return (where, binding) if self._entities.actions.find(where) else None
 
+    def resolved(self, name: FullyQualifiedName) -> FullyQualifiedName:
+        """The name with the provider's package in place of a binding to it, whether it is there or not."""
+        package = self.package_of(name)
+        bound = package.binding if package else None
+        return FullyQualifiedName(bound.namespace, bound.name, name.name) if bound else name
+
+    def check_rights(self, names: Iterable[FullyQualifiedName], namespace: str) -> None:
+        """Raise what a caller in `namespace` is told who may not use all of these actions.
+
+        `NotFound` or `Conflict` for a package of its own that is missing or none, before `Forbidden`.
+        """
+        refused: Forbidden | None = None
+        for name in names:
+            try:
+                self._check_right(name, namespace)
+            except Forbidden as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
+
+    def _check_right(self, name: FullyQualifiedName, namespace: str) -> None:
+        if name.package is not None:
+            self.check_package(FullyQualifiedName(name.namespace, None, name.package), namespace)
+        elif name.namespace != namespace:
+            raise Forbidden(name.key)
+
+    def check_package(self, name: FullyQualifiedName, namespace: str) -> None:
+        """Raise `NotFound`, `Conflict` or `Forbidden` unless a caller in `namespace` may read the package."""
+        if namespace != name.namespace:
+            check_readable(namespace, name, self._entities.packages.find(name))
+            return
+        self.check_binding(self._entities.get(self._entities.packages, name))
+
     def bound(self, where: FullyQualifiedName, binding: str) -> ResolvedAction | None:
         """The action at `where` with everything bound to it, or None if it is gone."""
         known = self._current().bounds
@@ -83,7 +117,7 @@ class Resolver:
         known = self._current().plans
         if trigger not in known:
             found = self._entities.triggers.find(trigger)
-            links = found.rules.values() if found else ()
+            links = found.links.values() if found else ()
             targets = {link.action: self._start(link.action, trigger.namespace) for link in links}
             known[trigger] = plan(found, targets) if found else None
         return known[trigger]
@@ -96,9 +130,8 @@ class Resolver:
         """
         try:
             bound = self.entitled(name, namespace)
-            for component in bound.sequence or () if bound else ():
-                self.entitled(component, namespace)
-        except Forbidden as error:
+            self.check_rights((bound.sequence or ()) if bound else (), namespace)
+        except (Forbidden, NotFound, Conflict) as error:
             return error.message
         return (bound.action.name, bound.binding) if bound else NotFound().message
 
@@ -123,9 +156,13 @@ class Resolver:
         return Priority.NORMAL if asked is None else asked
 
     def check_binding(self, package: Package) -> None:
-        """Raise `Forbidden` for a binding whose provider its owner may not use any more."""
-        if package.binding and not self._usable(package.name.namespace, package.binding):
-            raise Forbidden(package.name.key)
+        """Raise `Forbidden` for a binding whose provider its owner may not use any more.
+
+        `NotFound` where the provider is the owner's own and gone: to others it is not told what is there.
+        """
+        provider, owner = package.binding, package.name.namespace
+        if provider is not None and not self._usable(owner, provider):
+            raise NotFound if provider.namespace == owner else Forbidden(package.name.key)
 
     def _usable(self, caller: str, provider: FullyQualifiedName) -> bool:
         """A binding works as long as the provider's package is its own or published."""

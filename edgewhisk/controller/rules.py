@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from edgewhisk.controller.actions import check_size
 from edgewhisk.controller.auth.entitlement import check_owner
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.parameters import check_size
 from edgewhisk.entity.rule import Rule, RulePut
 from edgewhisk.entity.trigger import RuleLink, Trigger
 from edgewhisk.errors import BadRequest, Conflict, MalformedContent, NotFound
@@ -45,6 +45,8 @@ class Rules:
         """Create (active) or update (status kept); returns the document."""
         check_owner(identity, name.namespace, name.key)
         wanted = RulePut.from_json(body, identity.namespace)
+        check_size("annotations", wanted.annotations, self._limits)
+        self._check_rights(identity, wanted)
         async with self._entities.changing():
             self._entities.claim(self._entities.rules, name)
             old = self._entities.rules.find(name)
@@ -52,8 +54,7 @@ class Rules:
                 raise Conflict("resource already exists")
             now = self._clock.now()
             rule = wanted.update(old, now) if old else wanted.create(name, now)
-            check_size("annotations", rule.annotations, self._limits)
-            trigger = self._check_ends(identity, rule)
+            trigger = self._check_ends(rule)
             active = self._active(old) if old else True
             changes: dict[str, Trigger] = {}
             if old is not None and old.trigger != rule.trigger:
@@ -79,8 +80,10 @@ class Rules:
         """Make a rule active or inactive."""
         check_owner(identity, name.namespace, name.key)
         status = body.get("status") if isinstance(body, dict) else None
-        if status not in ("active", "inactive"):
+        if not isinstance(status, str):
             raise MalformedContent("status must be 'active' or 'inactive'")
+        if status not in ("active", "inactive"):
+            raise MalformedContent(f"requirement failed: {status} is not a recognized rule state")
         async with self._entities.changing():
             rule = self._entities.get(self._entities.rules, name)
             trigger = self._entities.triggers.find(rule.trigger)
@@ -93,30 +96,33 @@ class Rules:
 
     def _active(self, rule: Rule) -> bool:
         trigger = self._entities.triggers.find(rule.trigger)
-        link = trigger.rules.get(rule.name.key) if trigger else None
+        link = trigger.links.get(rule.name.key) if trigger else None
         return link is not None and link.active
 
-    def _check_ends(self, identity: Identity, rule: Rule) -> Trigger:
-        """The trigger of a rule whose owner may fire it, and may run the action; rights come first."""
-        bound = self._resolver.entitled(rule.action, identity.namespace)
-        check_owner(identity, rule.trigger.namespace, rule.trigger.key)
-        if rule.action.package is not None and self._resolver.package_of(rule.action) is None:
-            raise NotFound
+    def _check_rights(self, identity: Identity, wanted: RulePut) -> None:
+        """Raise what a caller is told who may not fire the trigger or run the action of a rule."""
+        if wanted.action is not None:
+            self._resolver.check_rights([wanted.action], identity.namespace)
+        if wanted.trigger is not None:
+            check_owner(identity, wanted.trigger.namespace, wanted.trigger.key)
+
+    def _check_ends(self, rule: Rule) -> Trigger:
+        """The trigger of a rule; raises `BadRequest` if it or the action is missing."""
         trigger = self._entities.triggers.find(rule.trigger)
         if trigger is None:
             raise BadRequest(f"trigger {rule.trigger} does not exist")
-        if bound is None:
+        if self._resolver.locate(rule.action) is None:
             raise BadRequest(f"action {rule.action} does not exist")
         return trigger
 
     def _unlinked(self, rule: Rule) -> dict[str, Trigger]:
         """The trigger of `rule` without its link, if there is one."""
         trigger = self._entities.triggers.find(rule.trigger)
-        if trigger is None or rule.name.key not in trigger.rules:
+        if trigger is None or rule.name.key not in trigger.links:
             return {}
-        rules = {key: link for key, link in trigger.rules.items() if key != rule.name.key}
+        rules = {key: link for key, link in trigger.links.items() if key != rule.name.key}
         return {trigger.name.key: replace(trigger, rules=rules)}
 
 
 def _linked(trigger: Trigger, rule: Rule, *, active: bool) -> Trigger:
-    return replace(trigger, rules={**trigger.rules, rule.name.key: RuleLink(rule.action, active)})
+    return replace(trigger, rules={**trigger.links, rule.name.key: RuleLink(rule.action, active)})

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from edgewhisk.controller.actions import check_size
 from edgewhisk.controller.auth.entitlement import check_owner
 from edgewhisk.controller.entities import FEEDS, Entities
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.parameters import check_size
 from edgewhisk.entity.trigger import Trigger, TriggerPut
 from edgewhisk.errors import Conflict
 from edgewhisk.spi import Clock
@@ -48,6 +48,8 @@ class Triggers:
         """Create or update; returns the document."""
         check_owner(identity, name.namespace, name.key)
         wanted = TriggerPut.from_json(body)
+        check_size("parameters", wanted.parameters, self._limits)
+        check_size("annotations", wanted.annotations, self._limits)
         async with self._entities.changing():
             self._entities.claim(self._entities.triggers, name)
             old = self._entities.triggers.find(name)
@@ -55,8 +57,6 @@ class Triggers:
                 raise Conflict("resource already exists")
             now = self._clock.now()
             trigger = wanted.update(old, now) if old else wanted.create(name, now)
-            check_size("parameters", trigger.parameters, self._limits)
-            check_size("annotations", trigger.annotations, self._limits)
             _ = trigger.concurrency, trigger.priority  # raise if the annotations are wrong
             await self._entities.write(("triggers", name.key, trigger))
         return trigger.to_json()

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from edgewhisk.entity.exec import Exec, SequenceExec, exec_from_document, exec_from_json
+from edgewhisk.entity.exec import CodeExec, Exec, SequenceExec, exec_from_document, exec_from_json
 from edgewhisk.entity.limits import ActionLimits, ActionLimitsPut, Limits
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.entity.parameters import Parameter, Parameters
+from edgewhisk.entity.parameters import Parameter, Parameters, check_size
 from edgewhisk.entity.version import SemVer
-from edgewhisk.errors import MalformedContent
+from edgewhisk.errors import BadRequest, MalformedContent, TooLarge, shown
 
 Revision = tuple[str, str, int]  # name, version and time of the update
+MEGABYTE: Final = 1 << 20
 _LIGHT: Final = 2000  # bytes of an action without its code
 
 
@@ -94,26 +95,33 @@ class ActionPut:
     def from_json(
         cls, value: object, *, kinds: Mapping[str, str], namespace: str, limits: Limits
     ) -> ActionPut:
-        """Read a body; raises `MalformedContent`."""
+        """Read a body, in OpenWhisk's order.
+
+        Raises `MalformedContent`, `TooLarge`, and `BadRequest` for limits that are not allowed.
+        """
         body = json_object(value)
-        removed = body.get("delAnnotations") or []
-        if not isinstance(removed, list) or not all(isinstance(key, str) for key in removed):
-            raise MalformedContent("delAnnotations malformed!")
         given = body.get("exec")
-        return cls(
-            exec=None if given is None else exec_from_json(given, kinds, namespace),
-            parameters=optional_parameters(body, "parameters"),
-            limits=ActionLimitsPut.from_json(body.get("limits"), limits),
-            annotations=optional_parameters(body, "annotations"),
-            del_annotations=tuple(removed),
+        executable = None if given is None else exec_from_json(given, kinds, namespace)
+        parameters, annotations = (optional_parameters(body, key) for key in ("parameters", "annotations"))
+        _check_code(executable, limits)
+        check_size("parameters", parameters, limits)
+        check_size("annotations", annotations, limits)
+        wanted = cls(
+            exec=executable,
+            parameters=parameters,
+            limits=ActionLimitsPut.from_json(body.get("limits")),
+            annotations=annotations,
             version=optional_version(body),
             publish=optional_bool(body, "publish"),
+            del_annotations=_names(body.get("delAnnotations") or []),
         )
+        wanted.limits.check(limits)
+        return wanted
 
     def create(self, name: FullyQualifiedName, limits: Limits, now: int) -> Action:
-        """A new action from this body. Raises `MalformedContent` when it has no code."""
+        """A new action from this body. Raises `BadRequest` when it has no code."""
         if self.exec is None:
-            raise MalformedContent("exec undefined")
+            raise BadRequest("exec undefined")
         annotations = self.annotations or Parameters()
         if "provide-api-key" not in annotations:
             annotations = annotations.merged(Parameters.of({"provide-api-key": False}))
@@ -145,6 +153,20 @@ class ActionPut:
             updated=now,
             publish=old.publish if self.publish is None else self.publish,
         )
+
+
+def _check_code(executable: Exec | None, limits: Limits) -> None:
+    """Raise `TooLarge` for more code than an action may have."""
+    if isinstance(executable, CodeExec):
+        size, allowed = len(executable.code.encode()), limits.max_action_code * MEGABYTE
+        if size > allowed:
+            raise TooLarge(f"exec larger than allowed: {size} > {allowed} bytes.")
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(key, str) for key in value):
+        raise MalformedContent("delAnnotations malformed!")
+    return tuple(value)
 
 
 def _stamped(annotations: Parameters, executable: Exec) -> Parameters:
@@ -186,5 +208,5 @@ def optional_bool(body: Mapping[str, Any], key: str) -> bool | None:
     """A boolean of a body; raises `MalformedContent` for anything else."""
     value = body.get(key)
     if value is not None and not isinstance(value, bool):
-        raise MalformedContent(f"Expected JsBoolean, but got {value!r} for '{key}'")
+        raise MalformedContent(f"'{key}' must be true or false, not {shown(value)}")
     return value

@@ -97,13 +97,14 @@ class RecordTemplate:
 
     @classmethod
     def of_composite(cls, action: Action, message: ActivationMessage, memory: int) -> RecordTemplate:
-        """For sequences and compositions; `memory` is the greatest limit of the parts (MB)."""
+        """For sequences and compositions; `memory`: greatest limit of the parts that ran (MB)."""
         annotations: dict[str, Any] = {
             "topmost": not message.cause,
             "path": action.name.key,
             "kind": SEQUENCE,
-            "limits": {**action.limits.to_json(), "memory": memory or action.limits.memory},
         }
+        if memory:
+            annotations["limits"] = {**action.limits.to_json(), "memory": memory}
         if not isinstance(action.exec, SequenceExec):
             annotations["conductor"] = True
         return cls(action, message, Parameters.of(annotations).to_json())
@@ -146,7 +147,7 @@ class RecordTemplate:
         if timing.forward:  # the clock was set, perhaps while this waited or ran
             start, end, at = timing.straight(start), timing.straight(end), timing.straight(at)
         text = (
-            b'%b%b","start":%d,"end":%d,"duration":%d,"response":{"result":%b,"success":%b,"size":%d},'
+            b'%b%b","start":%d,"end":%d,"duration":%d,"response":{"result":%b,"success":%b%b},'
             b'"logs":%b,"annotations":%b%b,{"key":"waitTime","value":%d}'
             b',{"key":"edge-boot","value":["%b",%d]}],"publish":false%b}'
         ) % (
@@ -157,7 +158,7 @@ class RecordTemplate:
             max(0, end - start) if duration is None else duration,
             result,
             _STATUSES[status],
-            len(result),
+            b',"size":%d' % len(result) if outcome.sized and not outcome.timed_out else b"",
             logs,
             self._annotations,
             more,
@@ -207,7 +208,7 @@ def unrunnable_record(
 
 def stamp(at: int, timing: ClockOffset) -> dict[str, Any]:
     """The annotation that says which boot a record belongs to, and how long after it it began."""
-    return {"key": "edge-boot", "value": [timing.boot, timing.up(at)]}
+    return {"key": _STAMP, "value": [timing.boot, timing.up(at)]}
 
 
 def log_lines(lines: Sequence[LogLine], timing: ClockOffset) -> list[str]:
@@ -251,7 +252,7 @@ def trigger_record(
 
 def document_of(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The document that `GET activations/ID` shows of a stored record."""
-    document = dict(stored)
+    document = {**stored, "annotations": _told(stored)}
     if isinstance(response := document.get("response"), dict):
         document["response"] = {key: value for key, value in response.items() if key != "statusCode"}
     return document
@@ -260,12 +261,23 @@ def document_of(stored: Mapping[str, Any]) -> dict[str, Any]:
 def listing_of(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The item of a list without `docs`: no response, no logs, `statusCode` on the top level."""
     document = {key: value for key, value in stored.items() if key not in _NOT_LISTED}
+    document["annotations"] = _told(stored)
     response = stored.get("response")  # of another gateway's record anything
     if "end" in stored and isinstance(response, dict) and "statusCode" in response:
         document["statusCode"] = response["statusCode"]
     return document
 
 
+def _told(stored: Mapping[str, Any]) -> list[Any]:
+    """The annotations without the stamp, which is the gateway's own."""
+    return [item for item in stored.get("annotations", ()) if _key(item) != _STAMP]
+
+
+def _key(item: object) -> object:
+    return item.get("key") if isinstance(item, dict) else None
+
+
+_STAMP: Final = "edge-boot"
 _NOT_LISTED: Final = frozenset({"response", "logs", "subject"})
 
 

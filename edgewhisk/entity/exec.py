@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from edgewhisk.entity.names import FullyQualifiedName, parse_name
+from edgewhisk.entity.names import FullyQualifiedName, parse_name, parse_reference
 from edgewhisk.errors import MalformedContent
 
 SEQUENCE: Final = "sequence"
@@ -58,7 +58,9 @@ def exec_from_json(value: object, kinds: Mapping[str, str], namespace: str) -> E
     `kinds` maps every accepted kind and alias to the kind it resolves to. Raises
     `MalformedContent` with OpenWhisk's texts.
     """
-    if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+    if not isinstance(value, dict):
+        raise MalformedContent("JSON object expected")
+    if not isinstance(value.get("kind"), str):
         raise MalformedContent("'kind' must be a string defined in 'exec'")
     kind = value["kind"].strip().lower()
     if kind == SEQUENCE:
@@ -73,14 +75,19 @@ def exec_from_json(value: object, kinds: Mapping[str, str], namespace: str) -> E
             f"The specified runtime '{kind}' is not supported by this platform. "
             f"Valid values are: {_listed(kinds)}."
         )
-    code, main = value.get("code"), value.get("main")
+    code, main = value.get("code"), value.get("main", "")
     if not isinstance(code, str):
         raise MalformedContent(
             f"'code' must be a string or attachment object defined in 'exec' for '{kind}' actions"
         )
-    if main is not None and not isinstance(main, str):
-        raise MalformedContent(f"'main' must be a string defined in 'exec' for '{kind}' actions")
-    return CodeExec(kinds[kind], code, main or None, is_base64(code))
+    if not isinstance(main, str):
+        raise MalformedContent(f"if defined, 'main' must be a string in 'exec' for '{kind}' actions")
+    return CodeExec(_kept(kind, kinds), code, value.get("main"), is_base64(code))
+
+
+def _kept(kind: str, kinds: Mapping[str, str]) -> str:
+    """A kind as it was given, but `nodejs:default` as what it stands for: tools compare what they deploy."""
+    return kinds[kind] if kind.endswith(":default") else kind
 
 
 def exec_from_document(value: Mapping[str, Any]) -> Exec:
@@ -95,10 +102,11 @@ def _listed(kinds: Mapping[str, str]) -> str:
 
 
 def _sequence(value: Mapping[str, Any], namespace: str) -> SequenceExec:
-    components = value.get("components")
-    if not isinstance(components, list) or not all(isinstance(name, str) for name in components):
+    if "components" not in value:
         raise MalformedContent("'components' must be defined for sequence kind")
-    return SequenceExec(tuple(parse_name(name, namespace) for name in components))
+    if not isinstance(components := value["components"], list):
+        raise MalformedContent("'components' must be an array")
+    return SequenceExec(tuple(parse_reference(name, namespace) for name in components))
 
 
 def is_base64(code: str) -> bool:

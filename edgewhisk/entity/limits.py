@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
-from edgewhisk.errors import MalformedContent
+from edgewhisk.errors import BadRequest, MalformedContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,31 +88,35 @@ class ActionLimitsPut:
     instances: int | None = None
 
     @classmethod
-    def from_json(cls, value: object, limits: Limits) -> ActionLimitsPut:
-        """Read and check `limits` of a PUT body; raises `MalformedContent` with OpenWhisk's text."""
+    def from_json(cls, value: object) -> ActionLimitsPut:
+        """Read `limits` of a PUT body; raises `MalformedContent` with OpenWhisk's text."""
         if value is None:
             return cls()
         if not isinstance(value, dict):
             raise MalformedContent("limits malformed")
-        bounds = {
-            "timeout": ("time limit", "duration", "milliseconds", limits.min_action_duration,
-                        limits.max_action_duration),
-            "memory": ("memory limit", "memory size", "MB", limits.min_action_memory,
-                       limits.max_action_memory),
-            "logs": ("log limit", "log size", "MB", limits.min_action_logs, limits.max_action_logs),
-            "concurrency": ("concurrency limit", "concurrency", "", 1, limits.max_action_concurrency),
-        }  # fmt: skip
-        found = {
-            key: _checked(value[key], *bound) for key, bound in bounds.items() if value.get(key) is not None
-        }
-        if value.get("instances") is not None:
-            most = limits.concurrent_invocations
-            found["instances"] = _checked(value["instances"], "instance limit", "instances", "", 0, 1 << 31)
-            if found["instances"] > most:
-                raise MalformedContent(
-                    f"Max action instance concurrency must not exceed your namespace concurrency of {most}."
+        return cls(
+            **{key: _whole(value[key], what) for key, what in _WHAT.items() if value.get(key) is not None}
+        )
+
+    def check(self, limits: Limits) -> None:
+        """Raise `BadRequest` with OpenWhisk's text for what the operator does not allow."""
+        lowest = (limits.min_action_memory, limits.min_action_duration, limits.min_action_logs, 1)
+        highest = (
+            limits.max_action_memory, limits.max_action_duration, limits.max_action_logs,
+            limits.max_action_concurrency,
+        )  # fmt: skip
+        given = (self.memory, self.timeout, self.logs, self.concurrency)
+        for (noun, unit), number, low, high in zip(_BOUND, given, lowest, highest, strict=True):
+            if number is not None and not low <= number <= high:
+                how, bound = ("below", low) if number < low else ("exceeds", high)
+                raise BadRequest(
+                    f"requirement failed: {noun} {number}{unit} {how} allowed threshold of {bound}{unit}"
                 )
-        return cls(**found)
+        most = limits.concurrent_invocations
+        if self.instances is not None and self.instances > most:
+            raise BadRequest(
+                f"Max action instance concurrency must not exceed your namespace concurrency of {most}."
+            )
 
     def over(self, base: ActionLimits) -> ActionLimits:
         """`base` with what was named replaced."""
@@ -125,14 +129,29 @@ class ActionLimitsPut:
         )
 
 
-def _checked(value: Any, what: str, noun: str, unit: str, low: int, high: int) -> int:
+_WHAT: Final = {
+    "timeout": "time limit",
+    "memory": "memory limit",
+    "logs": "log limit",
+    "concurrency": "concurrency limit",
+    "instances": "instance limit",
+}
+_SIZES: Final = frozenset({"memory limit", "log limit"})
+_BOUND: Final = (
+    ("memory size", " MB"),
+    ("duration", " milliseconds"),
+    ("log size", " MB"),
+    ("concurrency", ""),
+)
+
+
+def _whole(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise MalformedContent(f"{what} malformed")
     if value != int(value):
-        raise MalformedContent(f"{what} must be whole number")
-    number, suffix = int(value), f" {unit}" if unit else ""
-    if number < low:
-        raise MalformedContent(f"{noun} {number}{suffix} below allowed threshold of {low}{suffix}")
-    if number > high:
-        raise MalformedContent(f"{noun} {number}{suffix} exceeds allowed threshold of {high}{suffix}")
-    return number
+        raise MalformedContent(f"requirement failed: {what} must be whole number")
+    if value < 0 and what in _SIZES:
+        raise MalformedContent("requirement failed: a negative size of an object is not allowed.")
+    if value < 0 and what == _WHAT["instances"]:
+        raise MalformedContent(f"{what} must not be negative")
+    return int(value)

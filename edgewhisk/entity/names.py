@@ -65,14 +65,20 @@ class FullyQualifiedName(NamedTuple):
         return {"path": self.path, "name": self.name}
 
 
+_NO_PATH: Final = "requirement failed: path undefined"
 _TOO_FEW: Final = (
     "requirement failed: The fully qualified name of the entity must contain at least "
     "the namespace and the name of the entity."
 )
 
 
+def segments(path: str) -> list[str]:
+    """The names in a path, without slashes."""
+    return [one for one in path.split("/") if one]
+
+
 def parse_name(text: str, namespace: str) -> FullyQualifiedName:
-    """Parse `/ns/x`, `ns/x`, `/ns/pkg/x` or `/_/x`; `_` becomes `namespace`.
+    """Parse `/ns/x`, `ns/x`, `/ns/pkg/x` or `/_/x`; `_` becomes `namespace`, and two slashes are one.
 
     Raises `MalformedContent` for fewer than two or more than three segments, `BadRequest` for
     illegal characters.
@@ -83,9 +89,9 @@ def parse_name(text: str, namespace: str) -> FullyQualifiedName:
 @lru_cache(maxsize=4096)
 def _parsed(text: str, namespace: str) -> FullyQualifiedName:
     """Without the blanks around it: they have no end, and would be remembered, too."""
-    parts = text.removeprefix("/").split("/")
+    parts = segments(text)
     if len(parts) not in (2, 3):
-        raise MalformedContent(_TOO_FEW)
+        raise MalformedContent(_TOO_FEW if parts else _NO_PATH)
     owner = namespace if parts[0] == DEFAULT_NAMESPACE else namespace_name(parts[0])
     package = entity_name(parts[1]) if len(parts) == 3 else None
     return FullyQualifiedName(owner, package, entity_name(parts[-1]))
@@ -99,4 +105,4 @@ def parse_reference(value: object, namespace: str) -> FullyQualifiedName:
         path, name = value.get("path"), value.get("name")
         if isinstance(path, str) and isinstance(name, str):
             return parse_name(f"{path}/{name}", namespace)
-    raise MalformedContent("a fully qualified name must be a string or an object with path and name")
+    raise MalformedContent("fully qualified name malformed")

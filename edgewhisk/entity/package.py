@@ -87,7 +87,7 @@ class PackagePut:
         """Read a body; raises `MalformedContent`."""
         body = json_object(value)
         return cls(
-            _binding(body.get("binding"), namespace),
+            _binding(body.get("binding", {}), namespace),
             optional_parameters(body, "parameters"),
             optional_parameters(body, "annotations"),
             optional_version(body),
@@ -134,12 +134,19 @@ def _binding_json(binding: FullyQualifiedName | None) -> dict[str, str] | None:
 
 
 def _binding(value: object, namespace: str) -> FullyQualifiedName | None:
-    if not value:
+    """The package that a body names; none for `{}`."""
+    if value == {}:
         return None
     if not isinstance(value, dict):
-        raise MalformedContent("binding malformed")
-    owner, name = value.get("namespace"), value.get("name")
-    if not isinstance(owner, str) or not isinstance(name, str):
-        raise MalformedContent("binding malformed")
+        raise MalformedContent("binding must be an object with namespace and name")
+    owner, name = (_member(value, key) for key in ("namespace", "name"))
     owner = namespace if owner == DEFAULT_NAMESPACE else namespace_name(owner)
     return FullyQualifiedName(owner, None, entity_name(name))
+
+
+def _member(value: Mapping[str, Any], key: str) -> str:
+    if key not in value:
+        raise MalformedContent(f"Object is missing required member '{key}'")
+    if not isinstance(value[key], str):
+        raise MalformedContent(f"binding: '{key}' must be text")
+    return str(value[key])

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgewhisk import jsontext
-from edgewhisk.errors import MalformedContent
+from edgewhisk.entity.limits import Limits
+from edgewhisk.errors import MalformedContent, TooLarge
 
 JsonValue = Any  # what jsontext.loads can return
 
@@ -19,12 +20,16 @@ class Parameter:
     key: str
     value: JsonValue
     init: bool = False
+    encryption: str | None = None  # kept as it was given; nothing here encrypts
 
     def to_json(self) -> dict[str, JsonValue]:
         """The form of the REST API."""
+        document = {"key": self.key, "value": self.value}
         if self.init:
-            return {"key": self.key, "value": self.value, "init": True}
-        return {"key": self.key, "value": self.value}
+            document["init"] = True
+        if self.encryption is not None:
+            document["encryption"] = self.encryption
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +45,17 @@ class Parameters:
 
     @classmethod
     def from_json(cls, value: object, what: str = "parameters") -> Parameters:
-        """Read the array form; `null` means none. Raises `MalformedContent`."""
+        """Read the array form; `null` means none. Raises `MalformedContent`, which names `what`."""
         if value is None:
             return cls()
         if not isinstance(value, list):
             raise MalformedContent(f"{what} malformed!")
         found: dict[str, Parameter] = {}
         for item in value:
-            if not isinstance(item, dict) or not isinstance(item.get("key"), str):
+            if not _is_parameter(item):
                 raise MalformedContent(f"{what} malformed!")
-            found[item["key"]] = Parameter(item["key"], item.get("value"), item.get("init") is True)
+            init, encryption = item.get("init", False), item.get("encryption")
+            found[item["key"]] = Parameter(item["key"], item["value"], init, encryption)
         return cls(tuple(found.values()))
 
     def to_json(self) -> list[dict[str, JsonValue]]:
@@ -97,6 +103,23 @@ class Parameters:
     def size(self) -> int:
         """Bytes of all keys and of all values as compact JSON, which OpenWhisk limits to 1 MiB."""
         return sum(len(item.key.encode()) + len(jsontext.dumps(item.value)) for item in self.items)
+
+
+def check_size(what: str, parameters: Parameters | None, limits: Limits) -> None:
+    """Raise `TooLarge` above OpenWhisk's limit for the parameters or annotations of an entity."""
+    if parameters is not None and (size := parameters.size) > limits.max_parameter_size:
+        raise TooLarge(f"{what} larger than allowed: {size} > {limits.max_parameter_size} bytes.")
+
+
+def _is_parameter(item: object) -> bool:
+    """Whether it has a key and a value; the value alone may be null."""
+    return (
+        isinstance(item, dict)
+        and "value" in item
+        and isinstance(item.get("key"), str)
+        and isinstance(item.get("init", False), bool)
+        and isinstance(item.get("encryption", ""), str)
+    )
 
 
 def _env_text(value: JsonValue) -> str:

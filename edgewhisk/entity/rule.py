@@ -16,7 +16,7 @@ from edgewhisk.entity.action import (
 from edgewhisk.entity.names import FullyQualifiedName, parse_reference
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.version import SemVer
-from edgewhisk.errors import MalformedContent
+from edgewhisk.errors import BadRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class RulePut:
     def from_json(cls, value: object, namespace: str) -> RulePut:
         """Read a body; raises `MalformedContent`."""
         body = json_object(value)
+        optional_parameters(body, "parameters")  # a rule keeps none, but wrong ones are refused
         return cls(
             _reference(body.get("trigger"), namespace),
             _reference(body.get("action"), namespace),
@@ -89,9 +90,9 @@ class RulePut:
         )
 
     def create(self, name: FullyQualifiedName, now: int) -> Rule:
-        """A new rule; raises `MalformedContent` unless it has both ends."""
+        """A new rule; raises `BadRequest` unless it has both ends."""
         if self.trigger is None or self.action is None:
-            raise MalformedContent("rule requires a valid trigger and a valid action")
+            raise BadRequest("rule requires a valid trigger and a valid action")
         return Rule(
             name,
             self.trigger,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from edgewhisk.entity.action import (
@@ -14,10 +14,10 @@ from edgewhisk.entity.action import (
     optional_version,
 )
 from edgewhisk.entity.annotations.delivery import Priority, priority
-from edgewhisk.entity.names import FullyQualifiedName, parse_name, parse_reference
+from edgewhisk.entity.names import FullyQualifiedName, entity_name, parse_reference, segments
 from edgewhisk.entity.parameters import Parameters
 from edgewhisk.entity.version import SemVer
-from edgewhisk.errors import BadRequest, EdgeWhiskError, MalformedContent
+from edgewhisk.errors import BadRequest, MalformedContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,13 @@ class Trigger:
     version: SemVer
     updated: int
     publish: bool = False
-    rules: Mapping[str, RuleLink] = field(default_factory=dict)  # rule key "ns/rule" -> link
+    # Rule key "ns/rule" -> link; None until it has had a rule, which is what clients are shown.
+    rules: Mapping[str, RuleLink] | None = None
+
+    @property
+    def links(self) -> Mapping[str, RuleLink]:
+        """Its rules by their keys ("ns/rule")."""
+        return self.rules or {}
 
     @property
     def feed(self) -> str | None:
@@ -82,7 +88,7 @@ class Trigger:
             "annotations": self.annotations.to_json(),
             "updated": self.updated,
         }
-        if self.rules:
+        if self.rules is not None:
             document["rules"] = {key: link.to_json() for key, link in self.rules.items()}
         return document
 
@@ -103,10 +109,7 @@ class Trigger:
             version=SemVer.parse(value["version"]),
             updated=value["updated"],
             publish=value["publish"],
-            rules={
-                key: RuleLink(parse_reference(link["action"], "_"), link["status"] == "active")
-                for key, link in value.get("rules", {}).items()
-            },
+            rules=_links(value["rules"]) if "rules" in value else None,
         )
 
 
@@ -141,7 +144,7 @@ class TriggerPut:
             bool(self.publish),
         )
         feed = trigger.annotations.get("feed")
-        if feed is not None and not _is_path(feed, name.namespace):
+        if "feed" in trigger.annotations and not _is_path(feed):
             raise BadRequest("Feed name is not valid")
         return trigger
 
@@ -158,8 +161,18 @@ class TriggerPut:
         )
 
 
-def _is_path(value: object, namespace: str) -> bool:
+def _links(value: Mapping[str, Any]) -> dict[str, RuleLink]:
+    return {
+        key: RuleLink(parse_reference(link["action"], "_"), link["status"] == "active")
+        for key, link in value.items()
+    }
+
+
+def _is_path(value: object) -> bool:
+    """Whether a feed may have this name: one word or several, with slashes between them."""
+    if not isinstance(value, str):
+        return False
     try:
-        return isinstance(value, str) and parse_name(value, namespace) is not None
-    except EdgeWhiskError:
+        return bool([entity_name(one) for one in segments(value)])
+    except BadRequest:
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -18,7 +19,7 @@ from edgewhisk import jsontext
 from edgewhisk.entity.exec import is_base64
 from edgewhisk.entity.invocation.arguments import NOT_ALLOWED
 from edgewhisk.entity.parameters import Parameters
-from edgewhisk.errors import BadRequest, MalformedContent, NotAcceptable, NotFound
+from edgewhisk.errors import BadRequest, MalformedContent, NotAcceptable, NotFound, Unprocessable
 
 BODILESS: Final = frozenset({204, 304})  # a body would be read as the next answer (RFC 9112, 6.3)
 EXTENSIONS: Final = (".http", ".json", ".html", ".svg", ".text")
@@ -28,6 +29,11 @@ _HTML: Final = "text/html"
 _FORM: Final = "application/x-www-form-urlencoded"
 # Types with characters in them, besides text/* and *+xml; the others travel as base64.
 _TEXTUAL: Final = frozenset({_FORM, "application/javascript", "application/xml", "application/xml-dtd"})
+_BYTES: Final = "application/octet-stream"
+_OF_BODY: Final = frozenset({"content-type", "content-length", "transfer-encoding"})
+_FORM_TEXT: Final = re.compile(rb'(?:[!"$&-~]|%[0-9a-fA-F]{2})*')  # all that is printable but # and %
+_CHARSET: Final = re.compile(r"\s*;\s*charset\s*=[^;]*", re.IGNORECASE)
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,9}")
 _MISMATCH: Final = "Response type in header did not match generated content type."
 _NO_PROPERTY: Final = "Response does not include requested property."
 
@@ -104,9 +110,7 @@ def arguments(request: WebRequest, *, raw: bool, final: frozenset[str]) -> bytes
     kind = _media_type(request.header("content-type"))
     found: dict[str, Any] = {
         "__ow_method": request.method.lower(),
-        "__ow_headers": {
-            key: value for key, value in request.headers if key != "content-type" or request.body
-        },
+        "__ow_headers": _headers_of(request),
         "__ow_path": request.path,
     }
     if request.user is not None:
@@ -125,6 +129,12 @@ def arguments(request: WebRequest, *, raw: bool, final: frozenset[str]) -> bytes
     return jsontext.dumps(found | given)
 
 
+def _headers_of(request: WebRequest) -> dict[str, str]:
+    """What an action sees: how long the body is and how it came is the server's, its type goes with it."""
+    found = {key: value for key, value in request.headers if key not in _OF_BODY}
+    return found | {"content-type": request.header("content-type") or _BYTES} if request.body else found
+
+
 def _body(data: bytes, kind: str) -> Any:
     """A JSON value, the fields of a form, or text; nothing is no fields."""
     if not data:
@@ -135,7 +145,9 @@ def _body(data: bytes, kind: str) -> Any:
         except jsontext.NotJson as error:
             raise MalformedContent(str(error)) from None
     if kind == _FORM:
-        return dict(parse_qsl(jsontext.decoded(data), keep_blank_values=True))
+        if not _FORM_TEXT.fullmatch(data):
+            raise Unprocessable("The body is no form: what is no letter or digit must be escaped.")
+        return dict(parse_qsl(data.decode(), keep_blank_values=True))
     return _encoded(data, kind)
 
 
@@ -228,7 +240,10 @@ def _http(result: Any) -> WebResponse:
 def _string_body(body: str, kind: str) -> tuple[bytes, str]:
     media = _media_type(kind)
     if _is_text(media):
-        return body.encode(), kind if "charset" in kind.lower() else f"{kind}; charset=UTF-8"
+        return (
+            body.encode(),
+            f"{_CHARSET.sub('', kind)}; charset=UTF-8",
+        )  # whatever it says: these are its bytes
     if _is_json(media) and not is_base64(body):
         return body.encode(), kind
     try:
@@ -238,9 +253,13 @@ def _string_body(body: str, kind: str) -> tuple[bytes, str]:
 
 
 def _status(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError
+    if isinstance(value, str) and not _WHOLE.fullmatch(value):
+        raise ValueError
     code = int(value)
+    if isinstance(value, float) and value != code:
+        raise ValueError
     if not 200 <= code <= 599:  # after 1xx a client waits for the answer
         raise ValueError
     return code
@@ -250,14 +269,24 @@ def _headers(value: Any) -> Iterable[tuple[str, str]]:
     if not isinstance(value, dict):
         raise TypeError
     for key, given in value.items():
-        for one in given if isinstance(given, list) else [given]:
-            if one is None or isinstance(one, dict | list):
+        for one in _flat(given):
+            if one is None or isinstance(one, dict):
                 raise TypeError
             text = one if isinstance(one, str) else jsontext.dumps(one).decode()
-            if not _TOKEN.issuperset(key) or not key or not text.isprintable():
-                raise ValueError  # would let an action write headers and bodies of its own choosing
-            if key.lower() not in _OF_CONNECTION:
-                yield key, text
+            if key.lower() not in _OF_CONNECTION and key and _TOKEN.issuperset(key) and text.isprintable():
+                yield key, text  # what is no header is left out: it could begin a body, or another answer
+
+
+def _flat(value: Any) -> list[Any]:
+    """The values of a header: those in arrays, and in arrays of arrays, are each one of its own."""
+    found, left = [], [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, list):
+            left += reversed(one)
+        else:
+            found.append(one)
+    return found
 
 
 _TOKEN: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")

@@ -172,7 +172,7 @@ class Gateway:
                 self._subjects,
                 self._controller,
                 actions,
-                Packages(entities, config.limits, self._clock, self._forget),
+                Packages(entities, resolver, config.limits, self._clock, self._forget),
                 Triggers(entities, config.limits, self._clock, self._feeds.stop),
                 Rules(entities, resolver, config.limits, self._clock),
                 Activations(self._log),

@@ -122,7 +122,8 @@ class Composition:
         tally = _Tally(self.now())
         run = self._sequence if bound.sequence is not None else self._conductor
         last = yield from run(bound, message, account, tally)
-        outcome = last._replace(start=tally.start, end=self.now(), logs=())
+        sized = last.sized and bound.sequence is not None
+        outcome = last._replace(start=tally.start, end=self.now(), logs=(), sized=sized)
         template = RecordTemplate.of_composite(bound.action, message, tally.memory)
         record = template.whole(message, outcome, tally.duration, tally.ids, self.timing())
         return Finished(record, outcome, tally.duration, tally.memory)
@@ -220,7 +221,7 @@ class Composition:
 
     def _error(self, text: str) -> Outcome:
         now = self.now()
-        return Outcome(Status.APPLICATION_ERROR, jsontext.dumps({"error": text}), (), now, now)
+        return Outcome(Status.APPLICATION_ERROR, jsontext.dumps({"error": text}), (), now, now, sized=False)
 
 
 class CompositionBatch(StepBatch):

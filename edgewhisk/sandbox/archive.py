@@ -1,6 +1,6 @@
 """An action's code as files: one source text, or a zip archive by OpenWhisk's rules. Pure.
 
-Raises `MalformedContent` for what can never be loaded, so that it is refused when it is created.
+Raises `MalformedContent` for an archive that can never be loaded, so that it is refused when it is created.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import re
 import stat
 import zlib
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ MOST_FILES: Final = 10_000
 MOST_BYTES: Final = 64 << 20  # of all files, unpacked
 MOST_RATIO: Final = 200  # unpacked to packed bytes of one file over 1 MiB; text reaches 20
 _SMALL: Final = 1 << 20
+_FAILED: Final = "Initialization has failed due to: "
 _BROKEN: Final = (
     zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError, OSError,
     OverflowError, KeyError, MemoryError, IndexError,
@@ -60,15 +62,20 @@ def entry_of(files: Mapping[str, bytes], layout: Layout) -> str:
     raise MalformedContent(f"the archive must contain {wanted}{' at its root' if not named else ''}{hint}")
 
 
-def bundle_of(code: CodeExec, layout: Layout, main: str, parameters: Parameters) -> bytes:
-    """What a guest loads for an action; raises `LoadFailure`. `main`: the usual entry point's name."""
-    if not code.code.strip():
+def bundle_of(code: CodeExec, layout: Layout, main: str, pattern: str, parameters: Parameters) -> bytes:
+    """What a guest loads for an action; raises `LoadFailure`.
+
+    `main` is the usual entry point's name, `pattern` what one may look like.
+    """
+    if not code.code or code.main == "":
         raise LoadFailure(NO_CODE)
+    if code.main is not None and not re.fullmatch(pattern, code.main):
+        raise LoadFailure(f"{_FAILED}'main' must name a function, not {code.main!r}")
     try:
         files = files_of(code.code, code.binary, layout)
         entry = entry_of(files, layout)
     except MalformedContent as error:
-        raise LoadFailure(error.message) from error
+        raise LoadFailure(f"{_FAILED}{error.reason}") from error
     return bundle(files, entry, code.main or main, parameters.environment())
 
 
@@ -90,6 +97,13 @@ def decode(code: str) -> bytes:
         return base64.b64decode(code, validate=True)
     except (binascii.Error, ValueError) as error:
         raise MalformedContent(f"the code is not valid base64: {error}") from error
+
+
+def is_zip(code: str) -> bool:
+    """Whether base64 code is a zip archive, and not just any text of these letters."""
+    import zipfile
+
+    return zipfile.is_zipfile(io.BytesIO(decode(code)))
 
 
 def unzip(data: bytes) -> dict[str, bytes]:

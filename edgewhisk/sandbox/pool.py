@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from edgewhisk.entity.action import Action
 from edgewhisk.entity.exec import CodeExec, Exec
 from edgewhisk.entity.invocation.call import CallBatch
 from edgewhisk.entity.invocation.message import BatchResult, Outcome, Status
-from edgewhisk.errors import MalformedContent, SandboxError, StorageError
+from edgewhisk.errors import SandboxError, StorageError
 from edgewhisk.sandbox import archive
 from edgewhisk.sandbox.component.components import Components
 from edgewhisk.sandbox.engine import VERSION, Engine
@@ -101,7 +100,7 @@ class Sandboxes:
 
     def ready(self, kind: str) -> bool:
         """See `spi.Sandbox`."""
-        return kind not in self.runtimes or self.states[kind] not in ("waiting", "compiling")
+        return self.states.get(self._resolved(kind)) not in ("waiting", "compiling")
 
     def close(self) -> None:
         """Drop all slots."""
@@ -144,26 +143,24 @@ class Sandboxes:
 
     def engine(self, kind: str) -> str:
         """See `spi.Sandbox`."""
-        engine = self.runtimes[kind].engine
+        engine = self.runtimes[self._resolved(kind)].engine
         return f"{engine} in wasmtime {VERSION}" if engine else f"wasmtime {VERSION}"
 
     def check(self, code: Exec) -> None:
         """See `spi.Sandbox`."""
         if not isinstance(code, CodeExec):
             return
-        runtime = self.runtimes[code.kind]
-        host = self.hosts.get(code.kind)
+        kind = self._resolved(code.kind)
+        runtime, host = self.runtimes[kind], self.hosts.get(kind)
         if isinstance(host, Modules):
             host.check(code)
             return
-        if code.main is not None and not re.fullmatch(runtime.main_pattern, code.main):
-            raise MalformedContent(f"'main' must name a function, not {code.main!r}")
-        if code.binary:
+        if code.binary and archive.is_zip(code.code):
             archive.entry_of(archive.unzip(archive.decode(code.code)), runtime.layout)
 
     def run(self, action: Action, calls: CallBatch, *, inline: bool = False) -> BatchResult:
         """See `spi.Sandbox`."""
-        kind = action.exec.kind
+        kind = self._resolved(action.exec.kind)
         host = self.hosts.get(kind)
         if host is None:
             return self._failed(f"{kind} cannot run: {self.states.get(kind, 'unknown')}", len(calls.ids))
@@ -176,6 +173,10 @@ class Sandboxes:
         except StorageError as error:
             return self._failed(f"the action's state could not be stored: {error}", len(calls.ids))
         return ran
+
+    def _resolved(self, kind: str) -> str:
+        """The runtime's own kind: an action has the kind that its owner gave, which may be an alias."""
+        return self.kinds.get(kind, kind)
 
     def _failed(self, text: str, count: int) -> list[Outcome]:
         now = self._clock.now()

@@ -19,7 +19,8 @@ const run = await ow.actions.invoke({ name: 'j1', params: { q: 2 }, blocking: tr
 seen.record = [run.response.success, run.response.status, run.response.result, run.logs];
 await ow.actions.create({ name: 'bad', action: 'function main() { return {error: "no"} }' });
 seen.failed = await fails(ow.actions.invoke({ name: 'bad', blocking: true }));
-seen.zip = await fails(ow.actions.create({ name: 'zip', action: Buffer.from('zipbytes') }));
+await ow.actions.create({ name: 'zip', action: Buffer.from('zipbytes') });
+seen.zip = await fails(ow.actions.invoke({ name: 'zip', blocking: true }));
 await ow.triggers.create({ name: 'jt', trigger: { parameters: [{ key: 'a', value: 1 }] } });
 seen.unruled = await ow.triggers.invoke({ name: 'jt', params: { z: 1 } });
 await ow.rules.create({ name: 'jr', trigger: 'jt', action: 'j1' });

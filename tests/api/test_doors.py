@@ -1,4 +1,4 @@
-"""What is asked often, through both doors: the one in front of Quart, and Quart's own routes."""
+"""What is asked often, by paths with and without escapes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.path.gateway import Answer, Gateway, until
 Call = Callable[..., Answer]
 
 
-@pytest.fixture(params=["_", "%5F"], ids=["hot", "quart"])
+@pytest.fixture(params=["_", "%5F"], ids=["plain", "escaped"])
 def call(request: pytest.FixtureRequest, made: Gateway) -> Call:
     def send(path: str, body: Any = None, **headers: str) -> Answer:
         return made.call("POST", f"{request.param}/{path}", body, **headers)
@@ -196,9 +196,11 @@ def test_an_action_that_turns_slow_does_not_stop_the_others(made: Gateway) -> No
     ],
 )
 def test_activations_are_the_same_through_both(made: Gateway, path: str, status: int) -> None:
-    hot, quart = (made.call("GET", f"{space}/{path}", **{"X-Request-ID": "same"}) for space in ("_", "%5F"))
-    assert (hot.status, hot.body) == (quart.status, quart.body) == (status, hot.body)
-    assert dict(hot.headers) == dict(quart.headers)
+    plain, escaped = (
+        made.call("GET", f"{space}/{path}", **{"X-Request-ID": "same"}) for space in ("_", "%5F")
+    )
+    assert (plain.status, plain.body) == (escaped.status, escaped.body) == (status, plain.body)
+    assert plain.headers | {"date": ""} == escaped.headers | {"date": ""}
 
 
 ODD = st.text(max_size=12) | st.integers().map(str) | st.sampled_from([

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
@@ -20,8 +22,9 @@ from schemathesis.specs.openapi.checks import (
 from edgewhisk.api.openapi import openapi
 from edgewhisk.api.quart_adapter import create_app
 from edgewhisk.api.services import Services
+from edgewhisk.api.swagger import swagger
 from edgewhisk.entity.limits import Limits
-from tests.path.gateway import Gateway, gateway
+from tests.path.gateway import Gateway, gateway, until
 
 OWN = {"/api/v1/namespaces/<namespace>/limits/<path:inner>",  # always an error
        "/edgewhisk/status", "/api-docs", "/docs", "/api/v1/docs", "/invokers", "/invokers/healthy/count",
@@ -50,7 +53,46 @@ def test_every_route_is_described() -> None:
 
 
 def test_the_document_is_served(made: Gateway) -> None:
-    assert made.call("GET", "/api/v1/api-docs", Authorization="").body == openapi()
+    assert made.call("GET", "/api/v1/openapi", Authorization="").body == openapi()
+    assert made.call("GET", "/api/v1/api-docs", Authorization="").body == swagger()
+
+
+DEFINITIONS = swagger()["definitions"]
+
+
+def fits(value: Any, name: str) -> bool:
+    schema = {"$ref": f"#/definitions/{name}", "definitions": DEFINITIONS}
+    return jsonschema_rs.is_valid(schema, value)
+
+
+def test_the_swagger_document_defines_what_it_names() -> None:
+    text = json.dumps(swagger())
+    named = set(re.findall(r'"#/definitions/(\w+)"', text))
+    assert named <= set(DEFINITIONS)
+    assert {"ActionMeta", "ActionExecMeta", "RuleMeta", "TriggerMeta", "Action", "EntityBrief"} <= set(
+        DEFINITIONS
+    )
+    base = swagger()["basePath"]
+    there = {f"{base}{path}" for path in swagger()["paths"] if "/web/" not in path}
+    assert there == {path for path in openapi()["paths"] if path.startswith(f"{base}/namespaces")}
+
+
+def test_what_is_served_fits_the_definitions(made: Gateway, things: None) -> None:
+    made.ok("PUT", "_/packages/sp", {})
+    made.ok("PUT", "_/triggers/st", {})
+    made.ok("PUT", "_/rules/sr", {"trigger": "/_/st", "action": "/_/a"})
+    started = made.ok("POST", "_/actions/a", {})["activationId"]
+    for plural, name, whole, listed in (
+        ("actions", "a", "Action", "ActionMeta"),
+        ("packages", "sp", "Package", "Package"),
+        ("triggers", "st", "Trigger", "TriggerMeta"),
+        ("rules", "sr", "Rule", "RuleMeta"),
+        ("activations", started, "Activation", "ActivationBrief"),
+    ):
+        until(lambda path=f"_/{plural}/{name}": made.call("GET", path).status == 200)  # type: ignore[misc]
+        assert fits(made.ok("GET", f"_/{plural}/{name}"), whole)
+        assert all(fits(item, listed) and fits(item, "EntityBrief") for item in made.ok("GET", f"_/{plural}"))
+    assert fits({"sname": "foo", "spublish": False}, "Action") is False  # as upstream's own test says
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def test_state_goes_with_the_package_that_is_deleted_and_a_new_action_finds_none
     gone: list[str] = []
 
     async def course(made: Stages) -> None:
-        packages = Packages(made.actions._entities, Limits(), made.clock, gone.append)
+        packages = Packages(made.actions._entities, made.actions._resolver, Limits(), made.clock, gone.append)
         made.actions._deleted = gone.append
         await packages.put(GUEST, name("pkg"), {}, overwrite=False)
         for own in ("pkg/a", "pkg/b"):

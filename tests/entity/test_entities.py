@@ -110,7 +110,7 @@ def test_an_update_merges_annotations_and_replaces_parameters() -> None:
     ],
 )
 def test_wrong_bodies_name_what_is_wrong(body: Any, text: str) -> None:
-    with pytest.raises(MalformedContent, match=text):
+    with pytest.raises(BadRequest, match=text):
         put(body).create(parse_name("/guest/a", "_"), Limits(), 0)
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.entity.action import Action, ActionPut
 from edgewhisk.entity.invocation.call import CallBatch
-from edgewhisk.entity.invocation.message import Outcome, outcomes_of
+from edgewhisk.entity.invocation.message import Outcome, Status, outcomes_of
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import MalformedContent
@@ -50,7 +50,8 @@ NUMBERS = itertools.count(1)
 def action(
     sandboxes: Sandboxes, code: str, main: str | None = None, kind: str = "nodejs:default", **limits: int
 ) -> Action:
-    body: dict[str, Any] = {"exec": {"kind": kind, "code": code, "main": main}, "limits": limits}
+    entry = {} if main is None else {"main": main}
+    body: dict[str, Any] = {"exec": {"kind": kind, "code": code, **entry}, "limits": limits}
     wanted = ActionPut.from_json(body, kinds=sandboxes.kinds, namespace="guest", limits=Limits())
     number = next(NUMBERS)
     return wanted.create(parse_name(f"/guest/a{number}", "_"), Limits(), number)
@@ -203,15 +204,31 @@ def test_memory_is_put_back_to_the_last_bit(sandboxes: Sandboxes, programs: list
         assert slot.memory() == pristine
 
 
-def test_archives_and_odd_entry_points_are_refused_at_create(sandboxes: Sandboxes) -> None:
-    body = {"exec": {"kind": "nodejs:20", "code": "UEsDBAAA"}}
-    limits = Limits()
-    zipped = ActionPut.from_json(body, kinds=sandboxes.kinds, namespace="guest", limits=limits)
-    assert zipped.exec is not None
-    with pytest.raises(MalformedContent, match="no zip archive"):
-        sandboxes.check(zipped.exec)
-    with pytest.raises(MalformedContent, match="'main' must name a function"):
-        sandboxes.check(action(sandboxes, "x", "a; evil()").exec)
+def test_an_archive_without_an_entry_is_refused_at_create(sandboxes: Sandboxes) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("other.js", "")
+    with pytest.raises(MalformedContent, match=r"must contain index\.js at its root"):
+        sandboxes.check(action(sandboxes, base64.b64encode(packed.getvalue()).decode()).exec)
+
+
+@pytest.mark.parametrize(
+    ("code", "main", "problem"),
+    [
+        ("UEsDBAAA", None, "no zip archive"),
+        ("function main() { return {} }", "a; evil()", "'main' must name a function"),
+        ("function main() { return {} }", " ", "'main' must name a function"),
+        ("function main() { return {} }", "", "Missing main/no code to execute."),
+    ],
+    ids=["no archive", "code", "blank", "empty"],
+)
+def test_what_openwhisk_takes_at_create_is_told_at_the_run(
+    sandboxes: Sandboxes, code: str, main: str | None, problem: str
+) -> None:
+    made = action(sandboxes, code, main)
+    sandboxes.check(made.exec)
+    (outcome,) = run(sandboxes, made)
+    assert (outcome.status, problem in outcome.result.decode()) == (Status.DEVELOPER_ERROR, True)
 
 
 def test_a_damaged_cache_entry_is_never_loaded(cache: Path, sandboxes: Sandboxes, tmp_path: Path) -> None:

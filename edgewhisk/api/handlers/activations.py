@@ -7,6 +7,7 @@ from edgewhisk.api.query import Query as Given
 from edgewhisk.api.query import flag, page, parsed, whole
 from edgewhisk.api.services import Services
 from edgewhisk.controller.auth.entitlement import resolve_namespace
+from edgewhisk.entity.names import entity_name, segments
 from edgewhisk.errors import BadRequest
 from edgewhisk.spi import Query
 
@@ -44,10 +45,17 @@ async def get_activation(
 
 
 def _name(given: Given) -> str | None:
-    text = given.get("name")
-    if text and text.count("/") > 1:
+    """The filter `a` or `pkg/a`; slashes around it say nothing."""
+    text = given.get("name", "")
+    if not text.strip():
+        return None
+    try:
+        names = [entity_name(one) for one in segments(text)]
+    except BadRequest:
+        names = []
+    if not 1 <= len(names) <= 2:
         raise BadRequest(f"Parameter may be a 'simple' name or 'package-name/simple' name: {text}")
-    return text or None
+    return "/".join(names)
 
 
 def _time(given: Given, key: str) -> int | None:
@@ -55,6 +63,6 @@ def _time(given: Given, key: str) -> int | None:
     if text is None:
         return None
     number = whole(text, 63)
-    if number is None or number < 0:
+    if number is None:
         raise BadRequest(f"Parameter is not a valid value for epoch seconds: {text}")
     return number

@@ -6,7 +6,7 @@ from typing import Final
 
 from edgewhisk.api.http import HttpRequest, HttpResponse
 from edgewhisk.api.services import Services
-from edgewhisk.entity.names import parse_name
+from edgewhisk.entity.names import FullyQualifiedName, entity_name, namespace_name
 from edgewhisk.errors import TooLarge
 
 _LARGEST: Final = 1 << 20  # bytes of one request
@@ -14,7 +14,7 @@ _LARGEST: Final = 1 << 20  # bytes of one request
 
 async def post_readings(ask: HttpRequest, verbs: Services, namespace: str, trigger: str) -> HttpResponse:
     """Readings of a device, answered when they are on disk."""
-    name = parse_name(f"/{namespace}/{trigger}", namespace)
+    name = FullyQualifiedName(namespace_name(namespace), None, entity_name(trigger))
     device = verbs.tokens.check(ask.header(b"authorization"), name)
     try:
         ask.check_length(_LARGEST)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from edgewhisk.api import query
-from edgewhisk.api.http import HttpRequest, HttpResponse, full_name
+from edgewhisk.api.http import PLAIN, HttpRequest, HttpResponse, full_name
 from edgewhisk.api.services import Services
-from edgewhisk.controller.auth.entitlement import resolve_namespace
+from edgewhisk.controller.auth.entitlement import check_owner, resolve_namespace
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import FullyQualifiedName, entity_name
 
@@ -80,11 +80,16 @@ async def get_action(
 async def put_entity(
     ask: HttpRequest, verbs: Services, namespace: str, name: str, package: str | None = None, *, of: Of
 ) -> HttpResponse:
-    """Create one, or update it with `overwrite=true`."""
+    """Create one, or update it with `overwrite=true`.
+
+    Checks come in OpenWhisk's order: who, name, rights, package, body, query, and the rest.
+    """
     identity = verbs.caller(ask)
     wanted = full_name(identity, namespace, name, package)
-    overwrite = query.flag(query.parsed(ask.query), "overwrite")
+    check_owner(identity, wanted.namespace, wanted.key)
+    verbs.actions.check_package(wanted)
     body = await ask.document(verbs.max_document)
+    overwrite = query.flag(query.parsed(ask.query), "overwrite")
     return HttpResponse.of(await of(verbs).put(identity, wanted, body, overwrite=overwrite))
 
 
@@ -109,7 +114,7 @@ async def set_rule_status(ask: HttpRequest, verbs: Services, namespace: str, nam
     identity = verbs.caller(ask)
     wanted = full_name(identity, namespace, name)
     await verbs.rules.set_status(identity, wanted, await ask.document(verbs.max_document))
-    return HttpResponse(200, b"OK", content_type="text/plain; charset=UTF-8")
+    return HttpResponse(200, b"OK", content_type=PLAIN)
 
 
 def _page(ask: HttpRequest, found: Sequence[Listed], plural: str) -> HttpResponse:

@@ -79,8 +79,15 @@ async def inner_limits(ask: HttpRequest, verbs: Services, namespace: str, inner:
 
 
 async def api_docs(_ask: HttpRequest, _verbs: Services) -> HttpResponse:
-    """The OpenAPI document of what is served here."""
-    from edgewhisk.api.openapi import openapi  # it is made of the routes, of which this is one
+    """The Swagger 2.0 document of what is served here, as OpenWhisk's tools read it."""
+    from edgewhisk.api.swagger import swagger  # it is made of the routes, of which this is one
+
+    return HttpResponse.of(swagger())
+
+
+async def openapi_docs(_ask: HttpRequest, _verbs: Services) -> HttpResponse:
+    """The same as OpenAPI 3.0."""
+    from edgewhisk.api.openapi import openapi  # as above
 
     return HttpResponse.of(openapi())
 

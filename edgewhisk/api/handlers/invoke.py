@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import Final, NamedTuple
-from urllib.parse import parse_qs
 
 from edgewhisk import jsontext
 from edgewhisk.api.http import ACTIVATION_ID, HttpRequest, HttpResponse, full_name
-from edgewhisk.api.query import flag, whole
+from edgewhisk.api.query import flag, parsed, whole
 from edgewhisk.api.services import Services
 from edgewhisk.controller.controller import FIRE
 from edgewhisk.entity.activation import document_of
@@ -83,12 +82,12 @@ async def fire(ask: HttpRequest, verbs: Services, namespace: str, name: str) -> 
 @lru_cache(maxsize=256)
 def wanted_of(query: bytes) -> Wanted:
     """Read the query of an invoke; raises `BadRequest`."""
-    given = {key: values[-1] for key, values in parse_qs(query.decode("latin-1")).items()}
+    given = parsed(query)
     return Wanted(flag(given, "blocking"), flag(given, "result"), _wait(given.get("timeout")))
 
 
 def _wait(text: str | None) -> float:
-    wait = LONGEST_WAIT if text is None else whole(text, 31) or 0
+    wait = LONGEST_WAIT if not text else whole(text, 31) or 0
     if not 1 <= wait <= LONGEST_WAIT:
         raise BadRequest(
             "The query parameter 'timeout' was malformed:\n"

@@ -190,10 +190,11 @@ def _scan(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
 def _token(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     from edgewhisk.config.loader import load
     from edgewhisk.controller.auth.tokens import add_token
-    from edgewhisk.entity.names import parse_name
+    from edgewhisk.entity.names import entity_name, parse_name
 
     name = given.trigger if given.trigger.startswith("/") else f"/_/{given.trigger}"
     trigger = parse_name(name, "guest")
+    entity_name(trigger.local)  # a trigger is in no package
     token = add_token(load(given.config, environment).state_dir, trigger, given.device)
     path = f"/api/v1/devices/{trigger.namespace}/{trigger.local}"
     if given.json:

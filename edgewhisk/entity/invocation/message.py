@@ -80,6 +80,7 @@ class Outcome(NamedTuple):
     end: int
     init_ms: int = 0  # time to load the action, when it was not loaded yet
     timed_out: bool = False
+    sized: bool = True  # the record tells the size of the result: not of one that no runtime wrote
 
 
 class UniformResult(NamedTuple):

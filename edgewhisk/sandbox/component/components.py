@@ -318,7 +318,10 @@ class Components:
         executable = action.exec
         if not isinstance(executable, CodeExec):
             raise SandboxError(f"{action.name} has no code to run")
-        bundle = archive.bundle_of(executable, self.runtime.layout, self.runtime.main, action.parameters)
+        about = self.runtime
+        bundle = archive.bundle_of(
+            executable, about.layout, about.main, about.main_pattern, action.parameters
+        )
         answered = jsontext.loads(self._call(live, live.load, bundle, serving))
         if answered["error"]:
             raise LoadFailure(answered["error"])

@@ -172,7 +172,10 @@ class Guests:
         executable = action.exec
         if not isinstance(executable, CodeExec):
             raise SandboxError(f"{action.name} has no code to run")
-        bundle = archive.bundle_of(executable, self.runtime.layout, self.runtime.main, action.parameters)
+        about = self.runtime
+        bundle = archive.bundle_of(
+            executable, about.layout, about.main, about.main_pattern, action.parameters
+        )
         serving = self._serving(slot, action, context)
         image = slot.load(bundle, action.limits.memory, serving)
         with self._lock:
