@@ -44,6 +44,11 @@ class OutOfTime(Exception):
 class LoadFailure(Exception):
     """The action's own code could not be loaded; the text is for its author."""
 
+    def __init__(self, text: str, logs: tuple[LogLine, ...] = ()) -> None:
+        """`logs`: what was printed until then."""
+        super().__init__(text)
+        self.logs = logs
+
 
 class Trap(Exception):
     """A guest was stopped.

@@ -61,11 +61,14 @@ def run(sandboxes: Sandboxes, made: Action, *arguments: str) -> list[Outcome]:
     return list(outcomes_of(sandboxes.run(made, CallBatch(given, ["x1"] * len(given), {}))))
 
 
-def zipped(files: dict[str, str]) -> str:
+def zipped(files: dict[str, Any]) -> str:
+    """An archive of files, each text or `{"base64"}`."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, text in files.items():
-            archive.writestr(path, text)
+        for path, content in files.items():
+            archive.writestr(
+                path, content if isinstance(content, str) else base64.b64decode(content["base64"])
+            )
     return base64.b64encode(data.getvalue()).decode()
 
 
@@ -80,6 +83,8 @@ def assert_as_told(case: dict[str, Any], outcome: Outcome) -> None:
     if "result" in case:
         assert orjson.loads(outcome.result) == orjson.loads(case["result"])
     assert case.get("contains", "").encode() in outcome.result
+    told = [line.text for line in outcome.logs]
+    assert [line for line in case.get("logs", ()) if line not in told] == [], told
 
 
 @pytest.mark.parametrize(("kind", "case"), CASES, ids=[f"{kind}-{case['name']}" for kind, case in CASES])
