@@ -24,6 +24,7 @@ from edgewhisk.sandbox.guest.guests import Guests
 from edgewhisk.sandbox.memory.budget import Budget, usual
 from edgewhisk.sandbox.memory.creator import Creator
 from edgewhisk.sandbox.module.modules import Modules
+from edgewhisk.sandbox.outcome import without_logs
 from edgewhisk.sandbox.runtimes import Runtime, installed, kinds
 from edgewhisk.spi import Capabilities, Clock
 
@@ -175,7 +176,7 @@ class Sandboxes:
             self._capabilities.settle(action)
         except StorageError as error:
             return self._failed(f"the action's state could not be stored: {error}", len(calls.ids))
-        return ran
+        return ran if action.limits.logs else without_logs(ran)
 
     def _failed(self, text: str, count: int) -> list[Outcome]:
         now = self._clock.now()

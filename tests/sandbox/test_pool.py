@@ -105,6 +105,20 @@ def test_logs_with_stream_and_time(sandboxes: Sandboxes) -> None:
     assert all(abs(line.at - outcome.start) < 60_000 for line in outcome.logs)
 
 
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("nodejs:20", "console.log('loading'); function main() { console.log('x'); return {} }"),
+        ("nodejs:20", "function main() { console.log('x'); throw new Error('y') }"),
+        ("python:3", "print('loading')\ndef main(args):\n    print('x')\n    return {}"),
+        ("python:3", "print('loading')\n1 / 0"),
+    ],
+)
+def test_a_log_limit_of_nothing_keeps_no_line(sandboxes: Sandboxes, kind: str, code: str) -> None:
+    outcomes = run(sandboxes, action(sandboxes, code, kind=kind, logs=0), "{}", "{}")
+    assert [outcome.logs for outcome in outcomes] == [(), ()]
+
+
 def test_a_flood_of_logs_is_cut(sandboxes: Sandboxes) -> None:
     code = "function main() { for (let i = 0; i < 40000; i++) console.log('x'.repeat(100)); return {} }"
     (outcome,) = run(sandboxes, action(sandboxes, code, logs=1))

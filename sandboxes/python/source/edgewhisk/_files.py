@@ -62,48 +62,61 @@ class Scan(list):
         """Nothing to close."""
 
 
-def install(archive):
-    """Have `open` and `os` look into `archive.files` first; called once, while the component is built."""
-    usual = io.open, os.stat, os.listdir, os.scandir
+class Reader:
+    """`open`, `os.stat`, `os.listdir` and `os.scandir`, which look into `archive.files` first."""
 
-    def find(path):
-        """(path in the archive, its bytes); the bytes are None for a folder or what is not there."""
-        if isinstance(path, int) or not archive.files:
+    def __init__(self, archive):
+        self.archive = archive
+        self.usual_open, self.usual_stat, self.usual_listdir = io.open, os.stat, os.listdir
+
+    def find(self, path):
+        """(path in the archive, its bytes): without bytes it is a folder or not there."""
+        if isinstance(path, int) or not self.archive.files:
             return None, None
         place = os.path.normpath("/" + os.fsdecode(path)).lstrip("/")
-        return place, archive.files.get(place)
+        return place, self.archive.files.get(place)
 
-    def names(place):
-        """What is in a folder; empty for one that is not there."""
+    def names(self, path):
+        """What is in a folder of the archive; empty for what is none."""
+        place, data = self.find(path)
+        if place is None or data is not None:
+            return []
         head = f"{place}/" if place else ""
-        return sorted({one[len(head) :].split("/", 1)[0] for one in archive.files if one.startswith(head)})
+        return sorted({
+            one[len(head) :].split("/", 1)[0] for one in self.archive.files if one.startswith(head)
+        })  # fmt: skip
 
-    def open_file(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None):
-        place, data = find(file)
+    def open(self, file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, *rest, **named):
+        """See `io.open`."""
+        data = self.find(file)[1]
         if data is None:
-            return usual[0](file, mode, buffering, encoding, errors, newline, closefd, opener)
+            return self.usual_open(file, mode, buffering, encoding, errors, newline, *rest, **named)
         if mode not in _READ:
             raise PermissionError(errno.EROFS, "the files of an action can only be read", os.fsdecode(file))
         raw = io.BytesIO(data)
         raw.name = os.fsdecode(file)
         return raw if "b" in mode else io.TextIOWrapper(raw, encoding or "utf-8", errors, newline)
 
-    def status(path, *, dir_fd=None, follow_symlinks=True):
-        place, data = find(path)
-        if data is None and not (place is not None and names(place)):
-            return usual[1](path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+    def stat(self, path, **named):
+        """See `os.stat`."""
+        data = self.find(path)[1]
+        if data is None and not self.names(path):
+            return self.usual_stat(path, **named)
         mode, size = (_FOLDER, 0) if data is None else (_FILE, len(data))
         return os.stat_result((mode, 0, 0, 1, 0, 0, size, 0, 0, 0))
 
-    def listed(path="."):
-        place, data = find(path)
-        if place is None or data is not None or not (found := names(place)):
-            return usual[2](path)
-        return found
+    def listdir(self, path="."):
+        """See `os.listdir`."""
+        return self.names(path) or self.usual_listdir(path)
 
-    def scanned(path="."):
-        return Scan(Entry("" if path == "." else os.fspath(path), name) for name in listed(path))
+    def scandir(self, path="."):
+        """See `os.scandir`."""
+        return Scan(Entry("" if path == "." else os.fspath(path), name) for name in self.listdir(path))
 
-    builtins.open = io.open = open_file
-    os.stat = os.lstat = status
-    os.listdir, os.scandir = listed, scanned
+
+def install(archive):
+    """Have `open` and `os` look into `archive.files` first; called once, while the component is built."""
+    reader = Reader(archive)
+    builtins.open = io.open = reader.open
+    os.stat = os.lstat = reader.stat
+    os.listdir, os.scandir = reader.listdir, reader.scandir
