@@ -157,10 +157,11 @@ class Sandboxes:
         if isinstance(host, Modules):
             host.check(code)
             return
-        if code.main is not None and not re.fullmatch(runtime.main_pattern, code.main):
+        file, function = archive.split_main(code.main or runtime.main, code.binary, runtime.layout)
+        if code.main is not None and not re.fullmatch(runtime.main_pattern, function):
             raise MalformedContent(f"'main' must name a function, not {code.main!r}")
         if code.binary:
-            archive.entry_of(archive.unzip(archive.decode(code.code)), runtime.layout)
+            archive.entry_of(archive.unzip(archive.decode(code.code)), runtime.layout, file)
 
     def run(self, action: Action, calls: CallBatch, *, inline: bool = False) -> BatchResult:
         """See `spi.Sandbox`."""

@@ -99,7 +99,7 @@ def test_logs_with_stream_and_time(sandboxes: Sandboxes) -> None:
     )
     (outcome,) = run(sandboxes, action(sandboxes, code))
     assert [(line.stream, line.text) for line in outcome.logs] == [
-        ("stdout", "a { b: [ 1, \"x\" ] } 2"),
+        ("stdout", "a { b: [ 1, 'x' ] } 2"),
         ("stderr", "c is 5"),
     ]  # fmt: skip
     assert all(abs(line.at - outcome.start) < 60_000 for line in outcome.logs)
