@@ -16,8 +16,8 @@ SOURCES = HERE / "library"
 PACKAGES = ("package.json", "package-lock.json")
 OLDEST_NODE = 18
 # Names are kept: an action sees those of our classes, in what it prints and in stacks.
-FLAGS = ("--bundle", "--minify", "--keep-names", "--format=cjs", "--platform=neutral", "--main-fields=main,module",
-         "--target=es2022", "--log-level=error")  # fmt: skip
+FLAGS = ("--bundle", "--minify", "--keep-names", "--format=cjs", "--platform=neutral",
+         "--main-fields=main,module", "--target=es2022", "--log-level=error")  # fmt: skip
 
 
 def run() -> Path:

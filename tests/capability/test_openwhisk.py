@@ -1,0 +1,191 @@
+"""`require('openwhisk')` in an action: the client that users of OpenWhisk know, on a real gateway."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.path.gateway import Answer, Gateway, gateway, until
+
+DOUBLE = "exports.main = p => ({n: 2 * p.n})"
+FAILS = "exports.main = () => ({error: 'no'})"
+# Runs a script over the client `ow`; what it throws is told as a caller of the client sees it.
+SCRIPT = """
+const openwhisk = require('openwhisk');
+exports.main = async p => {
+  const ow = openwhisk();
+  const failure = async call => { try { return {value: await call()} } catch (e) {
+    return {name: e.name, text: e.message, statusCode: e.statusCode, body: e.error} } };
+  return (new (Object.getPrototypeOf(async () => {}).constructor)('ow', 'p', 'failure', p.script))(ow, p, failure);
+}"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with gateway(tmp_path_factory.mktemp("openwhisk")) as running:
+        put(running, "double", DOUBLE)
+        put(running, "fails", FAILS)
+        put(running, "keyed", SCRIPT, **{"provide-api-key": True})
+        put(running, "granted", SCRIPT, **{"edge-capabilities": {"invoke": ["double"], "fire": ["fired"]}})
+        put(running, "bare", SCRIPT)
+        running.ok("PUT", "_/triggers/fired", {})
+        running.ok("PUT", "_/rules/rule", {"trigger": "/_/fired", "action": "/_/double"})
+        yield running
+
+
+def put(made: Gateway, name: str, code: str, **annotations: Any) -> None:
+    pairs = [{"key": key, "value": value} for key, value in annotations.items()]
+    body = {"exec": {"kind": "nodejs:20", "code": code}, "annotations": pairs}
+    made.ok("PUT", f"_/actions/{name}?overwrite=true", body)
+
+
+def ran(made: Gateway, script: str, by: str = "keyed") -> Any:
+    answer: Answer = made.call("POST", f"_/actions/{by}?blocking=true&result=true", {"script": script})
+    assert answer.status == 200, answer
+    return answer.body
+
+
+def test_an_invoke_that_is_not_waited_for_gives_an_id_at_once(made: Gateway) -> None:
+    (ident,) = ran(made, "return ow.actions.invoke({name: 'double', params: {n: 4}})").values()
+    until(lambda: made.call("GET", f"_/activations/{ident}").status == 200)
+    assert made.ok("GET", f"_/activations/{ident}")["response"]["result"] == {"n": 8}
+
+
+def test_a_blocking_invoke_gives_the_whole_activation(made: Gateway) -> None:
+    found = ran(made, "return ow.actions.invoke({name: 'double', blocking: true, params: {n: 4}})")
+    assert {"activationId", "name", "namespace", "duration", "annotations", "logs", "response"} <= set(found)
+    assert (found["name"], found["response"]["result"]) == ("double", {"n": 8})
+    assert ran(made, "return ow.actions.invoke({actionName: '/guest/double', blocking: true, result: true, params: {n: 1}})") == {"n": 2}  # fmt: skip
+
+
+def test_names_and_lists_of_them(made: Gateway) -> None:
+    script = "return ow.actions.invoke(['double', {name: '/_/double', blocking: true, result: true, params: {n: 5}}])"
+    first, second = ran(made, script)
+    assert (set(first), second) == ({"activationId"}, {"n": 10})
+    (ident,) = ran(made, "return ow.triggers.invoke('fired')").values()
+    assert len(ident) == 32
+
+
+def test_failures_have_a_status_and_what_came_back(made: Gateway) -> None:
+    failed = ran(made, "return failure(() => ow.actions.invoke({name: 'fails', blocking: true}))")
+    assert (failed["name"], failed["statusCode"]) == ("OpenWhiskError", 502)
+    assert failed["body"]["response"]["result"] == {"error": "no"}
+    assert failed["text"].endswith('Returned HTTP 502 (Bad Gateway) --> "no"')
+    missing = ran(made, "return failure(() => ow.triggers.invoke({name: 'nothing'}))")
+    assert (missing["statusCode"], set(missing["body"])) == (404, {"error", "code"})
+    unnamed = ran(made, "return failure(() => ow.actions.invoke({}))")
+    assert unnamed["text"].endswith("supported parameter names: name, actionName")
+
+
+def test_all_collections_with_the_key(made: Gateway) -> None:
+    script = """
+      await ow.packages.create({name: 'pkg', package: {publish: false}, params: {a: 1}});
+      await ow.actions.create({name: 'pkg/made', action: 'exports.main = p => p', kind: 'nodejs:20', params: {b: 2}, annotations: {c: 3}, limits: {timeout: 1000}});
+      await ow.actions.update({name: 'seq', sequence: ['double', '/_/pkg/made']});
+      await ow.triggers.create({name: 'other', trigger: {parameters: [{key: 'd', value: 4}]}});
+      await ow.rules.create({name: 'again', action: 'double', trigger: 'other'});
+      await ow.rules.disable('again');
+      const got = await ow.actions.get('pkg/made');
+      const found = {
+        code: got.exec.code, parameters: got.parameters, timeout: got.limits.timeout, result: await ow.actions.invoke({name: 'seq', blocking: true, result: true, params: {n: 3}}),
+        rule: (await ow.rules.get({ruleName: 'again'})).status, trigger: (await ow.triggers.get('other')).parameters[0].value,
+        package: (await ow.packages.get('pkg')).actions[0].name, namespaces: await ow.namespaces.list(), inside: (await ow.actions.list({package: 'pkg', limit: 1})).length,
+        all: Object.keys(await ow.namespaces.get()), activations: (await ow.activations.list({limit: 1})).length > 0,
+      };
+      await ow.rules.delete('again'); await ow.triggers.delete('other');
+      await ow.actions.delete(['seq', 'pkg/made']); await ow.packages.delete({packageName: 'pkg'});
+      return {...found, gone: (await failure(() => ow.actions.get('seq'))).statusCode};"""
+    assert ran(made, script) == {
+        "code": "exports.main = p => p",
+        "parameters": [{"key": "a", "value": 1}, {"key": "b", "value": 2}],
+        "timeout": 1000,
+        "result": {"a": 1, "b": 2, "n": 6},
+        "rule": "inactive",
+        "trigger": 4,
+        "package": "made",
+        "namespaces": ["guest"],
+        "inside": 1,
+        "all": ["actions", "packages", "triggers", "rules"],
+        "activations": True,
+        "gone": 404,
+    }
+
+
+def test_activations_tell_their_logs_and_result(made: Gateway) -> None:
+    made.ok("PUT", "_/actions/says?overwrite=true", {"exec": {"kind": "nodejs:20", "code": "exports.main = () => { console.log('hi'); return {a: 1} }"}})  # fmt: skip
+    ident = made.ok("POST", "_/actions/says?blocking=true", {})["activationId"]
+    until(lambda: made.call("GET", f"_/activations/{ident}").status == 200)
+    script = f"return {{logs: (await ow.activations.logs('{ident}')).logs.length, result: (await ow.activations.result({{activationId: '{ident}'}})).result}}"
+    assert ran(made, script) == {"logs": 1, "result": {"a": 1}}
+
+
+def test_without_the_key_only_what_is_granted_goes(made: Gateway) -> None:
+    script = """
+      return {own: await ow.actions.invoke({name: 'double', blocking: true, result: true, params: {n: 1}}), fired: Boolean((await ow.triggers.invoke('fired')).activationId),
+              other: await failure(() => ow.actions.invoke('fails')), list: await failure(() => ow.actions.list()), remove: await failure(() => ow.actions.delete('double')), rule: await failure(() => ow.rules.enable('rule'))}"""
+    found = ran(made, script, "granted")
+    assert (found["own"], found["fired"]) == ({"n": 2}, True)
+    assert [found[key]["statusCode"] for key in ("other", "list", "remove", "rule")] == [403] * 4
+    assert '"invoke":["/guest/fails"]' in found["other"]["text"]
+    assert "the annotation 'provide-api-key' (true)" in found["list"]["text"]
+    assert ran(made, "return failure(() => ow.actions.invoke('double'))", "bare")["statusCode"] == 403
+
+
+@pytest.mark.parametrize(
+    "request_of_one",
+    [
+        {"method": "POST", "path": "/namespaces/_/actions/../triggers/double"},
+        {"method": "POST", "path": "/namespaces/_/actions/%2e%2e/double"},
+        {"method": "POST", "path": "/web/guest/default/x"},
+        {"method": "GET", "path": "/namespaces//actions"},
+        {"method": "GET", "path": "/namespaces/_/actions?limit=1"},
+        {"method": "PATCH", "path": "/namespaces/_/actions"},
+        {"method": "GET", "path": "/namespaces/_/actions", "query": "a b"},
+        {"method": "GET", "path": 5},
+        {"method": "GET"},
+    ],
+)
+def test_odd_requests_are_refused_by_name(made: Gateway, request_of_one: dict[str, Any]) -> None:
+    code = "const {ask} = require('edgewhisk'); exports.main = p => { try { return {value: ask('api', p)} } catch (e) { return {text: e.message} } }"  # fmt: skip
+    put(made, "asks", code, **{"provide-api-key": True})
+    answer = made.ok("POST", "_/actions/asks?blocking=true&result=true", request_of_one)
+    assert answer["text"].startswith("api: "), answer
+
+
+def test_the_client_of_the_gateway_wins_over_a_packed_copy(made: Gateway) -> None:
+    from tests.sandbox.test_pool import zipped
+
+    files = {
+        "index.js": "exports.main = async () => ({list: (await require('openwhisk')().actions.list({limit: 1})).length})",
+        "node_modules/openwhisk/index.js": "require('https')",
+    }
+    body = {
+        "exec": {"kind": "nodejs:20", "code": zipped(files)},
+        "annotations": [{"key": "provide-api-key", "value": True}],
+    }
+    made.ok("PUT", "_/actions/packed?overwrite=true", body)
+    assert made.ok("POST", "_/actions/packed?blocking=true&result=true", {}) == {"list": 1}
+
+
+COUNTDOWN = """
+const openwhisk = require('openwhisk');
+exports.main = async p => {
+  if (p.n > 0) return {left: p.n, next: (await openwhisk().actions.invoke({name: process.env.__OW_ACTION_NAME, params: {n: p.n - 1}})).activationId};
+  return {done: true};
+}"""
+
+
+def test_a_countdown_of_twelve_holds_nobody_up(made: Gateway) -> None:
+    put(made, "countdown", COUNTDOWN, **{"provide-api-key": True})
+    begun = made.ok("POST", "_/actions/countdown?blocking=true&result=true", {"n": 12})
+    assert (begun["left"], len(begun["next"])) == (12, 32)
+
+    def ended() -> bool:
+        found = made.ok("GET", "_/activations?name=countdown&docs=true&limit=50")
+        return any(one["response"]["result"] == {"done": True} for one in found) and len(found) == 13
+
+    until(ended)
+    assert json.dumps(ran(made, "return {here: true}", "bare")) == '{"here": true}'
