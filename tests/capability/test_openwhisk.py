@@ -19,7 +19,8 @@ exports.main = async p => {
   const ow = openwhisk();
   const failure = async call => { try { return {value: await call()} } catch (e) {
     return {name: e.name, text: e.message, statusCode: e.statusCode, body: e.error} } };
-  return (new (Object.getPrototypeOf(async () => {}).constructor)('ow', 'p', 'failure', p.script))(ow, p, failure);
+  const Script = Object.getPrototypeOf(async () => {}).constructor;
+  return new Script('ow', 'p', 'failure', p.script)(ow, p, failure);
 }"""
 
 
@@ -58,11 +59,24 @@ def test_a_blocking_invoke_gives_the_whole_activation(made: Gateway) -> None:
     found = ran(made, "return ow.actions.invoke({name: 'double', blocking: true, params: {n: 4}})")
     assert {"activationId", "name", "namespace", "duration", "annotations", "logs", "response"} <= set(found)
     assert (found["name"], found["response"]["result"]) == ("double", {"n": 8})
-    assert ran(made, "return ow.actions.invoke({actionName: '/guest/double', blocking: true, result: true, params: {n: 1}})") == {"n": 2}  # fmt: skip
+    script = """
+      const how = {blocking: true, result: true};
+      return ow.actions.invoke({actionName: '/guest/double', ...how, params: {n: 1}})"""
+    assert ran(made, script) == {"n": 2}
+
+
+def test_one_that_has_shown_to_be_brief_never_waits_on_the_event_loop(made: Gateway) -> None:
+    script = "return p.n ? (await ow.actions.invoke({name: 'double', blocking: true})).response : {}"
+    put(made, "brief", SCRIPT, **{"provide-api-key": True})
+    for n in [*[0] * 40, 1]:
+        answer = made.call("POST", "_/actions/brief?blocking=true&result=true", {"script": script, "n": n})
+        assert answer.status == 200, answer
 
 
 def test_names_and_lists_of_them(made: Gateway) -> None:
-    script = "return ow.actions.invoke(['double', {name: '/_/double', blocking: true, result: true, params: {n: 5}}])"
+    script = """
+      const how = {blocking: true, result: true};
+      return ow.actions.invoke(['double', {name: '/_/double', ...how, params: {n: 5}}])"""
     first, second = ran(made, script)
     assert (set(first), second) == ({"activationId"}, {"n": 10})
     (ident,) = ran(made, "return ow.triggers.invoke('fired')").values()
@@ -83,17 +97,23 @@ def test_failures_have_a_status_and_what_came_back(made: Gateway) -> None:
 def test_all_collections_with_the_key(made: Gateway) -> None:
     script = """
       await ow.packages.create({name: 'pkg', package: {publish: false}, params: {a: 1}});
-      await ow.actions.create({name: 'pkg/made', action: 'exports.main = p => p', kind: 'nodejs:20', params: {b: 2}, annotations: {c: 3}, limits: {timeout: 1000}});
+      const more = {kind: 'nodejs:20', params: {b: 2}, annotations: {c: 3}, limits: {timeout: 1000}};
+      await ow.actions.create({name: 'pkg/made', action: 'exports.main = p => p', ...more});
       await ow.actions.update({name: 'seq', sequence: ['double', '/_/pkg/made']});
       await ow.triggers.create({name: 'other', trigger: {parameters: [{key: 'd', value: 4}]}});
       await ow.rules.create({name: 'again', action: 'double', trigger: 'other'});
       await ow.rules.disable('again');
       const got = await ow.actions.get('pkg/made');
       const found = {
-        code: got.exec.code, parameters: got.parameters, timeout: got.limits.timeout, result: await ow.actions.invoke({name: 'seq', blocking: true, result: true, params: {n: 3}}),
-        rule: (await ow.rules.get({ruleName: 'again'})).status, trigger: (await ow.triggers.get('other')).parameters[0].value,
-        package: (await ow.packages.get('pkg')).actions[0].name, namespaces: await ow.namespaces.list(), inside: (await ow.actions.list({package: 'pkg', limit: 1})).length,
-        all: Object.keys(await ow.namespaces.get()), activations: (await ow.activations.list({limit: 1})).length > 0,
+        code: got.exec.code, parameters: got.parameters, timeout: got.limits.timeout,
+        result: await ow.actions.invoke({name: 'seq', blocking: true, result: true, params: {n: 3}}),
+        rule: (await ow.rules.get({ruleName: 'again'})).status,
+        trigger: (await ow.triggers.get('other')).parameters[0].value,
+        package: (await ow.packages.get('pkg')).actions[0].name,
+        namespaces: await ow.namespaces.list(),
+        inside: (await ow.actions.list({package: 'pkg', limit: 1})).length,
+        all: Object.keys(await ow.namespaces.get()),
+        activations: (await ow.activations.list({limit: 1})).length > 0,
       };
       await ow.rules.delete('again'); await ow.triggers.delete('other');
       await ow.actions.delete(['seq', 'pkg/made']); await ow.packages.delete({packageName: 'pkg'});
@@ -115,23 +135,34 @@ def test_all_collections_with_the_key(made: Gateway) -> None:
 
 
 def test_activations_tell_their_logs_and_result(made: Gateway) -> None:
-    made.ok("PUT", "_/actions/says?overwrite=true", {"exec": {"kind": "nodejs:20", "code": "exports.main = () => { console.log('hi'); return {a: 1} }"}})  # fmt: skip
+    put(made, "says", "exports.main = () => { console.log('hi'); return {a: 1} }")
     ident = made.ok("POST", "_/actions/says?blocking=true", {})["activationId"]
     until(lambda: made.call("GET", f"_/activations/{ident}").status == 200)
-    script = f"return {{logs: (await ow.activations.logs('{ident}')).logs.length, result: (await ow.activations.result({{activationId: '{ident}'}})).result}}"
-    assert ran(made, script) == {"logs": 1, "result": {"a": 1}}
+    script = f"""
+      const {{logs}} = await ow.activations.logs('{ident}');
+      return [logs.length, (await ow.activations.result({{activationId: '{ident}'}})).result]"""
+    assert ran(made, script) == [1, {"a": 1}]
 
 
 def test_without_the_key_only_what_is_granted_goes(made: Gateway) -> None:
     script = """
-      return {own: await ow.actions.invoke({name: 'double', blocking: true, result: true, params: {n: 1}}), fired: Boolean((await ow.triggers.invoke('fired')).activationId),
-              other: await failure(() => ow.actions.invoke('fails')), list: await failure(() => ow.actions.list()), remove: await failure(() => ow.actions.delete('double')), rule: await failure(() => ow.rules.enable('rule'))}"""
+      return {own: await ow.actions.invoke({name: 'double', blocking: true, result: true, params: {n: 1}}),
+              fired: Boolean((await ow.triggers.invoke('fired')).activationId),
+              other: await failure(() => ow.actions.invoke('fails')),
+              list: await failure(() => ow.actions.list()),
+              remove: await failure(() => ow.actions.delete('double')),
+              rule: await failure(() => ow.rules.enable('rule'))}"""
     found = ran(made, script, "granted")
     assert (found["own"], found["fired"]) == ({"n": 2}, True)
     assert [found[key]["statusCode"] for key in ("other", "list", "remove", "rule")] == [403] * 4
     assert '"invoke":["/guest/fails"]' in found["other"]["text"]
     assert "the annotation 'provide-api-key' (true)" in found["list"]["text"]
     assert ran(made, "return failure(() => ow.actions.invoke('double'))", "bare")["statusCode"] == 403
+
+
+ASKS = """
+const {ask} = require('edgewhisk');
+exports.main = p => { try { return {value: ask('api', p)} } catch (e) { return {text: e.message} } };"""
 
 
 @pytest.mark.parametrize(
@@ -149,8 +180,7 @@ def test_without_the_key_only_what_is_granted_goes(made: Gateway) -> None:
     ],
 )
 def test_odd_requests_are_refused_by_name(made: Gateway, request_of_one: dict[str, Any]) -> None:
-    code = "const {ask} = require('edgewhisk'); exports.main = p => { try { return {value: ask('api', p)} } catch (e) { return {text: e.message} } }"  # fmt: skip
-    put(made, "asks", code, **{"provide-api-key": True})
+    put(made, "asks", ASKS, **{"provide-api-key": True})
     answer = made.ok("POST", "_/actions/asks?blocking=true&result=true", request_of_one)
     assert answer["text"].startswith("api: "), answer
 
@@ -159,7 +189,7 @@ def test_the_client_of_the_gateway_wins_over_a_packed_copy(made: Gateway) -> Non
     from tests.sandbox.test_pool import zipped
 
     files = {
-        "index.js": "exports.main = async () => ({list: (await require('openwhisk')().actions.list({limit: 1})).length})",
+        "index.js": "const ow = require('openwhisk')(); exports.main = () => ow.actions.list({limit: 1})",
         "node_modules/openwhisk/index.js": "require('https')",
     }
     body = {
@@ -167,14 +197,16 @@ def test_the_client_of_the_gateway_wins_over_a_packed_copy(made: Gateway) -> Non
         "annotations": [{"key": "provide-api-key", "value": True}],
     }
     made.ok("PUT", "_/actions/packed?overwrite=true", body)
-    assert made.ok("POST", "_/actions/packed?blocking=true&result=true", {}) == {"list": 1}
+    assert made.ok("POST", "_/actions/packed?blocking=true&result=true", {})[0]["namespace"] == "guest"
 
 
 COUNTDOWN = """
 const openwhisk = require('openwhisk');
 exports.main = async p => {
-  if (p.n > 0) return {left: p.n, next: (await openwhisk().actions.invoke({name: process.env.__OW_ACTION_NAME, params: {n: p.n - 1}})).activationId};
-  return {done: true};
+  if (p.n <= 0) return {done: true};
+  const name = process.env.__OW_ACTION_NAME;
+  const {activationId} = await openwhisk().actions.invoke({name, params: {n: p.n - 1}});
+  return {left: p.n, next: activationId};
 }"""
 
 
