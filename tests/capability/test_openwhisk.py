@@ -37,9 +37,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield running
 
 
-def put(made: Gateway, name: str, code: str, **annotations: Any) -> None:
+def put(made: Gateway, name: str, code: str, kind: str = "nodejs:20", **annotations: Any) -> None:
     pairs = [{"key": key, "value": value} for key, value in annotations.items()]
-    body = {"exec": {"kind": "nodejs:20", "code": code}, "annotations": pairs}
+    body = {"exec": {"kind": kind, "code": code}, "annotations": pairs}
     made.ok("PUT", f"_/actions/{name}?overwrite=true", body)
 
 
@@ -221,3 +221,65 @@ def test_a_countdown_of_twelve_holds_nobody_up(made: Gateway) -> None:
 
     until(ended)
     assert json.dumps(ran(made, "return {here: true}", "bare")) == '{"here": true}'
+
+
+PYTHON = """
+import openwhisk
+ow = openwhisk.Client()
+
+def refusal(call, *given, **named):
+    try:
+        return call(*given, **named)
+    except openwhisk.OpenWhiskError as error:
+        return [error.status_code, str(error).split(' --> ')[-1]]
+
+def granted():
+    own = ow.actions.invoke('double', {'n': 1}, blocking=True, result=True)
+    return {'granted': own, 'refused': refusal(ow.actions.list)[0]}
+
+def main(args):
+    if not args.get('keyed'):
+        return granted()
+    ow.triggers.put('mine', params={'a': 1})
+    ow.rules.put('ours', {'trigger': '/_/mine', 'action': '/_/double'})
+    ow.rules.disable('ours')
+    found = {
+        'id': len(ow.actions.invoke(name='/_/double', params={'n': 2})['activationId']),
+        'whole': ow.actions.invoke('double', {'n': 2}, blocking=True)['response']['result'],
+        'rule': ow.rules.get('ours')['status'],
+        'fired': len(ow.triggers.invoke('fired')['activationId']),
+        'unruled': ow.triggers.invoke('mine'),
+        'namespaces': ow.namespaces(),
+        'kept': ow.triggers.get('mine')['parameters'],
+        'failed': refusal(ow.actions.invoke, 'fails', blocking=True),
+        'missing': refusal(ow.actions.get, 'nothing'),
+        'odd': refusal(ow.actions.invoke, 'double', {'n': float('nan')})[0],
+        'listed': len(ow.actions.list(limit=2)),
+    }
+    ow.rules.delete('ours')
+    ow.triggers.delete('mine')
+    return found
+"""
+
+
+def test_python_actions_have_the_same_client(made: Gateway) -> None:
+    until(lambda: made.status()["sandboxes"]["python:3"]["state"] == "ready", 120, "Python is ready")
+    put(made, "snake", PYTHON, "python:3", **{"provide-api-key": True})
+    found = made.ok("POST", "_/actions/snake?blocking=true&result=true", {"keyed": True})
+    missing = "The requested resource does not exist."
+    assert found == {
+        "id": 32,
+        "whole": {"n": 4},
+        "rule": "inactive",
+        "fired": 32,
+        "unruled": None,
+        "namespaces": ["guest"],
+        "kept": [{"key": "a", "value": 1}],
+        "failed": [502, '"no"'],
+        "missing": [404, f'"{missing}"'],
+        "odd": None,
+        "listed": 2,
+    }
+    put(made, "worm", PYTHON, "python:3", **{"edge-capabilities": {"invoke": ["double"]}})
+    granted = made.ok("POST", "_/actions/worm?blocking=true&result=true", {})
+    assert granted == {"granted": {"n": 2}, "refused": 403}
