@@ -10,6 +10,7 @@ import pytest
 
 from tests.path.gateway import Answer, Gateway, gateway, until
 
+KEY = {"provide-api-key": True}
 DOUBLE = "exports.main = p => ({n: 2 * p.n})"
 FAILS = "exports.main = () => ({error: 'no'})"
 # Runs a script over the client `ow`; what it throws is told as a caller of the client sees it.
@@ -29,16 +30,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with gateway(tmp_path_factory.mktemp("openwhisk")) as running:
         put(running, "double", DOUBLE)
         put(running, "fails", FAILS)
-        put(running, "keyed", SCRIPT, **{"provide-api-key": True})
-        put(running, "granted", SCRIPT, **{"edge-capabilities": {"invoke": ["double"], "fire": ["fired"]}})
+        put(running, "keyed", SCRIPT, KEY)
+        put(running, "granted", SCRIPT, {"edge-capabilities": {"invoke": ["double"], "fire": ["fired"]}})
         put(running, "bare", SCRIPT)
         running.ok("PUT", "_/triggers/fired", {})
         running.ok("PUT", "_/rules/rule", {"trigger": "/_/fired", "action": "/_/double"})
         yield running
 
 
-def put(made: Gateway, name: str, code: str, kind: str = "nodejs:20", **annotations: Any) -> None:
-    pairs = [{"key": key, "value": value} for key, value in annotations.items()]
+def put(
+    made: Gateway, name: str, code: str, annotations: dict[str, Any] | None = None, kind: str = "nodejs:20"
+) -> None:
+    pairs = [{"key": key, "value": value} for key, value in (annotations or {}).items()]
     body = {"exec": {"kind": kind, "code": code}, "annotations": pairs}
     made.ok("PUT", f"_/actions/{name}?overwrite=true", body)
 
@@ -67,7 +70,7 @@ def test_a_blocking_invoke_gives_the_whole_activation(made: Gateway) -> None:
 
 def test_one_that_has_shown_to_be_brief_never_waits_on_the_event_loop(made: Gateway) -> None:
     script = "return p.n ? (await ow.actions.invoke({name: 'double', blocking: true})).response : {}"
-    put(made, "brief", SCRIPT, **{"provide-api-key": True})
+    put(made, "brief", SCRIPT, KEY)
     for n in [*[0] * 40, 1]:
         answer = made.call("POST", "_/actions/brief?blocking=true&result=true", {"script": script, "n": n})
         assert answer.status == 200, answer
@@ -180,7 +183,7 @@ exports.main = p => { try { return {value: ask('api', p)} } catch (e) { return {
     ],
 )
 def test_odd_requests_are_refused_by_name(made: Gateway, request_of_one: dict[str, Any]) -> None:
-    put(made, "asks", ASKS, **{"provide-api-key": True})
+    put(made, "asks", ASKS, KEY)
     answer = made.ok("POST", "_/actions/asks?blocking=true&result=true", request_of_one)
     assert answer["text"].startswith("api: "), answer
 
@@ -211,7 +214,7 @@ exports.main = async p => {
 
 
 def test_a_countdown_of_twelve_holds_nobody_up(made: Gateway) -> None:
-    put(made, "countdown", COUNTDOWN, **{"provide-api-key": True})
+    put(made, "countdown", COUNTDOWN, KEY)
     begun = made.ok("POST", "_/actions/countdown?blocking=true&result=true", {"n": 12})
     assert (begun["left"], len(begun["next"])) == (12, 32)
 
@@ -264,7 +267,7 @@ def main(args):
 
 def test_python_actions_have_the_same_client(made: Gateway) -> None:
     until(lambda: made.status()["sandboxes"]["python:3"]["state"] == "ready", 120, "Python is ready")
-    put(made, "snake", PYTHON, "python:3", **{"provide-api-key": True})
+    put(made, "snake", PYTHON, KEY, "python:3")
     found = made.ok("POST", "_/actions/snake?blocking=true&result=true", {"keyed": True})
     missing = "The requested resource does not exist."
     assert found == {
@@ -280,6 +283,6 @@ def test_python_actions_have_the_same_client(made: Gateway) -> None:
         "odd": None,
         "listed": 2,
     }
-    put(made, "worm", PYTHON, "python:3", **{"edge-capabilities": {"invoke": ["double"]}})
+    put(made, "worm", PYTHON, {"edge-capabilities": {"invoke": ["double"]}}, "python:3")
     granted = made.ok("POST", "_/actions/worm?blocking=true&result=true", {})
     assert granted == {"granted": {"n": 2}, "refused": 403}

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from edgewhisk import jsontext
-from edgewhisk.api.router import Application
 from edgewhisk.capability.rest import RestRequest
 from edgewhisk.controller.controller import Controller
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.invocation.message import Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, Undelivered
-from edgewhisk.gateway.wiring.own_api import answered
+from edgewhisk.gateway.wiring.own_api import Application, answered
 from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.codec import Message
 from edgewhisk.transport.serial.ports import SerialPorts

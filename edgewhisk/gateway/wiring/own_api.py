@@ -4,37 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import unquote
 
 from edgewhisk import jsontext
-from edgewhisk.api.http import JSON
-from edgewhisk.api.router import Application
 from edgewhisk.capability.rest import RestRequest
 from edgewhisk.entity.identity import Identity
 
+Event = MutableMapping[str, Any]
+Application = Callable[
+    [Event, Callable[[], Awaitable[Event]], Callable[[Event], Awaitable[None]]], Awaitable[None]
+]
 _BASE: Final = "/api/v1"
+_JSON: Final = b"application/json"
 
 
 async def answered(app: Application, identity: Identity, asked: RestRequest) -> tuple[int, bytes]:
     """Status and body, as JSON, that `app`, an ASGI application, answers to `identity`."""
     status, kind, body = 500, b"", bytearray()
-    given: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": asked.body}]
+    given: list[Event] = [{"type": "http.request", "body": asked.body}]
 
-    async def receive() -> MutableMapping[str, Any]:
+    async def receive() -> Event:
         if not given:  # the client stays until it has its answer
             await asyncio.get_running_loop().create_future()
         return given.pop()
 
-    async def send(message: MutableMapping[str, Any]) -> None:
+    async def send(message: Event) -> None:
         nonlocal status, kind
         if message["type"] == "http.response.start":
             status, kind = message["status"], dict(message["headers"]).get(b"content-type", b"")
         body.extend(message.get("body", b""))
 
     await app(_scope(identity, asked), receive, send)
-    if body and not kind.startswith(JSON.encode()):  # "OK"
+    if body and not kind.startswith(_JSON):  # "OK"
         return status, jsontext.dumps(body.decode(errors="replace"))
     return status, bytes(body)
 
@@ -44,7 +47,7 @@ def _scope(identity: Identity, asked: RestRequest) -> dict[str, Any]:
     headers = [(b"host", b"localhost"), (b"authorization", b"Basic " + key)]
     if asked.body:
         size = str(len(asked.body)).encode()
-        headers += [(b"content-type", JSON.encode()), (b"content-length", size)]
+        headers += [(b"content-type", _JSON), (b"content-length", size)]
     path = f"{_BASE}{asked.path}"
     return {
         "type": "http",
