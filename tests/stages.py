@@ -119,6 +119,11 @@ class Stages:
         document = {"annotations": [{"key": key, "value": value} for key, value in annotations.items()]}
         await self.actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
 
+    async def unannotate(self, *keys: str) -> None:
+        """Take annotations of the action `a` away."""
+        document = {"delAnnotations": list(keys)}
+        await self.actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
+
     async def bind(self, **parameters: object) -> None:
         """Give the action `a` other parameters; its code stays."""
         document = {"parameters": [{"key": key, "value": value} for key, value in parameters.items()]}

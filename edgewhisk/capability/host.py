@@ -13,9 +13,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Protocol
 
+from edgewhisk import jsontext
 from edgewhisk.base.mqtt_topics import MAX_TOPIC_BYTES, closes, matches
 from edgewhisk.base.room import Room, full
 from edgewhisk.capability.dispatcher import CapabilityRequest, Perform, kind_of, ungranted
+from edgewhisk.capability.rest import LARGEST_ANSWER, OP, RestRequest
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.errors import BadRequest, CapabilityError
 
@@ -43,9 +45,13 @@ class GatewayPort(Protocol):
         """The activation id of a trigger fired."""
         ...
 
+    async def api(self, namespace: str, asked: RestRequest) -> tuple[int, bytes]:
+        """Status and body, as JSON, that the REST API answers to the owner of a namespace."""
+        ...
+
 
 class HostCapabilities:
-    """Performs `mqtt.publish`, `serial.write`, `invoke` and `fire`."""
+    """Performs `mqtt.publish`, `serial.write`, `invoke`, `fire` and `api`."""
 
     def __init__(
         self,
@@ -68,6 +74,7 @@ class HostCapabilities:
             "serial.write": self._write,
             "invoke": self._invoke,
             "fire": self._fire,
+            OP: self._api,
         }
 
     def _publish(self, request: CapabilityRequest) -> None:
@@ -109,6 +116,17 @@ class HostCapabilities:
         name = self._named(request)
         payload, namespace = _arguments(request), request.asker.namespace
         return self._wait(request, lambda: self._world.fire(namespace, name, payload))
+
+    def _api(self, request: CapabilityRequest) -> Any:
+        asked, namespace = RestRequest.of(request), request.asker.namespace
+        if asked.waits:
+            with self._held(namespace), self._lent():
+                status, body = self._wait(request, lambda: self._world.api(namespace, asked))
+        else:
+            status, body = self._wait(request, lambda: self._world.api(namespace, asked))
+        if len(body) > LARGEST_ANSWER:
+            raise CapabilityError(f"{OP}: the answer has {len(body)} bytes; at most {LARGEST_ANSWER} go")
+        return {"status": status, "body": jsontext.Fragment(body) if body else None}
 
     def _named(self, request: CapabilityRequest) -> FullyQualifiedName:
         text = request.text("name")

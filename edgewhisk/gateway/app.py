@@ -352,7 +352,8 @@ class Gateway:
 
     def _open_doors(self, sources: list[Feed], stack: contextlib.AsyncExitStack, api_port: int) -> None:
         """Let actions reach what is granted to them beyond their state."""
-        adapter = GatewayAdapter(self._brokers, self._ports, self._controller, self._subjects.of)
+        mqtt, serial, owner = self._brokers, self._ports, self._subjects.of
+        adapter = GatewayAdapter(mqtt, serial, self._controller, owner, lambda: self._router)
         host = HostCapabilities(adapter, asyncio.get_running_loop(), self._invoker.lent)
         self._dispatcher.operations.update({"http.fetch": Fetch(api_port), **host.operations})
         http = HttpTarget()

@@ -42,6 +42,7 @@ class Layout:
     plain: str  # name of the one file that source text becomes: "main.js"
     entry: str  # the file of an archive that is loaded: "index.js"
     package: str = ""  # JSON file whose "main" names another entry: "package.json"
+    names_files: bool = False  # whether an action's `main` may be "file.function" in an archive
 
 
 def files_of(code: str, binary: bool, layout: Layout) -> dict[str, bytes]:
@@ -49,8 +50,21 @@ def files_of(code: str, binary: bool, layout: Layout) -> dict[str, bytes]:
     return unzip(decode(code)) if binary else {layout.plain: code.encode()}
 
 
-def entry_of(files: Mapping[str, bytes], layout: Layout) -> str:
-    """The file to be loaded; raises `MalformedContent` if the archive has none."""
+def split_main(main: str, binary: bool, layout: Layout) -> tuple[str, str]:
+    """(file, function) of an action's `main`: OpenWhisk's "file.function" ends the file at the first dot."""
+    if not (binary and layout.names_files and "." in main):
+        return "", main
+    file, _, function = main.partition(".")
+    return file, function
+
+
+def entry_of(files: Mapping[str, bytes], layout: Layout, file: str = "") -> str:
+    """The file to be loaded, `file` if it is named; raises `MalformedContent` if the archive has none."""
+    if file:
+        for candidate in (file, f"{file}.js", f"{file}.cjs", f"{file}.mjs", f"{file}/index.js"):
+            if candidate in files:
+                return candidate
+        raise MalformedContent(f"'main' names the file {file!r}, which is not in the archive")
     if set(files) == {layout.plain}:
         return layout.plain
     named = _named_entry(files.get(layout.package, b"")) if layout.package in files else ""
@@ -69,14 +83,15 @@ def bundle_of(code: CodeExec, layout: Layout, main: str, pattern: str, parameter
     """
     if not code.code or code.main == "":
         raise LoadFailure(NO_CODE)
-    if code.main is not None and not re.fullmatch(pattern, code.main):
+    file, function = split_main(code.main or main, code.binary, layout)
+    if code.main is not None and not re.fullmatch(pattern, function):
         raise LoadFailure(f"{_FAILED}'main' must name a function, not {code.main!r}")
     try:
         files = files_of(code.code, code.binary, layout)
-        entry = entry_of(files, layout)
+        entry = entry_of(files, layout, file)
     except MalformedContent as error:
         raise LoadFailure(f"{_FAILED}{error.reason}") from error
-    return bundle(files, entry, code.main or main, parameters.environment())
+    return bundle(files, entry, function, parameters.environment())
 
 
 def bundle(files: Mapping[str, bytes], entry: str, main: str, environment: Mapping[str, Any]) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from edgewhisk import jsontext
-from edgewhisk.entity.invocation.message import LogLine, Outcome, Status
+from edgewhisk.entity.invocation.message import BatchResult, LogLine, Outcome, Status, UniformResult
 from edgewhisk.sandbox.guest.abi import Reply, log_lines
 
 TIMED_OUT: Final = "The action exceeded its time limits of {} milliseconds."
@@ -43,6 +43,11 @@ class OutOfTime(Exception):
 
 class LoadFailure(Exception):
     """The action's own code could not be loaded; the text is for its author."""
+
+    def __init__(self, text: str, logs: tuple[LogLine, ...] = ()) -> None:
+        """`logs`: what was printed until then."""
+        super().__init__(text)
+        self.logs = logs
 
 
 class Trap(Exception):
@@ -98,6 +103,11 @@ def _is_broken(found: Outcome) -> bool:
 def _starved(found: Outcome, text: str) -> Outcome:
     logs = (LogLine(found.end, "stderr", text), *found.logs)
     return found._replace(result=error_result(text), logs=logs)
+
+
+def without_logs(ran: BatchResult) -> BatchResult:
+    """What ran, of an action whose log limit is 0: OpenWhisk collects none of its lines, not even its own."""
+    return ran if isinstance(ran, UniformResult) else [one._replace(logs=()) for one in ran]
 
 
 def with_refusals(outcomes: list[Outcome], refusals: Sequence[tuple[int, str]]) -> list[Outcome]:

@@ -23,6 +23,7 @@ from edgewhisk.sandbox.guest.guests import Guests
 from edgewhisk.sandbox.memory.budget import Budget, usual
 from edgewhisk.sandbox.memory.creator import Creator
 from edgewhisk.sandbox.module.modules import Modules
+from edgewhisk.sandbox.outcome import without_logs
 from edgewhisk.sandbox.runtimes import Runtime, installed, kinds
 from edgewhisk.spi import Capabilities, Clock
 
@@ -156,7 +157,8 @@ class Sandboxes:
             host.check(code)
             return
         if code.binary and archive.is_zip(code.code):
-            archive.entry_of(archive.unzip(archive.decode(code.code)), runtime.layout)
+            file, _ = archive.split_main(code.main or runtime.main, code.binary, runtime.layout)
+            archive.entry_of(archive.unzip(archive.decode(code.code)), runtime.layout, file)
 
     def run(self, action: Action, calls: CallBatch, *, inline: bool = False) -> BatchResult:
         """See `spi.Sandbox`."""
@@ -172,7 +174,7 @@ class Sandboxes:
             self._capabilities.settle(action)
         except StorageError as error:
             return self._failed(f"the action's state could not be stored: {error}", len(calls.ids))
-        return ran
+        return ran if action.limits.logs else without_logs(ran)
 
     def _resolved(self, kind: str) -> str:
         """The runtime's own kind: an action has the kind that its owner gave, which may be an alias."""

@@ -15,8 +15,9 @@ HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "library"
 PACKAGES = ("package.json", "package-lock.json")
 OLDEST_NODE = 18
-FLAGS = ("--bundle", "--minify", "--format=cjs", "--platform=neutral", "--main-fields=main,module",
-         "--target=es2022", "--log-level=error")  # fmt: skip
+# Names are kept: an action sees those of our classes, in what it prints and in stacks.
+FLAGS = ("--bundle", "--minify", "--keep-names", "--format=cjs", "--platform=neutral",
+         "--main-fields=main,module", "--target=es2022", "--log-level=error")  # fmt: skip
 
 
 def run() -> Path:

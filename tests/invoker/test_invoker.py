@@ -106,7 +106,7 @@ def test_what_failed_on_the_loop_is_told_and_not_tried_there_again(
 
     async def course(made: Stages) -> None:
         await made.make()
-        await made.annotate(**{"provide-api-key": True})
+        await made.unannotate("provide-api-key")  # a missing one gives the key, too
         await warm(made)
         before = made.invoker.describe()
         assert before["inline"] > 0

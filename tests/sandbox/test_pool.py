@@ -62,11 +62,14 @@ def run(sandboxes: Sandboxes, made: Action, *arguments: str) -> list[Outcome]:
     return list(outcomes_of(sandboxes.run(made, CallBatch(given, ["x1"] * len(given), {}))))
 
 
-def zipped(files: dict[str, str]) -> str:
+def zipped(files: dict[str, Any]) -> str:
+    """An archive of files, each text or `{"base64"}`."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, text in files.items():
-            archive.writestr(path, text)
+        for path, content in files.items():
+            archive.writestr(
+                path, content if isinstance(content, str) else base64.b64decode(content["base64"])
+            )
     return base64.b64encode(data.getvalue()).decode()
 
 
@@ -81,6 +84,8 @@ def assert_as_told(case: dict[str, Any], outcome: Outcome) -> None:
     if "result" in case:
         assert orjson.loads(outcome.result) == orjson.loads(case["result"])
     assert case.get("contains", "").encode() in outcome.result
+    told = [line.text for line in outcome.logs]
+    assert [line for line in case.get("logs", ()) if line not in told] == [], told
 
 
 @pytest.mark.parametrize(("kind", "case"), CASES, ids=[f"{kind}-{case['name']}" for kind, case in CASES])
@@ -95,10 +100,24 @@ def test_logs_with_stream_and_time(sandboxes: Sandboxes) -> None:
     )
     (outcome,) = run(sandboxes, action(sandboxes, code))
     assert [(line.stream, line.text) for line in outcome.logs] == [
-        ("stdout", "a { b: [ 1, \"x\" ] } 2"),
+        ("stdout", "a { b: [ 1, 'x' ] } 2"),
         ("stderr", "c is 5"),
     ]  # fmt: skip
     assert all(abs(line.at - outcome.start) < 60_000 for line in outcome.logs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("nodejs:20", "console.log('loading'); function main() { console.log('x'); return {} }"),
+        ("nodejs:20", "function main() { console.log('x'); throw new Error('y') }"),
+        ("python:3", "print('loading')\ndef main(args):\n    print('x')\n    return {}"),
+        ("python:3", "print('loading')\n1 / 0"),
+    ],
+)
+def test_a_log_limit_of_nothing_keeps_no_line(sandboxes: Sandboxes, kind: str, code: str) -> None:
+    outcomes = run(sandboxes, action(sandboxes, code, kind=kind, logs=0), "{}", "{}")
+    assert [outcome.logs for outcome in outcomes] == [(), ()]
 
 
 def test_a_flood_of_logs_is_cut(sandboxes: Sandboxes) -> None:

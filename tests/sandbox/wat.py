@@ -41,6 +41,23 @@ def module(text: str) -> str:
     return base64.b64encode(wasmtime.wat2wasm(text)).decode()
 
 
+def polling(*subscriptions: tuple[int, int], again: bool = False) -> str:
+    """A command that polls once, or for ever: (0, ns) is a clock, (1, file) reads, (2, file) writes."""
+    setup = "".join(
+        f"(i32.store8 (i32.const {at + 8}) (i32.const {kind}))"
+        f"(i32.store (i32.const {at + 16}) (i32.const 1))"
+        f"(i64.store (i32.const {at + 24}) (i64.const {value}))"
+        for at, (kind, value) in zip(range(1024, 4096, 48), subscriptions, strict=False)
+    )
+    count = len(subscriptions)
+    poll = f"(drop (call $poll (i32.const 1024) (i32.const 8192) (i32.const {count}) (i32.const 16)))"
+    return module(f"""
+    (module
+      (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+      (memory (export "memory") 1)
+      (func (export "_start") {setup} {f"(loop $l {poll} (br $l))" if again else poll}))""")
+
+
 def printing(data: str, stream: int = 1, exit_code: int | None = None) -> str:
     """A command that prints `data` and perhaps exits."""
     escaped = "".join(f"\\{byte:02x}" for byte in data.encode())

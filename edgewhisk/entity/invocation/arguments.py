@@ -58,6 +58,8 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
     key = f"{binding.namespace}/{binding.name}" if binding else ""
     # The key is withheld only where the annotation says so: a missing one gives it, as in OpenWhisk.
     keyed = "provide-api-key" not in action.annotations or action.annotations.truthy("provide-api-key")
+    # What asks the gateway for something waits for it, and must never run on the event loop.
+    reaches = GRANTS in action.annotations or action.annotations.truthy("provide-api-key")
     sequence = action.exec.components if isinstance(action.exec, SequenceExec) else None
     once = at_most_once(action.annotations)
     conductor = sequence is None and action.annotations.truthy("conductor")
@@ -72,7 +74,7 @@ def bind(action: Action, packages: tuple[Package, ...], binding: FullyQualifiedN
         conductor=conductor,
         composed=conductor or sequence is not None,
         native=action.exec.kind == NATIVE,
-        pure=sequence is None and GRANTS not in action.annotations and not once,
+        pure=sequence is None and not reaches and not once,
         once=once,
         priority=priority(action.annotations),
     )

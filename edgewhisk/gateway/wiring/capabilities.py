@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from edgewhisk import jsontext
+from edgewhisk.capability.rest import RestRequest
 from edgewhisk.controller.controller import Controller
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.invocation.message import Status
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import CapabilityError, Undelivered
+from edgewhisk.gateway.wiring.own_api import Application, answered
 from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.codec import Message
 from edgewhisk.transport.serial.ports import SerialPorts
@@ -20,13 +22,19 @@ class GatewayAdapter:
     """Implements `capability.host.GatewayPort` over the gateway's parts."""
 
     def __init__(
-        self, mqtt: MqttBrokers, serial: SerialPorts, controller: Controller, owner: Callable[[str], Identity]
+        self,
+        mqtt: MqttBrokers,
+        serial: SerialPorts,
+        controller: Controller,
+        owner: Callable[[str], Identity],
+        app: Callable[[], Application],
     ) -> None:
-        """`owner` of a namespace: on whose behalf its actions act."""
+        """`owner` of a namespace: on whose behalf its actions act. `app`: the API, which is made later."""
         self._mqtt = mqtt
         self._serial = serial
         self._controller = controller
         self._owner = owner
+        self._app = app
 
     async def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
         """See `GatewayPort`."""
@@ -54,6 +62,10 @@ class GatewayAdapter:
     async def fire(self, namespace: str, name: FullyQualifiedName, payload: bytes) -> str | None:
         """See `GatewayPort`."""
         return await self._controller.fire(self._owner(namespace), name, payload, {})
+
+    async def api(self, namespace: str, asked: RestRequest) -> tuple[int, bytes]:
+        """See `GatewayPort`."""
+        return await answered(self._app(), self._owner(namespace), asked)
 
 
 def _error(result: Any) -> str:

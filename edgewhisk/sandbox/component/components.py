@@ -143,7 +143,7 @@ class Components:
                 found = self._run_in(slot, action, calls[len(outcomes)], 0 if outcomes else init)
                 outcomes.append(self._told(found, slot.live))
         except LoadFailure as failure:
-            if "MemoryError" in str(failure):
+            if str(failure) == outcome.EXHAUSTED:
                 self._large.keep(action.revision, True, 1)
                 return []
             return [self._load_failed(failure, action, started)]
@@ -323,9 +323,10 @@ class Components:
             executable, about.layout, about.main, about.main_pattern, action.parameters
         )
         answered = jsontext.loads(self._call(live, live.load, bundle, serving))
+        logs = outcome.told_lines(answered["logs"])
         if answered["error"]:
-            raise LoadFailure(answered["error"])
-        return outcome.told_lines(answered["logs"])
+            raise LoadFailure(answered["error"], logs)
+        return logs
 
     def _outcome(
         self, reply: bytes, action: Action, serving: CallContext, start: int, end: int, init: int
@@ -359,7 +360,8 @@ class Components:
         interrupted = isinstance(failure, Trap) and failure.interrupted
         text = outcome.load_failed(failure, action.limits.timeout)
         found = outcome.developer_error(text, b"", start, self._clock.now(), timed_out=interrupted)
-        return self._told(found, live)
+        printed = failure.logs if isinstance(failure, LoadFailure) else ()
+        return self._told(found._replace(logs=(*printed, *found.logs)), live)
 
     def _told(self, found: Outcome, live: Live | None) -> Outcome:
         """The outcome, which says so if it is for want of memory that others have."""

@@ -184,7 +184,9 @@ class Guests:
     def _load_failed(self, failure: LoadFailure | Trap, log: bytes, action: Action, start: int) -> Outcome:
         interrupted = isinstance(failure, Trap) and failure.interrupted
         text = outcome.load_failed(failure, action.limits.timeout)
-        return outcome.developer_error(text, log, start, self._clock.now(), timed_out=interrupted)
+        found = outcome.developer_error(text, log, start, self._clock.now(), timed_out=interrupted)
+        printed = failure.logs if isinstance(failure, LoadFailure) else ()
+        return found._replace(logs=(*printed, *found.logs))
 
     def _take(self, revision: object) -> GuestSlot:
         """An idle slot, best one that ran the same action; a new one if there is none."""

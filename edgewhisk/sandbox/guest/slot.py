@@ -18,7 +18,7 @@ from edgewhisk.sandbox.guest import abi
 from edgewhisk.sandbox.guest.image import GRANULE, Blank, Image
 from edgewhisk.sandbox.host.hostcalls import CallContext, HostCalls
 from edgewhisk.sandbox.memory.linear import PAGE, memory_file, show
-from edgewhisk.sandbox.outcome import LoadFailure, Trap
+from edgewhisk.sandbox.outcome import LoadFailure, Trap, lines
 from edgewhisk.sandbox.runtimes import Runtime
 from edgewhisk.sandbox.wasmtime_ffi import Deadline, Function, base_address, read, view, write
 
@@ -45,6 +45,7 @@ class Parts:
         self.driver = wasmtime.Module(engine.wasmtime, bytes(wasmtime.wat2wasm(_DRIVER.read_text())))
         self.linker = wasmtime.Linker(engine.wasmtime)
         self.calls = HostCalls(self.linker, now, runtime.modules())
+        self.reply_at = 0  # where each guest leaves its reply; told by the first
         self.blank: Blank | None = None  # taken from the first slot; all others show it too
         self.file = -1  # the same in memory, at the guest's addresses, for mapping
 
@@ -68,7 +69,8 @@ class GuestSlot:
             self._memory: Any = guest["memory"]
             if parts.blank is None:
                 Function(self._store, guest["_initialize"])()
-                if not Function(self._store, guest["ew_boot"])(parts.runtime.reserve):
+                parts.reply_at = Function(self._store, guest["ew_boot"])(parts.runtime.reserve)
+                if not parts.reply_at:
                     raise RuntimeError("the guest did not start")
             else:
                 self._memory.grow(self._store, parts.blank.image.pages - self._memory.size(self._store))
@@ -86,7 +88,6 @@ class GuestSlot:
         self._room = self._own.data_len(
             self._store
         )  # bytes of the driver's memory that are known to be there
-        self._reply_at = 0
         self._table = 0
         self._ended = abi.Done(0, 0, 0)  # how far the last batch came
         self.blank = parts.blank or self._first(parts)
@@ -104,12 +105,12 @@ class GuestSlot:
             if not place:
                 raise LoadFailure("The action exhausted its memory and was aborted.")
             write(self._guest_at + place, bundle)
-            self._reply_at = self._load(place, len(bundle))
+            self._load(place, len(bundle))
         status, result, size, *_ = self._reply()
         if status:
-            text = self._read(result, size).decode(errors="replace")
+            text, printed = self._read(result, size).decode(errors="replace"), lines(self.log())
             self._place(self.blank.data, self._top())
-            raise LoadFailure(text)
+            raise LoadFailure(text, printed)
         data, pages = self._taken()
         image = self._image = self.blank.difference(data, pages)
         self._place(data, image.high)
@@ -165,8 +166,6 @@ class GuestSlot:
 
     def log(self) -> bytes:
         """What loading logged, or the call that trapped."""
-        if not self._reply_at:
-            return b""
         _, _, _, log, size, _ = self._reply()
         return self._read(log, size)
 
@@ -282,7 +281,7 @@ class GuestSlot:
             raise Trap(str(error)) from error
 
     def _reply(self) -> tuple[int, ...]:
-        text = self._read(self._reply_at, _REPLY)
+        text = self._read(self._parts.reply_at, _REPLY)
         return tuple(int.from_bytes(text[at : at + 4], "little") for at in range(0, _REPLY, 4))
 
     def _read(self, at: int, size: int) -> bytes:

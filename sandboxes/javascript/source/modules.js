@@ -1,11 +1,12 @@
 // Finds, compiles and links the user's files and our library. Runs once, before the image is taken.
-(function (compile, evaluate, librarySource, ask, entropy, env, promises) {
+(function (natives, prelude) {
   'use strict';
-  const NO_FILES = 'an action has no files: pack them into the zip archive and require them, or keep data with the state capability';
+  const { compile, evaluate, library: librarySource, ask, entropy, bytes, text: textOf, promise } = natives;
+  const { env, promises, connect } = prelude;
   const NO_SOCKETS = 'an action has no sockets: use fetch, with the http capability';
   const NO_PROCESSES = 'an action has no processes or threads: invoke another action, with the invoke capability';
   const ABSENT = {
-    fs: NO_FILES, 'fs/promises': NO_FILES, zlib: 'there is no compression here: send data as it is',
+    zlib: 'there is no compression here: send data as it is',
     http: NO_SOCKETS, https: NO_SOCKETS, http2: NO_SOCKETS, net: NO_SOCKETS, tls: NO_SOCKETS, dns: NO_SOCKETS, dgram: NO_SOCKETS,
     child_process: NO_PROCESSES, worker_threads: NO_PROCESSES, cluster: NO_PROCESSES,
     os: 'an action does not see the machine: bind what it needs as parameters',
@@ -14,11 +15,11 @@
     async_hooks: 'there are no async hooks here', tty: 'an action has no terminal',
   };
   // Modules of the library; all are text at the host until somebody asks.
-  const LIBRARY = ['assert', 'buffer', 'crypto', 'edgewhisk', 'events', 'openwhisk', 'path', 'punycode', 'querystring', 'string_decoder', 'url', 'util'];
+  const LIBRARY = ['assert', 'buffer', 'crypto', 'edgewhisk', 'events', 'fs', 'openwhisk', 'path', 'punycode', 'querystring', 'string_decoder', 'url', 'util'];
   const PROVIDED = {
     process: () => globalThis.process, console: () => globalThis.console, perf_hooks: () => ({ performance }),
     timers: () => ({ setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate, promises }),
-    'timers/promises': () => promises,
+    'timers/promises': () => promises, 'fs/promises': () => builtin('fs').promises,
     'path/posix': () => builtin('path'), 'util/types': () => builtin('util').types, 'assert/strict': () => builtin('assert').strict,
   };
   // Globals that cost nothing until they are used: name -> [library, export].
@@ -29,7 +30,8 @@
     Intl: ['intl', 'Intl'],
     AbortController: ['abort', 'AbortController'], AbortSignal: ['abort', 'AbortSignal'], Event: ['abort', 'Event'], EventTarget: ['abort', 'EventTarget'],
   };
-  const host = { ask, entropy, zone: (name) => librarySource(`zone/${name}`) };
+  const OURS = ['edgewhisk', 'openwhisk']; // what speaks to the gateway: a packed copy would want sockets
+  const host = { ask, entropy, bytes, text: textOf, promise, files: () => files, zone: (name) => librarySource(`zone/${name}`) };
   const loaded = new Map(), heads = new Set(); // paths of files whose first line begins with HEAD
   let files = {};
 
@@ -45,6 +47,8 @@
     }
     return module.exports;
   }
+
+  connect(builtin);
 
   for (const [name, [library, key]] of Object.entries(LAZY)) {
     const settle = (value) => Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
@@ -65,6 +69,7 @@
 
   // What the sources mention is loaded now, into the image, and not again in each call.
   function preload(sources) {
+    if (sources.some((text) => /\bconsole\b/.test(text))) builtin('inspect');
     if (sources.some((text) => /toLocale|localeCompare/.test(text))) builtin('intl');
     for (const name of Object.keys(LAZY)) {
       const mentioned = new RegExp(`\\b${name}\\b`);
@@ -74,6 +79,7 @@
 
   // -- names ------------------------------------------------------------------------------------
   const isText = (path) => typeof files[path] === 'string';
+  const json = (path) => JSON.parse(files[path].replace(/^\ufeff/, '')); // Node would refuse the mark of an editor
   const folder = (path) => (path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '');
 
   function join(base, name) {
@@ -90,42 +96,78 @@
     return null;
   }
 
-  function asFolder(path) {
+  const manifestOf = (path) => {
     const manifest = path ? `${path}/package.json` : 'package.json';
-    if (isText(manifest)) {
-      const { main, exports } = JSON.parse(files[manifest]);
-      const wanted = main || exportedMain(exports);
-      const found = wanted && (asFile(join(path, wanted)) || asFile(join(path, `${wanted}/index`)));
+    return isText(manifest) ? json(manifest) : null;
+  };
+
+  function asFolder(path, isImport) {
+    const manifest = manifestOf(path);
+    if (manifest) {
+      const found = exported(path, manifest.exports, '.', isImport) || (manifest.main && (asFile(join(path, manifest.main)) || asFile(join(path, `${manifest.main}/index`))));
       if (found) return found;
     }
     return asFile(path ? `${path}/index` : 'index');
   }
 
-  // "exports" of a package.json, as far as one entry goes.
-  function exportedMain(exports) {
-    if (typeof exports === 'string' || !exports) return exports;
-    const root = exports['.'] === undefined ? exports : exports['.'];
-    if (typeof root === 'string') return root;
-    const inner = root.require || root.node || root.default || root.import;
-    return typeof inner === 'object' ? exportedMain(inner) : inner;
+  // What "exports" or "imports" of a package.json gives for a name, by the conditions that hold here
+  // (Node's documentation, "Packages"). Undefined where it says nothing of it.
+  function exported(path, table, name, isImport) {
+    if (table === undefined || table === null) return undefined;
+    const isMap = typeof table === 'object' && !Array.isArray(table) && Object.keys(table).some((key) => /^[.#]/.test(key));
+    const map = isMap ? table : { '.': table };
+    if (name in map) return targeted(path, map[name], '', isImport);
+    const patterns = Object.keys(map).filter((key) => key.includes('*')).sort((a, b) => b.indexOf('*') - a.indexOf('*'));
+    for (const key of patterns) {
+      const [head, tail] = key.split('*');
+      if (name.startsWith(head) && name.endsWith(tail) && name.length >= key.length) return targeted(path, map[key], name.slice(head.length, name.length - tail.length), isImport);
+    }
+    return undefined;
   }
 
-  function bundled(from, name) {
+  const holds = (condition, isImport) => condition === 'node' || condition === 'default' || condition === (isImport ? 'import' : 'require');
+
+  function targeted(path, target, star, isImport) {
+    if (typeof target === 'string') {
+      const name = target.replaceAll('*', star);
+      return name.startsWith('.') ? asFile(join(path, name)) || undefined : resolve(path ? `${path}/x` : 'x', name, isImport);
+    }
+    if (!target || typeof target !== 'object') return undefined;
+    const choices = Array.isArray(target) ? target : Object.keys(target).filter((key) => holds(key, isImport)).map((key) => target[key]);
+    for (const choice of choices) {
+      const found = targeted(path, choice, star, isImport);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  function bundled(from, name, isImport) {
+    const parts = name.split('/'), count = name.startsWith('@') ? 2 : 1;
+    const [owner, inner] = [parts.slice(0, count).join('/'), parts.slice(count).join('/')];
     for (let at = folder(from); ; at = folder(at)) {
-      const path = join(at, `node_modules/${name}`);
-      const found = asFile(path) || asFolder(path);
+      const root = join(at, `node_modules/${owner}`), manifest = inner && manifestOf(root);
+      const found = (manifest && exported(root, manifest.exports, `./${inner}`, isImport)) || asFile(join(root, inner)) || asFolder(join(root, inner), isImport);
       if (found || !at) return found;
     }
   }
 
-  function resolve(from, name) {
+  // "#name": of the "imports" of the package that a file is in.
+  function internal(from, name, isImport) {
+    for (let at = folder(from); ; at = folder(at)) {
+      const manifest = manifestOf(at);
+      if (manifest || !at) return manifest && exported(at, manifest.imports, name, isImport);
+    }
+  }
+
+  // `isImport`: by `import`, and not by `require`.
+  function resolve(from, name, isImport = false) {
     const plain = name.replace(/^node:/, '').replace(/\/$/, '');
     if (/^\.{0,2}\//.test(name) || name === '.' || name === '..') {
       const path = join(name.startsWith('/') ? '' : folder(from), name);
-      const found = asFile(path) || asFolder(path);
+      const found = asFile(path) || asFolder(path, isImport);
       if (found) return found;
     } else {
-      const found = name.startsWith('node:') ? null : bundled(from, name);
+      const found = name.startsWith('#') ? internal(from, name, isImport) : name.startsWith('node:') || OURS.includes(name) ? null : bundled(from, name, isImport);
       if (found) return found;
       if (LIBRARY.includes(plain) || PROVIDED[plain]) return `node:${plain}`;
       if (ABSENT[plain]) throw missing(`Cannot find module '${plain}': ${ABSENT[plain]}`);
@@ -148,7 +190,7 @@
     const module = { exports: {}, id: path, filename: `/${path}`, loaded: false };
     loaded.set(path, module);
     try {
-      if (path.endsWith('.json')) module.exports = JSON.parse(files[path]);
+      if (path.endsWith('.json')) module.exports = json(path);
       else if (isModule(path)) module.exports = settledNamespace(path);
       else run(module, path, '');
       module.loaded = true;
@@ -177,7 +219,7 @@
     if (path.endsWith('.cjs') || path.endsWith('.json')) return false;
     for (let at = folder(path); ; at = folder(at)) {
       const manifest = join(at, 'package.json');
-      if (isText(manifest)) return JSON.parse(files[manifest]).type === 'module';
+      if (isText(manifest)) return json(manifest).type === 'module';
       if (!at) return false;
     }
   }
@@ -206,8 +248,11 @@
   }
 
   // -- the entry point --------------------------------------------------------------------------
+  const memberOf = (owner, main) => main.split('.').reduce((at, name) => (at === undefined || at === null ? undefined : at[name]), owner);
+
   function chosen(exported, main) {
-    if (exported && typeof exported[main] === 'function') return exported[main];
+    const found = memberOf(exported, main);
+    if (typeof found === 'function') return found;
     return main === 'main' && typeof exported === 'function' ? exported : null;
   }
 
@@ -215,7 +260,7 @@
 
   function start(bundle) {
     files = bundle.files;
-    Object.assign(env, bundle.env);
+    for (const [name, value] of Object.entries(bundle.env)) env[name] = typeof value === 'object' && value ? JSON.stringify(value) : value || '';
     const { entry, main } = bundle;
     if (!isText(entry)) return `${entry} is not text`;
     preload(Object.entries(files).filter(([path, text]) => typeof text === 'string' && !path.startsWith('node_modules/')).map(([, text]) => text));
@@ -223,8 +268,8 @@
     const module = { exports: {}, id: entry, filename: `/${entry}`, loaded: false };
     loaded.set(entry, module);
     try {
-      const declared = run(module, entry, `;return typeof ${main} === 'function' ? ${main} : undefined;`);
-      return declared || chosen(module.exports, main) || unknown(main);
+      const declared = run(module, entry, `;try { return ${main} } catch (e) { if (!(e instanceof ReferenceError)) throw e }`);
+      return (typeof declared === 'function' && declared) || chosen(module.exports, main) || unknown(main);
     } catch (error) {
       if (!(error instanceof SyntaxError) || !SYNTAX.test(files[entry])) throw error;
       loaded.delete(entry);
@@ -234,8 +279,19 @@
   }
 
   // -- errors -----------------------------------------------------------------------------------
+  // What the engine words otherwise than V8, which people know and search for.
+  const WORDS = [
+    [/^cannot read property '(.*)' of (undefined|null)$/s, "Cannot read properties of $2 (reading '$1')"],
+    [/^cannot set property '(.*)' of (undefined|null)$/s, "Cannot set properties of $2 (setting '$1')"],
+    [/^'(.*)' is not defined$/s, '$1 is not defined'], [/^'(.*)' is read-only$/s, 'Assignment to constant variable.'],
+    [/^Maximum call stack size exceeded$|^stack overflow$/, 'Maximum call stack size exceeded'],
+  ];
+
   // The engine says "not a function" and a place at or behind what was called; the source has its name.
   function explain(error) {
+    for (const [theirs, ours] of WORDS) {
+      if (theirs.test(error.message)) { error.message = error.message.replace(theirs, ours); return; }
+    }
     if (!(error instanceof TypeError) || error.message !== 'not a function') return;
     const frames = [...String(error.stack).matchAll(/([^\s()]+):(\d+):(\d+)\)?$/gm)];
     const frame = frames.find(([, file]) => isText(file));

@@ -1,70 +1,54 @@
 // What Node users expect of a function without files or sockets. Runs once, before the image is taken.
-(function (log, sleep, random, context) {
+(function (natives) {
   'use strict';
+  const { log, sleep, random, context, exit, used, gc } = natives;
   const STDOUT = 1, STDERR = 2;
   Math.random = { random: () => random() }.random;
+  let library = null; // name -> module of ours, when the modules are there
 
   // -- console --------------------------------------------------------------------------------
-  const MOST_DEPTH = 4, MOST_ITEMS = 100;
-
-  function inspect(value, depth, seen) {
-    if (typeof value === 'string') return depth ? JSON.stringify(value) : value;
-    if (typeof value === 'bigint') return `${value}n`;
-    if (typeof value === 'symbol') return value.toString();
-    if (typeof value === 'function') return `[Function: ${value.name || '(anonymous)'}]`;
-    if (value === null || typeof value !== 'object') return Object.is(value, -0) ? '-0' : String(value);
-    if (value instanceof Error) return value.stack ? `${value}\n${value.stack}`.trimEnd() : String(value);
-    if (value instanceof Date) return isNaN(value) ? 'Invalid Date' : value.toISOString();
-    if (value instanceof RegExp) return String(value);
-    if (seen.includes(value)) return '[Circular]';
-    if (depth > MOST_DEPTH) return Array.isArray(value) ? '[Array]' : '[Object]';
-    return inspectParts(value, depth + 1, [...seen, value]);
-  }
-
-  function inspectParts(value, depth, seen) {
-    const show = (part) => inspect(part, depth, seen);
-    const listed = (items) => {
-      const shown = items.slice(0, MOST_ITEMS);
-      if (items.length > MOST_ITEMS) shown.push(`... ${items.length - MOST_ITEMS} more`);
-      return shown.join(', ');
-    };
-    if (Array.isArray(value)) return `[ ${listed(value.map(show))} ]`.replace('[  ]', '[]');
-    if (value instanceof Map) return `Map(${value.size}) { ${listed([...value].map(([k, v]) => `${show(k)} => ${show(v)}`))} }`;
-    if (value instanceof Set) return `Set(${value.size}) { ${listed([...value].map(show))} }`;
-    if (ArrayBuffer.isView(value)) return `${value.constructor.name} [ ${listed(Array.from(value).map(show))} ]`;
-    const name = value.constructor && value.constructor !== Object ? `${value.constructor.name} ` : '';
-    const keys = Object.keys(value).map((key) => `${/^[\w$]+$/.test(key) ? key : JSON.stringify(key)}: ${show(value[key])}`);
-    return `${name}{ ${listed(keys)} }`.replace('{  }', '{}');
-  }
+  // What needs no library: most lines. Objects, functions and placeholders do.
+  const isFlat = (value) => typeof value === 'string' || typeof value === 'boolean' || value === undefined || value === null || (typeof value === 'number' && !Object.is(value, -0));
 
   function format(parts) {
-    if (typeof parts[0] !== 'string' || !parts[0].includes('%')) return parts.map((p) => inspect(p, 0, [])).join(' ');
-    let at = 1;
-    const head = parts[0].replace(/%([sdifjoOc%])/g, (all, kind) => {
-      if (kind === '%') return '%';
-      if (at >= parts.length) return all;
-      const part = parts[at++];
-      if (kind === 'c') return '';
-      if (kind === 'd' || kind === 'f') return String(Number(part));
-      if (kind === 'i') return String(parseInt(part, 10));
-      if (kind === 'j') return JSON.stringify(part);
-      return inspect(part, kind === 's' ? 0 : 1, []);
-    });
-    return [head, ...parts.slice(at).map((p) => inspect(p, 0, []))].join(' ');
+    const hasHoles = parts.length > 1 && typeof parts[0] === 'string' && parts[0].includes('%');
+    return !hasHoles && parts.every(isFlat) ? parts.map(String).join(' ') : library('inspect').format(...parts);
   }
 
-  const print = (stream) => (...parts) => log(stream, format(parts));
-  const counts = new Map(), timersByLabel = new Map();
+  function inspect(value, options) {
+    if (value instanceof Error && !Object.keys(value).length && value.cause === undefined) return `${value}\n${value.stack}`.trimEnd();
+    return library('inspect').inspect(value, options);
+  }
+
+  let margin = '';
+  const line = (stream, text) => log(stream, margin ? margin + text.replaceAll('\n', `\n${margin}`) : text);
+  const print = (stream) => (...parts) => line(stream, format(parts));
+  const counts = new Map(), starts = new Map();
+  const elapsed = (label) => `${label}: ${Date.now() - starts.get(label)}ms`;
+  const group = (...parts) => { if (parts.length) line(STDOUT, format(parts)); margin += '  '; };
   globalThis.console = {
-    log: print(STDOUT), info: print(STDOUT), debug: print(STDOUT), dir: (value) => log(STDOUT, inspect(value, 0, [])),
-    warn: print(STDERR), error: print(STDERR),
-    trace: (...parts) => log(STDERR, `Trace: ${format(parts)}\n${new Error().stack}`.trimEnd()),
-    assert: (ok, ...parts) => { if (!ok) log(STDERR, `Assertion failed${parts.length ? `: ${format(parts)}` : ''}`); },
-    count: (label = 'default') => { counts.set(label, (counts.get(label) || 0) + 1); log(STDOUT, `${label}: ${counts.get(label)}`); },
-    time: (label = 'default') => { timersByLabel.set(label, Date.now()); },
-    timeEnd: (label = 'default') => { if (timersByLabel.has(label)) log(STDOUT, `${label}: ${Date.now() - timersByLabel.get(label)}ms`); },
-    group() {}, groupEnd() {}, table: print(STDOUT),
+    log: print(STDOUT), info: print(STDOUT), debug: print(STDOUT), dirxml: print(STDOUT), warn: print(STDERR), error: print(STDERR),
+    dir: (value, options) => line(STDOUT, inspect(value, { customInspect: false, ...options })),
+    trace: (...parts) => line(STDERR, `Trace: ${format(parts)}\n${new Error().stack}`.trimEnd()),
+    assert: (ok, ...parts) => { if (!ok) line(STDERR, `Assertion failed${parts.length ? `: ${format(parts)}` : ''}`); },
+    count: (label = 'default') => { counts.set(label, (counts.get(label) || 0) + 1); line(STDOUT, `${label}: ${counts.get(label)}`); },
+    countReset: (label = 'default') => { counts.delete(label); },
+    time: (label = 'default') => { starts.set(label, Date.now()); },
+    timeLog: (label = 'default', ...parts) => { if (starts.has(label)) line(STDOUT, format([elapsed(label), ...parts])); },
+    timeEnd: (label = 'default') => { if (starts.has(label)) line(STDOUT, elapsed(label)); starts.delete(label); },
+    group, groupCollapsed: group, groupEnd: () => { margin = margin.slice(2); },
+    table: (data, columns) => line(STDOUT, library('inspect').table(data, columns)),
   };
+
+  // What OpenWhisk's proxy writes to the log of an action that broke.
+  const tell = (words, value) => log(STDERR, words + (value instanceof Error ? inspect(value) : format([value])));
+
+  // An error as JSON, as the proxy's serialize-error makes it.
+  function plain(error) {
+    if (!error) return {};
+    if (typeof error === 'function') return `[Function: ${error.name || 'anonymous'}]`;
+    return error instanceof Error ? { ...error, name: error.name, message: error.message, stack: `${error}\n${error.stack}`.trimEnd() } : error;
+  }
 
   // -- timers ---------------------------------------------------------------------------------
   const timers = new Map(), LONGEST_DELAY = 2 ** 31 - 1;
@@ -131,14 +115,23 @@
   }
 
   // -- process --------------------------------------------------------------------------------
-  const OW = ['activation_id', 'action_name', 'action_version', 'namespace', 'deadline', 'transaction_id', 'api_host', 'api_key'];
-  const env = {};
-  for (const key of OW) {
-    Object.defineProperty(env, `__OW_${key.toUpperCase()}`, {
-      enumerable: true, configurable: true,
-      get: () => { const text = context(); return text ? JSON.parse(text)[key] : undefined; },
-    });
+  // The call's context is read when somebody asks for it: not by most calls, and never while loading.
+  const known = {};
+  let isRead = false;
+  function all() {
+    const text = isRead ? '' : context();
+    if (text) {
+      isRead = true;
+      for (const [key, value] of Object.entries(JSON.parse(text))) known[`__OW_${key.toUpperCase()}`] = value;
+    }
+    return known;
   }
+  const env = new Proxy(known, {
+    get: (_, key) => all()[key], has: (_, key) => key in all(), ownKeys: () => Reflect.ownKeys(all()),
+    getOwnPropertyDescriptor: (_, key) => Object.getOwnPropertyDescriptor(all(), key),
+    set: (_, key, value) => { all()[key] = String(value); return true; },
+    deleteProperty: (_, key) => delete all()[key],
+  });
   globalThis.process = {
     env, argv: ['node', 'main.js'], platform: 'linux', version: 'v20.0.0', versions: { node: '20.0.0' }, pid: 1,
     cwd: () => '/', uptime: () => 0, nextTick: (callback, ...parts) => queueMicrotask(() => callback(...parts)),
@@ -146,10 +139,15 @@
     stderr: { write: (text) => { log(STDERR, String(text).replace(/\n$/, '')); return true; } },
     hrtime: Object.assign(() => { const ms = Date.now(); return [Math.floor(ms / 1000), (ms % 1000) * 1e6]; },
       { bigint: () => BigInt(Date.now()) * 1000000n }),
-    exit: () => { throw new Error('process.exit() is not available in an action: return a result or throw an error'); },
+    exit, reallyExit: exit, abort: exit, exitCode: undefined,
+    memoryUsage: Object.assign(() => ({ rss: used(), heapTotal: used(), heapUsed: used(), external: 0, arrayBuffers: 0 }), { rss: used }),
+    emitWarning: (warning) => log(STDERR, `(node:1) ${warning instanceof Error ? warning : `Warning: ${warning}`}`),
     on() { return globalThis.process; },
   };
+  for (const name of ['once', 'off', 'addListener', 'removeListener', 'removeAllListeners']) globalThis.process[name] = globalThis.process.on;
   globalThis.global = globalThis;
+  globalThis.gc = gc; // the proxy runs node with --expose-gc
 
-  return { tick, env, promises };
+  const adopt = (thenable) => Promise.resolve(thenable);
+  return { tick, env, promises, tell, plain, adopt, connect: (modules) => { library = modules; } };
 })

@@ -186,3 +186,20 @@ def test_a_memory_that_is_used_again_is_as_new(sandboxes: Sandboxes, pages: int)
     )
     outcome = run(sandboxes, action(sandboxes, beyond))
     assert "out of bounds memory access" in " ".join(line.text for line in outcome.logs)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        wat.polling((0, 60_000_000_000)),
+        wat.polling((0, (1 << 63) - 1)),
+        wat.polling((0, 60_000_000_000), (0, 70_000_000_000)),
+        wat.polling((0, 0), again=True),
+        wat.polling((0, 1_000_000), again=True),
+        wat.polling((2, 1), (0, 60_000_000_000), again=True),
+    ],
+)
+def test_a_poll_past_the_deadline_is_a_timeout(sandboxes: Sandboxes, code: str) -> None:
+    outcome = run(sandboxes, action(sandboxes, code, timeout=100))
+    assert outcome.timed_out
+    assert b"exceeded its time limits of 100 milliseconds" in outcome.result

@@ -15,17 +15,22 @@ import sys
 import time
 import traceback
 
-from edgewhisk import _library, _loop, _packages, _zones
+from edgewhisk import _files, _library, _loop, _packages, _zones
 
 SUCCESS, APPLICATION_ERROR, DEVELOPER_ERROR = 0, 1, 2
 STDOUT, STDERR = 1, 2
 LONGEST, SHOWN = 1 << 20, 1 << 13  # characters of a result; of a longer one the host gets so many
 OVERHEAD = 16  # bytes that a line of log counts beyond its text: empty ones take room, too
+# The words of OpenWhisk's proxy for Python (apache/openwhisk-runtime-go), which runs a command.
 NO_DICTIONARY = "The action did not return a dictionary or array."
+EXITED = "command exited"
+NO_BINARY = "The action failed to generate or locate a binary. See logs for details."
+NO_START = "Cannot start action. Check logs for details."
+ABRUPT = "Command exited abruptly during initialization."
+EXHAUSTED = "The action exhausted its memory and was aborted."
 TOO_DEEP = "The action did not produce a valid JSON or JSON Array response: it is nested too deeply."
 
-# The host puts null for NaN.
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _loads = json.JSONDecoder().decode
 _now = time.time
 
@@ -100,20 +105,39 @@ def load(bundle):
         _begin(1 << 20)
         os.environ.update({key: _plain(value) for key, value in given["env"].items()})
         files = {path: _content(value) for path, value in given["files"].items()}
-        module = _packages.load(files, given["entry"])
-        Action.main = _entry(module, given["main"])
+        _packages.give(files)
+        Action.main = _loaded(given["entry"], given["main"])
         Action.random = "random" in sys.modules and _library.imported("random", files)
         error = None
-    except BaseException as failure:  # the user's module may raise anything
-        error = f"Initialization has failed due to: {_shown(failure)}"
+    except MemoryError:
+        error = EXHAUSTED
+    except Refused as refusal:
+        error = str(refusal)
     return _sayable(_dumps({"error": error, "logs": _logs(), "cut": _log.cut}))
 
 
-def _entry(module, main):
-    found = module.get(main)
-    if not callable(found):
-        raise NameError(f"name '{main}' is not defined" if found is None else f"'{main}' is not a function")
-    return found
+class Refused(Exception):
+    """An action cannot be loaded; the text is for its caller, what happened is in the log."""
+
+
+def _loaded(entry, main):
+    """The function `main` of the entry file; raises `Refused`."""
+    try:
+        code = _packages.compiled(entry)
+    except (SyntaxError, ValueError) as failure:  # no UTF-8, a NUL
+        _tell(failure)
+        raise Refused(NO_BINARY) from None
+    try:
+        module = _packages.run(code, entry)
+        if main not in module:
+            raise ImportError(f"cannot import name '{main}' from '{_packages.MAIN}' ({entry})")
+        return module[main]
+    except MemoryError:
+        raise
+    except BaseException as failure:  # the user's module may raise anything
+        _tell(failure)
+        _log.add(STDERR, ABRUPT)
+        raise Refused(NO_START) from None
 
 
 def run(call):
@@ -125,11 +149,12 @@ def run(call):
     if Action.random:
         random.seed(about["seed"])
     try:
-        status, result = _perform(arguments)
-    except BaseException as failure:
-        for line in _trace(failure).rstrip("\n").split("\n"):
-            _log.add(STDERR, line)
-        status, result = DEVELOPER_ERROR, f"An error has occurred: {_shown(failure)}"
+        status, result = _written(_called(arguments))
+    except MemoryError:
+        status, result = DEVELOPER_ERROR, EXHAUSTED
+    except BaseException as failure:  # an exit, or what passes by `except Exception`
+        _tell(failure)
+        status, result = DEVELOPER_ERROR, EXITED
     logs = _logs()
     # The first line tells of the second: the result goes out as it is.
     head = [status, logs, _log.cut]
@@ -141,18 +166,31 @@ def run(call):
     return said if said.isascii() else _sayable(said)
 
 
-def _perform(arguments):
-    value = Action.main(_loads(arguments))
-    if inspect.iscoroutine(value):
-        value = _loop.run(value)
-    if not isinstance(value, (dict, list)):
-        return DEVELOPER_ERROR, NO_DICTIONARY
+def _called(arguments):
+    """What the action returns; what it raises is an error of the application."""
+    try:
+        value = Action.main(_loads(arguments))
+        return _loop.run(value) if inspect.iscoroutine(value) else value
+    except MemoryError:
+        raise
+    except Exception as failure:
+        _tell(failure)
+        return {"error": _text(failure)}
+
+
+def _written(value):
+    """Status and result of what the action returned."""
     if _is_too_deep(value):
         return DEVELOPER_ERROR, TOO_DEEP
     try:
         text = _dumps(value)
-    except (TypeError, ValueError) as failure:
-        return DEVELOPER_ERROR, f"The action's result can not be written as JSON: {failure}"
+    except (TypeError, ValueError, RecursionError) as failure:
+        if "not JSON compliant" in str(failure):  # NaN and infinity, which the proxy cannot read
+            return DEVELOPER_ERROR, NO_DICTIONARY
+        _tell(failure)
+        return DEVELOPER_ERROR, EXITED
+    if text[0] not in "{[":
+        return DEVELOPER_ERROR, NO_DICTIONARY
     if isinstance(value, dict) and "error" in value:
         return APPLICATION_ERROR, _dumps({"error": value["error"]})
     return SUCCESS, text
@@ -188,23 +226,31 @@ def _logs():
     return _log.lines
 
 
-def _shown(failure):
-    """The last line of a traceback: `ValueError: bad`."""
+def _text(failure):
     try:
-        return "".join(traceback.format_exception_only(failure)).strip()
-    except BaseException:  # a broken __str__
+        return str(failure)
+    except Exception:  # a broken __str__
         return type(failure).__name__
 
 
+def _tell(failure):
+    """Put into the log what Python prints of an exception that nobody caught."""
+    if told := _trace(failure).rstrip("\n"):
+        for line in told.split("\n"):
+            _log.add(STDERR, line)
+
+
 def _trace(failure):
-    """The traceback without our own frames."""
+    """The traceback without our own frames; of an exit its text, if it has one."""
+    if isinstance(failure, SystemExit):
+        return "" if failure.code is None or isinstance(failure.code, int) else str(failure.code)
     try:
         trace = failure.__traceback__
         while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
             trace = trace.tb_next
         return "".join(traceback.format_exception(type(failure), failure, trace))
     except BaseException:
-        return _shown(failure)
+        return type(failure).__name__
 
 
 def _content(value):
@@ -219,6 +265,11 @@ def _logging():
     """logging goes to stderr as the user's configuration says; by default warnings."""
     logging.lastResort = logging.StreamHandler(_err)
     logging.lastResort.setLevel(logging.WARNING)
+
+
+def _exit(status):
+    """os._exit: nobody is left who could run on."""
+    raise SystemExit(status)
 
 
 def warm():
@@ -245,6 +296,8 @@ class WitWorld:
 
 
 _logging()
+os._exit = _exit
 _library.pack()
 _zones.install()
+_files.install(_packages.Files)
 warm()

@@ -6,6 +6,7 @@ import linecache
 import sys
 import types
 
+MAIN = "main__"  # so is `__main__.py` renamed there, and nothing below `if __name__ == "__main__"` runs
 _VIRTUAL = "site-packages/"  # of a virtualenv that was packed: its packages are found as well
 
 
@@ -31,12 +32,18 @@ class Files(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def get_code(self, name):
         """Its code; a folder without `__init__` has none."""
         file = _find(name)
-        return _compiled(file) if file else compile("", name, "exec")
+        return compiled(file) if file else compile("", name, "exec")
 
     def exec_module(self, module):
         """Run its code."""
         module.__file__ = _find(module.__name__) or None
         exec(self.get_code(module.__name__), module.__dict__)
+
+    def get_resource_reader(self, name):
+        """importlib.resources over the files beside a package's modules."""
+        from importlib.resources.readers import FileReader
+
+        return FileReader(types.SimpleNamespace(path=f"{name.replace('.', '/')}/__init__.py"))
 
     def get_data(self, path):
         """Bytes of a file of the archive, for pkgutil.get_data."""
@@ -49,26 +56,32 @@ class Files(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 _finder = Files()
 
 
-def load(files, entry):
-    """Run the entry file; its globals."""
+def give(files):
+    """Have imports find these files."""
     Files.files = {_short(path): data for path, data in files.items()}
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
-    module = types.ModuleType("__main__")
+
+
+def run(code, entry):
+    """Run the entry file's code as the module that OpenWhisk makes of it; its globals."""
+    module = types.ModuleType(MAIN)
     module.__file__ = entry
-    sys.modules["__main__"] = module
-    exec(_compiled(entry), module.__dict__)
+    sys.modules[MAIN] = sys.modules["__main__"] = module
+    exec(code, module.__dict__)
     return module.__dict__
 
 
 def forget():
-    """Undo `load`, before the image is taken."""
+    """Undo `give` and `run`, before the image is taken."""
     Files.files = {}
     sys.modules.pop("__main__", None)
+    sys.modules.pop(MAIN, None)
     linecache.cache.clear()
 
 
-def _compiled(file):
+def compiled(file):
+    """The code of a file; raises `SyntaxError`, `ValueError`."""
     source = Files.files[file].decode()
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)
     return compile(source, file, "exec", dont_inherit=True)
