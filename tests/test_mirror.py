@@ -44,6 +44,7 @@ ELSEWHERE: Final = {
     "actuator/targets/serial": "actuator/test_writes.py",
     "capability/dispatcher": "capability/test_capabilities.py",
     "capability/host": "capability/test_capabilities.py", "capability/patience": "capability/test_fetch.py",
+    "capability/rest": "capability/test_openwhisk.py",
     "clock/age": "gateway/test_clock_watcher.py", "clock/offset": "clock/test_history.py",
     "clock/system": "contract/test_clock.py",
     "controller/auth/subjects": "base/test_checked.py", "controller/controller": "contract/test_fire.py",
