@@ -59,6 +59,13 @@ MODULES: Final = {
     "wasm-greedy": wat.module(wat.GREEDY),
     "wasm-echo": wat.module(wat.ECHO_COMMAND),
 }
+# What fills a slot as far as it is kept: some 3 MB that are put back after each call.
+FILLING: Final = {
+    "nodejs": "async function main() { const a = new Uint8Array(3e6).fill(1); "
+    "await new Promise(done => setTimeout(done, 1000)); return {n: a.length} }",
+    "python": "import time\ndef main(p):\n    a = bytearray(b'x') * 3000000\n    time.sleep(1)\n    return {'n': len(a)}\n",
+}
+TOPICS: Final = 10_000  # that a feed remembers
 NAMES: Final = (*JAVASCRIPT, *PYTHON, *MODULES)
 FOREVER: Final = ("js-spins", "js-sleeps", "js-prints", "py-spins", "py-prints", "wasm-loops")
 PATIENCE: Final = 300.0  # seconds until a gateway has run what it accepted
@@ -76,6 +83,22 @@ class Neighbours:
         self._packets = self._rounds = 0
         self._deploy()
         self._bearer = self._token()
+
+    def fill(self) -> None:
+        """Fill what a gateway keeps on purpose: idle sandboxes, modules, topics."""
+        made = self._gateway
+        for kind, code in FILLING.items():
+            made.ok("PUT", f"_/actions/fills-{kind}", {"exec": {"kind": f"{kind}:default", "code": code}})
+            with ThreadPoolExecutor(12) as pool:
+                path = f"_/actions/fills-{kind}?blocking=true"
+                list(pool.map(lambda _: self._ask("POST", path, {}), range(48)))  # noqa: B023 - at once
+        for n in range(40):
+            text = f'(module (memory (export "memory") 1) (func (export "_start")) (data (i32.const 0) "fill {n}"))'
+            body = {"exec": {"kind": "wasm:default", "code": wat.module(text), "binary": True}}
+            self._ask("PUT", "_/actions/fills-wasm?overwrite=true", body)
+            self._ask("POST", "_/actions/fills-wasm?blocking=true", {})
+        for n in range(TOPICS):
+            self._publish(f"fill/{n}", b'{"v":1}')
 
     def round(self) -> None:
         """Each of them once, in another order."""
@@ -101,11 +124,13 @@ class Neighbours:
         made.ok("PUT", "_/triggers/open", {})
         made.rule("open", "js-echo")
         made.feed("in", "mqtt/message", topic="in/#", qos=1)
+        made.feed("fill", "mqtt/message", topic="fill/#", qos=1)
         made.feed("posts", "http/post")
         made.feed("couch", "changes/couchdb", url=f"{url}/couch", db="d", since="0")
         for trigger, action in (
             ("in", "js-echo"),
             ("in", "js-throws"),
+            ("fill", "js-echo"),
             ("posts", "py-raises"),
             ("couch", "js-echo"),
         ):
@@ -143,12 +168,15 @@ class Neighbours:
         payloads = [LONG.encode(), json.dumps({"v": LONG}).encode(), b"[" * 5000, b"\xff" * 100_000]
         payloads += [b'{"v":%d}' % n for n in range(300)]
         for payload in payloads:
-            self._packets += 1
-            topic = f"in/{self._rounds}/{self._packets % 50}"
-            self._client.send(encoded(topic, payload, 1, self._packets))
-            while self._client.unsent:
-                self._client.flush()
-            self._client._wait(PUBACK)
+            self._publish(f"in/{self._rounds}/{self._packets % 50}", payload)
+
+    def _publish(self, topic: str, payload: bytes) -> None:
+        """Send a message, and wait until the broker has it."""
+        self._packets = self._packets % 65_535 + 1
+        self._client.send(encoded(topic, payload, 1, self._packets))
+        while self._client.unsent:
+            self._client.flush()
+        self._client._wait(PUBACK)
 
     def _entities(self) -> None:
         for n in range(4):
