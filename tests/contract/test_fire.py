@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,10 @@ CODE = "function main(p) { if (p.n >= 1000) for (let t = Date.now(); Date.now() 
 FEW = 40  # places of the controller's queue
 
 
+async def nothing_runs() -> None:
+    """Nothing was begun that takes time."""
+
+
 class Made(NamedTuple):
     """An implementation, and what a test does to what is behind it."""
 
@@ -42,6 +46,7 @@ class Made(NamedTuple):
     fill: Callable[[], None] | None = None  # takes all room; None: there is always room
     empty: Callable[[], None] = lambda: None  # gives room, if it does not come by itself
     refuse: Callable[[bool], None] | None = None  # the disk takes nothing; None: there is none
+    drain: Callable[[], Awaitable[object]] = nothing_runs  # waits until what was begun is over
 
 
 @asynccontextmanager
@@ -74,7 +79,8 @@ async def controller(folder: Path) -> AsyncIterator[Made]:
             def refuse(on: bool) -> None:
                 disk.full = on
 
-            yield Made(made.controller, made.numbers, fill, refuse=refuse)
+            drain = partial(made.invoker.drain, 10)
+            yield Made(made.controller, made.numbers, fill, refuse=refuse, drain=drain)
 
 
 @asynccontextmanager
@@ -178,6 +184,7 @@ def test_a_disk_that_refuses_starts_nothing_durable(implementation: Implementati
             made.refuse(True)
             with pytest.raises(StorageError):
                 await made.fire([event(1)])
+            await made.drain()  # running does not wait for the disk, which must take no record of it either
             made.refuse(False)
 
             await until_taken(made.fire)
