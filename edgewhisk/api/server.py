@@ -26,9 +26,7 @@ from edgewhisk.config.schema import ApiConfig
 from edgewhisk.errors import InstanceError
 
 bare_package("uvicorn")  # which would load its command line, with click and multiprocessing: 1.5 MB
-bare_package(
-    "logging.config"
-)  # for uvicorn's own logs, which there are not, with socketserver and pickle: 0.6 MB
+bare_package("logging.config")  # for logs of uvicorn's, with socketserver and pickle: 0.6 MB
 
 import uvicorn  # noqa: E402 - after it
 from uvicorn.config import Config  # noqa: E402

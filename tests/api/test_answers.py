@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
@@ -25,18 +23,7 @@ def player(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Player]:
         for rate in ("INVOCATIONS", "FIRES"):  # as there
             patch.setenv(f"EDGEWHISK_LIMITS_{rate}_PER_MINUTE", "100000")
         made = stack.enter_context(gateway(tmp_path_factory.mktemp("answers"), settings))
-        command = [
-            sys.executable,
-            "-m",
-            "edgewhisk",
-            "subject",
-            "add",
-            "second",
-            "--config",
-            str(made.config),
-        ]
-        added = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        yield stack.enter_context(contextlib.closing(Player(made.port, made.auth, added.splitlines()[-1])))
+        yield stack.enter_context(contextlib.closing(Player(made.port, made.auth, made.subject("second"))))
 
 
 @pytest.mark.parametrize("kind", sorted(cases()))

@@ -150,6 +150,11 @@ class Gateway:
         components = [f"/_/{part}" for part in parts]
         self.ok("PUT", f"_/actions/{name}", {"exec": {"kind": "sequence", "components": components}})
 
+    def subject(self, name: str) -> str:
+        """Add a second subject; its key. It may take a few seconds until it is known."""
+        command = [sys.executable, "-m", "edgewhisk", "subject", "add", name, "--config", str(self.config)]
+        return subprocess.check_output(command, text=True).splitlines()[-1]
+
     @property
     def pid(self) -> int:
         assert self.process is not None

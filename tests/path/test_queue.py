@@ -219,16 +219,4 @@ def test_the_flood_of_one_namespace_leaves_room_for_another(tmp_path: Path) -> N
 
 def subject(made: Gateway, name: str) -> str:
     """A second subject; its Authorization header."""
-    command = [
-        sys.executable,
-        "-m",
-        "edgewhisk",
-        "subject",
-        "add",
-        name,
-        "--config",
-        str(made.config),
-        "--json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return f"Basic {base64.b64encode(json.loads(done.stdout)['auth'].encode()).decode()}"
+    return f"Basic {base64.b64encode(made.subject(name).encode()).decode()}"
