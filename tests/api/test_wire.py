@@ -40,6 +40,14 @@ def test_an_answer_leaves_in_one_piece_with_a_date(made: Gateway, request_line: 
         assert int(fields["content-length"]) == len(body)
 
 
+def test_an_answer_has_one_date_the_action_s_if_it_gives_one(made: Gateway) -> None:
+    code = "function main() { return {headers: {Date: 'Thu, 01 Jan 2026 00:00:00 GMT'}, body: 'a'} }"
+    made.action("dated", code, annotations=[{"key": "web-export", "value": True}])
+    answer, _ = exchange(made, "GET /api/v1/web/guest/default/dated.http")
+    dates = [line for line in answer.lower().split(b"\r\n") if line.startswith(b"date:")]
+    assert dates == [b"date: thu, 01 jan 2026 00:00:00 gmt"]
+
+
 @pytest.mark.parametrize("path", ["/api/v1/namespaces/_/actions/a", "/api/v1/nope", "/", "/nope"])
 def test_options_say_ok_everywhere(made: Gateway, path: str) -> None:
     answer = made.call("OPTIONS", path, Authorization="")
