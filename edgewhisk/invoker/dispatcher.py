@@ -117,7 +117,7 @@ class Dispatcher:
             not self._dispatching
             and not self._closing
             and self._soon is None
-            and self._queue.next(Route.INLINE) is None
+            and not self._queue.on_offer[Route.INLINE]
             and count <= self._durability.room
             and (count == 1 or count <= self._policy.size(plan, Route.INLINE))
         )
@@ -155,8 +155,10 @@ class Dispatcher:
         try:
             while self._again:  # native steps may have put more into the queue
                 self._again = False
-                self._run_inline()
-                self._start_workers()
+                if self._queue.on_offer[Route.INLINE]:
+                    self._run_inline()
+                if self._queue.on_offer[Route.WORKER] or self._wanted > 1:
+                    self._start_workers()
         finally:
             self._dispatching = False
         self._backpressure.make_room()

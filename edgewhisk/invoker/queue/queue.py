@@ -53,7 +53,7 @@ class Queue:
         self._ranks: Mapping[Route, Sequence[Rank]] = {
             route: tuple([Rank(route, priority) for priority in Priority]) for route in Route
         }
-        self._on_offer = dict.fromkeys(Route, 0)  # streams that may be taken
+        self.on_offer = dict.fromkeys(Route, 0)  # streams that may be taken
         self._stride = dict.fromkeys(Route, 0)  # how far the rank was that came last
         self._running_of: Counter[str] = Counter()  # batches of a namespace that workers hold
         self._running = 0  # of all
@@ -206,9 +206,11 @@ class Queue:
         """So many batches more, or less, of a stream wait for a native step: workers get nothing of it."""
         one = self._of(stream)
         one.natives += more
-        self._withdraw(one)
-        self._offer(one)
-        self._tidy(one)
+        if one.entries:
+            self._withdraw(one)
+            self._offer(one)
+        elif not one.natives:
+            self._tidy(one)
 
     def has_natives(self, stream: Stream) -> bool:
         """Whether batches of a stream wait for their native step."""
@@ -356,13 +358,13 @@ class Queue:
         else:
             turns.append(one)
         one.offered = rank
-        self._on_offer[route] += 1
+        self.on_offer[route] += 1
 
     def _withdraw(self, one: WaitingStream) -> None:
         """The stream, and its namespace if that has more, go to the end of their turns."""
         if one.offered is None:
             return
-        self._on_offer[one.offered.route] -= 1
+        self.on_offer[one.offered.route] -= 1
         turns, one.offered = one.offered.turns, None
         streams = turns[one.key.namespace]
         if len(streams) == 1:
@@ -373,7 +375,7 @@ class Queue:
 
     def _choose(self, route: Route) -> WaitingStream | None:
         """The stream whose turn it is."""
-        if not self._on_offer[route]:
+        if not self.on_offer[route]:
             return None
         ranks = [rank for rank in self._ranks[route] if rank.turns]
         if len(ranks) > 1:

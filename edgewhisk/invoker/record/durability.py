@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
 from edgewhisk.entity.invocation.message import ActivationMessage
@@ -17,6 +18,7 @@ from edgewhisk.errors import StorageError
 from edgewhisk.invoker.batch import Barrier, Batch, PendingBatch
 from edgewhisk.spi import ActivationStore, Committed
 
+_DURABLE = attrgetter("durable")
 JOURNAL_AFTER: Final = 0.05  # seconds after which events are journalled whose native step is still under way
 # Events that ran or are being written, and are not on disk. A source that sends the next reading for each
 # result would else fill its broker's queue, which drops what is over 1,000 messages: seen with 5,000.
@@ -29,7 +31,7 @@ class DurabilityBarrier:
     def __init__(self, loop: asyncio.AbstractEventLoop, messages: Sequence[ActivationMessage]) -> None:
         """The future is done at once if none must."""
         self.future: asyncio.Future[None] = loop.create_future()
-        self._pending = sum([one.durable for one in messages])
+        self._pending = sum(map(_DURABLE, messages))
         self._error: StorageError | None = None
         if not self._pending:
             self.future.set_result(None)
@@ -89,9 +91,10 @@ class Durability:
 
     def begin(self, batch: Batch) -> None:
         """A batch was run before its events are on disk."""
-        batch.unsaved = sum(
-            [one.durable for entry in batch.entries if entry.barrier is not None for one in entry.messages]
-        )
+        batch.unsaved = 0
+        for entry in batch.entries:
+            if entry.barrier is not None:
+                batch.unsaved += sum(map(_DURABLE, entry.messages))
         self.unpersisted += batch.unsaved
         self.running += batch.unsaved
 
@@ -109,7 +112,7 @@ class Durability:
     def recorded(self, batches: Sequence[Batch], error: StorageError | None) -> None:
         """The records of batches are on disk, or refused: so are the events that were not journalled."""
         who = [
-            (entry.barrier, sum([one.durable for one in entry.messages]))
+            (entry.barrier, sum(map(_DURABLE, entry.messages)))
             for batch in batches
             if batch.unsaved
             for entry in batch.entries
@@ -120,10 +123,12 @@ class Durability:
 
     def settle(self, who: Sequence[tuple[Barrier | None, int]], error: StorageError | None) -> None:
         """Tell those who wait, before anything else is run: the queues of brokers are short."""
+        total = 0
         for barrier, count in who:
+            total += count
             if barrier is not None:
                 barrier.settle(count, error)
-        self._loop.call_soon(self._settled, sum([count for _, count in who]))
+        self._loop.call_soon(self._settled, total)
 
     def _settled(self, count: int) -> None:
         self.unpersisted -= count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -122,15 +121,18 @@ class Records:
         self._metrics.ran(bound.action.name.key, ran, self._clock.timing)
 
     def _count_uniform(self, template: BatchTemplate, batches: Sequence[StepBatch]) -> None:
-        took, spans, total = self._clock.timing.took, Counter[int](), 0
+        took, total = self._clock.timing.took, 0
+        spans: dict[int, int] = {}
         for batch in batches:
             count = len(batch.messages)
             total += count
             for _, ran in batch.steps():
                 if isinstance(ran, UniformResult):
-                    spans[took(ran.start, ran.end)] += count
+                    span = took(ran.start, ran.end)
+                    spans[span] = spans.get(span, 0) + count
             if batch.composed:
-                spans[took(batch.begun, batch.ended)] += count
+                span = took(batch.begun, batch.ended)
+                spans[span] = spans.get(span, 0) + count
         if self._alert():
             for bound in template.bounds:
                 self._learn(bound, _WELL)
