@@ -325,6 +325,7 @@ class Gateway:
             parallel=resolver.parallel,
             priority=resolver.priority,
             window=config.buffer.commit_window,
+            ahead=lambda: self._brokers.ahead,
         )
 
     async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:

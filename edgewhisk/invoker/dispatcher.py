@@ -222,9 +222,8 @@ class Dispatcher:
         count = len(batch.messages)
         how = self._inline.run(batch)
         if how is not Inline.RAN:
-            event, route = _FELL_BACK[how]
-            batch.advance(event)
-            self._metrics.went(route, count)
+            batch.advance(_FELL_BACK[how][0])
+            self._metrics.went(_FELL_BACK[how][1], count)
             self._pin(taken.stream, taken.entries, [])
             return
         if len(batch.messages) < count:
@@ -254,8 +253,7 @@ class Dispatcher:
     def _start_workers(self) -> None:
         """Give batches to workers."""
         while self.busy < self._wanted:
-            found = self._queue.next(Route.WORKER)
-            if found is None:
+            if (found := self._queue.next(Route.WORKER)) is None:
                 self._wanted = max(1, self.busy)
                 return
             self._start(*found)

@@ -53,6 +53,7 @@ class Invoker:
         parallel: Callable[[str], int] = lambda _: 1,
         priority: Callable[[FullyQualifiedName, str, str], Priority] = lambda *_: Priority.NORMAL,
         window: float = 0.02,
+        ahead: Callable[[], int] = lambda: 20,
         workers: int = 16,
     ) -> None:
         """`perform` runs the gateway's own actions; `keeps`: whether a good call of one is recorded.
@@ -60,7 +61,9 @@ class Invoker:
         `parallel` says how many batches of a trigger's events may be run at once, `priority` how urgent the
         events are that start an action, through a binding, by a trigger.
 
-        `window`: seconds that records nobody waits for may wait for company.
+        `window`: seconds that records nobody waits for may wait for company; `ahead` says how many events a
+        source sends before it waits to be told that the first is on disk. Once half of them wait they are
+        written after a part of the window.
         `workers` threads at most; an idle one costs nothing but its stack's address space."""
         clock = executor.clock
         self._clock = clock
@@ -85,8 +88,9 @@ class Invoker:
         dispatch = lambda: self._dispatcher.dispatch()  # noqa: E731 - made below
         plans = Plans(lookup, composition, clock)
         self._keep = (plans, records, executor.contexts)
+        enough = lambda: max(1, ahead() // 2)  # noqa: E731
         self._completion = Completion(
-            records, store, clock, self._backpressure, self._calls, keeps, window, dispatch
+            records, store, clock, self._backpressure, self._calls, keeps, window, enough, dispatch
         )
         self._recovery = Recovery(dead, records, self._completion.writer, lookup)
         self._parking = Parking(self._queue, failures, self._recovery, lookup, dispatch)

@@ -17,7 +17,6 @@ from edgewhisk.entity.invocation.message import ActivationMessage
 from edgewhisk.entity.limits import Limits
 from edgewhisk.invoker.batch import PLACE
 from edgewhisk.invoker.record.durability import MAX_UNPERSISTED
-from edgewhisk.invoker.record.recorder import ACK_BATCH
 from edgewhisk.spi import Committed
 from edgewhisk.store.activations.activations import ActivationLog
 from tests.fakes.clock import HandClock, SteadyClock
@@ -243,17 +242,18 @@ def test_no_broker_stands_still_until_the_window_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It sends some messages ahead, 20 as a rule, and waits."""
+    half = 10
     monkeypatch.setattr("edgewhisk.invoker.record.recorder.SOON", 0.0001)
 
     async def course(made: Stages) -> None:
         await made.make()
         await warm(made)
-        accepted = [made.controller([event(number)]) for number in range(60, 60 + ACK_BATCH - 1)]
+        accepted = [made.controller([event(number)]) for number in range(60, 60 + half - 1)]
         assert made.store.stats().records == 60  # nine wait for company
-        accepted.append(made.controller([event(60 + ACK_BATCH - 1)]))
+        accepted.append(made.controller([event(60 + half - 1)]))
         async with asyncio.timeout(20):
             await asyncio.gather(*accepted)
-        assert made.numbers() == list(range(60 + ACK_BATCH))
+        assert made.numbers() == list(range(60 + half))
 
     play_steadily(tmp_path, course, window=600)
 

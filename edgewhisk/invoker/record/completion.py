@@ -30,18 +30,20 @@ class Completion:
         calls: BlockingCalls,
         keeps: Callable[[ResolvedAction], bool],
         window: float,
+        enough: Callable[[], int],
         dispatch: Callable[[], None],
     ) -> None:
         """`keeps` says whether a successful call of an action of the gateway itself is recorded.
 
-        `window`: seconds that records nobody waits for may wait for others. `dispatch` runs more.
+        `window`: seconds that records nobody waits for may wait for others. `enough` says how
+        many events whose source waits are written soon. `dispatch` runs more.
         """
         self._records = records
         self._clock = clock
         self._backpressure = backpressure
         self._calls = calls
         self._keeps = keeps
-        self.writer = RecordWriter(records, store, clock, window, self._wrote)
+        self.writer = RecordWriter(records, store, clock, window, enough, self._wrote)
         self.durability = Durability(store, self.writer.flush, dispatch)
         self._changed = asyncio.Event()  # set whenever a batch has ended, or is on disk
         self.under_way = 0  # batches that were begun and are not on disk

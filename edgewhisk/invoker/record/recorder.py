@@ -28,11 +28,10 @@ _log = logging.getLogger(__name__)
 
 IDLE_WINDOWS: Final = 5  # times the window that events wait whose source does not
 BUSY: Final = 4  # events that ended in the last window, and more: then it is worth to wait for twice as long
-# Half of what a broker sends ahead before it waits (mosquitto: 20): so many events whose source waits are
-# written after a part of the window. With all of it the broker stood still until the window was over, and
-# 1,000 readings/s at QoS 1 took 20 ms each; at once would cost half as many bytes again at full load.
-ACK_BATCH: Final = 10
-SOON: Final = 0.25  # of the window
+# Of the window, once half of what a broker sends ahead waits. With all of it the broker stood still until the
+# window was over, and 1,000 readings/s at QoS 1 took 20 ms each; at once costs half as many bytes again at
+# full load, and a sixth more CPU.
+SOON: Final = 0.25
 MOST: Final = 512  # events that wait, at most
 LARGE: Final = 256 << 10  # bytes of results that wait, at most; and of a block, which is read as a whole
 
@@ -44,13 +43,24 @@ class RecordWriter:
     """The only one that stores records. Called on the event loop."""
 
     def __init__(
-        self, records: Records, store: ActivationStore, clock: Clock, window: float, wrote: Wrote
+        self,
+        records: Records,
+        store: ActivationStore,
+        clock: Clock,
+        window: float,
+        enough: Callable[[], int],
+        wrote: Wrote,
     ) -> None:
-        """`window`: seconds that batches wait for others; `wrote` is told of the disk, or its refusal."""
+        """`window`: seconds that batches wait for others; `wrote` is told of the disk, or its refusal.
+
+        `enough` says how many events whose source waits need wait for `SOON` only.
+        """
         self._records = records
         self._store = store
         self._clock = clock
         self._window = window
+        self._enough = enough
+        self._half = 1  # what it said when the first of those that wait came
         self._wrote = wrote
         self._loop = asyncio.get_running_loop()
         self._ended: dict[BatchTemplate, list[StepBatch]] = {}
@@ -135,8 +145,8 @@ class RecordWriter:
             self._timing = timing
         self._ended.setdefault(template, []).append(batch)
         before = self._awaited
-        if not before:
-            self._since = batch.begun
+        if not before and batch.unsaved:
+            self._since, self._half = batch.begun, self._enough()
         self._count += len(batch.messages)
         self._awaited += batch.unsaved
         self._bytes += batch.size
@@ -144,14 +154,14 @@ class RecordWriter:
             self.flush()
         elif self._timer is None:
             self._plan()
-        elif (self._awaited and not before) or before < ACK_BATCH <= self._awaited:
+        elif (self._awaited and not before) or before < self._half <= self._awaited:
             # A broker may send nothing more before it is told.
             self._timer.cancel()
             self._plan()
 
     def _plan(self) -> None:
         """Look again when those that wait have waited long enough; since they began, for their source."""
-        if self._awaited >= ACK_BATCH:
+        if self._awaited >= self._half:
             times = SOON
         else:
             times = IDLE_WINDOWS if not self._awaited else 2 if self._busy else 1

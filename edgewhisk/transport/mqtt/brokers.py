@@ -9,6 +9,7 @@ from edgewhisk.errors import CapabilityError, Undelivered
 from edgewhisk.spi import Clock
 from edgewhisk.transport.mqtt.codec import Message, Publication
 from edgewhisk.transport.mqtt.connection import MqttLink
+from edgewhisk.transport.mqtt.limits import AHEAD
 from edgewhisk.transport.mqtt.outbound import Failed, Told
 from edgewhisk.transport.mqtt.session import BrokerSession
 
@@ -19,6 +20,11 @@ class MqttBrokers:
     def __init__(self, links: Mapping[str, MqttLink], clock: Clock) -> None:
         """`links` by broker, the one of `[mqtt]` under ""."""
         self.sessions = {name: BrokerSession(link, clock) for name, link in links.items()}
+
+    @property
+    def ahead(self) -> int:
+        """The fewest messages that one of the brokers sends before it waits for an acknowledgement."""
+        return min([session.ahead for session in self.sessions.values()], default=AHEAD)
 
     def session(self, broker: str) -> BrokerSession:
         """The session of a broker; raises `CapabilityError` when there is none of the name."""

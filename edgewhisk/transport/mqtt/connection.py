@@ -25,7 +25,7 @@ from edgewhisk.transport.mqtt import codec as packets
 from edgewhisk.transport.mqtt.coalescing import Coalescing
 from edgewhisk.transport.mqtt.codec import NONE, PUBACK, Delivery, Message, Packets, Publication
 from edgewhisk.transport.mqtt.gmqtt_adapter import FreeIds, GmqttClient
-from edgewhisk.transport.mqtt.limits import BrokerLimits, Refused, reason, refusal
+from edgewhisk.transport.mqtt.limits import AHEAD, BrokerLimits, Refused, reason, refusal
 from edgewhisk.transport.mqtt.outbound import LOST, WINDOW, Failed, Outbound, Told
 
 _KEEP_ALIVE: Final = 60  # seconds
@@ -87,6 +87,7 @@ class MqttConnection:
         self._asked: dict[int, tuple[str, int]] = {}  # packet identifier -> filter and its QoS
         self._exact: set[bytes] = set()  # packet identifiers of QoS 2 messages that are not acknowledged yet
         self._limits = BrokerLimits()
+        self.ahead = AHEAD
         self._link = link
         self._take = take
         self._out: list[bytes] = []  # to be sent
@@ -121,6 +122,8 @@ class MqttConnection:
             most = handler._connack_properties.get("receive_maximum", [WINDOW])
             self._outgoing.window = max(1, min(WINDOW, int(most[0])))
             self._limits = BrokerLimits.of(handler._connack_properties)
+            # Nobody is told what the broker itself sends ahead; mosquitto's one setting holds for both ways.
+            self.ahead = max(1, min(link.receive_maximum, int(most[0])))
         if link.status_topic:
             self.publish([self._told(b"online", min(1, self._limits.qos))])
 

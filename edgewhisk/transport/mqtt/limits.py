@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from edgewhisk.base.mqtt_topics import closes
 from edgewhisk.transport.mqtt.codec import Publication
 
+AHEAD: Final = 20  # messages that a broker sends before it waits, where nobody says: mosquitto's default
 RETAIN_NOT_SUPPORTED: Final = 0x9A
 QOS_NOT_SUPPORTED: Final = 0x9B
 TAKEN_OVER: Final = 0x8E

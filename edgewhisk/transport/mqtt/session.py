@@ -18,6 +18,7 @@ from edgewhisk.spi import Clock
 from edgewhisk.transport.mqtt.codec import Delivery, Message, Publication
 from edgewhisk.transport.mqtt.connection import Grant, MqttConnection, MqttLink
 from edgewhisk.transport.mqtt.disconnects import Disconnects
+from edgewhisk.transport.mqtt.limits import AHEAD
 from edgewhisk.transport.mqtt.outbound import Failed, Told
 from edgewhisk.transport.tls_errors import reason
 
@@ -60,6 +61,11 @@ class BrokerSession:
     def address(self) -> str:
         """HOST:PORT."""
         return f"{self.link.host}:{self.link.port}"
+
+    @property
+    def ahead(self) -> int:
+        """How many QoS 1 messages the broker sends before it waits for the first to be acknowledged."""
+        return AHEAD if self._connection is None else self._connection.ahead
 
     @property
     def problem(self) -> str:

@@ -93,6 +93,20 @@ def nothing(_talk: Talk, _first: int, _body: bytes) -> bool:
     return False
 
 
+@pytest.mark.parametrize(
+    ("version", "connack", "own", "ahead"),
+    [(5, b"\x21\x00\x08", 200, 8), (5, b"\x21\x03\xe8", 200, 200), (5, b"", 30, 30), (4, b"", 200, 20)],
+)
+def test_what_a_broker_sends_ahead_is_the_least_that_either_side_said(
+    tmp_path: Path, version: int, connack: bytes, own: int, ahead: int
+) -> None:
+    async def test(made: MqttFeed, _broker: Scripted, _fire: RecordingFire) -> None:
+        await true(lambda: made.brokers.sessions[""].state == "running")
+        assert made.brokers.ahead == ahead
+
+    play(tmp_path, nothing, test, connack, version, receive_maximum=own)
+
+
 # -- sessions and their client ids -----------------------------------------------------------------
 
 
