@@ -214,7 +214,7 @@ class Gateway:
             "outbox": self._outbox.describe(),
             "clock": self._clock_watcher.describe(),
             "dead_letters": self._dead.describe(),
-            "feeds": list(self._feeds.describe()),
+            **await self._feeds.survey(),
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
             "incidents": self._told.lines(),
             "process": process(),

@@ -13,7 +13,7 @@ import pytest
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import FileConfig, GrantsConfig, SerialConfig
 from edgewhisk.controller.entities import Entities
-from edgewhisk.controller.feeds import FULL, Feeds
+from edgewhisk.controller.feeds import FULL, MOST_SHOWN, Feeds
 from edgewhisk.controller.triggers import Triggers
 from edgewhisk.entity.identity import AuthKey, Identity
 from edgewhisk.entity.limits import Limits
@@ -137,7 +137,7 @@ def test_a_pause_keeps_how_far_a_feed_is_over_a_restart(tmp_path: Path) -> None:
 
     async def second(made: Made) -> None:
         assert await made.feeds.restore() == []
-        assert [one["state"] for one in made.feeds.describe()] == ["paused"]
+        assert [one["state"] for one in (await made.feeds.survey())["feeds"]] == ["paused"]
         told = await made.ask("UNPAUSE", "alarms/once")
         assert told["status"]["state"] == "finished"
         await made.alarms.look()
@@ -155,7 +155,7 @@ def test_a_password_is_not_shown(tmp_path: Path) -> None:
             await made.ask("CREATE", "changes/couchdb", **wish),
             await made.ask("READ", "changes/couchdb"),
             await made.ask("UPDATE", "changes/couchdb", db="e"),
-            *made.feeds.describe(),
+            *(await made.feeds.survey())["feeds"],
         ]
         assert "secret" not in str(told)
         assert made.entities.feeds["guest/one"]["parameters"]["password"] == "secret"
@@ -271,7 +271,7 @@ def test_a_stored_feed_that_is_not_granted_any_more_is_told(tmp_path: Path, paus
     async def second(made: Made) -> None:
         mqtt = made.feeds.feeds["mqtt/message"][0]
         assert await made.feeds.restore() == [f"feed of trigger /plant/one: {why}"]
-        told = {one["trigger"]: one for one in made.feeds.describe()}
+        told = {one["trigger"]: one for one in (await made.feeds.survey())["feeds"]}
         assert told["/plant/one"] == {"trigger": "/plant/one", "feed": "mqtt/message", **failed}
         assert told["/guest/one"]["topic"] == "plant/a"
         for event in ("UPDATE", "UNPAUSE"):
@@ -290,7 +290,7 @@ def test_a_stored_feed_that_is_not_granted_any_more_is_told(tmp_path: Path, paus
         await made.feeds.restore()
         await made.ask_as(PLANT, "DELETE", "mqtt/message")
         assert set(made.entities.feeds) == {"guest/one"}
-        assert [one["trigger"] for one in made.feeds.describe()] == ["/guest/one"]
+        assert [one["trigger"] for one in (await made.feeds.survey())["feeds"]] == ["/guest/one"]
 
     play_granted(
         tmp_path,
@@ -306,10 +306,30 @@ def test_a_source_that_is_held_back_is_told_to_be_full(tmp_path: Path) -> None:
         await made.ask("CREATE", "alarms/interval", "other", minutes=1)
         made.fire.fill(ONE)
         assert (await made.ask("READ", "alarms/interval"))["status"]["state"] == "full"
-        states = {one["trigger"]: (one["state"], one.get("last_error")) for one in made.feeds.describe()}
+        told = (await made.feeds.survey())["feeds"]
+        states = {one["trigger"]: (one["state"], one.get("last_error")) for one in told}
         assert states[str(ONE)] == ("full", FULL)
         assert states[str(OTHER)][0] == "running"
         made.fire.make_room()
         assert (await made.ask("READ", "alarms/interval"))["status"]["state"] == "running"
+
+    play(tmp_path, scene)
+
+
+def test_of_many_feeds_those_in_trouble_are_told_first_and_the_loop_goes_on(tmp_path: Path) -> None:
+    async def scene(made: Made) -> None:
+        for number in range(MOST_SHOWN + 2):
+            await made.triggers.put(GUEST, parse_name(f"/guest/t{number}", "_"), {}, overwrite=False)
+            await made.ask("CREATE", "alarms/interval", f"t{number}", minutes=1)
+        await made.ask("CREATE", "mqtt/message", topic="cold")  # a broker that is not there
+        turns, asked = 0, asyncio.ensure_future(made.feeds.survey())
+        while not asked.done():
+            turns += 1
+            await asyncio.sleep(0)
+        told = asked.result()
+        assert turns > MOST_SHOWN // 100
+        assert (len(told["feeds"]), told["feeds_left_out"]) == (MOST_SHOWN, 3)
+        assert [one["trigger"] for one in told["feeds"] if one["state"] != "running"] == [str(ONE)]
+        assert told["feeds"][0]["trigger"] == str(ONE)
 
     play(tmp_path, scene)

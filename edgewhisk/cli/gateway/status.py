@@ -71,6 +71,8 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
     sandboxes = {kind: found for kind, found in document["sandboxes"].items() if isinstance(found, dict)}
     lines.append("sandboxes " + ", ".join(f"{kind} {found['state']}" for kind, found in sandboxes.items()))
     lines += map(_feed, document["feeds"])
+    if more := document.get("feeds_left_out"):
+        lines.append(f"feeds     {more} more, none of them in trouble unless all above are")
     lines += _outbox(document["outbox"])
     lines += [
         f"trouble   {kind} gets a new instance for each call, which is slow: {found['problem']}"
