@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from edgewhisk.config.loader import load
 from edgewhisk.config.schema import Config
 
 _PATIENCE = 5.0  # seconds
+_WEEK = 7 * 86_400  # seconds
 # http_proxy of the system does not lead to this machine.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _LOSSES = ("evicted", "expired", "rejected", "refused")
@@ -86,6 +88,8 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
     ]
     if doubt := cloud.get("in_doubt"):
         lines.append(f"trouble   the cloud refuses {len(doubt)} activations, each alone: {doubt[0]} first")
+    if (ends := cloud.get("key_ends")) and ends / 1000 - time.time() < _WEEK:
+        lines.append(f"trouble   the key for the cloud ends at {_when(ends)}: add the next one to auth_file")
     dead = document["dead_letters"]
     gone = dead["unlisted"] + dead["evicted"] + dead["refused"]
     if dead["kept"] or gone:
