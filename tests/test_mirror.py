@@ -87,7 +87,7 @@ ELSEWHERE: Final = {
     "sync/batch": "sync/test_sync.py", "sync/client": "sync/test_hostile.py",
     **{f"sync/dialects/{kind}": "sync/test_dialects.py" for kind in (*CLOUD_KINDS, "dialect")},
     "sync/receivers/sqlite_asgi": "sync/test_receivers.py",
-    "sync/doubt": "sync/test_refused.py", "sync/ingest": "contract/test_cloud.py",
+    "controller/catalog/catalog": "controller/test_catalog.py", "sync/doubt": "sync/test_refused.py", "sync/ingest": "contract/test_cloud.py",
     "sync/uplink": "sync/test_sync.py",
     "transport/http_body": "sync/test_hostile.py", "transport/modbus/buses": MODBUS,
     "transport/modbus/rtu": "transport/modbus/test_bus.py",
