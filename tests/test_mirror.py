@@ -49,6 +49,7 @@ ELSEWHERE: Final = {
     "capability/rest": "capability/test_openwhisk.py",
     "clock/age": "gateway/test_clock_watcher.py", "clock/offset": "clock/test_history.py",
     "clock/system": "contract/test_clock.py",
+    "controller/apis": "api/test_apis.py",
     "controller/auth/subjects": "base/test_checked.py", "controller/controller": "contract/test_fire.py",
     "controller/entities": "contract/test_lookup.py", "controller/packages": "controller/test_actions.py",
     "controller/removal": "api/test_removal.py", "controller/rules": "controller/test_firing.py",

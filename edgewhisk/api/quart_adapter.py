@@ -12,7 +12,7 @@ from typing import Final
 
 from quart import Quart, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
-from werkzeug.routing import PathConverter
+from werkzeug.routing import BaseConverter, PathConverter
 
 from edgewhisk.api.handlers.web import PREFIX
 from edgewhisk.api.http import (
@@ -46,11 +46,17 @@ class _Rest(PathConverter):
     part_isolating = False
 
 
+class _Api(BaseConverter):
+    """A namespace whose APIs stand beside the REST API, as in the router."""
+
+    regex = r"(?!v1(?:/|\Z))[^/]+"
+
+
 def create_app(services: Services) -> Quart:
     """The ASGI application over `services`."""
     app = Quart("edgewhisk", static_folder=None)
     app.url_map.merge_slashes = False  # would redirect, and tell strangers which paths there are
-    app.url_map.converters["path"] = _Rest
+    app.url_map.converters |= {"path": _Rest, "api": _Api}
     app.config["SERVICES"] = services
     app.config["MAX_CONTENT_LENGTH"] = services.max_document
     for route in ROUTES:

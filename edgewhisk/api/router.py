@@ -54,7 +54,9 @@ _REST: Final = b"/api/v1"
 _LONG: Final = 1024  # bytes of a path that is not remembered: a request may have 64 KB
 _WEB: Final = PREFIX.encode()
 _NAME: Final = (re.compile(r"<(\w+)>"), r"(?P<\1>[^/]+)")  # in a route's path -> what it matches
+_API: Final = (re.compile(r"<api:(\w+)>"), r"(?P<\1>(?!v1/)[^/]+)")  # `/api/v1/` is the REST API
 _PATH: Final = (re.compile(r"<path:(\w+)>"), r"(?P<\1>.*)")
+_DOTS: Final = {b".": 1, b"%2E": 1, b"..": 2, b".%2E": 2, b"%2E.": 2, b"%2E%2E": 2}
 WHOLE: Final = "edgewhisk.whole"  # ASGI extension of server.py: a response in one piece
 _CORS: Final = [(key.lower().encode(), value.encode()) for key, value in CORS.items()]
 _CORS_LINES: Final = b"".join(b"%b: %b\r\n" % line for line in _CORS)
@@ -84,6 +86,8 @@ class Router:
         """Answer one request."""
         began = time.perf_counter()
         status, request_id = 500, ""
+        if b"/." in scope["raw_path"] or b"/%2" in scope["raw_path"]:
+            _resolve(scope)
         try:
             known = find(scope["method"], scope["raw_path"])
             if scope["method"] == "HEAD" and _has_body(scope["headers"]):
@@ -203,7 +207,9 @@ def _patterns() -> dict[str, list[tuple[re.Pattern[bytes], Handler]]]:
     """What the routes of each method match, and who answers."""
     found: dict[str, list[tuple[re.Pattern[bytes], Handler]]] = {}
     for route in ROUTES:
-        text = _PATH[0].sub(_PATH[1], _NAME[0].sub(_NAME[1], route.path)) + "/?" * route.slash
+        text = route.path + "/?" * route.slash
+        for place, matched in (_NAME, _API, _PATH):
+            text = place.sub(matched, text)
         found.setdefault(route.method, []).append((re.compile(text.encode(), re.DOTALL), route.handler))
     return found
 
@@ -222,6 +228,23 @@ def _found(method: str, path: bytes) -> Answering | None:
         if match := pattern.fullmatch(path):
             return partial(handler, **{key: _decoded(text) for key, text in match.groupdict().items()})
     return None
+
+
+def _resolve(scope: Scope) -> None:
+    """Take the dot segments out of the path (RFC 3986, 5.2.4), escaped ones, too, as OpenWhisk does."""
+    parts: list[bytes] = []
+    first, *rest = scope["raw_path"].split(b"/")
+    for at, part in enumerate(rest, 1):
+        dots = _DOTS.get(part.upper())
+        if dots is None:
+            parts.append(part)
+            continue
+        if dots == 2 and parts:
+            parts.pop()
+        if at == len(rest):
+            parts.append(b"")
+    scope["raw_path"] = b"/".join([first, *parts])
+    scope["path"] = unquote_to_bytes(scope["raw_path"]).decode(errors="replace")
 
 
 def _decoded(text: bytes) -> str:

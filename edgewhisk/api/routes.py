@@ -10,7 +10,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from edgewhisk.api.handlers import entities, health, info
+from edgewhisk.api.handlers import apis, entities, health, info
 from edgewhisk.api.handlers import undelivered as kept
 from edgewhisk.api.handlers.activations import get_activation, list_activations
 from edgewhisk.api.handlers.devices import post_readings
@@ -25,7 +25,7 @@ class ApiRoute(NamedTuple):
     """A row of the table. What follows the handler is for OpenAPI, in names that `openapi` knows."""
 
     method: str
-    path: str  # as in Quart: `<name>` is one segment, `<path:name>` all that follow
+    path: str  # as in Quart: `<name>` is a segment, `<api:name>` one but `v1`, `<path:name>` all that follow
     handler: Handler
     summary: str = ""  # none: not part of the document
     answers: Mapping[int, str] = {200: ""}  # status -> schema of its body, if it has one
@@ -79,6 +79,7 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
           body="Object?"),
     ApiRoute("POST", "/api/v1/devices/<namespace>/<trigger>", post_readings),
     *(ApiRoute(verb, f"{PREFIX}<path:path>", serve) for verb in VERBS),
+    *(ApiRoute(verb, "/api/<api:namespace>/<path:path>", apis.serve) for verb in VERBS),
     ApiRoute("GET", _RECORDS, list_activations, "List activations, newest first.", _LIST,
           f"{_PAGE} name since upto docs", slash=True),
     ApiRoute("GET", _RECORD, get_activation, "Read one activation.", {200: "Activation"}),

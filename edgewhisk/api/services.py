@@ -11,6 +11,7 @@ from edgewhisk.api.http import HttpRequest
 from edgewhisk.base.histogram import Histogram
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
+from edgewhisk.controller.apis import Apis
 from edgewhisk.controller.auth.subjects import Subjects
 from edgewhisk.controller.auth.tokens import DeviceTokens
 from edgewhisk.controller.controller import Controller
@@ -48,6 +49,7 @@ class Services:
     packages: Packages
     triggers: Triggers
     rules: Rules
+    apis: Apis
     activations: Activations
     posts: HttpFeed
     tokens: DeviceTokens

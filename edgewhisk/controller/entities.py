@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from edgewhisk.base.threads import apart
 from edgewhisk.entity.action import Action
+from edgewhisk.entity.api.api import Api
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.package import Package
 from edgewhisk.entity.rule import Rule
@@ -21,7 +22,7 @@ from edgewhisk.entity.trigger import Trigger
 from edgewhisk.errors import Conflict, NotFound
 from edgewhisk.spi import ArtifactStore, Change
 
-AnyEntity = Package | Action | Trigger | Rule
+AnyEntity = Package | Action | Trigger | Rule | Api
 Entity = TypeVar("Entity", bound=AnyEntity)
 
 FEEDS: Final = "feeds"
@@ -59,7 +60,7 @@ class Collection(Generic[Entity]):
 
 
 class Entities:
-    """Packages, actions, triggers and rules of all namespaces."""
+    """Packages, actions, triggers, rules and APIs of all namespaces."""
 
     def __init__(self, store: ArtifactStore) -> None:
         """Empty until `load`."""
@@ -70,11 +71,12 @@ class Entities:
         self.actions = Collection("actions", Action.from_document)
         self.triggers = Collection("triggers", Trigger.from_document)
         self.rules = Collection("rules", Rule.from_document)
+        self.apis = Collection("apis", Api.from_document)  # their paths are no names of entities
         self.feeds: dict[str, dict[str, Any]] = {}  # trigger key -> {"feed", "parameters"}
 
     def load(self) -> None:
         """Read everything from the store (blocking)."""
-        for collection in self._collections():
+        for collection in (*self._collections(), self.apis):
             self._store.read(collection.name, collection.take)
         self.feeds = self._store.read(FEEDS, _check_feed)
         self.generation += 1
@@ -122,7 +124,7 @@ class Entities:
     def stored(self) -> Iterator[tuple[str, list[str]]]:
         """The keys of what is stored, by collection; feeds first."""
         yield FEEDS, list(self.feeds)
-        for collection in self._collections():
+        for collection in (*self._collections(), self.apis):
             yield collection.name, list(collection.by_key)
 
     def _collections(self) -> Iterator[Collection[Any]]:

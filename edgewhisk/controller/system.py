@@ -50,6 +50,7 @@ class SystemAction:
     perform: Perform
     alike: Alike | None = None
     feed: bool = False
+    web: bool = False  # whether it may be called by its URL, too, with a key
     recorded: bool = True  # whether a successful run is kept as an activation
 
     @classmethod
@@ -95,6 +96,8 @@ def entities(actions: Sequence[SystemAction], limits: Limits) -> Iterator[Packag
         }
         if action.feed:
             annotations["feed"] = True
+        if action.web:
+            annotations["web-export"] = True
         yield Action(
             action.fqn,
             CodeExec(NATIVE, ""),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -33,6 +32,7 @@ from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import Config
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
+from edgewhisk.controller.apis import Apis
 from edgewhisk.controller.auth.entitlement import check_granted, is_granted
 from edgewhisk.controller.auth.subjects import Subjects, greet
 from edgewhisk.controller.auth.tokens import DeviceTokens
@@ -75,13 +75,10 @@ from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.log.disk import RealDisk
-from edgewhisk.sync.ingest import Ingest
 from edgewhisk.transport.modbus.buses import ModbusBuses
 from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.config import mqtt_links
 from edgewhisk.transport.serial.ports import SerialPorts
-
-_log = logging.getLogger(__name__)
 
 Source = TypeVar("Source")
 DRAIN: Final = 10.0  # seconds that queued work gets when the gateway stops; the journal keeps the rest
@@ -140,14 +137,15 @@ class Gateway:
             sources = await self._sources(stack)
             self._feeds = Feeds(entities, sources, self._shaped, config.grants)
             self._open_doors(sources, stack, listener.getsockname()[1])
-            offered = system_actions(self._feeds, self._outbox, Ingest(self._log), config.grants)
+            self._apis = Apis(entities, self._clock, lambda: self.url)
+            offered = system_actions(self._feeds, self._outbox, self._log, self._apis, config.grants)
             self._controller.system.update((action.fqn, action) for action in offered)
             self.incidents += await provide(entities, offered, config)
             threading.Thread(
                 target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
             ).start()
-            forget, stop = self._state.forget_all, self._feeds.stop
-            removal = Removal(config.state_dir, entities, self._subjects, self._log, forget, stop)
+            gone = self._state.forget_all, self._feeds.stop
+            removal = Removal(config.state_dir, entities, self._subjects, self._log, *gone)
             await removal.look()
             unfinished = await asyncio.to_thread(self._log.unfinished)
             await self._invoker.resume(unfinished, self._log.starts())
@@ -176,6 +174,7 @@ class Gateway:
                 Packages(entities, resolver, config.limits, self._clock, self._forget),
                 Triggers(entities, config.limits, self._clock, self._feeds.stop),
                 Rules(entities, resolver, config.limits, self._clock),
+                self._apis,
                 Activations(self._log),
                 _one(sources, HttpFeed),
                 self._tokens,
@@ -234,9 +233,8 @@ class Gateway:
     def _problems(self) -> list[str]:
         """What is wrong now, and may be right again."""
         problem = self._certificate.problem if self._certificate else ""
-        disk = self._log.refusal
         return [
-            f"the disk takes nothing new: {disk}" if disk else "",
+            f"the disk takes nothing new: {disk}" if (disk := self._log.refusal) else "",
             f"TLS: {problem}" if problem else "",
             self._clock_watcher.problem(),
         ]
@@ -379,9 +377,8 @@ async def run(
 ) -> None:
     """Run a gateway until SIGTERM or SIGINT."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     gateway = Gateway(config, progress, clock)
     async with gateway.running():
         ready(gateway)

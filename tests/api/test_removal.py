@@ -50,6 +50,11 @@ def fill(ask: As) -> None:
     asked = {"lifecycleEvent": "CREATE", "triggerName": "tick", "minutes": 60}
     assert ask("POST", "whisk.system/actions/alarms/interval?blocking=true", asked).status == 200
     assert ask("POST", "_/actions/p/count?blocking=true&result=true", {}).body["n"] >= 1
+    url = "http://localhost/api/v1/web/plant/p/count.json"
+    paths = {"/n": {"get": {"x-openwhisk": {"url": url}}}}
+    apidoc = {"namespace": "_", "swagger": {"basePath": "/", "info": {"title": "n"}, "paths": paths}}
+    path = "whisk.system/actions/apimgmt/createApi?blocking=true&result=true"
+    assert ask("POST", path, {"apidoc": apidoc}).status == 200
 
 
 def stored(made: Gateway) -> str:

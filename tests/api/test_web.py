@@ -284,11 +284,6 @@ def test_packages_and_sequences_on_the_web(made: Gateway) -> None:
     assert made.call("GET", "/api/v1/web/guest/default/chain.html", Authorization="").body == "a=1"
 
 
-def test_api_gateway_routes_say_so(made: Gateway, call: Call) -> None:
-    answer = made.call("GET", "/api/v1/web/whisk.system/apimgmt/getApi.http?accesstoken=x")
-    assert (answer.status, "not served by this gateway" in answer.body["error"]) == (404, True)
-
-
 def test_head_has_no_body(made: Gateway, call: Call) -> None:
     export(made, "echo")
     answer = call("HEAD", "echo.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 from email.utils import parsedate_to_datetime
@@ -54,6 +55,30 @@ def test_options_say_ok_everywhere(made: Gateway, path: str) -> None:
     assert (answer.status, answer.body) == (200, "OK")
     assert answer.headers["content-type"] == "text/plain; charset=UTF-8"
     assert answer.headers["access-control-allow-origin"] == "*"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "_/actions/../../whisk.system/actions/alarms/alarm",
+        "./whisk.system/./actions/alarms/alarm",
+        "_/%2e%2E/whisk.system/actions/x/.%2e/alarms/alarm",
+        "whisk.system/actions/alarms/..%2F/../alarm",  # an escaped slash parts nothing
+        "../../../../../api/v1/namespaces/whisk.system/actions/alarms/alarm",
+    ],
+)
+def test_dot_segments_are_resolved(made: Gateway, path: str) -> None:
+    plain = made.ok("GET", "whisk.system/actions/alarms/alarm")
+    assert plain["name"] == "alarm"
+    key = base64.b64encode(made.auth.encode()).decode()
+    line = f"GET /api/v1/namespaces/{path} HTTP/1.1\r\nAuthorization: Basic {key}\r\nX:"
+    answer, _ = exchange(made, line)
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == plain
+
+
+def test_dot_segments_are_resolved_for_all_routes(made: Gateway) -> None:
+    for path, status in (("/nope/../ping", b"200"), ("/nope/..", b"200"), ("/ping/.", b"404")):
+        assert exchange(made, f"GET {path}")[0].split()[1] == status
 
 
 def test_a_url_may_have_8192_bytes(made: Gateway) -> None:

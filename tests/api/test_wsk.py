@@ -33,7 +33,7 @@ def wsk(made: Gateway, tmp_path: Path) -> Run:
     return run
 
 
-def test_a_working_day(wsk: Run, tmp_path: Path) -> None:
+def test_a_working_day(wsk: Run, made: Gateway, tmp_path: Path) -> None:
     (tmp_path / "a.js").write_text("function main(p) { console.log('hi'); return {n: p.n} }")
     (tmp_path / "e.js").write_text("function main(p) { return {error: 'boom'} }")
     wsk("namespace", "list")
@@ -63,7 +63,12 @@ def test_a_working_day(wsk: Run, tmp_path: Path) -> None:
     wsk("list")
     wsk("activation", "list")
     wsk("activation", "poll", "--exit", "1")
-    assert "not served by this gateway" in wsk("api", "list", code=1).stderr
+    wsk("api", "create", "/w", "/n", "get", "w1")
+    assert f"{made.port}/api/guest/w/n" in wsk("api", "list").stdout
+    assert made.call("GET", "/api/guest/w/n", Authorization="").body["n"] == 2
+    wsk("api", "get", "/w")
+    wsk("api", "delete", "/w", "/n", "get")
+    wsk("api", "get", "/w", code=1)
     wsk("action", "get", "nope", code=148)
     for noun, name in (("rule", "wr"), ("trigger", "wt"), ("package", "wb"), ("package", "wp")):
         wsk(noun, "delete", name)

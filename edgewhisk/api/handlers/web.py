@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from edgewhisk import jsontext
 from edgewhisk.api.handlers.invoke import LONGEST_WAIT
@@ -10,6 +10,7 @@ from edgewhisk.api.http import ACTIVATION_ID, CORS, HttpRequest, HttpResponse, p
 from edgewhisk.api.services import Services
 from edgewhisk.controller.controller import WEB
 from edgewhisk.entity.activation import Record
+from edgewhisk.entity.identity import SYSTEM_NAMESPACE
 from edgewhisk.entity.invocation.message import Status
 from edgewhisk.entity.names import FullyQualifiedName, entity_name, namespace_name
 from edgewhisk.entity.web import WebAccess, WebRequest, arguments, response, split_extension
@@ -19,13 +20,15 @@ PREFIX: Final = "/api/v1/web/"
 VERBS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _DEFAULT: Final = "default"  # stands for "no package"
 _METHODS: Final = "OPTIONS, GET, DELETE, POST, PUT, HEAD, PATCH"
-_GATEWAY_API: Final = ("whisk.system", "apimgmt")  # where `wsk api` looks for its actions
 _REFUSED: Final = "Authentication is possible but has failed or not yet been provided."
-_NO_GATEWAY_API: Final = (
-    "API routes (wsk api) are not served by this gateway: every web action has its URL, "
-    "/api/v1/web/NAMESPACE/PACKAGE/ACTION.EXTENSION (wsk action get NAME --url); put a reverse proxy "
-    "before it for other paths."
-)
+
+
+class WebCall(NamedTuple):
+    """A web action, how its result is read, and what is behind its name in the path."""
+
+    action: FullyQualifiedName
+    extension: str
+    path: str  # "" or "/..."
 
 
 async def serve(ask: HttpRequest, verbs: Services, path: str) -> HttpResponse:
@@ -33,17 +36,22 @@ async def serve(ask: HttpRequest, verbs: Services, path: str) -> HttpResponse:
     namespace, package, named, *rest = [*path.split("/", 3), "", "", ""][: 4 if path.count("/") > 2 else 3]
     if path.count("/") < 2:  # no path of an action: as any other that leads nowhere
         verbs.caller(ask)
-    if (namespace, package) == _GATEWAY_API:
-        return problem(_NO_GATEWAY_API, 404, ask.id)
     name, extension = split_extension(named)
-    wanted = _action_name(namespace, package, name)
+    action = _action_name(namespace, package, name)
+    return await call(ask, verbs, WebCall(action, extension, f"/{rest[0]}" if rest else ""))
+
+
+async def call(ask: HttpRequest, verbs: Services, target: WebCall) -> HttpResponse:
+    """Call a web action; raises `NotFound` where there is none."""
+    wanted = target.action
     owner = verbs.subjects.find(wanted.namespace)
-    if owner is None:
+    if owner is None and wanted.namespace != SYSTEM_NAMESPACE:
         raise NotFound
     bound = verbs.actions.find_web(wanted)
     access = WebAccess.of(bound.action.annotations)
     if not access.exported:
         raise NotFound
+    owner = owner or verbs.caller(ask)  # the gateway's own actions work for who calls them
     verbs.controller.admit(owner, WEB)
     ask.check_length(verbs.limits.max_payload_size)
     cors = () if access.own_options else _cors(ask)
@@ -57,7 +65,7 @@ async def serve(ask: HttpRequest, verbs: Services, path: str) -> HttpResponse:
         found = WebRequest(
             ask.method,
             [(key.decode("latin-1"), value.decode("latin-1")) for key, value in ask.headers],
-            f"/{rest[0]}" if rest else "",
+            target.path,
             ask.query.decode("latin-1"),
             await ask.read(verbs.limits.max_payload_size),
             user,
@@ -67,7 +75,7 @@ async def serve(ask: HttpRequest, verbs: Services, path: str) -> HttpResponse:
         cors += ((ACTIVATION_ID, started.activation_id),)
         if started.record is None:
             return problem("Response not yet ready.", 202, ask.id, dict(cors))
-        return _answer(started.record, extension, ask.header(b"accept"), cors)
+        return _answer(started.record, target.extension, ask.header(b"accept"), cors)
     except EdgeWhiskError as error:
         error.headers = cors
         raise

@@ -9,6 +9,7 @@ from typing import Any
 from edgewhisk.actuator.outbox import Outbox
 from edgewhisk.config.schema import Config, GrantsConfig
 from edgewhisk.controller import system
+from edgewhisk.controller.apis import Apis
 from edgewhisk.controller.catalog import catalog
 from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.feeds import Feeds
@@ -16,17 +17,18 @@ from edgewhisk.controller.system import SystemAction, each
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.package import Package
 from edgewhisk.gateway.wiring.actuators import actuators
+from edgewhisk.spi import ActivationStore
 from edgewhisk.sync.ingest import Ingest
 
 
 def system_actions(
-    feeds: Feeds, outbox: Outbox, ingest: Ingest, grants: Mapping[str, GrantsConfig]
+    feeds: Feeds, outbox: Outbox, log: ActivationStore, apis: Apis, grants: Mapping[str, GrantsConfig]
 ) -> list[SystemAction]:
     """What the gateway performs itself."""
     offered = [
         SystemAction.of_feed(action, each(feeds.performer(name))) for name, (_, action) in feeds.feeds.items()
     ]
-    return [*offered, *actuators(outbox, grants), _ingest(ingest)]
+    return [*offered, *actuators(outbox, grants), *apis.actions(), _ingest(Ingest(log))]
 
 
 async def provide(entities: Entities, offered: Sequence[SystemAction], config: Config) -> list[str]:

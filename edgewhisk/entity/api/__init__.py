@@ -1,0 +1,1 @@
+"""APIs: paths of a namespace under `/api/`, each in front of a web action."""
