@@ -49,6 +49,15 @@ def create(
     return manage(made, "createApi", "POST", {"apidoc": apidoc | more}, responsetype=kind)
 
 
+def test_wskdeploy_puts_a_scheme_before_a_scheme(apis: Gateway) -> None:
+    url = f"https://http://127.0.0.1:{apis.port}/api/v1/web/_/default/plain.http"
+    action = {"name": "plain", "namespace": "_", "backendMethod": "GET", "authkey": "x", "backendUrl": url}
+    apidoc = {"namespace": "_", "gatewayBasePath": "club", "gatewayPath": "/all", "gatewayMethod": "GET",
+              "action": action, "apiName": "c"}  # fmt: skip
+    assert manage(apis, "createApi", "POST", {"apidoc": apidoc | {"gatewayBasePath": "/club"}}).status == 200
+    assert call(apis, "GET", "/club/all").status == 200
+
+
 def described(path: str) -> dict[str, Any]:
     return {"pathParameters": [{"name": path, "in": "path", "required": True, "type": "string"}]}
 

@@ -33,7 +33,7 @@ def wsk(made: Gateway, tmp_path: Path) -> Run:
     return run
 
 
-def test_a_working_day(wsk: Run, made: Gateway, tmp_path: Path) -> None:
+def test_a_working_day(wsk: Run, tmp_path: Path) -> None:
     (tmp_path / "a.js").write_text("function main(p) { console.log('hi'); return {n: p.n} }")
     (tmp_path / "e.js").write_text("function main(p) { return {error: 'boom'} }")
     wsk("namespace", "list")
@@ -63,14 +63,31 @@ def test_a_working_day(wsk: Run, made: Gateway, tmp_path: Path) -> None:
     wsk("list")
     wsk("activation", "list")
     wsk("activation", "poll", "--exit", "1")
-    wsk("api", "create", "/w", "/n", "get", "w1")
-    assert f"{made.port}/api/guest/w/n" in wsk("api", "list").stdout
-    assert made.call("GET", "/api/guest/w/n", Authorization="").body["n"] == 2
-    wsk("api", "get", "/w")
-    wsk("api", "delete", "/w", "/n", "get")
-    wsk("api", "get", "/w", code=1)
     wsk("action", "get", "nope", code=148)
     for noun, name in (("rule", "wr"), ("trigger", "wt"), ("package", "wb"), ("package", "wp")):
         wsk(noun, "delete", name)
     for name in ("ws", "werr", "w1"):
         wsk("action", "delete", name)
+
+
+def test_apis(wsk: Run, made: Gateway, tmp_path: Path) -> None:
+    (tmp_path / "a.js").write_text("function main(p) { return {path: p.__ow_path} }")
+    (tmp_path / "e.js").write_text("function main(p) { return {body: {path: p.__ow_path}} }")
+    wsk("action", "create", "apis-a", "a.js", "--web", "true", "--web-secure", "open-sesame")
+    wsk("action", "create", "apis-e", "e.js", "--web", "true")
+    wsk("api", "create", "/club", "/{book}", "get", "apis-a", code=1)
+    wsk("api", "create", "/club", "/all", "get", "apis-a", "-n", "Club")
+    wsk("api", "create", "/club", "/{book}", "get", "apis-e", "--response-type", "http")
+    assert f"{made.port}/api/guest/club/all" in wsk("api", "list").stdout
+    assert "/guest/apis-e" in wsk("api", "list", "Club", "/{book}", "get", "-f").stdout
+    assert made.call("GET", "/api/guest/club/all", Authorization="").body == {"path": ""}
+    assert made.call("GET", "/api/guest/club/1", Authorization="").body == {"path": "/club/1"}
+    document = wsk("api", "get", "/club").stdout
+    wsk("api", "delete", "/club", "/all", "get")
+    wsk("api", "delete", "Club")
+    wsk("api", "get", "/club", code=1)
+    (tmp_path / "club.json").write_text(document)
+    wsk("api", "create", "-c", "club.json")
+    assert made.call("GET", "/api/guest/club/1", Authorization="").body == {"path": "/club/1"}
+    wsk("api", "delete", "/club")
+    assert "club" not in wsk("api", "list").stdout

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from edgewhisk import jsontext
 from edgewhisk.entity.api import swagger
@@ -22,7 +22,7 @@ from edgewhisk.errors import BadRequest, shown
 MOST_OPERATIONS: Final = 500  # of an API
 KEYS: Final = "x-edge-keys"  # in a security definition: the keys that are good
 SHORTEST_KEY: Final = 16  # characters
-_WEB: Final = re.compile(r"/api/v\d+/web/([^/]+)/([^/]+)/([^/]+)")
+_WEB: Final = re.compile(r"https?://[^\s?#]+?/api/v\d+/web/([^/]+)/([^/]+)/([^/?#]+)")
 _PATH: Final = re.compile(r"/[^\s?#]*")
 _PARAMETER: Final = re.compile(r"\{[^/{}]+\}")
 _HEADER: Final = re.compile(r"message\.headers\.([\w!#$%&'*+.^`|~-]+)", re.ASCII)
@@ -199,10 +199,7 @@ def _backend(execute: list[dict[str, Any]], operation: Mapping[str, Any], verb: 
 
 
 def _web_action(url: str, where: str) -> tuple[FullyQualifiedName, str]:
-    try:
-        found = _WEB.fullmatch(urlsplit(url).path)
-    except ValueError:  # a host that is none
-        found = None
+    found = _WEB.fullmatch(url)
     if found is None:
         raise BadRequest(
             f"{where}: an operation leads to a web action of this gateway, https://HOST/api/v1/web/NAMESPACE/"

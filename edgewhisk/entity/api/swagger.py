@@ -20,7 +20,8 @@ WHOLE_PATH: Final = "$(request.path)"  # behind the URL of a web action: it gets
 _AUTH: Final = "message.headers.X-Require-Whisk-Auth"
 NO_PACKAGE: Final = "default"
 RESPONSE_TYPES: Final = EXTENSIONS
-_URL: Final = re.compile(r"(https?://[^/\s]+)/api/v\d+/web/[^/\s]+/[^/\s]+/.+\.\w+", re.IGNORECASE)
+# 'https://http://HOST' is what wskdeploy makes of an apihost with a scheme
+_URL: Final = re.compile(r"(https?://\S+?)/api/v\d+/web/[^/]+/[^/]+/.+", re.IGNORECASE)
 _PARAMETER: Final = re.compile(r"\{([^/]+)\}")
 _WORD: Final = re.compile(r"[0-9A-Za-z_]\S*")
 _NO_WORD: Final = re.compile(r"[^0-9A-Za-z_-]")

@@ -73,7 +73,7 @@ def test_odd_documents_are_served_or_refused(document: dict[str, Any]) -> None:
 
 
 def test_a_target_is_a_web_action_and_no_other_server() -> None:
-    for url in ("http://h/x", "http://h/api/v1/web/guest/a", "http://[/api/v1/web/g/p/a", "file:///etc/passwd",
+    for url in ("http://h/x", "http://h/api/v1/web/guest/a", "/api/v1/web/g/p/a", "file:///etc/passwd",
                 "http://h/api/v1/web/g/p/a/b", "http://h/api/v1/namespaces/_/actions/a"):  # fmt: skip
         with pytest.raises(BadRequest, match="a web action of this gateway"):
             Api.of("g", {"basePath": "/", "paths": {"/": {"get": {"x-openwhisk": {"url": url}}}}}, 0)
