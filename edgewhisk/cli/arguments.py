@@ -81,8 +81,10 @@ def valued(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {item["key"]: item["value"] for item in items}
 
 
-def executable(path: Path, kind: str | None, main: str | None) -> dict[str, Any]:
-    """`exec` of an action from a file of code, an archive, or a folder that becomes one."""
+def executable(
+    path: Path, kind: str | None, main: str | None, files: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
+    """`exec` of an action from a file of code, an archive, or a folder that becomes one, or `files` of it."""
     if kind is None:
         kind = KINDS.get(path.suffix)
         if kind is None:
@@ -92,7 +94,7 @@ def executable(path: Path, kind: str | None, main: str | None) -> dict[str, Any]
             )
     try:
         if path.is_dir():
-            code = base64.b64encode(zipped(path)).decode()
+            code = base64.b64encode(zipped(within(path) if files is None else files)).decode()
         elif path.suffix in _BINARY:
             code = base64.b64encode(path.read_bytes()).decode()
         else:
@@ -104,18 +106,22 @@ def executable(path: Path, kind: str | None, main: str | None) -> dict[str, Any]
     return {"kind": kind, "code": code, **({"main": main} if main else {})}
 
 
-def zipped(folder: Path) -> bytes:
-    """A folder as an archive; the same bytes for the same files."""
+def within(folder: Path) -> dict[str, Path]:
+    """All files in a folder, by their paths in it."""
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def zipped(files: Mapping[str, Path]) -> bytes:
+    """An archive of files by their names in it; the same bytes for the same files."""
     import io
     import zipfile
 
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, path.read_bytes())
+        for name, path in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, path.read_bytes())
     return packed.getvalue()
 
 

@@ -3,6 +3,7 @@
 Shows what it will do, then does it. A second run changes nothing.
 
 edgewhisk deploy -m manifest.yaml --dry-run
+edgewhisk deploy -m manifest.yaml --prune
 HOST=192.168.1.5 edgewhisk deploy -m manifest.yaml
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +21,7 @@ from edgewhisk.cli.deploy import plan
 from edgewhisk.cli.deploy.deployment import NAMES
 from edgewhisk.cli.deploy.manifest import ManifestEntity, read
 from edgewhisk.cli.entity.entity import named
-from edgewhisk.cli.output import document, done, paint
+from edgewhisk.cli.output import document, done, note, paint
 from edgewhisk.errors import BadRequest
 
 _NAMES: Final = ("manifest.yaml", "manifest.yml")
@@ -28,6 +30,16 @@ _MARKS: Final = {plan.CREATE: ("+", "green"), plan.UPDATE: ("~", "yellow"), plan
 
 
 def options(parser: argparse.ArgumentParser) -> None:
+    """The manifest, and what to do."""
+    manifest_options(parser)
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="delete what its packages have besides",
+    )
+
+
+def manifest_options(parser: argparse.ArgumentParser) -> None:
     """The manifest, and whether to do anything."""
     parser.add_argument("-m", "--manifest", type=Path, metavar="FILE", help="default: ./manifest.yaml")
     parser.add_argument(
@@ -39,7 +51,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Deploy."""
-    api, steps = planned(given, environment, plan.to_deploy)
+    api, steps = planned(given, environment, partial(plan.to_deploy, prune=given.prune))
     if given.dry_run:
         return 0
     for step in plan.carry_out(api, steps):
@@ -60,7 +72,7 @@ def planned(
     deployment = given.deployment or _beside(manifest)
     if deployment is not None:
         done(f"with {deployment}", quiet=given.json)
-    entities = read(manifest, environment, deployment)
+    entities = read(manifest, environment, deployment, note)
     api = client(given, environment)
     with named("read what is there"):
         steps = make(api, entities)
@@ -81,13 +93,10 @@ def _manifest_of(given: argparse.Namespace) -> Path:
 def _show(steps: list[plan.PlanStep], *, as_json: bool) -> None:
     """Print the plan."""
     if as_json:
-        document(
-            [
-                {"do": step.verb, "what": step.entity.collection[:-1], "name": step.entity.name}
-                for step in steps
-            ]
-        )
+        document([{"do": step.verb, "what": step.entity.kind, "name": step.entity.name} for step in steps])
         return
+    if any(step.verb == plan.DELETE and step.entity.collection == "actions" for step in steps):
+        note("with an action goes what it keeps as state")
     for step in steps:
         mark, colour = _MARKS[step.verb]
         print(paint(f"  {mark} {step.verb} {step.shown}", colour))

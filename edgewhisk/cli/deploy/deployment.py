@@ -15,7 +15,7 @@ from edgewhisk.errors import BadRequest
 NAMES: Final = ("deployment.yaml", "deployment.yml")
 _VALUES: Final = ("inputs", "parameters", "annotations")
 _INSIDE: Final = ("actions", "sequences", "triggers")
-_PROJECT: Final = frozenset({"name", "packages", "namespace", "credential", "apiHost", "version"})
+_PROJECT: Final = frozenset({"name", "packages", "namespace", "credential", "apiHost", "version", "inputs"})
 
 
 def merged(path: Path, manifest: Any, deployment: Any) -> Any:
@@ -32,12 +32,21 @@ def merged(path: Path, manifest: Any, deployment: Any) -> Any:
             raise BadRequest(f"{path}: {where} is not in the manifest")
         packages[name] = _package(path, where, packages[name], values)
     found = {**found, "packages": packages}
+    if inputs := _project(path, deployment).get("inputs"):
+        if own == "" and not isinstance(found.get("project"), dict):
+            raise BadRequest(f"{path}: project.inputs needs a project in the manifest")
+        project = _over(path, "project", found if own else found["project"], {"inputs": inputs})
+        found = project if own else {**found, "project": project}
     return {**manifest, own: found} if own else found
 
 
-def _packages(path: Path, deployment: Any) -> Mapping[str, Any]:
+def _project(path: Path, deployment: Any) -> Mapping[str, Any]:
     found = _table(path, "(file)", deployment)
-    project = _table(path, "project", found.get("project", found.get("application")))
+    return _table(path, "project", found.get("project", found.get("application")))
+
+
+def _packages(path: Path, deployment: Any) -> Mapping[str, Any]:
+    found, project = _table(path, "(file)", deployment), _project(path, deployment)
     for where, given, known in (
         ("", found, {"project", "application", "packages"}),
         ("project.", project, _PROJECT),

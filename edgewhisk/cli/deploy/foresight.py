@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from edgewhisk.cli.arguments import path_of
+from edgewhisk.cli.arguments import path_of, qualified
 from edgewhisk.cli.client import ApiClient, ApiError
 from edgewhisk.cli.deploy.manifest import ManifestEntity
 from edgewhisk.errors import BadRequest
@@ -28,7 +28,7 @@ def _twice(entities: Sequence[ManifestEntity]) -> Iterator[str]:
     """All entities of a namespace share one key space."""
     seen: dict[str, str] = {}
     for entity in entities:
-        what = f"{entity.collection[:-1]} {entity.name}"
+        what = f"{entity.kind} {entity.name}"
         if entity.name in seen:
             yield f"{what} is there twice: as {seen[entity.name]} at another place of the manifest"
         seen[entity.name] = what
@@ -82,12 +82,14 @@ def _missing(api: ApiClient, entities: Sequence[ManifestEntity]) -> Iterator[str
                 continue
             seen.add((collection, name))
             if not _there(api, collection, name):
-                what = f"{entity.collection[:-1]} {entity.name}"
+                what = f"{entity.kind} {entity.name}"
                 yield f"{what}: {collection[:-1]} {name} does not exist, and the manifest does not make it"
 
 
 def _named(entity: ManifestEntity) -> Iterator[tuple[str, str]]:
     body = entity.body
+    if "action" in body.get("apidoc", {}):
+        yield "actions", qualified(body["apidoc"]["action"]["name"])
     if entity.collection == "rules":
         yield "triggers", body["trigger"]
         yield "actions", body["action"]

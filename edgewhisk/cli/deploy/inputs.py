@@ -6,6 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from edgewhisk import jsontext
+
+TYPES: Final = ("string", "integer", "float", "boolean", "json")  # of wskdeploy
+_KINDS: Final = {str: "string", int: "integer", float: "float", bool: "boolean", dict: "json"}
 _EMPTY: Final[Mapping[str, Any]] = {"string": "", "integer": 0, "float": 0.0, "number": 0, "boolean": False,
                                     "json": {}, "object": {}}  # fmt: skip
 
@@ -13,6 +17,16 @@ _EMPTY: Final[Mapping[str, Any]] = {"string": "", "integer": 0, "float": 0.0, "n
 def nothing(kind: str) -> Any:
     """What an input of a type is without a value."""
     return _EMPTY.get(kind)
+
+
+def is_nothing(value: Any) -> bool:
+    """Whether a value is what its type is without one."""
+    return value in ("", {}) or (value in (0, False) and isinstance(value, int | float))
+
+
+def instead(value: Any, text: str) -> Any:
+    """A text as a value of the type that an empty `value` is of; raises as `typed`."""
+    return typed(_KINDS[type(value)], text)
 
 
 def typed(kind: str, value: Any) -> Any:
@@ -45,10 +59,15 @@ def _words(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _json(value: Any) -> Any:
+    return jsontext.parse(value.encode()).value if isinstance(value, str) else value
+
+
 _CONVERT: Final[Mapping[str, Callable[[Any], Any]]] = {
     "integer": _integer,
     "float": _finite,
     "number": _finite,
     "boolean": _truth,
     "string": _words,
+    "json": _json,
 }

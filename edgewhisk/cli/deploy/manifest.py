@@ -1,47 +1,33 @@
 """Manifests as `wskdeploy` takes them: what they describe, as entities to be made.
 
 Understood: packages (also inside `project`), version, inputs, annotations, public, actions, sequences,
-triggers with feeds, rules, dependencies on other packages as bindings, `$NAME` and `${NAME}` from the
-environment in names and values (`$${NAME}` is the text `${NAME}`), the package `default`, which stands for
-none, and a deployment file. What is not understood is an error that names it, never skipped.
+triggers with feeds, rules, APIs, dependencies on other packages as bindings, `$NAME` and `${NAME}` from the
+environment, or the inputs of package and project, in names and values (`$${NAME}` is the text `${NAME}`), the
+package `default`, which stands for none, and a deployment file. What wskdeploy ignores is ignored with a
+warning; what is not understood is an error that names it, never skipped.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edgewhisk import jsontext
 from edgewhisk.cli.arguments import executable, keyed, qualified
+from edgewhisk.cli.deploy import api_paths
+from edgewhisk.cli.deploy.archive import files_of
 from edgewhisk.cli.deploy.deployment import merged
-from edgewhisk.cli.deploy.inputs import nothing, typed
-from edgewhisk.entity.names import entity_name, parse_name
+from edgewhisk.cli.deploy.inputs import instead, is_nothing
+from edgewhisk.cli.deploy.manifest_reader import ManifestReader
 from edgewhisk.entity.version import SemVer
-from edgewhisk.errors import BadRequest, MalformedContent
+from edgewhisk.errors import MalformedContent
 
-_VARIABLE: Final = re.compile(r"\$(?:\$(?=[\w{])|(\w+)|\{(\w+)\})")
 _DEFAULT: Final = "default"
-_SWITCHES: Final = ("true", "yes", "on", "false", "no", "off")
 _LIMITS: Final = {"timeout": "timeout", "memorySize": "memory", "logSize": "logs",
                   "concurrentActivations": "concurrency"}  # fmt: skip
 _RUNTIMES: Final = {"nodejs": "nodejs:default", "python": "python:default", "wasm": "wasm:default"}
-_KNOWN: Final[Mapping[str, frozenset[str]]] = {
-    "manifest": frozenset({"packages", "project"}),
-    "project": frozenset({"name", "packages", "namespace", "version", "credential", "apiHost", "config"}),
-    "package": frozenset({"version", "license", "inputs", "parameters", "annotations", "public", "publish",
-                          "actions", "sequences", "triggers", "rules", "dependencies", "feeds", "apis",
-                          "namespace", "description"}),
-    "action": frozenset({"version", "function", "location", "code", "runtime", "main", "inputs", "parameters",
-                         "outputs", "annotations", "limits", "web", "web-export", "web-secure", "docker",
-                         "native", "raw-http", "final", "conductor", "require-whisk-auth", "description"}),
-    "sequence": frozenset({"actions", "web", "web-export", "annotations", "inputs", "description"}),
-    "trigger": frozenset({"feed", "source", "inputs", "parameters", "annotations", "description"}),
-    "rule": frozenset({"trigger", "action", "status", "annotations", "description"}),
-    "dependency": frozenset({"location", "inputs", "parameters", "annotations", "version"}),
-}  # fmt: skip
+_SECRET: Final = "require-whisk-auth"  # noqa: S105 - the annotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,108 +41,126 @@ class ManifestEntity:
     inputs: Mapping[str, Any] | None = None  # of the feed
     active: bool = True  # of a rule
 
+    @property
+    def kind(self) -> str:
+        """`action`, `trigger`, `api` ..."""
+        return self.collection[:-1]
 
-def read(path: Path, environment: Mapping[str, str], deployment: Path | None = None) -> list[ManifestEntity]:
-    """The entities in the order in which they can be made; raises `BadRequest`."""
+
+def read(
+    path: Path,
+    environment: Mapping[str, str],
+    deployment: Path | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> list[ManifestEntity]:
+    """The entities in the order in which they can be made; raises `BadRequest`. `warn`: what is ignored."""
     from edgewhisk.cli.deploy.yaml_text import load  # its library takes 20 ms
 
     document = load(path)
     if deployment is not None:
         document = merged(deployment, document, load(deployment))
-    return list(_Manifest(path, environment).entities(document))
+    return list(_Manifest(path, environment, warn).entities(document, load))
 
 
-class _Manifest:
-    """Reads one file; `where` in errors is the path of keys in it."""
+class _Manifest(ManifestReader):
+    """Reads what a document describes."""
 
-    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
-        self._path = path
-        self._environment = environment
-
-    def entities(self, document: Any) -> Iterator[ManifestEntity]:
-        found = self._table("manifest", "", document)
-        if "project" in found:
-            found = {**self._table("project", "project", found["project"]), **found}
+    def entities(self, document: Any, load: Callable[[Path], Any]) -> Iterator[ManifestEntity]:
+        found = self.table("manifest", "", document)
+        project = self.table("project", "project", found.get("project"))
+        self.lent = self.inputs(project, "project")
+        given = self.named(found.get("packages") or project.get("packages"), "packages")
         packages = {
-            name: self._table("package", f"packages.{name}", content)
-            for name, content in self._named(found.get("packages"), "packages").items()
+            name: self.table("package", f"packages.{name}", content) for name, content in given.items()
         }
-        if not packages:
-            raise self._wrong("packages", "is missing: there is nothing to deploy")
-        for name, package in packages.items():
-            if "apis" in package:
-                raise self._wrong(
-                    f"packages.{name}.apis",
-                    "is not supported: a web action has a URL of its own; use web: true",
-                )
-            if package.get("feeds"):
-                raise self._wrong(f"packages.{name}.feeds", "is not supported: a feed is a key of a trigger")
-            yield from self._package(name, package)
-        makers = (self._dependencies, self._actions, self._sequences, self._triggers, self._rules)
+        if not packages and "project" not in found:
+            raise self.wrong("packages", "is missing: there is nothing to deploy")
+        shared = dict(self.lent)
+        lent = {name: self._lent(package, f"packages.{name}", shared) for name, package in packages.items()}
+        makers = (
+            self._package, self._dependencies, self._actions, self._sequences, self._triggers, self._rules,
+            self._apis,
+        )  # fmt: skip
         for make in makers:
             for name, package in packages.items():
+                self.lent = lent[name]
                 yield from make(name, package)
+        if project.get("config"):
+            yield self._document(str(project["config"]), load)
+
+    def _lent(self, package: Mapping[str, Any], where: str, shared: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs of a package; an empty one is the variable of its name, if there is one."""
+        self.lent = shared
+        own = self.inputs(package, where)
+        for name, value in own.items():
+            if is_nothing(value) and name in self.environment:
+                try:
+                    own[name] = instead(value, self.environment[name])
+                except (ValueError, TypeError, OverflowError):
+                    raise self.wrong(f"{where}.inputs.{name}", f"cannot be the value of ${name}") from None
+        return {**shared, **own}
 
     def _package(self, name: str, package: Mapping[str, Any]) -> Iterator[ManifestEntity]:
         if name == _DEFAULT:
             return
         where = f"packages.{name}"
         public = package.get("public", package.get("publish", False))
-        body: dict[str, Any] = {"publish": self._flag(public, f"{where}.public")}
+        body: dict[str, Any] = {"publish": self.flag(public, f"{where}.public")}
         self._common(body, package, where)
+        body["parameters"] = keyed(self.lent)
         yield ManifestEntity("packages", name, body)
 
     def _dependencies(self, package: str, content: Mapping[str, Any]) -> Iterator[ManifestEntity]:
-        for name, given in self._named(
+        for name, given in self.named(
             content.get("dependencies"), f"packages.{package}.dependencies"
         ).items():
             where = f"packages.{package}.dependencies.{name}"
-            found = self._table("dependency", where, given)
-            location = str(self._filled(found.get("location", f"/whisk.system/{name}"), where))
+            found = self.table("dependency", where, given)
+            location = str(self.filled(found.get("location", f"/whisk.system/{name}"), where))
             parts = location.strip("/").split("/")
             if "://" in location or location.startswith("github.com") or len(parts) != 2:
                 problem = (
                     f"must be /NAMESPACE/PACKAGE, not {location!r}; packages from the network are not fetched"
                 )
-                raise self._wrong(f"{where}.location", problem)
+                raise self.wrong(f"{where}.location", problem)
             body: dict[str, Any] = {"binding": {"namespace": parts[0], "name": parts[1]}}
             self._common(body, found, where)
             yield ManifestEntity("packages", name, body)
 
     def _actions(self, package: str, content: Mapping[str, Any]) -> Iterator[ManifestEntity]:
-        for name, given in self._named(content.get("actions"), f"packages.{package}.actions").items():
+        for name, given in self.named(content.get("actions"), f"packages.{package}.actions").items():
             where = f"packages.{package}.actions.{name}"
-            found = self._table("action", where, given)
+            found = self._exposed(content, name, self.table("action", where, given), where)
             body: dict[str, Any] = {"exec": self._exec(found, where)}
             self._common(body, found, where)
-            if limits := self._names(found.get("limits"), f"{where}.limits"):
-                unknown = sorted(set(limits) - set(_LIMITS))
-                if unknown:
-                    raise self._wrong(f"{where}.limits.{unknown[0]}", f"is not one of {', '.join(_LIMITS)}")
+            if limits := self.table("limits", f"{where}.limits", found.get("limits")):
                 body["limits"] = {
-                    _LIMITS[key]: self._whole(value, f"{where}.limits.{key}") for key, value in limits.items()
+                    _LIMITS[key]: self.whole(value, f"{where}.limits.{key}") for key, value in limits.items()
                 }
             yield ManifestEntity("actions", _inside(package, name), body)
 
     def _sequences(self, package: str, content: Mapping[str, Any]) -> Iterator[ManifestEntity]:
+        top = f"packages.{package}.sequences"
         found = {
-            name: self._table("sequence", f"packages.{package}.sequences.{name}", given)
-            for name, given in self._named(content.get("sequences"), f"packages.{package}.sequences").items()
+            name: self._exposed(
+                content, name, self.table("sequence", f"{top}.{name}", given), f"{top}.{name}"
+            )
+            for name, given in self.named(content.get("sequences"), top).items()
         }
         parts: dict[str, list[str]] = {}
         for name, given in found.items():
-            actions, where = given.get("actions", ""), f"packages.{package}.sequences.{name}"
+            actions, where = given.get("actions", ""), f"{top}.{name}"
             listed = actions if isinstance(actions, list) else str(actions).split(",")
             parts[name] = [
-                self._action_name(package, str(self._filled(part, where)).strip(), where)
+                self._action_name(package, str(self.filled(part, where)).strip(), where)
                 for part in listed
                 if part
             ]
             if not parts[name]:
-                raise self._wrong(f"{where}.actions", "is missing: the actions that run one after the other")
+                raise self.wrong(f"{where}.actions", "is missing: the actions that run one after the other")
         for name in self._ordered(package, parts):
             body: dict[str, Any] = {"exec": {"kind": "sequence", "components": parts[name]}}
-            self._common(body, {**found[name], "inputs": None}, f"packages.{package}.sequences.{name}")
+            self._common(body, {**found[name], "inputs": None}, f"{top}.{name}")
             yield ManifestEntity("actions", _inside(package, name), body)
 
     def _ordered(self, package: str, parts: Mapping[str, list[str]]) -> list[str]:
@@ -166,7 +170,7 @@ class _Manifest:
 
         def visit(name: str, path: tuple[str, ...]) -> None:
             if name in path:
-                raise self._wrong(f"packages.{package}.sequences.{name}", "refers to itself")
+                raise self.wrong(f"packages.{package}.sequences.{name}", "refers to itself")
             if name not in done:
                 for part in parts[name]:
                     if part in full:
@@ -178,60 +182,122 @@ class _Manifest:
         return done
 
     def _triggers(self, package: str, content: Mapping[str, Any]) -> Iterator[ManifestEntity]:
-        for name, given in self._named(content.get("triggers"), f"packages.{package}.triggers").items():
+        for name, given in self.named(content.get("triggers"), f"packages.{package}.triggers").items():
             where = f"packages.{package}.triggers.{name}"
-            found = self._table("trigger", where, given)
-            feed = str(self._filled(found.get("feed") or found.get("source") or "", where))
-            inputs = self._inputs(found, where)
+            found = self.table("trigger", where, given)
+            feed = str(self.filled(found.get("feed") or found.get("source") or "", where))
+            inputs = self.inputs(found, where)
             body: dict[str, Any] = {}
-            annotations = dict(self._filled(self._names(found.get("annotations"), where), where))
+            annotations = dict(self.filled(self.names(found.get("annotations"), where), where))
             if feed:
-                annotations["feed"] = feed = str(self._full(qualified(feed), f"{where}.feed"))
+                annotations["feed"] = feed = str(self.full(qualified(feed), f"{where}.feed"))
             elif inputs:
                 body["parameters"] = keyed(inputs)
             body["annotations"] = keyed(annotations)
             yield ManifestEntity("triggers", name, body, feed, inputs if feed else None)
 
     def _rules(self, package: str, content: Mapping[str, Any]) -> Iterator[ManifestEntity]:
-        for name, given in self._named(content.get("rules"), f"packages.{package}.rules").items():
+        for name, given in self.named(content.get("rules"), f"packages.{package}.rules").items():
             where = f"packages.{package}.rules.{name}"
-            found = self._table("rule", where, given)
+            found = self.table("rule", where, given)
             for end in ("trigger", "action"):
                 if not found.get(end):
-                    raise self._wrong(f"{where}.{end}", "is missing")
-            trigger = qualified(str(self._filled(found["trigger"], where)))
-            action = str(self._filled(found["action"], where))
+                    raise self.wrong(f"{where}.{end}", "is missing")
+            trigger = qualified(str(self.filled(found["trigger"], where)))
+            action = str(self.filled(found["action"], where))
             body = {
-                "trigger": self._full(trigger, f"{where}.trigger"),
+                "trigger": self.full(trigger, f"{where}.trigger"),
                 "action": self._action_name(package, action, f"{where}.action"),
             }
             status = found.get("status", "active")
             if status not in ("active", "inactive"):
-                raise self._wrong(f"{where}.status", f"must be active or inactive, not {status!r}")
+                raise self.wrong(f"{where}.status", f"must be active or inactive, not {status!r}")
             yield ManifestEntity("rules", name, body, active=status == "active")
+
+    def _apis(self, package: str, content: Mapping[str, Any]) -> Iterator[ManifestEntity]:
+        top = f"packages.{package}.apis"
+        for title, bases in self.names(content.get("apis"), top).items():
+            for base, paths in self.names(bases, f"{top}.{title}").items():
+                for path, actions in self.names(paths, f"{top}.{title}.{base}").items():
+                    place = f"{top}.{title}.{base}.{path}"
+                    for action, given in self.names(actions, place).items():
+                        ends = [str(self.filled(one, place)) for one in (title, base, path, action)]
+                        yield self._operation(package, ends, given, f"{place}.{action}")
+
+    def _exposed(
+        self, package: Mapping[str, Any], name: str, found: dict[str, Any], where: str
+    ) -> dict[str, Any]:
+        """An action or sequence; it becomes a web action if an API leads to it, as in wskdeploy."""
+        bases = [base for one in self.names(package.get("apis"), where).values() for base in _values(one)]
+        named = any(
+            isinstance(actions, dict) and name in actions for base in bases for actions in _values(base)
+        )
+        if not named or "web" in found or "web-export" in found:
+            return found
+        self.warn(f"{self.path}: {where} is made a web action: an API leads to it")
+        return {**found, "web": True}
+
+    def _operation(self, package: str, ends: list[str], given: Any, where: str) -> ManifestEntity:
+        title, base, path, action = ends
+        about = {"method": given} if isinstance(given, str) else self.table("API method", where, given)
+        verb = self.text(self.filled(about.get("method", ""), where), f"{where}.method")
+        response = str(about.get("response") or "json").lower()
+        base, path = api_paths.slashed(base), api_paths.slashed(path)
+        name = action if "/" in action else _inside(package, action)
+        try:
+            body = api_paths.operation(title, base, path, verb, name, response)
+        except ValueError as error:
+            raise self.wrong(where, str(error)) from None
+        return ManifestEntity(api_paths.COLLECTION, f"{verb.upper()} {base.rstrip('/')}{path}", body)
+
+    def _document(self, file: str, load: Callable[[Path], Any]) -> ManifestEntity:
+        """The API of a Swagger document beside the manifest."""
+        document = load(self.path.parent / str(self.filled(file, "project.config")))
+        if not isinstance(document, dict) or not isinstance(document.get("basePath"), str):
+            raise self.wrong("project.config", f"{file} is no Swagger document with a basePath")
+        body = {"apidoc": {"namespace": "_", "swagger": document}}
+        return ManifestEntity(api_paths.COLLECTION, document["basePath"], body)
 
     # -- pieces --------------------------------------------------------------------------------------
 
     def _exec(self, found: Mapping[str, Any], where: str) -> dict[str, Any]:
         if found.get("docker") or found.get("native"):
-            raise self._wrong(f"{where}.docker", "is not supported: there are no containers on this gateway")
+            raise self.wrong(f"{where}.docker", "is not supported: there are no containers on this gateway")
         runtime = found.get("runtime")
         kind = _RUNTIMES.get(str(runtime), str(runtime)) if runtime else None
-        main = self._text(found["main"], f"{where}.main") if found.get("main") else None
+        main = self.text(found["main"], f"{where}.main") if found.get("main") else None
         if found.get("code") is not None:
             if kind is None:
-                raise self._wrong(
-                    f"{where}.runtime", "is needed with inline code; for example nodejs:default"
-                )
-            code = self._text(found["code"], f"{where}.code")
+                raise self.wrong(f"{where}.runtime", "is needed with inline code; for example nodejs:default")
+            code = self.text(found["code"], f"{where}.code")
             return {"kind": kind, "code": code, **({"main": main} if main else {})}
         function = found.get("function") or found.get("location")
         if not function:
-            raise self._wrong(f"{where}.function", "is missing: the file with the code")
-        path = self._path.parent / str(self._filled(function, where))
+            raise self.wrong(f"{where}.function", "is missing: the file with the code")
+        path = self.path.parent / str(self.filled(function, where))
         if not path.exists():
-            raise self._wrong(f"{where}.function", f"{path} does not exist")
-        return executable(path, kind, main)
+            raise self.wrong(f"{where}.function", f"{path} does not exist")
+        if not path.is_dir():
+            return executable(path, kind, main)
+        include = [self._words(one, f"{where}.include") for one in self._list(found, "include", where)]
+        exclude = self._words(self._list(found, "exclude", where), f"{where}.exclude")
+        try:
+            files = files_of(path, self.path.parent, include, exclude)
+        except (ValueError, OSError) as error:
+            raise self.wrong(f"{where}.include", str(error)) from None
+        return executable(path, kind, main, files)
+
+    def _list(self, found: Mapping[str, Any], key: str, where: str) -> list[Any]:
+        value = self.filled(found.get(key) or [], f"{where}.{key}")
+        if not isinstance(value, list):
+            raise self.wrong(f"{where}.{key}", "must be a list of paths")
+        return value
+
+    def _words(self, value: Any, where: str) -> list[str]:
+        words = value if isinstance(value, list) else [value]
+        if not all(isinstance(word, str) and word for word in words):
+            raise self.wrong(where, f"must have paths, not {value!r}")
+        return words
 
     def _common(self, body: dict[str, Any], found: Mapping[str, Any], where: str) -> None:
         """Version, inputs and annotations."""
@@ -240,9 +306,11 @@ class _Manifest:
                 body["version"] = str(SemVer.parse(str(found["version"])))
             except MalformedContent:
                 problem = f"must be one to three numbers, for example 1.0.2, not {found['version']!r}"
-                raise self._wrong(f"{where}.version", problem) from None
-        body["parameters"] = keyed(self._inputs(found, where))
-        annotations = dict(self._filled(self._names(found.get("annotations"), f"{where}.annotations"), where))
+                raise self.wrong(f"{where}.version", problem) from None
+        body["parameters"] = keyed(self.inputs(found, where))
+        annotations = dict(self.filled(self.names(found.get("annotations"), f"{where}.annotations"), where))
+        if _SECRET in annotations:
+            annotations[_SECRET] = self.secret(annotations[_SECRET], f"{where}.annotations.{_SECRET}")
         annotations.update(self._web(found, where))
         body["annotations"] = keyed(annotations)
 
@@ -252,132 +320,29 @@ class _Manifest:
         if web is not None:
             text = str(web).lower()
             if text not in ("true", "yes", "raw", "false", "no"):
-                raise self._wrong(f"{where}.web", f"must be true, false or raw, not {web!r}")
+                raise self.wrong(f"{where}.web", f"must be true, false or raw, not {web!r}")
             exported = text in ("true", "yes", "raw")
             made |= {"web-export": exported, "raw-http": text == "raw", "final": exported}
-        for key in ("web-secure", "require-whisk-auth"):
+        for key in ("web-secure", _SECRET):
             if key in found:
-                made["require-whisk-auth"] = self._secret(self._filled(found[key], where), f"{where}.{key}")
+                made[_SECRET] = self.secret(self.filled(found[key], where), f"{where}.{key}")
         for key in ("conductor", "raw-http", "final"):
             if key in found:
-                made[key] = self._flag(found[key], f"{where}.{key}")
+                made[key] = self.flag(found[key], f"{where}.{key}")
         if found.get("description") is not None:
-            made["description"] = self._filled(found["description"], where)
+            made["description"] = self.filled(found["description"], where)
         return made
-
-    def _secret(self, given: Any, where: str) -> bool | str | int:
-        """What keeps strangers away; what cannot do that is an error, never nothing."""
-        meant = isinstance(given, bool) or (isinstance(given, int) and given > 0)
-        if not meant and not (isinstance(given, str) and given.strip().lower() not in ("", *_SWITCHES)):
-            raise self._wrong(where, f"must be true, false or a secret, not {given!r}")
-        return given  # type: ignore[no-any-return]
-
-    def _flag(self, given: Any, where: str) -> bool:
-        text = str(self._filled(given, where)).lower()
-        if not isinstance(given, bool | str) or text not in _SWITCHES:
-            raise self._wrong(where, f"must be true or false, not {given!r}")
-        return text in ("true", "yes", "on")
-
-    def _whole(self, given: Any, where: str) -> int:
-        found = self._filled(given, where)
-        if isinstance(found, str) and found.isascii() and found.isdigit() and len(found) < 10:
-            found = int(found)
-        if isinstance(found, bool) or not isinstance(found, int):
-            raise self._wrong(where, f"must be a whole number, not {found!r}")
-        return found
-
-    def _text(self, given: Any, where: str) -> str:
-        if not isinstance(given, str):
-            raise self._wrong(where, f"must be text, not {given!r}")
-        return given
-
-    def _inputs(self, found: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """`name: value`, or `name: {type, value, default}`."""
-        given = self._names(found.get("inputs", found.get("parameters")), f"{where}.inputs")
-        return {key: self._input(value, f"{where}.inputs.{key}") for key, value in given.items()}
-
-    def _input(self, given: Any, where: str) -> Any:
-        if not (isinstance(given, dict) and given.keys() & {"type", "value", "default"}):
-            return given if not isinstance(given, str | list | dict) else self._filled(given, where)
-        kind = str(given.get("type"))
-        told = (given.get(key) for key in ("value", "default"))
-        found = self._filled(next((one for one in told if one is not None), nothing(kind)), where)
-        try:
-            return typed(kind, found)
-        except (ValueError, TypeError, OverflowError):
-            raise self._wrong(where, f"must be of type {kind}, not {found!r}") from None
-
-    def _filled(self, value: Any, where: str) -> Any:
-        """`value` with variables of the environment put in; a missing one is an error."""
-        if isinstance(value, str):
-            return _VARIABLE.sub(lambda match: self._variable(match[1] or match[2], where), value)
-        if isinstance(value, dict):
-            return {key: self._filled(one, where) for key, one in value.items()}
-        if isinstance(value, list):
-            return [self._filled(one, where) for one in value]
-        return value
-
-    def _variable(self, name: str | None, where: str) -> str:
-        if name is None:
-            return "$"  # of `$$`
-        if name not in self._environment:
-            raise self._wrong(where, f"${name} is not set in the environment")
-        found = self._environment[name]
-        if jsontext.sayable(found) != found:
-            raise self._wrong(where, f"${name} in the environment is no UTF-8")
-        return found
 
     def _action_name(self, package: str, name: str, where: str) -> str:
         """An action's full name: without a package it is in the manifest's."""
-        return self._full(
+        return self.full(
             name if name.startswith("/") else qualified(name if "/" in name else _inside(package, name)),
             where,
         )
 
-    def _full(self, name: str, where: str) -> str:
-        """A full name, if it can be one."""
-        try:
-            parse_name(name, "_" if name.startswith("/_/") else "x")
-        except BadRequest:
-            raise self._wrong(where, f"{name!r} can be no name") from None
-        return name
 
-    def _named(self, value: Any, where: str) -> dict[str, Any]:
-        """A mapping by names of entities, with variables put in."""
-        found: dict[str, Any] = {}
-        for key, content in self._names(value, where).items():
-            name = str(self._filled(key, where))
-            try:
-                entity_name(name)
-            except BadRequest:
-                raise self._wrong(f"{where}.{key}", f"{name!r} can be no name") from None
-            if name in found:
-                raise self._wrong(f"{where}.{key}", f"stands for {name}, which is there twice")
-            found[name] = content
-        return found
-
-    def _table(self, kind: str, where: str, value: Any) -> dict[str, Any]:
-        found = self._names(value, where)
-        unknown = sorted(set(found) - _KNOWN[kind])
-        if unknown:
-            key = f"{where}.{unknown[0]}" if where else unknown[0]
-            raise self._wrong(key, f"is not a key of a {kind}; known: {', '.join(sorted(_KNOWN[kind]))}")
-        return found
-
-    def _names(self, value: Any, where: str) -> dict[str, Any]:
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise self._wrong(where or "(file)", "must be a mapping of names")
-        for key in value:
-            if not isinstance(key, str):
-                raise self._wrong(
-                    where, f"has the name {key!r}, which YAML takes for no text: put it in quotes"
-                )
-        return value
-
-    def _wrong(self, where: str, problem: str) -> BadRequest:
-        return BadRequest(f"{self._path}: {where} {problem}")
+def _values(given: Any) -> list[Any]:
+    return list(given.values()) if isinstance(given, dict) else []
 
 
 def _inside(package: str, name: str) -> str:

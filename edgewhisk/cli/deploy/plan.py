@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from edgewhisk.cli.arguments import path_of, valued
 from edgewhisk.cli.client import ApiClient, ApiError
+from edgewhisk.cli.deploy import api_paths
 from edgewhisk.cli.deploy.foresight import check
 from edgewhisk.cli.deploy.manifest import ManifestEntity
 from edgewhisk.cli.entity.trigger import feed_of, lifecycle
@@ -18,7 +19,7 @@ CREATE: Final = "create"
 UPDATE: Final = "update"
 KEEP: Final = "keep"
 DELETE: Final = "delete"
-_ORDER: Final = ("rules", "triggers", "actions", "packages")  # of deletion
+_ORDER: Final = (api_paths.COLLECTION, "rules", "triggers", "actions", "packages")  # of deletion
 _SYSTEM: Final = frozenset({"exec", "provide-api-key", "binding"})  # annotations the API makes
 
 
@@ -31,13 +32,27 @@ class PlanStep(NamedTuple):
     @property
     def shown(self) -> str:
         """`action tools/hello`."""
-        return f"{self.entity.collection[:-1]} {self.entity.name}"
+        return f"{self.entity.kind} {self.entity.name}"
 
 
-def to_deploy(api: ApiClient, entities: Sequence[ManifestEntity]) -> list[PlanStep]:
-    """Steps that make `entities`; raises `BadRequest` for what is known to be refused."""
+def to_deploy(api: ApiClient, entities: Sequence[ManifestEntity], *, prune: bool = False) -> list[PlanStep]:
+    """Steps that make `entities`; raises `BadRequest` for what is known to be refused.
+
+    `prune`: and then delete what their packages have besides.
+    """
     check(api, entities)
-    return [PlanStep(_verb(api, entity), entity) for entity in entities]
+    made = [PlanStep(_verb(api, entity), entity) for entity in entities]
+    return [*made, *_besides(api, entities)] if prune else made
+
+
+def _besides(api: ApiClient, entities: Sequence[ManifestEntity]) -> Iterator[PlanStep]:
+    named = {entity.name for entity in entities if entity.collection == "actions"}
+    for package in entities:
+        if package.collection == "packages" and "binding" not in package.body:
+            found = api.find(_path(package)) or {}
+            for one in [*found.get("actions", []), *found.get("feeds", [])]:
+                if (name := f"{package.name}/{one['name']}") not in named:
+                    yield PlanStep(DELETE, ManifestEntity("actions", name, {}))
 
 
 def to_undeploy(api: ApiClient, entities: Sequence[ManifestEntity]) -> list[PlanStep]:
@@ -62,6 +77,8 @@ def _path(entity: ManifestEntity) -> str:
 
 
 def _found(api: ApiClient, entity: ManifestEntity) -> Any:
+    if entity.collection == api_paths.COLLECTION:
+        return api_paths.find(api, entity.body)
     query = {"code": True} if entity.collection == "actions" else {}
     return api.find(_path(entity), **query)
 
@@ -76,6 +93,8 @@ def _verb(api: ApiClient, entity: ManifestEntity) -> str:
 def _same(api: ApiClient, entity: ManifestEntity, found: Mapping[str, Any]) -> bool:
     """Whether what is there is what is wanted."""
     body = entity.body
+    if entity.collection == api_paths.COLLECTION:
+        return api_paths.is_as_wanted(api, body, found)
     if entity.collection == "rules":
         ends = all(_ends(body[end], found[end]) for end in ("trigger", "action"))
         return ends and found.get("status") == ("active" if entity.active else "inactive")
@@ -137,6 +156,9 @@ def _ends(wanted: str, found: Mapping[str, str]) -> bool:
 
 
 def _make(api: ApiClient, entity: ManifestEntity, *, new: bool) -> None:
+    if entity.collection == api_paths.COLLECTION:
+        api_paths.make(api, entity.body)
+        return
     path = _path(entity)
     body = dict(entity.body)
     if not new and entity.collection != "packages":
@@ -155,6 +177,9 @@ def _make(api: ApiClient, entity: ManifestEntity, *, new: bool) -> None:
 
 
 def _delete(api: ApiClient, entity: ManifestEntity) -> None:
+    if entity.collection == api_paths.COLLECTION:
+        api_paths.remove(api, entity.body)
+        return
     path = _path(entity)
     if entity.collection == "triggers" and (feed := feed_of(api.get(path))):
         try:

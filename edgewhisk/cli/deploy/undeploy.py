@@ -10,7 +10,8 @@ import argparse
 from collections.abc import Mapping
 
 from edgewhisk.cli.deploy import plan
-from edgewhisk.cli.deploy.deploy import options, planned
+from edgewhisk.cli.deploy.deploy import manifest_options as options
+from edgewhisk.cli.deploy.deploy import planned
 from edgewhisk.cli.output import done
 
 __all__ = ["options", "perform"]

@@ -1,11 +1,12 @@
 """YAML as JSON can carry it, read as wskdeploy's parser reads it: dates and 12:30 are text.
 
-What JSON has no word for is an error that names the place: NaN, sets, binary, two of a key, anchors that
-contain themselves or multiply without bound.
+`!!binary` is the text that its bytes are. What JSON has no word for is an error that names the place: NaN,
+sets, bytes that are no text, two of a key, anchors that contain themselves or multiply without bound.
 """
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from pathlib import Path
@@ -50,6 +51,12 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(f"{_TAG}int", re.compile(f"({_INT.pattern})\\Z"), list("-+0123456789"))
 _Loader.add_implicit_resolver(f"{_TAG}float", re.compile(f"({_FLOAT.pattern})\\Z"), list("-+0123456789."))
 _Loader.add_constructor(f"{_TAG}timestamp", lambda _, node: str(node.value))
+_Loader.add_constructor(f"{_TAG}binary", lambda _, node: _unpacked(str(node.value)))
+
+
+def _unpacked(text: str) -> str:
+    """The text that stands in base64; raises `ValueError` for bytes that are none."""
+    return base64.b64decode("".join(text.split()), validate=True).decode()
 
 
 def load(path: Path) -> Any:

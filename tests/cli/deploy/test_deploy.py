@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -120,7 +123,6 @@ def test_a_manifest(run: Run, made: Gateway, manifest: Path) -> None:
         ("packages: {p: {inputs: {a: {type: integer, value: x}}}}", "must be of type integer"),
         ("packages: {p: {sequences: {a: {actions: b}, b: {actions: a}}}}", "refers to itself"),
         ("packages: {p: {rules: {r: {trigger: t}}}}", "packages.p.rules.r.action is missing"),
-        ("packages: {p: {apis: {}}}", "packages.p.apis is not supported"),
         ("packages: {p: {dependencies: {d: {location: github.com/a/b}}}}", "not fetched"),
         (
             "packages: {p: {actions: {a: {code: x, runtime: 'nodejs:20', web: maybe}}}}",
@@ -134,7 +136,33 @@ def test_a_manifest(run: Run, made: Gateway, manifest: Path) -> None:
         ("packages: {p: {inputs: {a: .nan}}}", "packages.p.inputs.a is nan, which JSON has no number for"),
         ("packages: {p: {inputs: {a: -.inf}}}", "JSON has no number for"),
         ("packages: {p: {inputs: {a: !!set {b}}}}", "packages.p.inputs.a is a set, which JSON does not have"),
-        ("packages: {p: {inputs: {a: !!binary aGk=}}}", "is a bytes, which JSON does not have"),
+        ("packages: {p: {inputs: {a: !!binary /w==}}}", "is no YAML"),
+        ("packages: {p: {inputs: {a: {value: ~, required: true}}}}", "inputs.a is required and has no value"),
+        ("packages: {p: {inputs: {a: {type: string, required: true}}}}", "is required and has no value"),
+        ("packages: {p: {inputs: {a: {type: json, value: 'no json'}}}}", "must be of type json"),
+        ("packages: {p: {inputs: {B: integer}}}", "packages.p.inputs.B cannot be the value of $B"),
+        ("packages: {p: {apis: [1]}}", "packages.p.apis must be a mapping"),
+        ("packages: {p: {apis: {n: {b: {r: {a: {}}}}}}}", "apis.n.b.r.a must have a method of"),
+        ("packages: {p: {apis: {n: {b: {r: {a: fetch}}}}}}", "apis.n.b.r.a must have a method of"),
+        ("packages: {p: {apis: {n: {b: {r: {a: {method: get, response: xml}}}}}}}", "have a response of"),
+        ("packages: {p: {apis: {n: {b: {r: {a: {verb: get}}}}}}}", "is not a key of a API method"),
+        ("project: {config: nope.yaml}", "nope.yaml: No such file"),
+        ("project: {config: m.yaml}", "m.yaml is no Swagger document with a basePath"),
+        ("packages: {p: {actions: {a: {function: d, runtime: 'nodejs:20', include: [[nope]]}}}}",
+         "packages.p.actions.a.include there is no file nope"),
+        ("packages: {p: {actions: {a: {function: d, runtime: 'nodejs:20', include: [[d/x, ../x]]}}}}",
+         "would be outside of the archive"),
+        ("packages: {p: {actions: {a: {function: d, runtime: 'nodejs:20', include: [[/etc/passwd]]}}}}",
+         "must be a path beside the manifest"),
+        ("packages: {p: {actions: {a: {function: d, runtime: 'nodejs:20', exclude: d}}}}", "must be a list"),
+        ("packages: {p: {actions: {a: {function: d, runtime: 'nodejs:20', include: [[1]]}}}}",
+         "must have paths"),
+        ("packages: {p: {actions: {a: {code: x, runtime: 'nodejs:20', limits: {size: 1}}}}}",
+         "limits.size is not a key of a limits"),
+        *(("packages: {p: {actions: {a: {code: x, runtime: 'nodejs:20', annotations: {require-whisk-auth: "
+           f"{secret}}}}}}}}}}}",
+           "annotations.require-whisk-auth must be true, false or a secret")
+          for secret in ("", "''", "-1", "1.5", "9007199254740993")),
         ("packages: {p: {inputs: {a: {1: b}}}}", "has the name 1, which YAML takes for no text"),
         ("packages: {p: {inputs: {a: {[1]: b}}}}", "is no YAML"),
         ("packages: {p: {inputs: {a: !!python/name:os.system x}}}", "is no YAML"),
@@ -150,7 +178,6 @@ def test_a_manifest(run: Run, made: Gateway, manifest: Path) -> None:
         ("packages: {p: {public: 'maybe'}}", "packages.p.public must be true or false"),
         ("packages: {p: {version: 2020-01-01}}", "packages.p.version must be one to three numbers"),
         ("packages: {p: {version: {a: 1}}}", "packages.p.version must be one to three numbers"),
-        ("packages: {p: {feeds: {f: {}}}}", "packages.p.feeds is not supported"),
         ("packages: {p: {actions: {a: {code: 5, runtime: 'nodejs:20'}}}}", "code must be text, not 5"),
         ("packages: {p: {actions: {a: {code: x, runtime: 'nodejs:20', main: [1]}}}}", "main must be text"),
         ("packages: {p: {actions: {a: {code: x, runtime: 'nodejs:20', limits: {timeout: 1.5}}}}}",
@@ -171,9 +198,11 @@ def test_a_manifest(run: Run, made: Gateway, manifest: Path) -> None:
 def test_faults(tmp_path: Path, text: str, problem: str) -> None:
     path = tmp_path / "m.yaml"
     path.write_text(text)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "x").write_text("x")
     with pytest.raises(BadRequest) as caught:
-        read(path, {"A": "b"})
-    assert str(path) in str(caught.value)
+        read(path, {"A": "b", "B": "c"})
+    assert str(path.parent) in str(caught.value)
     assert problem in str(caught.value)
 
 
@@ -307,3 +336,180 @@ def test_a_deployment_file_beside_the_manifest_is_taken_and_told(
     assert made.ok("GET", "_/actions/f-p6/a")["parameters"] == [{"key": "name", "value": "Amy"}]
     assert "0 changed" in run("deploy").stdout
     assert "2 removed" in run("undeploy").stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("string", ""),
+        ("integer", 0),
+        ("float", 0.0),
+        ("boolean", False),
+        ("json", {}),
+        ("object", "object"),
+        ("{type: string, value: string}", "string"),
+        ("{type: json, value: '{\"a\": [1]}'}", {"a": [1]}),
+        ("{type: a, other: b}", {"type": "a", "other": "b"}),
+        ("!!binary aGk=", "hi"),
+    ],
+)
+def test_a_type_alone_is_its_empty_value(tmp_path: Path, given: str, taken: object) -> None:
+    text = f"packages: {{p: {{inputs: {{v: {given}}}}}}}"
+    assert entity(tmp_path, text, "p").body["parameters"] == [{"key": "v", "value": taken}]
+
+
+def test_inputs_of_the_project_and_the_package_reach_what_is_inside(tmp_path: Path) -> None:
+    text = f"""
+project:
+  name: x
+  inputs: {{city: Paris, other: o}}
+  packages:
+    p:
+      inputs: {{city: Rome, street: $other, PORT: integer}}
+      actions: {{a$street: {{{PLAIN}, inputs: {{at: $city, was: "${{street}}!"}}}}}}
+    q: {{}}
+"""
+    port = {"PORT": "81"}
+    assert entity(tmp_path, text, "p", **port).body["parameters"] == [
+        {"key": "city", "value": "Rome"}, {"key": "other", "value": "o"}, {"key": "street", "value": "o"},
+        {"key": "PORT", "value": 81},
+    ]  # fmt: skip
+    assert entity(tmp_path, text, "q").body["parameters"] == [
+        {"key": "city", "value": "Paris"},
+        {"key": "other", "value": "o"},
+    ]
+    assert entity(tmp_path, text, "p/ao").body["parameters"] == [
+        {"key": "at", "value": "Rome"},
+        {"key": "was", "value": "o!"},
+    ]
+    over = "project: {inputs: {city: Oslo}}"
+    assert entity(tmp_path, text, "q", over).body["parameters"][0] == {"key": "city", "value": "Oslo"}
+
+
+def test_what_makes_no_difference_is_ignored_with_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(f"""
+project: {{name: x, credential: abc, apiHost: ''}}
+packages:
+  p:
+    license: Apache-2.0
+    feeds: {{f: {{location: x}}}}
+    repositories: [{{url: https://a}}]
+    actions: {{a: {{{PLAIN}, exposedUrl: x, outputs: {{a: b}}, limits: {{codeSize: 1}}}}}}
+""")
+    told: list[str] = []
+    assert [one.name for one in read(path, {}, warn=told.append)] == ["p", "p/a"]
+    assert [line.removeprefix(f"{path}: ") for line in told] == [
+        f"{key} is ignored"
+        for key in ("project.credential", "packages.p.feeds", "packages.p.license", "packages.p.repositories",
+                    "packages.p.actions.a.exposedUrl", "packages.p.actions.a.outputs",
+                    "packages.p.actions.a.limits.codeSize")
+    ]  # fmt: skip
+
+
+def test_a_project_without_packages_makes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("project: {name: x}")
+    assert read(tmp_path / "m.yaml", {}) == []
+
+
+FILES = ("act/index.js", "act/lib/a.js", "act/doc/readme.md", "lib/u.js", "lib/sub/v.js", "lib/sub/w.txt")
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("", {"index.js", "lib/a.js", "doc/readme.md"}),
+        ("exclude: [act/doc]", {"index.js", "lib/a.js"}),
+        ("exclude: [act/doc/*, act/lib/a.js]", {"index.js"}),
+        ("exclude: [act/*], include: [[act/index.js, index.js]]", {"index.js"}),
+        ("exclude: [act/*], include: [[lib/u.js]]", {"lib/u.js"}),
+        ("exclude: [act/*], include: [[lib/u.js, ./x/]]", {"x/u.js"}),
+        ("exclude: [act/*], include: [[lib/u.js, x/y.js]]", {"x/y.js"}),
+        ("exclude: [act/*], include: [[lib, x]]", {"x/u.js", "x/sub/v.js", "x/sub/w.txt"}),
+        ("exclude: [act/*], include: [[lib/*.js, x/]]", {"x/u.js"}),
+        ("exclude: [act/*], include: [[lib/*, x/*]]", {"x/u.js", "x/sub/v.js", "x/sub/w.txt"}),
+        ("exclude: [act/*], include: [[lib/*/v.js, x/*/v.js]]", {"x/sub/v.js"}),
+        ("exclude: [act/*], include: [[lib/*/*.txt]]", {"lib/sub/w.txt"}),
+    ],
+)
+def test_include_and_exclude(tmp_path: Path, given: str, names: set[str]) -> None:
+    for file in FILES:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(file)
+    text = f"packages: {{p: {{actions: {{a: {{function: act, runtime: 'nodejs:20', {given}}}}}}}}}"
+    code = entity(tmp_path, text, "p/a").body["exec"]["code"]
+    assert set(zipfile.ZipFile(io.BytesIO(base64.b64decode(code))).namelist()) == names
+
+
+APIS = f"""
+packages:
+  f-api:
+    actions:
+      one: {{{PLAIN}, web: true, web-secure: open-sesame}}
+      two: {{code: "main = (p) => ({{body: p.__ow_path}})", runtime: "nodejs:default", web: true}}
+    sequences: {{both: {{actions: two}}}}
+    apis:
+      Club:
+        club:
+          books: {{one: get, both: {{method: POST, response: http}}}}
+          /books/{{isbn}}: {{two: {{method: get}}}}
+"""
+
+
+def test_apis(run: Run, made: Gateway, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text(APIS)
+    planned = run("deploy", "--dry-run")
+    assert "create api GET /club/books/{isbn}" in planned.stdout
+    assert "packages.f-api.sequences.both is made a web action: an API leads to it" in planned.stderr
+    assert "deployed: 7 changed" in run("deploy").stdout
+    assert made.call("GET", "/api/guest/club/books?a=1", Authorization="").body["a"] == "1"
+    assert made.call("GET", "/api/guest/club/books/7", Authorization="").body == "/club/books/7"
+    assert made.call("POST", "/api/guest/club/books", {}, Authorization="").status == 200
+    assert "deployed: 0 changed, 7 as they were" in run("deploy").stdout
+    manifest.write_text(
+        APIS.replace("one: get", "one: {method: get, response: text}").replace("open-", "shut-")
+    )
+    steps = json.loads(run("deploy", "--dry-run", "--json").stdout)
+    assert [step["name"] for step in steps if step["do"] == "update"] == ["f-api/one", "GET /club/books"]
+    run("deploy")
+    assert made.call("GET", "/api/guest/club/books?text=x", Authorization="").body == "x"
+    assert "undeployed: 7 removed" in run("undeploy").stdout
+    assert made.call("GET", "/api/guest/club/books", Authorization="").status == 404
+    manifest.write_text(APIS.replace("one: get", "gone: get"))
+    assert "action /_/f-api/gone does not exist" in run("deploy", code=1).stderr
+
+
+def test_an_api_of_a_swagger_document(run: Run, made: Gateway, tmp_path: Path) -> None:
+    (tmp_path / "manifest.yaml").write_text(f"""
+project:
+  name: f
+  config: api.yaml
+  packages: {{f-swag: {{actions: {{a: {{{PLAIN}, web: true}}}}}}}}
+""")
+    (tmp_path / "api.yaml").write_text("""
+swagger: '2.0'
+basePath: /swag
+info: {title: s, version: '1'}
+paths: {/a: {get: {operationId: a, x-openwhisk: {url: https://h/api/v1/web/guest/f-swag/a.json}}}}
+""")
+    assert "deployed: 3 changed" in run("deploy").stdout
+    assert made.call("GET", "/api/guest/swag/a?x=1", Authorization="").body["x"] == "1"
+    assert "deployed: 0 changed, 3 as they were" in run("deploy").stdout
+    assert "undeployed: 3 removed" in run("undeploy").stdout
+
+
+def test_prune_deletes_what_the_packages_have_besides(run: Run, made: Gateway, tmp_path: Path) -> None:
+    both = f"packages: {{f-prune: {{actions: {{a: {{{PLAIN}}}, b: {{{PLAIN}}}}}}}}}"
+    (tmp_path / "manifest.yaml").write_text(both)
+    run("deploy")
+    made.action("f-other", "function main() {}")
+    (tmp_path / "manifest.yaml").write_text(f"packages: {{f-prune: {{actions: {{a: {{{PLAIN}}}}}}}}}")
+    assert "delete" not in run("deploy").stdout
+    planned = run("deploy", "--prune", "--dry-run")
+    assert ("- delete action f-prune/b" in planned.stdout, "keeps as state" in planned.stderr) == (True, True)
+    run("deploy", "--prune")
+    there = [made.call("GET", f"_/actions/{name}").status for name in ("f-prune/a", "f-prune/b", "f-other")]
+    assert there == [200, 404, 200]
+    undone = run("undeploy")
+    assert ("2 removed" in undone.stdout, "keeps as state" in undone.stderr) == (True, True)
