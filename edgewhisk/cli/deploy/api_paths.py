@@ -27,7 +27,7 @@ def operation(title: str, base: str, path: str, verb: str, action: str, response
     """What makes one operation; `action` is `x` or `pkg/x`. Raises `ValueError`."""
     if verb.lower() not in VERBS:
         raise ValueError(f"must have a method of {', '.join(VERBS)}, not {verb!r}")
-    named = parameters_in(path)
+    named = list(dict.fromkeys(parameters_in(path)))
     response = "http" if named else response
     if f".{response}" not in RESPONSE_TYPES:
         raise ValueError(f"must have a response of {', '.join(one[1:] for one in RESPONSE_TYPES)}")

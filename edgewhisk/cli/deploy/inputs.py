@@ -53,10 +53,11 @@ def _finite(value: Any) -> float:
     return found
 
 
-def _words(value: Any) -> str:
+def _scalar(value: Any) -> Any:
+    """A number stays one where the type says text, as in wskdeploy."""
     if isinstance(value, dict | list) or value is None:
         raise ValueError(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return value
 
 
 def _json(value: Any) -> Any:
@@ -68,6 +69,6 @@ _CONVERT: Final[Mapping[str, Callable[[Any], Any]]] = {
     "float": _finite,
     "number": _finite,
     "boolean": _truth,
-    "string": _words,
+    "string": _scalar,
     "json": _json,
 }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edgewhisk.cli.arguments import executable, keyed, qualified
+from edgewhisk.cli.arguments import KINDS, executable, keyed, qualified
 from edgewhisk.cli.deploy import api_paths
 from edgewhisk.cli.deploy.archive import files_of
 from edgewhisk.cli.deploy.deployment import merged
@@ -106,8 +106,8 @@ class _Manifest(ManifestReader):
         where = f"packages.{name}"
         public = package.get("public", package.get("publish", False))
         body: dict[str, Any] = {"publish": self.flag(public, f"{where}.public")}
-        self._common(body, package, where)
-        body["parameters"] = keyed(self.lent)
+        self._common(body, {**package, "description": None}, where)  # which wskdeploy does not keep
+        body["parameters"] = keyed({key: self.lent[key] for key in self.inputs(package, where)})
         yield ManifestEntity("packages", name, body)
 
     def _dependencies(self, package: str, content: Mapping[str, Any]) -> Iterator[ManifestEntity]:
@@ -190,6 +190,7 @@ class _Manifest(ManifestReader):
             body: dict[str, Any] = {}
             annotations = dict(self.filled(self.names(found.get("annotations"), where), where))
             if feed:
+                body["publish"] = True  # as wskdeploy has it
                 annotations["feed"] = feed = str(self.full(qualified(feed), f"{where}.feed"))
             elif inputs:
                 body["parameters"] = keyed(inputs)
@@ -232,7 +233,11 @@ class _Manifest(ManifestReader):
         named = any(
             isinstance(actions, dict) and name in actions for base in bases for actions in _values(base)
         )
-        if not named or "web" in found or "web-export" in found:
+        annotations = self.names(found.get("annotations"), f"{where}.annotations")
+        web = found.get("web", found.get("web-export", annotations.get("web-export")))
+        if not named or web is not None:
+            if named and str(web).lower() in ("false", "no"):
+                raise self.wrong(f"{where}.web", "must be true: an API leads to it")
             return found
         self.warn(f"{self.path}: {where} is made a web action: an API leads to it")
         return {**found, "web": True}
@@ -266,26 +271,44 @@ class _Manifest(ManifestReader):
         runtime = found.get("runtime")
         kind = _RUNTIMES.get(str(runtime), str(runtime)) if runtime else None
         main = self.text(found["main"], f"{where}.main") if found.get("main") else None
-        if found.get("code") is not None:
-            if kind is None:
-                raise self.wrong(f"{where}.runtime", "is needed with inline code; for example nodejs:default")
-            code = self.text(found["code"], f"{where}.code")
-            return {"kind": kind, "code": code, **({"main": main} if main else {})}
-        function = found.get("function") or found.get("location")
-        if not function:
+        if found.get("code") is None:
+            path = self._function(found, where)
+            if kind is None and path.suffix not in KINDS:
+                raise self.wrong(
+                    f"{where}.runtime", f"is needed with {path.name}; for example nodejs:default"
+                )
+            return executable(path, kind, main, self._files(path, found, where) if path.is_dir() else None)
+        if found.get("function") or found.get("location"):
+            raise self.wrong(f"{where}.code", "is there beside a function: which of them runs?")
+        if kind is None:
+            raise self.wrong(f"{where}.runtime", "is needed with inline code; for example nodejs:default")
+        code = self.text(found["code"], f"{where}.code")
+        return {"kind": kind, "code": code, **({"main": main} if main else {})}
+
+    def _function(self, found: Mapping[str, Any], where: str) -> Path:
+        """The file, or folder, with the code of an action."""
+        given = found.get("function") or found.get("location")
+        if not given:
             raise self.wrong(f"{where}.function", "is missing: the file with the code")
-        path = self.path.parent / str(self.filled(function, where))
+        function = str(self.filled(given, where))
+        if "://" in function:
+            raise self.wrong(f"{where}.function", "must be a file: code from the network is not fetched")
+        path = self.path.parent / function
         if not path.exists():
             raise self.wrong(f"{where}.function", f"{path} does not exist")
-        if not path.is_dir():
-            return executable(path, kind, main)
+        return path
+
+    def _files(self, folder: Path, found: Mapping[str, Any], where: str) -> Mapping[str, Path]:
+        """What goes into the archive of an action that is a folder."""
         include = [self._words(one, f"{where}.include") for one in self._list(found, "include", where)]
+        if not all(1 <= len(one) <= 2 for one in include):
+            self.warn(f"{self.path}: {where}.include: what has not one or two paths is ignored")
+            include = [one for one in include if 1 <= len(one) <= 2]
         exclude = self._words(self._list(found, "exclude", where), f"{where}.exclude")
         try:
-            files = files_of(path, self.path.parent, include, exclude)
+            return files_of(folder, self.path.parent, include, exclude)
         except (ValueError, OSError) as error:
             raise self.wrong(f"{where}.include", str(error)) from None
-        return executable(path, kind, main, files)
 
     def _list(self, found: Mapping[str, Any], key: str, where: str) -> list[Any]:
         value = self.filled(found.get(key) or [], f"{where}.{key}")

@@ -15,8 +15,7 @@ from edgewhisk.errors import BadRequest
 _VARIABLE: Final = re.compile(r"\$(?:\$(?=[\w{])|(\w+)|\{(\w+)\})")
 _SWITCHES: Final = ("true", "yes", "on", "false", "no", "off")
 _LARGEST: Final = (1 << 53) - 1  # JavaScript's largest whole number
-_TYPED: Final = frozenset({"type", "value", "default"})
-_LONG: Final = frozenset({*_TYPED, "description", "required", "status", "schema"})
+_LONG: Final = frozenset({"type", "value", "default", "description", "required", "status", "schema"})
 _KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "manifest": frozenset({"packages", "project"}),
     "project": frozenset({"name", "packages", "inputs", "version", "config"}),
@@ -92,11 +91,11 @@ class ManifestReader:
         return {key: self._input(value, f"{where}.inputs.{key}") for key, value in given.items()}
 
     def _input(self, given: Any, where: str) -> Any:
-        if isinstance(given, str) and given in TYPES:
-            return nothing(given)  # as wskdeploy has it: a type alone stands for its empty value
-        if not (isinstance(given, dict) and given.keys() & _TYPED and given.keys() <= _LONG):
+        if given is None or (isinstance(given, str) and given in TYPES):
+            return nothing(given or "string")  # as wskdeploy has it: a type alone stands for its empty value
+        if not (isinstance(given, dict) and given.keys() <= _LONG):
             return given if not isinstance(given, str | list | dict) else self.filled(given, where)
-        kind = str(given.get("type"))
+        kind = str(given.get("type", "string"))
         told = (given.get(key) for key in ("value", "default"))
         found = self.filled(next((one for one in told if one is not None), nothing(kind)), where)
         if given.get("required") is True and found in (None, nothing(kind)):

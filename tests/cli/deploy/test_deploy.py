@@ -146,6 +146,12 @@ def test_a_manifest(run: Run, made: Gateway, manifest: Path) -> None:
         ("packages: {p: {apis: {n: {b: {r: {a: fetch}}}}}}", "apis.n.b.r.a must have a method of"),
         ("packages: {p: {apis: {n: {b: {r: {a: {method: get, response: xml}}}}}}}", "have a response of"),
         ("packages: {p: {apis: {n: {b: {r: {a: {verb: get}}}}}}}", "is not a key of a API method"),
+        ("packages: {p: {actions: {a: {code: x, function: d, runtime: 'nodejs:20'}}}}", "beside a function"),
+        ("packages: {p: {actions: {a: {code: x, runtime: 'nodejs:20', web: no}}, "
+         "apis: {n: {b: {r: {a: get}}}}}}",
+         "packages.p.actions.a.web must be true: an API leads to it"),
+        ("packages: {p: {actions: {a: {function: d}}}}", "packages.p.actions.a.runtime is needed with d"),
+        ("packages: {p: {actions: {a: {function: 'https://h/a.js'}}}}", "from the network is not fetched"),
         ("project: {config: nope.yaml}", "nope.yaml: No such file"),
         ("project: {config: m.yaml}", "m.yaml is no Swagger document with a basePath"),
         ("packages: {p: {actions: {a: {function: d, runtime: 'nodejs:20', include: [[nope]]}}}}",
@@ -230,7 +236,10 @@ def entity(tmp_path: Path, text: str, name: str, deployment: str = "", **environ
         ("1.5e3", 1500.0),
         ("08", "08"),
         ("yes", True),
-        ("~", None),
+        ("~", ""),
+        ("{}", ""),
+        ("{description: a}", ""),
+        ("{type: string, value: 7}", 7),
         ('"$${HOME}"', "${HOME}"),
         ('"$$HOME-$$-$HOME"', "$HOME-$$-/h"),
         ("{type: boolean, value: $ON}", True),
@@ -367,23 +376,20 @@ project:
     p:
       inputs: {{city: Rome, street: $other, PORT: integer}}
       actions: {{a$street: {{{PLAIN}, inputs: {{at: $city, was: "${{street}}!"}}}}}}
-    q: {{}}
+    q: {{inputs: {{at: $city}}}}
 """
     port = {"PORT": "81"}
     assert entity(tmp_path, text, "p", **port).body["parameters"] == [
-        {"key": "city", "value": "Rome"}, {"key": "other", "value": "o"}, {"key": "street", "value": "o"},
+        {"key": "city", "value": "Rome"},
+        {"key": "street", "value": "o"},
         {"key": "PORT", "value": 81},
-    ]  # fmt: skip
-    assert entity(tmp_path, text, "q").body["parameters"] == [
-        {"key": "city", "value": "Paris"},
-        {"key": "other", "value": "o"},
     ]
     assert entity(tmp_path, text, "p/ao").body["parameters"] == [
         {"key": "at", "value": "Rome"},
         {"key": "was", "value": "o!"},
     ]
     over = "project: {inputs: {city: Oslo}}"
-    assert entity(tmp_path, text, "q", over).body["parameters"][0] == {"key": "city", "value": "Oslo"}
+    assert entity(tmp_path, text, "q", over).body["parameters"] == [{"key": "at", "value": "Oslo"}]
 
 
 def test_what_makes_no_difference_is_ignored_with_a_warning(tmp_path: Path) -> None:
