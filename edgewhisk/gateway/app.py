@@ -138,9 +138,7 @@ class Gateway:
             self._feeds = Feeds(entities, sources, self._shaped, config.grants)
             self._open_doors(sources, stack, listener.getsockname()[1])
             self._apis = Apis(entities, self._clock, lambda: self.url)
-            offered = system_actions(self._feeds, self._outbox, self._log, self._apis, config.grants)
-            self._controller.system.update((action.fqn, action) for action in offered)
-            self.incidents += await provide(entities, offered, config)
+            await self._provide(entities)
             threading.Thread(
                 target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
             ).start()
@@ -367,6 +365,12 @@ class Gateway:
         ]
         for name, session in self._brokers.sessions.items():
             session.connected = partial(self._outbox.wake, f"mqtt:{name}")
+
+    async def _provide(self, entities: Entities) -> None:
+        """List what is in `whisk.system`."""
+        offered = system_actions(self._feeds, self._outbox, self._log, self._apis, self._config.grants)
+        self._controller.system.update((action.fqn, action) for action in offered)
+        self.incidents += await provide(entities, offered, self._config)
 
 
 async def run(
