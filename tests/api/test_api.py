@@ -51,6 +51,7 @@ def test_the_npm_client(made: Gateway, tmp_path: Path) -> None:
         ],
         "shared": [
             "alarms",
+            "apimgmt",
             "changes",
             "combinators",
             "edge",
