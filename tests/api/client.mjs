@@ -41,6 +41,14 @@ await ow.feeds.delete({ feedName: '/whisk.system/alarms/alarm', trigger: 'jt' })
 const last = (await ow.activations.list({ limit: 1, docs: true }))[0];
 const one = await ow.activations.get(run.activationId);
 seen.activation = [typeof last.activationId, one.name, (await ow.activations.logs(run.activationId)).logs, (await ow.activations.result({ name: run.activationId })).result];
+await ow.actions.create({ name: 'jweb', action: 'function main(p) { return {n: p.n} }', annotations: { 'web-export': true } });
+seen.unrouted = await ow.routes.list();
+const route = await ow.routes.create({ basepath: '/jr', relpath: '/n', operation: 'GET', action: 'jweb' });
+seen.routed = await (await fetch(`${route.gwApiUrl}/n?n=1`)).json();
+seen.route = (await ow.routes.get({ basepath: '/jr' })).apis[0].value.apidoc.paths['/n'].get.operationId;
+await ow.routes.delete({ basepath: '/jr' });
+seen.unroutable = await fails(ow.routes.delete({ basepath: '/jr' }));
+await ow.actions.delete('jweb');
 await ow.rules.delete({ name: 'jr' });
 await ow.triggers.delete('jt');
 await ow.actions.delete({ name: 'jp/in' });

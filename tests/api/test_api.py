@@ -65,6 +65,10 @@ def test_the_npm_client(made: Gateway, tmp_path: Path) -> None:
         "feed": "0 0 1 1 *",
         "nocron": 502,
         "activation": ["string", "j1", [], {"b": 2, "q": 2}],
+        "unrouted": {"apis": []},
+        "routed": {"n": "1"},
+        "route": "getN",
+        "unroutable": [502, "API deletion failure: API '/jr' does not exist."],
         "gone": [404, "The requested resource does not exist."],
     }
 

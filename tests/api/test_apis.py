@@ -253,6 +253,19 @@ def test_one_subject_does_not_see_the_apis_of_another_and_they_survive(tmp_path:
         assert call(own, "GET", "/a/b").status == 200
 
 
+@pytest.mark.parametrize("levels", [895, 950, 1010, 3000])
+def test_a_deep_document_is_no_end_of_the_list(apis: Gateway, levels: int) -> None:
+    deep = '{"a":' * levels + "1" + "}" * levels
+    text = f'{{"basePath": "/k", "info": {{"title": "t"}}, "paths": {{"/x": {{}}}}, "deep": {deep}}}'
+    answer = manage(apis, "createApi", "POST", {"apidoc": {"namespace": "_", "swagger": text}})
+    listed = len(manage(apis, "getApi").body["apis"])
+    if levels < 900:
+        assert (answer.status, listed) == (200, 1)
+    else:
+        assert (answer.status, listed) == (502, 0)
+        assert "deeper than 900 levels" in answer.body["error"]
+
+
 def test_an_api_has_a_limit(apis: Gateway) -> None:
     paths = {f"/p{number}": {"get": {"x-openwhisk": {"url": "http://x/api/v1/web/guest/default/plain.json"}}}
              for number in range(501)}  # fmt: skip

@@ -20,6 +20,7 @@ from edgewhisk.entity.web import split_extension
 from edgewhisk.errors import BadRequest, shown
 
 MOST_OPERATIONS: Final = 500  # of an API
+DEEPEST: Final = 900  # levels of a document: answers hold it deep inside, and have 1,000
 KEYS: Final = "x-edge-keys"  # in a security definition: the keys that are good
 SHORTEST_KEY: Final = 16  # characters
 _WEB: Final = re.compile(r"https?://[^\s?#]+?/api/v\d+/web/([^/]+)/([^/]+)/([^/?#]+)")
@@ -106,7 +107,7 @@ class Api:
             document,
             base,
             title if isinstance(title, str) else base,
-            len(jsontext.dumps(document)),
+            _size(document),
             enabled if isinstance(enabled, bool) else None,
             _key(document.get("securityDefinitions")),
             _resources(base, document),
@@ -126,6 +127,17 @@ class Api:
     def from_document(cls, value: Mapping[str, Any]) -> Api:
         """Read what `to_json` wrote."""
         return cls.of(namespace_name(value["namespace"]), dict(value["apidoc"]), int(value["updated"]))
+
+
+def _size(document: Mapping[str, Any]) -> int:
+    """Bytes of a document; raises `BadRequest` for one that no list could show."""
+    try:
+        text = jsontext.dumps(document)
+    except jsontext.TooDeep:
+        text = b""
+    if not text or jsontext.is_deeper(text, DEEPEST):
+        raise BadRequest(f"the document nests deeper than {DEEPEST} levels")
+    return len(text)
 
 
 class Routing:
