@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from edgewhisk.clock.offset import ClockOffset
 from edgewhisk.entity.activation import Record
-from edgewhisk.entity.invocation.arguments import ResolvedAction
+from edgewhisk.entity.invocation.arguments import ResolvedAction, without
 from edgewhisk.entity.invocation.message import (
     ActivationMessage,
     BatchResult,
@@ -285,7 +285,9 @@ class StepBatch(Batch):
         number, count = len(self.completed), len(places)
         if number >= len(self._parts) or not count:
             return None
-        first = number * len(self.messages)
+        first, final = number * len(self.messages), self._parts[number].final
+        if number and final:
+            payloads = [without(final, payload) for payload in payloads]
         return Step(self._parts[number], places, self._ids[first : first + count], payloads)
 
 

@@ -67,6 +67,16 @@ def test_parts_merge_their_own_parameters(made: Gateway, sequence: Make) -> None
     assert invoke(made, "s5", n=1)[1]["response"]["result"] == {"n": 11}
 
 
+def test_final_parameters_of_a_part_stand(made: Gateway, sequence: Make) -> None:
+    """A part of a web action made with `wsk ... -p n 1 --web true`; a caller may not set `n` either."""
+    final = {"parameters": [{"key": "n", "value": 1}], "annotations": [{"key": "final", "value": True}]}
+    made.action("kept", "function main(p) { return {n: p.n + 1, seen: Object.keys(p)} }", **final)
+    sequence("keeps", "add", "kept", "kept")
+    result = invoke(made, "keeps", n=7, more=1)[1]["response"]["result"]
+    assert result == {"n": 2, "seen": ["n", "seen"]}
+    assert invoke(made, "kept", n=7)[0] == 400
+
+
 def test_arrays_travel_between_parts(made: Gateway, sequence: Make) -> None:
     sequence("arrays", "split", "sum")
     assert invoke(made, "arrays", n=3)[1]["response"]["result"] == {"n": 7}

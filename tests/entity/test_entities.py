@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewhisk.entity.action import Action, ActionPut
-from edgewhisk.entity.invocation.arguments import bind, check_final, merge_json
+from edgewhisk.entity.invocation.arguments import bind, check_final, merge_json, without
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import entity_name, parse_name
 from edgewhisk.entity.package import Package, PackagePut
@@ -134,6 +134,13 @@ def test_final_parameters_may_not_be_overridden() -> None:
     for payload in (b'{"k":2}', b'{"\\u006b":null}', b"[1]", b'{"k":'):
         with pytest.raises(BadRequest, match="not allowed"):
             check_final(bound, payload)
+
+
+def test_the_result_of_a_part_leaves_the_final_parameters_of_the_next_as_they_are() -> None:
+    final = frozenset({"k"})
+    assert without(final, b'{"\\u006b":2,"n":[1]}') == b'{"n":[1]}'
+    for untouched in (b'{"n":1}', b"{}", b"[1]", b'{"k":'):
+        assert without(final, untouched) == untouched
 
 
 def test_parameters_go_package_then_action() -> None:

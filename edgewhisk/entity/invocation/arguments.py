@@ -100,6 +100,22 @@ def overrides(final: frozenset[str], payload: bytes) -> bool:
     return not isinstance(given, dict) or not final.isdisjoint(given)
 
 
+def without(final: frozenset[str], payload: bytes) -> bytes:
+    """The result of one part of a sequence as the next one gets it: its own `final` parameters stand.
+
+    OpenWhisk lets the result win. A part that hands on what it was given would open what is protected then.
+    """
+    if not overrides(final, payload):
+        return payload
+    try:
+        given = jsontext.loads(payload)
+    except jsontext.NotJson:
+        return payload
+    if not isinstance(given, dict):
+        return payload
+    return jsontext.dumps({key: value for key, value in given.items() if key not in final})
+
+
 def check_final(bound: ResolvedAction, payload: bytes) -> None:
     """Raise `BadRequest` if the payload sets a protected parameter."""
     if overrides(bound.final, payload):
