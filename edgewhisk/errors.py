@@ -23,6 +23,7 @@ libraries are translated at the module that talks to the library.
       CapabilityError        an action asked for what cannot be done; an error inside the action
         NotGranted           its annotation `edge-capabilities`, or `[grants.SUBJECT]`, does not allow it
       FeedError              a feed refuses what it was asked; an application error of the feed action
+        ServiceError         told as OpenWhisk's own package does
       SandboxError           a runtime cannot be loaded or an action cannot be initialised
       StorageError           507, the disk refused; nothing unacknowledged was promised
         NoRoom               507, others have filled the disk: what is here is kept, nothing new is taken
@@ -194,6 +195,10 @@ class FeedError(EdgeWhiskError):
     """A feed refuses its parameters, or has no such trigger."""
 
     status = 502
+
+
+class ServiceError(FeedError):
+    """A `FeedError` that is told as an object, as OpenWhisk's own package for that feed tells it."""
 
 
 class SandboxError(EdgeWhiskError):

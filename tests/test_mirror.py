@@ -63,7 +63,7 @@ ELSEWHERE: Final = {
     "entity/names": NOUNS, "entity/package": NOUNS, "entity/parameters": NOUNS,
     "entity/records/stats": "store/activations/test_space.py", "entity/rule": NOUNS, "entity/trigger": NOUNS,
     "entity/version": NOUNS, "entity/web": "api/test_web.py",
-    "feed/alarms/alarm": ALARMS, "feed/alarms/schedule": PURE,
+    "feed/alarms/alarm": ALARMS, "feed/alarms/schedule": PURE, "feed/alarms/request": PURE,
     "feed/http": "api/test_devices.py", "feed/modbus/device": MODBUS,
     "feed/modbus/poller": MODBUS, "feed/mqtt/events": MQTT,
     "feed/mqtt/sparkplug_rebirth": MQTT, "feed/mqtt/subscription": MQTT, "feed/payload": PURE,

@@ -30,7 +30,15 @@ from edgewhisk.entity.invocation.message import (
 )
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
-from edgewhisk.errors import BadRequest, EdgeWhiskError, NotFound, StorageError, Throttled, Unavailable
+from edgewhisk.errors import (
+    BadRequest,
+    EdgeWhiskError,
+    NotFound,
+    ServiceError,
+    StorageError,
+    Throttled,
+    Unavailable,
+)
 from edgewhisk.spi import ActivationStore, Clock
 
 _TRIGGER: Final = attrgetter("trigger")
@@ -299,7 +307,10 @@ class Controller:
 def _outcome(result: dict[str, Any] | EdgeWhiskError, start: int, end: int) -> Outcome:
     if isinstance(result, EdgeWhiskError):
         hint = f" ({result.hint})" if result.hint else ""
-        text = jsontext.dumps({"error": f"{result.told}{hint}"})
+        told: Any = f"{result.told}{hint}"
+        if isinstance(result, ServiceError):
+            told = {"error": result.told, **({"hint": result.hint} if result.hint else {})}
+        text = jsontext.dumps({"error": told})
         return Outcome(Status.APPLICATION_ERROR, text, (), start, end)
     return Outcome(Status.SUCCESS, jsontext.dumps(result), (), start, end)
 

@@ -14,9 +14,10 @@ from typing import Any, Final
 from edgewhisk.config.schema import GrantsConfig
 from edgewhisk.controller.auth.entitlement import check_granted
 from edgewhisk.controller.entities import FEEDS, Entities
+from edgewhisk.controller.feed_service import FeedService
 from edgewhisk.entity.identity import Identity
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
-from edgewhisk.errors import UNREADABLE, EdgeWhiskError, FeedError, shown
+from edgewhisk.errors import UNREADABLE, EdgeWhiskError, FeedError, ServiceError, shown
 from edgewhisk.spi import Feed, Shaping
 
 SHAPE: Final = "shape"  # a parameter that every feed takes
@@ -46,6 +47,9 @@ class Feeds:
         self.feeds = {
             f"{action.package}/{action.name}": (feed, action) for feed in feeds for action in feed.actions
         }
+        for feed in feeds:
+            if isinstance(feed, FeedService):
+                feed.retire = self._retire
         self._events: Mapping[str, Callable[..., Awaitable[dict[str, Any]]]] = {
             "CREATE": self._create,
             "READ": self._read,
@@ -81,9 +85,15 @@ class Feeds:
 
     def performer(self, feed: str) -> Callable[[Identity, Mapping[str, Any]], Awaitable[dict[str, Any]]]:
         """What the system action of `feed` does."""
+        service = self._service(feed) is not None
 
         async def perform(identity: Identity, parameters: Mapping[str, Any]) -> dict[str, Any]:
-            return await self.invoke(identity, feed, parameters)
+            try:
+                return await self.invoke(identity, feed, parameters)
+            except FeedError as error:
+                if not service or isinstance(error, ServiceError):
+                    raise
+                raise ServiceError(error.message, hint=error.hint) from error
 
         return perform
 
@@ -93,6 +103,15 @@ class Feeds:
             await feed.remove(trigger)
         self._shaping.shape(trigger, None)
         self._unserved.pop(trigger.key, None)
+
+    async def _retire(self, trigger: FullyQualifiedName, rules: bool) -> None:
+        """Delete a trigger that has done its work, its feed too; raises `StorageError`."""
+        async with self._entities.changing():
+            found = self._entities.triggers.find(trigger)
+            linked = list(found.links) if found is not None and rules else []
+            gone = [("triggers", trigger.key), (FEEDS, trigger.key), *(("rules", rule) for rule in linked)]
+            await self._entities.write(*((kind, key, None) for kind, key in gone))
+        await self.stop(trigger)
 
     async def survey(self) -> dict[str, Any]:
         """`feeds`, those in trouble first, and how many more there are, for `status`."""
@@ -132,22 +151,32 @@ class Feeds:
     ) -> dict[str, Any]:
         if self._entities.triggers.find(trigger) is None:
             raise FeedError(f"trigger {trigger} does not exist; create it before its feed")
-        if trigger.key in self._entities.feeds:
+        before = self._entities.feeds.get(trigger.key)
+        if before is not None and not self._serves(feed, before["feed"]):
             raise FeedError(f"trigger {trigger} has a feed already; send UPDATE, or DELETE first")
-        return await self._store(trigger, {"feed": feed, "parameters": self._check(feed, given)})
+        stored = {"feed": feed, "parameters": self._check(feed, given)}
+        return self._done(feed, given, await self._store(trigger, stored))
 
     async def _read(
         self, trigger: FullyQualifiedName, feed: str, _given: Mapping[str, Any]
     ) -> dict[str, Any]:
         stored = self._find(trigger, feed)
-        return {"config": _shown(stored["parameters"]), "status": self._state(trigger, stored)}
+        shown, state = _shown(stored["parameters"]), self._state(trigger, stored)
+        service = self._service(feed)
+        return (
+            service.told(trigger, stored["feed"], shown, state)
+            if service
+            else {"config": shown, "status": state}
+        )
 
     async def _update(
         self, trigger: FullyQualifiedName, feed: str, given: Mapping[str, Any]
     ) -> dict[str, Any]:
         stored = self._find(trigger, feed)
-        changed = self._check(feed, {**stored["parameters"], **given})
-        return await self._store(trigger, {**stored, "parameters": changed})
+        kind = stored["feed"]
+        changed = self._change(kind, stored["parameters"], given)
+        found = await self._store(trigger, {**stored, "parameters": changed})
+        return self._done(kind, given, found, changing=True)
 
     async def _delete(
         self, trigger: FullyQualifiedName, feed: str, _given: Mapping[str, Any]
@@ -157,7 +186,7 @@ class Feeds:
         await self._of(feed).remove(trigger)
         self._shaping.shape(trigger, None)
         self._unserved.pop(trigger.key, None)
-        return {"triggerName": str(trigger), "status": "deleted"}
+        return {"triggerName": str(trigger), "status": "success" if self._service(feed) else "deleted"}
 
     async def _pause(
         self, trigger: FullyQualifiedName, feed: str, _given: Mapping[str, Any]
@@ -229,8 +258,49 @@ class Feeds:
             checked[SHAPE] = shape
         return checked
 
+    def _change(self, feed: str, before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """What is stored after an UPDATE; a shape is not the service's."""
+        service = self._service(feed)
+        if service is None:
+            return self._check(feed, {**before, **given})
+        own = {key: value for key, value in before.items() if key != SHAPE}
+        shape = given.get(SHAPE, before.get(SHAPE))
+        asked = {key: value for key, value in given.items() if key != SHAPE}
+        if asked or SHAPE not in given:
+            own = service.change(feed, own, asked)
+        if shape is not None:
+            self._shaping.check(shape)
+            own[SHAPE] = shape
+        return own
+
+    def _done(
+        self, feed: str, given: Mapping[str, Any], found: dict[str, Any], *, changing: bool = False
+    ) -> dict[str, Any]:
+        """The answer to a CREATE or an UPDATE."""
+        service = self._service(feed)
+        if service is None:
+            return found
+        asked = {key: value for key, value in given.items() if key != SHAPE}
+        ignored = service.warnings(feed, asked, changing=changing)
+        told = {"triggerName": found["triggerName"], "status": "success"}
+        return {**told, **({"warnings": ignored} if ignored else {})}
+
+    def _service(self, feed: str) -> FeedService | None:
+        """The source of `feed` if it is a service."""
+        found = self.feeds.get(feed)
+        return found[0] if found is not None and isinstance(found[0], FeedService) else None
+
+    def _serves(self, feed: str, other: str) -> bool:
+        """Whether both are of the same service."""
+        service = self._service(feed)
+        return service is not None and service is self._service(other)
+
     def _find(self, trigger: FullyQualifiedName, feed: str) -> dict[str, Any]:
         stored = self._entities.feeds.get(trigger.key)
+        if stored is not None and self._serves(feed, stored["feed"]):
+            return stored
+        if self._service(feed) is not None:
+            raise ServiceError(f"could not find trigger {trigger} in the database")
         if stored is None or stored["feed"] != feed:
             raise FeedError(f"trigger {trigger} is not fed by /whisk.system/{feed}")
         return stored

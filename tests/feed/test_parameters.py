@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import FileConfig
 from edgewhisk.errors import FeedError
-from edgewhisk.feed.alarms import schedule
+from edgewhisk.feed.alarms import request
 from edgewhisk.feed.changes.couchdb import CouchFeed
 from edgewhisk.feed.changes.file import FileFeed
 from edgewhisk.feed.http import HttpFeed
@@ -33,7 +34,7 @@ CHECKS: dict[str, Any] = {
     "http/post": HttpFeed(fire, clock).check,
     "changes/file": FileFeed({"log": FileConfig(Path("/log"))}, fire, clock, nothing).check,
     "changes/couchdb": CouchFeed(fire, clock, nothing).check,
-    **dict.fromkeys(("alarms/alarm", "alarms/interval", "alarms/once"), schedule.check),
+    **dict.fromkeys(("alarms/alarm", "alarms/interval", "alarms/once"), partial(request.create, now=None)),
     "shape": lambda _, shape: read(shape),
 }
 KEYS = ["topic", "qos", "format", "broker", "retained", "profile", "port", "host", "unit", "every", "points",
@@ -63,8 +64,6 @@ USUAL = [{"profile": "eastron/sdm120", "host": "h"}, {"profile": "nova/sds011", 
         ("changes/couchdb", {"url": "http://[", "include_docs": "yes", "since": []},
          ["url must be http(s)://HOST[:PORT]", "db must be text: name of the database",
           "include_docs must be true or false, not 'yes'", "since must be now, 0 or a sequence token"]),
-        ("alarms/alarm", {"missed": "all", "timezome": "UTC"},
-         ["timezome is not a key; did you mean 'timezone'?", "missed must be skip or once", "cron"]),
         ("shape", {"every": 0, "windo": {}, "by": 1},
          ["shape.by must be a list of texts, not 1", "shape.every must be a whole number from 1",
           "shape.windo is not a key; did you mean 'window'?"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 from edgewhisk.base.backoff import Backoff
 from edgewhisk.base.mqtt_topics import check_filter, covers, matches
 from edgewhisk.entity.invocation.facts import beside
-from edgewhisk.errors import FeedError
-from edgewhisk.feed.alarms import schedule
+from edgewhisk.errors import FeedError, ServiceError
+from edgewhisk.feed.alarms import request, schedule
 from edgewhisk.feed.payload import FORMATS, Head, MalformedPayload, of_cbor, of_json, of_text
 from edgewhisk.feed.rejects import QUIET, RejectCounter
 from edgewhisk.jsontext import parse
@@ -211,39 +212,64 @@ def test_days_of_the_week_count_from_sunday(field: str) -> None:
 @pytest.mark.parametrize(
     ("given", "key", "checked"),
     [
-        ({"timezone": None}, "timezone", "UTC"),
-        ({"timezone": ""}, "timezone", "UTC"),
+        ({}, "timezone", "UTC"),
+        ({"timezone": None}, "timezone", None),
+        ({"timezone": ""}, "timezone", ""),
+        ({}, "trigger_payload", {"payload": ""}),
+        ({"trigger_payload": None}, "trigger_payload", {}),
         ({"trigger_payload": "alarmTest"}, "trigger_payload", {"payload": "alarmTest"}),
-        ({"trigger_payload": "[1]"}, "trigger_payload", {"payload": "[1]"}),
-        ({"trigger_payload": '{"a": 1}'}, "trigger_payload", {"a": 1}),
+        ({"trigger_payload": '{"a": 1}'}, "trigger_payload", {"payload": '{"a": 1}'}),
+        ({"trigger_payload": {"a": 1}}, "trigger_payload", {"a": 1}),
+        ({"trigger_payload": False}, "trigger_payload", {"payload": False}),
         ({"maxTriggers": 3.0}, "maxTriggers", 3),
         ({"maxTriggers": "3.0"}, "maxTriggers", 3),
         ({"strict": True, "limitCronFields": True}, "cron", "* * * * *"),
+        ({"startDate": "Fri Jan 31 2031 23:59:00 GMT+0200 (Eastern European Standard Time)"}, "startDate",
+         "Fri Jan 31 2031 23:59:00 GMT+0200 (Eastern European Standard Time)"),
     ],
-)
+)  # fmt: skip
 def test_what_openwhisk_takes_is_taken_likewise(given: dict[str, Any], key: str, checked: Any) -> None:
-    assert schedule.check("alarms/alarm", {"cron": "* * * * *", **given})[key] == checked
+    assert request.create("alarms/alarm", {"cron": "* * * * *", **given}, 0)[key] == checked
 
 
 @pytest.mark.parametrize(
-    ("action", "parameters", "text"),
+    ("action", "parameters", "text", "hint"),
     [
-        ("alarms/alarm", {"cron": "bogus"}, "five fields"),
-        ("alarms/alarm", {}, "five fields"),
-        ("alarms/alarm", {"cron": "* * * * 9"}, "no day of the week"),
-        ("alarms/alarm", {"cron": "* * * * *", "timezone": "Mars/Base"}, "timezone"),
-        ("alarms/alarm", {"cron": "* * * * *", "croon": 1}, "croon is not a key; did you mean 'cron'"),
-        ("alarms/interval", {}, "either minutes"),
-        ("alarms/interval", {"minutes": 0}, "minutes must be"),
-        ("alarms/interval", {"minutes": 1, "startDate": "soon"}, "startDate must be a date"),
-        ("alarms/interval", {"minutes": 1, "trigger_payload": [1]}, "trigger_payload"),
-        ("alarms/once", {}, "date must be a date"),
-        ("alarms/once", {"date": 1, "deleteAfterFire": "rules"}, "deleteAfterFire"),
+        ("alarms/alarm", {"cron": "bogus"}, "cron pattern 'bogus' is not valid", "five fields"),
+        ("alarms/alarm", {}, "alarms trigger feed is missing the cron parameter", ""),
+        ("alarms/alarm", {"cron": "* * * * 9"}, "cron pattern", "no day of the week"),
+        (
+            "alarms/alarm",
+            {"cron": "* * * * *", "timezone": "Mars/Base"},
+            "Invalid timezone.",
+            "Europe/Berlin",
+        ),
+        ("alarms/alarm", {"cron": "* * * * *", "missed": "all"}, "missed must be skip or once", ""),
+        ("alarms/interval", {}, "interval trigger feed is missing the minutes parameter", "seconds"),
+        ("alarms/interval", {"minutes": 1, "seconds": 1}, "give either minutes", ""),
+        ("alarms/interval", {"seconds": -1}, "seconds must be", ""),
+        (
+            "alarms/interval",
+            {"minutes": 1, "startDate": "soon"},
+            "startDate parameter 'soon' is",
+            "2027-01-31",
+        ),
+        ("alarms/once", {}, "alarms once trigger feed is missing the date parameter", ""),
+        ("alarms/once", {"date": 1}, "date parameter '1' must be in the future", ""),
+        ("alarms/once", {"date": 10, "deleteAfterFire": "x"}, "must be one of [false, true, rules].", ""),
     ],
 )
-def test_wrong_alarms_name_what_is_wrong(action: str, parameters: dict[str, Any], text: str) -> None:
-    with pytest.raises(FeedError, match=text):
-        schedule.check(action, parameters)
+def test_wrong_alarms_name_what_is_wrong(
+    action: str, parameters: dict[str, Any], text: str, hint: str
+) -> None:
+    with pytest.raises(ServiceError, match=re.escape(text)) as caught:
+        request.create(action, parameters, 5)
+    assert hint in caught.value.hint
+
+
+def test_while_nobody_knows_the_time_no_date_is_over() -> None:
+    assert request.create("alarms/once", {"date": 1}, None)["date"] == 1
+    assert "start" not in request.create("alarms/interval", {"minutes": 1}, None)
 
 
 @given(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=30))

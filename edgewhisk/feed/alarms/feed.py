@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -20,7 +20,7 @@ from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
 from edgewhisk.errors import FeedError, StorageError, shown
 from edgewhisk.feed.alarms import alarm as alarms
-from edgewhisk.feed.alarms import schedule
+from edgewhisk.feed.alarms import request, schedule
 from edgewhisk.feed.alarms.alarm import Alarm, Missed, tells
 from edgewhisk.feed.heard import heard, this_moment
 from edgewhisk.spi import Change, Clock, DocumentStore, FeedAction, Fire, Resource
@@ -31,7 +31,7 @@ COLLECTION: Final = "alarms"
 LOOK: Final = 2.0  # seconds between looks at the clock: it may have been set
 _YEARS: Final = "1970-2199"  # else apscheduler looks for 30 February until the year 9999
 JUMP: Final = 2.0  # seconds by which wall and monotonic clock may drift apart between two looks
-_PAYLOAD: Final = {"trigger_payload": "parameters of the event"}
+_PAYLOAD: Final = {"trigger_payload": "parameters of the event; what is no object becomes its payload"}
 _SPAN: Final = {
     "startDate": "not before this date",
     "stopDate": "not after this date",
@@ -53,6 +53,8 @@ class AlarmsFeed:
             {
                 "cron": "five fields, or six with seconds first",
                 "timezone": "default UTC",
+                "strict": "taken and shown: this gateway fires on the second",
+                "limitCronFields": "true: six fields are refused, unless the seconds are 0",
                 **_PAYLOAD,
                 **_SPAN,
                 **_MISSED,
@@ -64,7 +66,16 @@ class AlarmsFeed:
             "Fires the trigger again and again.",
             {"minutes": "between two events", "seconds": "instead of minutes", **_PAYLOAD, **_SPAN},
         ),
-        FeedAction("alarms", "once", "Fires the trigger once.", {"date": "when", **_PAYLOAD}),
+        FeedAction(
+            "alarms",
+            "once",
+            "Fires the trigger once.",
+            {
+                "date": "when",
+                "deleteAfterFire": "true: the trigger goes when it has fired; rules: its rules, too",
+                **_PAYLOAD,
+            },
+        ),
     )
 
     def __init__(self, fire: Fire, clock: Clock, documents: DocumentStore) -> None:
@@ -76,7 +87,9 @@ class AlarmsFeed:
         self._asked: dict[FullyQualifiedName, list[Any]] = {}
         self._owed: dict[FullyQualifiedName, TriggerEvent] = {}  # the disk refused them
         self._unkept: set[FullyQualifiedName] = set()  # fired, and that is not on disk yet
+        self._spent: set[FullyQualifiedName] = set()  # fired for good, and their triggers are to go
         self._held: set[FullyQualifiedName] = set()  # wait for room in the queue
+        self.retire: Callable[[FullyQualifiedName, bool], Awaitable[None]] = _keep
         self._offset = self._drift()  # at the last look
         self._changed = asyncio.Event()
         self.jumps = 0
@@ -85,14 +98,45 @@ class AlarmsFeed:
 
     def check(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `spi.Feed`."""
-        # `seconds` is how minutes are stored: an UPDATE brings both, the caller's minutes win.
-        given = dict(parameters)
-        if "minutes" in given:
-            given.pop("seconds", None)
-        checked = schedule.check(action, given)
-        if _next(action, checked)(datetime.fromtimestamp(self._clock.now() / 1000, UTC)) is None:
-            raise FeedError("it would never fall due: there is no such date, or stopDate is over")
-        return checked
+        return self._judged(action, request.create(action, parameters, self._known()))
+
+    def change(self, action: str, before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """See `controller.feed_service`."""
+        return self._judged(action, request.change(action, before, given, self._known()))
+
+    def warnings(self, action: str, given: Mapping[str, Any], *, changing: bool) -> list[str]:
+        """See `controller.feed_service`."""
+        return request.warnings(action, given, changing=changing)
+
+    def told(
+        self,
+        trigger: FullyQualifiedName,
+        action: str,
+        parameters: Mapping[str, Any],
+        status: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """See `controller.feed_service`."""
+        place = {"name": str(trigger.name), "namespace": trigger.namespace}
+        return {
+            "config": {**place, **request.config(action, parameters)},
+            "status": {**status, **request.status(action, parameters, status.get("state"))},
+        }
+
+    def _known(self) -> int | None:
+        """The time in milliseconds since 1970, None while nobody knows it."""
+        now = self._clock.now()
+        return now if tells(now / 1000) else None
+
+    def _judged(self, action: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """`parameters` and when they were given; raises `ServiceError` if it would never fall due."""
+        now = self._clock.now()
+        try:
+            first = _next(action, parameters)(datetime.fromtimestamp(now / 1000, UTC))
+        except FeedError as error:
+            raise request.unreadable(parameters, str(error)) from error
+        if first is None:
+            raise request.never(parameters)
+        return {**parameters, "dateChanged": now}
 
     def required_grants(self, action: str, parameters: Mapping[str, Any]) -> Sequence[Resource]:
         """See `spi.Feed`."""
@@ -104,17 +148,20 @@ class AlarmsFeed:
         made = Alarm(
             jsontext.kept(parameters["trigger_payload"]),
             _next(action, parameters),
-            float(parameters["seconds"]) if action == "alarms/interval" else 0.0,
+            float(parameters["seconds"]) if action == request.INTERVAL else 0.0,
             parameters.get("maxTriggers"),
             Missed(parameters.get("missed", "skip")),
-            action == "alarms/once",
+            action == request.ONCE,
             "startDate" in parameters or "stopDate" in parameters,
             _daily(parameters),
         )
-        asked = [action, dict(parameters)]
+        asked = [action, {key: value for key, value in parameters.items() if key not in request.WHEN}]
         known = self._documents.read(COLLECTION, _check).get(trigger.key)
         if known is not None and known["asked"] == asked:
             alarms.restore(made, known)
+        self._spent.discard(trigger)
+        if made.fired and _deletes(parameters):
+            self._spent.add(trigger)
         self._alarms[trigger], self._asked[trigger] = made, asked
         made.since = this_moment(self._clock)
         made.begin(self._clock.now() / 1000, self._clock.monotonic())
@@ -132,6 +179,7 @@ class AlarmsFeed:
         self._asked.pop(trigger, None)
         self._owed.pop(trigger, None)
         self._unkept.discard(trigger)
+        self._spent.discard(trigger)
         if not keep and trigger.key in self._documents.read(COLLECTION):
             await self._documents.write([Change(COLLECTION, trigger.key, None)])
 
@@ -194,6 +242,7 @@ class AlarmsFeed:
                 alarm.missed += trigger in events  # one run is owed at most
                 events[trigger] = TriggerEvent(trigger, alarm.payload, int(wall * 1000), durable=True)
         await self._accept(events)
+        await self._retire_spent()
         waits = [
             alarm.due - (monotonic if alarm.period else wall)
             for trigger, alarm in self._alarms.items()
@@ -219,7 +268,9 @@ class AlarmsFeed:
         try:
             if events:
                 await self._fire(list(events.values()))
-                self._unkept |= {trigger for trigger in events if trigger in self._alarms}
+                fired = {trigger for trigger in events if trigger in self._alarms}
+                self._unkept |= fired
+                self._spent |= {one for one in fired if _deletes(self._asked[one][1])}
                 events = {}
             kept = [trigger for trigger in self._unkept if self._alarms[trigger].keeps]
             if kept:
@@ -231,6 +282,15 @@ class AlarmsFeed:
             self.last_error = str(error)
             _log.error("scheduled events could not be stored: %s", error)
 
+    async def _retire_spent(self) -> None:
+        """Delete triggers that have done their work; at the next look again what the disk refuses."""
+        for trigger in self._spent - self._unkept:
+            try:
+                await self.retire(trigger, self._asked[trigger][1]["deleteAfterFire"] == "rules")
+                self._spent.discard(trigger)
+            except StorageError as error:
+                self.last_error = str(error)
+
     def _kept(self, trigger: FullyQualifiedName) -> Change:
         asked = {"asked": self._asked[trigger]}
         return Change(COLLECTION, trigger.key, {**asked, **alarms.document(self._alarms[trigger])})
@@ -239,18 +299,21 @@ class AlarmsFeed:
 def _next(action: str, parameters: Mapping[str, Any]) -> alarms.Next:
     """What tells the first time at or after another; raises `FeedError` for a cron field that is none."""
     start, stop = (
-        datetime.fromisoformat(parameters[key]) if key in parameters else None
+        schedule.moment(key, parameters[key]) if key in parameters else None
         for key in ("startDate", "stopDate")
     )
-    if action == "alarms/once":
-        date = datetime.fromisoformat(parameters["date"])
+    if action == request.ONCE:
+        date = schedule.moment("date", parameters["date"])
         return lambda _after: date
     # Loaded with the first alarm: 2 MB and 25 ms.
     from apscheduler.triggers.cron import CronTrigger
     from apscheduler.triggers.interval import IntervalTrigger
 
-    if action == "alarms/interval":
-        begin = start or datetime.fromtimestamp(0, UTC)
+    if action == request.INTERVAL:
+        # In the rhythm of its first event; that itself may be years ahead, by a clock that was wrong.
+        begin = start or datetime.fromtimestamp(
+            parameters.get("start", 0) / 1000 % parameters["seconds"], UTC
+        )
         every = IntervalTrigger(
             seconds=parameters["seconds"], start_date=begin, end_date=stop, timezone="UTC"
         )
@@ -265,7 +328,7 @@ def _next(action: str, parameters: Mapping[str, Any]) -> alarms.Next:
     def local(at: datetime) -> datetime | None:
         return min(filter(None, (cron.get_next_fire_time(None, at) for cron in crons)), default=None)
 
-    zone = schedule.zone(parameters["timezone"])
+    zone = schedule.zone(parameters["timezone"] or "UTC")
 
     def following(after: datetime) -> datetime | None:
         found = schedule.following(local, zone, max(after, start) if start else after, daily=daily)
@@ -277,6 +340,16 @@ def _next(action: str, parameters: Mapping[str, Any]) -> alarms.Next:
 def _daily(parameters: Mapping[str, Any]) -> bool:
     """Whether a cron line names hours."""
     return "cron" in parameters and "*" not in schedule.cron_line(parameters["cron"]).hour
+
+
+def _deletes(parameters: Mapping[str, Any]) -> bool:
+    """Whether its trigger goes when it has fired."""
+    return parameters.get("deleteAfterFire") in ("true", "rules")
+
+
+async def _keep(trigger: FullyQualifiedName, rules: bool) -> None:
+    """Nothing is deleted before somebody says how."""
+    del trigger, rules
 
 
 def _check(_key: str, document: Mapping[str, Any]) -> None:

@@ -1,26 +1,25 @@
-"""What the alarms feeds are asked for: cron lines, intervals, dates. Pure."""
+"""Cron lines, time zones and dates of alarms. Pure."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from edgewhisk import jsontext
 from edgewhisk.errors import FeedError, shown
-from edgewhisk.feed.parameters import asked
 
 _DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_IGNORED: Final = {"strict", "limitCronFields"}  # of OpenWhisk's alarms: this gateway fires on the second
-_COMMON: Final = {"trigger_payload", "startDate", "stopDate", "maxTriggers", *_IGNORED}
-_KNOWN: Final[Mapping[str, set[str]]] = {
-    "alarms/alarm": {*_COMMON, "cron", "timezone", "missed"},
-    "alarms/interval": {*_COMMON, "minutes", "seconds"},
-    "alarms/once": {"trigger_payload", "date", "deleteAfterFire"},
-}
-_LONGEST: Final = 10 * 365 * 86_400  # seconds of an interval
+_FORMATS: Final = (  # of dates that are not ISO 8601: what JavaScript prints, and what people write
+    "%a %b %d %Y %H:%M:%S GMT%z",
+    "%a, %d %b %Y %H:%M:%S GMT",
+    "%B %d, %Y %H:%M:%S",
+    "%B %d, %Y",
+    "%Y-%m",
+    "%Y",
+)
 
 
 class CronLine(NamedTuple):
@@ -32,29 +31,6 @@ class CronLine(NamedTuple):
     day: str
     month: str
     day_of_week: str
-
-
-def check(action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Normalised parameters of an alarms feed; raises `FeedError` naming what is wrong."""
-    with asked(parameters, _KNOWN[action]) as given:
-        checked: dict[str, Any] = {}
-        if action == "alarms/alarm":
-            missed = given.text("missed", "skip", ("skip", "once"))
-            cron_line(parameters.get("cron"))
-            name = zone(parameters.get("timezone") or "UTC").key
-            checked = {"cron": parameters["cron"], "timezone": name, "missed": missed}
-        elif action == "alarms/interval":
-            checked["seconds"] = _seconds(parameters)
-        else:
-            checked["date"] = moment("date", parameters.get("date"))
-            if parameters.get("deleteAfterFire", "false") not in (False, "false"):
-                raise FeedError("deleteAfterFire is not supported: it must be false or left out")
-        for key in ("startDate", "stopDate"):
-            if parameters.get(key) is not None:
-                checked[key] = moment(key, parameters[key])
-        if parameters.get("maxTriggers") is not None:
-            checked["maxTriggers"] = _whole("maxTriggers", parameters["maxTriggers"])
-        return {"trigger_payload": _payload(parameters.get("trigger_payload")), **checked}
 
 
 def cron_line(text: object) -> CronLine:
@@ -134,13 +110,13 @@ def zone(name: object) -> ZoneInfo:
         raise FeedError(f"timezone {shown(name)} is unknown; example: Europe/Berlin") from None
 
 
-def moment(key: str, value: object) -> str:
-    """A date as ISO 8601 with its zone (UTC where none is said); raises `FeedError`."""
+def moment(key: str, value: object) -> datetime:
+    """A date with its zone (UTC where none is said); raises `FeedError`."""
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
             found = datetime.fromtimestamp(value / 1000, UTC)
         else:
-            found = datetime.fromisoformat(str(value))
+            found = _read(str(value))
         found = found if found.tzinfo else found.replace(tzinfo=UTC)
         found.astimezone(UTC)  # raises where the zone moves it out of the years there are
     except (ValueError, OverflowError, OSError):
@@ -148,7 +124,17 @@ def moment(key: str, value: object) -> str:
             f"{key} must be a date such as 2027-01-31T23:59:00Z, or milliseconds since 1970, "
             f"not {shown(value)}"
         ) from None
-    return found.isoformat()
+    return found
+
+
+def _read(text: str) -> datetime:
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(text)
+    bare = text.partition(" (")[0]  # JavaScript writes the name of the zone behind it
+    for form in _FORMATS:
+        with contextlib.suppress(ValueError):
+            return datetime.strptime(bare, form)  # noqa: DTZ007 - the caller knows what no zone means
+    raise ValueError
 
 
 def following(
@@ -195,37 +181,3 @@ def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
         else:
             high = middle
     return datetime.fromtimestamp(high, UTC)
-
-
-def _seconds(parameters: Mapping[str, Any]) -> int:
-    minutes, seconds = parameters.get("minutes"), parameters.get("seconds")
-    if (minutes is None) == (seconds is None):
-        raise FeedError("give either minutes, or (an extension for sensors) seconds")
-    total = _whole("minutes", minutes) * 60 if minutes is not None else _whole("seconds", seconds)
-    if total > _LONGEST:
-        raise FeedError("the interval is longer than ten years")
-    return total
-
-
-def _whole(key: str, value: object) -> int:
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}(?:\.0*)?", value):
-        value = int(value.partition(".")[0])
-    elif isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise FeedError(f"{key} must be a whole number from 1 on, not {shown(value)}")
-    return value
-
-
-def _payload(value: object) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if isinstance(value, str):
-        try:
-            found = jsontext.parse(value.encode(errors="replace")).value
-        except jsontext.NotJson:
-            found = None
-        value = found if isinstance(found, dict) else {"payload": value}  # as OpenWhisk's alarms do
-    if not isinstance(value, dict):
-        raise FeedError("trigger_payload must be a JSON object")
-    return value

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewhisk.entity.names import parse_name
-from edgewhisk.errors import FeedError
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
+from edgewhisk.errors import FeedError, ServiceError, StorageError
 from edgewhisk.feed.alarms.feed import LOOK, AlarmsFeed, _next
+from edgewhisk.feed.alarms.request import create
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.log.disk import Disk
 from tests.fakes.clock import HandClock
@@ -41,6 +42,10 @@ class Life:
 
     async def add(self, action: str, **parameters: Any) -> None:
         await self.feed.add(T, f"alarms/{action}", self.feed.check(f"alarms/{action}", parameters))
+
+    async def again(self, action: str, **parameters: Any) -> None:
+        """Add what an earlier life stored; its dates may be over by now."""
+        await self.feed.add(T, f"alarms/{action}", create(f"alarms/{action}", parameters, None))
 
     async def pass_(self, seconds: float, step: float = 1.0) -> int:
         """Let time pass; how often the alarm fired meanwhile."""
@@ -149,7 +154,7 @@ def test_once_is_once_and_late_rather_than_never(tmp_path: Path) -> None:
         clock.turn(2 * DAY)
         for expected in (1, 0):
             life = Life(tmp_path, clock)
-            await life.add("once", date="2026-05-01T13:00:00Z")
+            await life.again("once", date="2026-05-01T13:00:00Z")
             assert await life.pass_(60) == expected
             await life.shelf.close()
 
@@ -353,7 +358,7 @@ def test_an_interval_keeps_to_its_dates_whatever_the_clock_does(tmp_path: Path) 
             assert await life.pass_(900) == expected
             await life.shelf.close()
         life = Life(tmp_path, HandClock("2026-05-01T12:12:00"))
-        await life.add("interval", minutes=5, **dates)
+        await life.again("interval", minutes=5, **dates)
         life.clock.turn_to("2026-05-01T12:30:00")  # over its end
         assert await life.pass_(900) == 0
         await life.shelf.close()
@@ -428,7 +433,7 @@ def test_a_pause_forgets_neither_counts_nor_what_was_fired(tmp_path: Path) -> No
         await life.add("once", date="2026-05-01T12:00:05Z")
         assert await life.pass_(10) == 1
         await life.feed.remove(T, keep=True)
-        await life.add("once", date="2026-05-01T12:00:05Z")
+        await life.again("once", date="2026-05-01T12:00:05Z")
         assert await life.pass_(10) == 0
         await life.feed.remove(T)
         assert life.shelf.read("alarms") == {}
@@ -521,8 +526,14 @@ def test_any_cron_line_is_taken_or_refused_with_a_reason(fields: list[str], zone
     ("action", "wish", "text"),
     [
         ("alarm", {"cron": "0 0 30 2 *"}, "never fall due"),
-        ("alarm", {"cron": "0 0 * * *", "stopDate": "2020-01-01"}, "never fall due"),
-        ("interval", {"minutes": 1, "stopDate": "2020-01-01"}, "never fall due"),
+        ("alarm", {"cron": "0 0 * * *", "stopDate": "2026-05-01T13:00:00Z"}, "not until after the stop date"),
+        ("alarm", {"cron": "0 0 * * *", "stopDate": "2020-01-01"}, "must be in the future"),
+        ("interval", {"minutes": 1, "stopDate": "2020-01-01"}, "must be in the future"),
+        (
+            "interval",
+            {"minutes": 9, "startDate": "2027-01-01T00:00:01Z", "stopDate": 1798761600000},
+            "be greater",
+        ),
         ("once", {"date": "9999-12-31T23:59:59-05:00"}, "date must be a date"),
         ("once", {"date": "0001-01-01T00:00:00+05:00"}, "date must be a date"),
         ("once", {"date": "soon"}, "date must be a date"),
@@ -530,8 +541,56 @@ def test_any_cron_line_is_taken_or_refused_with_a_reason(fields: list[str], zone
 )
 def test_what_can_never_be_is_refused(action: str, wish: dict[str, Any], text: str) -> None:
     feed = AlarmsFeed(RecordingFire(), HandClock("2026-05-01T12:00:00"), NOTHING)
-    with pytest.raises(FeedError, match=text):
+    with pytest.raises(ServiceError) as caught:
         feed.check(f"alarms/{action}", wish)
+    assert text in caught.value.advice
+
+
+def test_an_interval_begins_after_half_a_minute_and_keeps_its_rhythm_over_a_restart(tmp_path: Path) -> None:
+    async def scene() -> None:
+        clock = HandClock("2026-05-01T12:00:11")
+        life = Life(tmp_path, clock)
+        checked = life.feed.check("alarms/interval", {"minutes": 10})
+        await life.feed.add(T, "alarms/interval", checked)
+        assert [await life.pass_(29), await life.pass_(2), await life.pass_(597)] == [0, 1, 0]
+        await life.shelf.close()
+        life = Life(tmp_path, clock)
+        await life.feed.add(T, "alarms/interval", checked)
+        assert [await life.pass_(1), await life.pass_(2), await life.pass_(597)] == [0, 1, 0]
+        await life.shelf.close()
+        life = Life(tmp_path, HandClock("2025-01-01T00:00:00"))  # what was told as its start is years ahead
+        await life.feed.add(T, "alarms/interval", checked)
+        assert await life.pass_(600, 10) == 1
+        await life.shelf.close()
+
+    play(scene)
+
+
+def test_an_alarm_that_was_not_deleted_before_the_power_went_is_deleted_later(tmp_path: Path) -> None:
+    async def scene() -> None:
+        clock = HandClock("2026-05-01T12:00:00")
+        stored = {"date": "2026-05-01T12:00:05Z", "deleteAfterFire": "rules"}
+        life = Life(tmp_path, clock)
+        gone: list[tuple[str, bool]] = []
+
+        async def refuse(trigger: FullyQualifiedName, rules: bool) -> None:
+            raise StorageError("the disk is full")
+
+        async def retire(trigger: FullyQualifiedName, rules: bool) -> None:
+            gone.append((str(trigger), rules))
+
+        life.feed.retire = refuse
+        await life.add("once", **stored)
+        assert await life.pass_(10) == 1
+        assert "full" in life.told["last_error"]
+        await life.shelf.close()
+        life = Life(tmp_path, clock)
+        life.feed.retire = retire
+        await life.again("once", **stored)
+        assert (await life.pass_(10), gone) == (0, [("/guest/t", True)])
+        await life.shelf.close()
+
+    play(scene)
 
 
 def test_missed_has_two_choices(tmp_path: Path) -> None:
