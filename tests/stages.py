@@ -119,6 +119,11 @@ class Stages:
         document = {"annotations": [{"key": key, "value": value} for key, value in annotations.items()]}
         await self.actions.put(GUEST, parse_name("/guest/a", "_"), document, overwrite=True)
 
+    async def annotate_trigger(self, **annotations: object) -> None:
+        """Give the trigger annotations."""
+        document = {"annotations": [{"key": key, "value": value} for key, value in annotations.items()]}
+        await self._triggers.put(GUEST, TRIGGER, document, overwrite=True)
+
     async def unannotate(self, *keys: str) -> None:
         """Take annotations of the action `a` away."""
         document = {"delAnnotations": list(keys)}

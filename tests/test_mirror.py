@@ -51,6 +51,7 @@ ELSEWHERE: Final = {
     "clock/system": "contract/test_clock.py",
     "controller/apis": "api/test_apis.py",
     "controller/auth/subjects": "base/test_checked.py", "controller/controller": "contract/test_fire.py",
+    "controller/feed_service": "controller/test_feeds.py",
     "controller/entities": "contract/test_lookup.py", "controller/packages": "controller/test_actions.py",
     "controller/removal": "api/test_removal.py", "controller/rules": "controller/test_firing.py",
     "controller/system": "actuator/targets/test_mqtt.py", "controller/triggers": "controller/test_feeds.py",

@@ -86,6 +86,10 @@ class BufferConfig:
     # where messages come quickly; five times as long if nobody waits.
     commit_window: float = 0.02
     card_bytes: int = 16_000_000_000  # bytes of the card; `status` computes from it how long the card lasts
+    # Whose firings leave an activation of the trigger: feeds ("alarms", "changes/couchdb", "mqtt" ...) and
+    # "fire", the API. Readings are many, and each activation is bytes on the card. The annotation
+    # edge-record of a trigger, true or false, is stronger.
+    trigger_records: tuple[str, ...] = ("alarms", "changes/couchdb", "fire")
     card_cycles: int = 1000  # how often each cell of the card can be written
 
 

@@ -36,6 +36,7 @@ FLOWS: Final = ("none", "rtscts", "xonxoff")
 _MIN_BUFFER: Final = 8 << 20
 _MIN_LANE: Final = 4 << 20
 _MAX_WINDOW: Final = 1  # second
+_SOURCES: Final = ("alarms", "changes", "fire", "http", "modbus", "mqtt", "serial")
 _MAX_INTERVAL: Final = 3600  # seconds
 _MAX_CALLS: Final = 100_000  # a minute
 
@@ -73,6 +74,9 @@ def _buffer(buffer: BufferConfig) -> Iterator[Requirement]:
     yield Requirement(small, "buffer.max_bytes", f"must be at least {_MIN_BUFFER}", "max_bytes = 268435456")
     long = not 0 <= buffer.commit_window <= _MAX_WINDOW
     window = f"must be 0 to {_MAX_WINDOW} seconds"
+    strange = any(one.partition("/")[0] not in _SOURCES for one in buffer.trigger_records)
+    sources = f"must be a list of some of {', '.join(_SOURCES)}"
+    yield Requirement(strange, "buffer.trigger_records", sources, 'trigger_records = ["alarms", "fire"]')
     yield Requirement(long, "buffer.commit_window", window, "commit_window = 0.02")
     small = 0 < buffer.max_state_bytes < _MIN_BUFFER or buffer.max_state_bytes < 0
     at_least = f"must be at least {_MIN_BUFFER}, or 0 for no limit"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
@@ -13,7 +14,7 @@ from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.auth.entitlement import ConcurrencyThrottle, RateThrottle, check_owner
 from edgewhisk.controller.auth.subjects import Subjects
 from edgewhisk.controller.entities import Entities
-from edgewhisk.controller.firing import messages, posted, refused
+from edgewhisk.controller.firing import fired_records, messages, posted, refused
 from edgewhisk.controller.resolver import Resolver
 from edgewhisk.controller.system import SystemAction
 from edgewhisk.entity.activation import Record, trigger_record
@@ -125,6 +126,7 @@ class Controller:
             failed.set_exception(StorageError(why))
             return failed
         batch: list[ActivationMessage] = []
+        told: list[Record] = []
         for trigger, run in groupby(events, key=_TRIGGER):  # in most calls one
             plan, fired = self._resolver.plan(trigger), list(run)
             if plan is None or not plan.starts:
@@ -132,7 +134,21 @@ class Controller:
             else:
                 ids = self._clock.activation_ids(len(fired) * len(plan.starts))
                 batch += messages(plan, fired, ids)
-        return self._invoker.submit(batch, urgent=False)
+            if plan is not None and plan.recorded and plan.active:
+                begun = [message.activation_id for message in batch[-len(fired) * len(plan.starts) :]]
+                own = self._clock.activation_ids(len(fired))
+                told += fired_records(plan, fired, own, begun, self._clock.timing)
+        accepted = self._invoker.submit(batch, urgent=False)
+        if told:
+            accepted.add_done_callback(partial(self._tell, told))
+        return accepted
+
+    def _tell(self, records: Sequence[Record], accepted: asyncio.Future[None]) -> None:
+        """Store the records of triggers whose events are on disk; what the disk refuses is counted there."""
+        if accepted.cancelled() or accepted.exception() is not None:
+            return  # they are fired again
+        for record in records:
+            self._invoker.record(record).add_done_callback(_seen)
 
     # -- the API ---------------------------------------------------------------------------------
 
@@ -172,9 +188,9 @@ class Controller:
                 entries.append(posted(start, message.activation_id))
         await self._invoker.submit(admitted, urgent=True)
         fired = ActivationMessage(trigger_id, name, identity.namespace, identity.subject, payload, now)
-        version = str(self._entities.get(self._entities.triggers, name).version)
         logs = [*entries, *plan.problems]
-        await self._invoker.record(trigger_record(fired, version, logs, self._clock.timing))
+        if plan.fires_recorded:
+            await self._invoker.record(trigger_record(fired, plan.version, logs, self._clock.timing))
         return trigger_id
 
     async def invoke(
@@ -321,6 +337,11 @@ def _with(found: Mapping[int, dict[str, Any] | EdgeWhiskError], uniform: Uniform
         _outcome(found[at], uniform.start, uniform.end) if at in found else outcome
         for at, outcome in enumerate(outcomes_of(uniform))
     ]
+
+
+def _seen(done: asyncio.Future[None]) -> None:
+    if not done.cancelled():
+        done.exception()
 
 
 def _expire(running: asyncio.Future[Record]) -> None:

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from edgewhisk import jsontext
+from edgewhisk.clock.offset import ClockOffset
+from edgewhisk.entity.activation import Record, trigger_record
 from edgewhisk.entity.invocation.arguments import merge_json
 from edgewhisk.entity.invocation.message import ActivationMessage, TriggerEvent, activation_message
-from edgewhisk.entity.names import FullyQualifiedName
+from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.trigger import Trigger
 
 
@@ -35,12 +37,21 @@ class Plan(NamedTuple):
     starts: tuple[Start, ...]
     problems: tuple[dict[str, Any], ...]  # log entries of rules that start nothing
     active: bool  # whether any rule is
+    version: str = "0.0.1"  # of the trigger
+    recorded: bool = False  # whether an event of its feed leaves a record of the trigger
+    fires_recorded: bool = True  # and a fire over the API
 
 
 Target = tuple[FullyQualifiedName, str] | str  # where the code is and the binding, or why it may not run
 
 
-def plan(trigger: Trigger, targets: Mapping[FullyQualifiedName, Target]) -> Plan:
+def plan(
+    trigger: Trigger,
+    targets: Mapping[FullyQualifiedName, Target],
+    *,
+    recorded: bool = False,
+    fires_recorded: bool = True,
+) -> Plan:
     """The plan of `trigger`; `targets` by the name that a rule has for its action."""
     starts: list[Start] = []
     problems: list[dict[str, Any]] = []
@@ -60,6 +71,9 @@ def plan(trigger: Trigger, targets: Mapping[FullyQualifiedName, Target]) -> Plan
         tuple(starts),
         tuple(problems),
         any(link.active for link in trigger.links.values()),
+        str(trigger.version),
+        recorded,
+        fires_recorded,
     )
 
 
@@ -76,6 +90,19 @@ def messages(plan: Plan, events: Sequence[TriggerEvent], ids: Sequence[str]) -> 
                     (own, action, namespace, subject, payload, at, trigger, binding, origin, durable, "")
                 )
             )
+    return found
+
+
+def fired_records(
+    plan: Plan, events: Sequence[TriggerEvent], ids: Sequence[str], begun: Sequence[str], timing: ClockOffset
+) -> list[Record]:
+    """The records of a trigger that its feed fired; `begun`: ids of what the events started, in order."""
+    given, found = iter(begun), []
+    name = parse_name(plan.trigger, "_")
+    for event, own in zip(events, ids, strict=True):
+        logs = [posted(start, next(given)) for start in plan.starts]
+        message = ActivationMessage(own, name, plan.namespace, plan.subject, event.payload, event.at)
+        found.append(trigger_record(message, plan.version, [*logs, *plan.problems], timing))
     return found
 
 

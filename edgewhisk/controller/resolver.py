@@ -6,8 +6,8 @@ thousand times for the same plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, NamedTuple
 
 from edgewhisk.controller.auth.entitlement import check_readable
 from edgewhisk.controller.entities import Entities
@@ -16,7 +16,10 @@ from edgewhisk.entity.annotations.delivery import Priority
 from edgewhisk.entity.invocation.arguments import ResolvedAction, bind
 from edgewhisk.entity.names import FullyQualifiedName, parse_name
 from edgewhisk.entity.package import Package
+from edgewhisk.entity.trigger import Trigger
 from edgewhisk.errors import Conflict, Forbidden, NotFound
+
+FIRE: Final = "fire"  # a fire over the API, among the sources whose firings are recorded
 
 
 class _Memory(NamedTuple):
@@ -31,9 +34,10 @@ class _Memory(NamedTuple):
 class Resolver:
     """Looks names up in the entities, with memory. Thread-safe for readers."""
 
-    def __init__(self, entities: Entities) -> None:
-        """Answers follow `entities`."""
+    def __init__(self, entities: Entities, recorded: Collection[str] = (FIRE,)) -> None:
+        """Answers follow `entities`; `recorded`: feeds whose firings leave a record, and `FIRE`."""
         self._entities = entities
+        self._recorded = frozenset(recorded)
         self._memory = _Memory(-1, {}, {}, {}, {}, {})
 
     def package_of(self, name: FullyQualifiedName) -> Package | None:
@@ -119,8 +123,19 @@ class Resolver:
             found = self._entities.triggers.find(trigger)
             links = found.links.values() if found else ()
             targets = {link.action: self._start(link.action, trigger.namespace) for link in links}
-            known[trigger] = plan(found, targets) if found else None
+            known[trigger] = self._plan(found, targets) if found else None
         return known[trigger]
+
+    def _plan(self, trigger: Trigger, targets: Mapping[FullyQualifiedName, Target]) -> Plan:
+        feed = self._entities.feeds.get(trigger.name.key, {}).get("feed", "")
+        usual = not self._recorded.isdisjoint((feed, feed.partition("/")[0]))
+        said = trigger.recorded
+        return plan(
+            trigger,
+            targets,
+            recorded=usual if said is None else said,
+            fires_recorded=FIRE in self._recorded if said is None else said,
+        )
 
     def _start(self, name: FullyQualifiedName, namespace: str) -> Target:
         """Where the code is of an action that a rule of `namespace` starts, or why it may not.

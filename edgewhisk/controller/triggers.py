@@ -57,7 +57,7 @@ class Triggers:
                 raise Conflict("resource already exists")
             now = self._clock.now()
             trigger = wanted.update(old, now) if old else wanted.create(name, now)
-            _ = trigger.concurrency, trigger.priority  # raise if the annotations are wrong
+            _ = trigger.concurrency, trigger.priority, trigger.recorded  # raise if the annotations are wrong
             await self._entities.write(("triggers", name.key, trigger))
         return trigger.to_json()
 

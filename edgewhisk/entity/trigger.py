@@ -32,6 +32,7 @@ class RuleLink:
         return {"action": self.action.to_json(), "status": "active" if self.active else "inactive"}
 
 
+RECORD: Final = "edge-record"
 CONCURRENCY: Final = "edge-concurrency"
 MOST_CONCURRENT: Final = 8
 
@@ -69,6 +70,14 @@ class Trigger:
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_CONCURRENT:
             problem = f"annotation '{CONCURRENCY}' must be 1 to {MOST_CONCURRENT}, not {value!r}"
             raise MalformedContent(f"{problem}; over 1 the order of readings is not kept")
+        return value
+
+    @property
+    def recorded(self) -> bool | None:
+        """Whether firing it leaves an activation, if it says so; raises `MalformedContent`."""
+        value = self.annotations.get(RECORD)
+        if value is not None and not isinstance(value, bool):
+            raise MalformedContent(f"annotation '{RECORD}' must be true or false, not {value!r}")
         return value
 
     @property

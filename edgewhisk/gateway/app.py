@@ -119,7 +119,7 @@ class Gateway:
             self._artifacts, self._log, self._sandboxes = await self._open(stack)
             entities = Entities(self._artifacts)
             entities.load()
-            resolver = Resolver(entities)
+            resolver = Resolver(entities, config.buffer.trigger_records)
             self._invoker = self._make_invoker(resolver)
             stack.push_async_callback(self._invoker.close)
             self._sandboxes.on_ready = self._invoker.runtime_ready

@@ -149,6 +149,43 @@ def test_an_alarm_that_fired_takes_its_trigger_along(made: Gateway, deletes: Jso
         made.ok("DELETE", f"_/rules/{rule}")
 
 
+@pytest.mark.parametrize("said", [None, False])
+def test_a_firing_leaves_the_activation_of_the_trigger(made: Gateway, said: bool | None) -> None:
+    made.action("seen", "function main(p) { return p }")
+    notes = [] if said is None else [{"key": "edge-record", "value": said}]
+    made.ok("PUT", f"_/triggers/fired{said}", {"annotations": notes})
+    made.rule(f"fired{said}", "seen")
+    given = {"date": int(time.time() * 1000) + 1000, "trigger_payload": {"who": f"clock {said}"}}
+    asked(made, f"fired{said}", "once", "CREATE", given)
+
+    def ran() -> list[Json]:
+        found = made.activations("seen")
+        return [one for one in found if one["response"]["result"] == {"who": f"clock {said}"}]
+
+    until(lambda: bool(ran()), what="the action runs")
+    if said is None:
+        until(lambda: made.count("firedNone") == 1, what="the trigger's activation")
+        (record,) = made.activations("firedNone")
+        (line,) = map(json.loads, record["logs"])
+        assert record["response"]["result"] == {"who": "clock None"}
+        assert (line["statusCode"], line["success"], line["rule"], line["action"]) == (
+            0,
+            True,
+            "guest/firedNone-seen",
+            "guest/seen",
+        )
+        assert line["activationId"] == ran()[0]["activationId"]
+        assert (record["version"], record["annotations"]) == ("0.0.1", [])
+    fired = made.ok("POST", f"_/triggers/fired{said}", {"by": "hand"})["activationId"]
+    assert made.call("GET", f"_/activations/{fired}").status == (200 if said is None else 404)
+    assert made.count(f"fired{said}") == (2 if said is None else 0)
+
+
+def test_an_annotation_that_says_neither_is_refused(made: Gateway) -> None:
+    answer = made.call("PUT", "_/triggers/odd", {"annotations": [{"key": "edge-record", "value": "yes"}]})
+    assert (answer.status, "'edge-record' must be true or false" in answer.body["error"]) == (400, True)
+
+
 def test_what_means_nothing_is_ignored_with_a_warning(made: Gateway) -> None:
     made.trigger("w", "alarms/interval")
     told = asked(made, "w", "interval", "CREATE", {"minutes": 1, "timezone": "UTC", "startdate": 5})

@@ -38,6 +38,22 @@ def test_each_event_starts_each_action_over_the_parameters_of_the_trigger() -> N
     }
 
 
+def test_readings_leave_a_record_of_their_trigger_where_it_asks_for_that(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with stages(tmp_path) as made:
+            await made.make()
+            await made.controller([event(0), event(1)])
+            await until(lambda: len(made.recorded()) == 2)
+            await made.annotate_trigger(**{"edge-record": True})
+            await made.controller([event(2), event(3)])
+            await until(lambda: len(made.recorded()) == 4 and len(made.recorded("t")) == 2)
+            began = [orjson.loads(line)["activationId"] for one in made.recorded("t") for line in one["logs"]]
+            assert began == [one["activationId"] for one in made.recorded()[2:]]
+            assert made.numbers("t") == [2, 3]
+
+    asyncio.run(play())
+
+
 @pytest.mark.parametrize("sequence", [(), ("/_/a",)], ids=["action", "sequence"])
 def test_an_event_that_sets_a_final_parameter_is_an_error_and_the_others_run(
     tmp_path: Path, sequence: tuple[str, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,37 @@ def resolver(tmp_path: Path) -> Resolver:
 )
 def test_priorities(resolver: Resolver, what: str, trigger: str, expected: Priority) -> None:
     assert resolver.priority(name(what), "", trigger) is expected
+
+
+@pytest.mark.parametrize(
+    ("sources", "feed", "said", "expected"),
+    [
+        ((), "", None, (False, False)),
+        (("fire",), "mqtt/message", None, (False, True)),
+        (("alarms", "changes/couchdb"), "alarms/once", None, (True, False)),
+        (("alarms", "changes/couchdb"), "changes/couchdb", None, (True, False)),
+        (("alarms", "changes/couchdb"), "changes/file", None, (False, False)),
+        (("alarms", "fire"), "alarms/once", False, (False, False)),
+        ((), "mqtt/message", True, (True, True)),
+    ],
+)
+def test_a_firing_is_recorded_as_the_setting_and_before_it_the_annotation_says(
+    tmp_path: Path, sources: tuple[str, ...], feed: str, said: bool | None, expected: tuple[bool, bool]
+) -> None:
+    entities = Entities(EntityStore.open(tmp_path))
+    notes = Parameters.of({} if said is None else {"edge-record": said})
+    trigger = Trigger(name("t"), Parameters(), notes, SemVer(), 0)
+    stored: tuple[str, str, Any] = ("feeds", trigger.name.key, {"feed": feed, "parameters": {}})
+    fed = [stored] if feed else []
+
+    async def fill() -> None:
+        async with entities.changing():
+            await entities.write(("triggers", trigger.name.key, trigger), *fed)
+
+    asyncio.run(fill())
+    found = Resolver(entities, sources).plan(trigger.name)
+    assert found is not None
+    assert (found.recorded, found.fires_recorded) == expected
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from edgewhisk.entity.rule import Rule, RulePut
 from edgewhisk.entity.trigger import Trigger, TriggerPut
 from edgewhisk.entity.web import WebAccess
 from edgewhisk.errors import EdgeWhiskError
-from edgewhisk.feed.alarms import schedule
+from edgewhisk.feed.alarms import request
 from edgewhisk.feed.shaping import spec
 from edgewhisk.jsontext import dumps, loads, parse_odd
 from tests import odd
@@ -137,4 +137,6 @@ def test_alarms(alarm: str, given: dict[str, Any]) -> None:
     for key in (*keys, "maxTriggers", "date", "deleteAfterFire"):
         for value in VALUES:
             with suppress(EdgeWhiskError):
-                dumps(schedule.check(alarm, {**given, key: value}))
+                dumps(request.create(alarm, {**given, key: value}, None))
+            with suppress(EdgeWhiskError):
+                dumps(request.change(alarm, request.create(alarm, given, None), {key: value}, None))

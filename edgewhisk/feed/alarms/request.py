@@ -6,7 +6,6 @@ its hint. `now` is in milliseconds since 1970, None while nobody knows the time:
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -88,6 +87,8 @@ def change(
 
 def warnings(action: str, given: Mapping[str, Any], *, changing: bool) -> list[str]:
     """What is said of parameters that mean nothing to an alarm of this kind, or to an UPDATE."""
+    import difflib  # loaded with the first odd parameter
+
     known = _CHANGED[action] if changing else _CHANGED[action] | _CREATED[action]
     ignored = [key for key in given if key not in known]
     told = []
