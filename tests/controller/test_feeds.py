@@ -19,7 +19,7 @@ from edgewhisk.controller.triggers import Triggers
 from edgewhisk.entity.identity import AuthKey, Identity
 from edgewhisk.entity.limits import Limits
 from edgewhisk.entity.names import parse_name
-from edgewhisk.errors import FeedError, NotGranted
+from edgewhisk.errors import FeedError, NotGranted, ServiceError
 from edgewhisk.feed.alarms.feed import AlarmsFeed
 from edgewhisk.feed.changes.couchdb import CouchFeed
 from edgewhisk.feed.changes.file import FileFeed
@@ -300,6 +300,21 @@ def test_a_stored_feed_that_is_not_granted_any_more_is_told(tmp_path: Path, paus
         (second, {"plant": GrantsConfig(mqtt=("office/#",))}),
         (third, {}),
     )
+
+
+@pytest.mark.parametrize("kind", ["alarms/alarm", "alarms/interval", "alarms/once"])
+def test_an_alarm_whose_definition_is_damaged_is_read_and_made_again(tmp_path: Path, kind: str) -> None:
+    async def scene(made: Made) -> None:
+        await made.entities.write(("feeds", ONE.key, {"feed": kind, "parameters": {}}))
+        assert len(await made.feeds.restore()) == 1
+        told = await made.ask("READ", "alarms/alarm")
+        assert (told["status"]["state"], told["status"]["active"]) == ("failed", False)
+        with pytest.raises(ServiceError):
+            await made.ask("UPDATE", kind, trigger_payload={"a": 1})
+        assert (await made.ask("CREATE", "alarms/interval", minutes=1))["status"] == "success"
+        assert (await made.ask("READ", "alarms/once"))["status"]["active"] is True
+
+    play(tmp_path, scene)
 
 
 def test_a_source_that_is_held_back_is_told_to_be_full(tmp_path: Path) -> None:

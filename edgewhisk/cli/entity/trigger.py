@@ -13,7 +13,7 @@ from typing import Any
 from edgewhisk.cli.arguments import keyed, mapping, parameter_options, path_of, qualified, valued
 from edgewhisk.cli.client import ApiClient, ApiError
 from edgewhisk.cli.entity.entity import EntityCommands, listing, named, perform, shown, tabled, told
-from edgewhisk.cli.output import document, done
+from edgewhisk.cli.output import document, done, note
 
 __all__ = ["options", "perform"]
 
@@ -37,16 +37,26 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def lifecycle(api: ApiClient, feed: str, trigger: str, event: str, parameters: Mapping[str, Any]) -> Any:
-    """Tell a feed action about a trigger; its result."""
+    """Tell a feed action about a trigger; its result. What it ignored is said to the person."""
     envelope = {"lifecycleEvent": event, "triggerName": qualified(trigger), "authKey": api.target.auth}
     body = {**parameters, **envelope}
     try:
-        return api.post(path_of(feed, "actions"), body, blocking=True, result=True)
+        found = api.post(path_of(feed, "actions"), body, blocking=True, result=True)
     except ApiError as error:
-        told = error.body.get("error") if isinstance(error.body, dict) else None
-        raise ApiError(
-            f"feed {feed}: {told or error}", status=error.code, body=error.body, hint=error.hint
-        ) from error
+        told, hint = _refusal(error)
+        raise ApiError(f"feed {feed}: {told}", status=error.code, body=error.body, hint=hint) from error
+    warnings = found.get("warnings") if isinstance(found, dict) else None
+    for line in warnings if isinstance(warnings, list) else ():
+        note(f"feed {feed}: {line}")
+    return found
+
+
+def _refusal(error: ApiError) -> tuple[str, str]:
+    """What a feed action says is wrong, and what to do; alarms tell it as OpenWhisk's do: as an object."""
+    told = error.body.get("error") if isinstance(error.body, dict) else None
+    if isinstance(told, dict) and "error" in told:
+        return str(told["error"]), str(told.get("hint") or error.hint)
+    return str(told or error), error.hint
 
 
 def feed_of(found: Mapping[str, Any]) -> str | None:

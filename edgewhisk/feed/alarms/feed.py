@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final
 from edgewhisk import jsontext
 from edgewhisk.entity.invocation.message import TriggerEvent
 from edgewhisk.entity.names import FullyQualifiedName
-from edgewhisk.errors import FeedError, StorageError, shown
+from edgewhisk.errors import FeedError, ServiceError, StorageError, shown
 from edgewhisk.feed.alarms import alarm as alarms
 from edgewhisk.feed.alarms import request, schedule
 from edgewhisk.feed.alarms.alarm import Alarm, Missed, tells
@@ -134,6 +134,9 @@ class AlarmsFeed:
             first = _next(action, parameters)(datetime.fromtimestamp(now / 1000, UTC))
         except FeedError as error:
             raise request.unreadable(parameters, str(error)) from error
+        except KeyError as error:
+            damaged = "what is stored of it is damaged"
+            raise ServiceError(damaged, hint=f"{error} is missing; send CREATE again") from error
         if first is None:
             raise request.never(parameters)
         return {**parameters, "dateChanged": now}

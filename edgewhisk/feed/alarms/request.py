@@ -102,9 +102,9 @@ def warnings(action: str, given: Mapping[str, Any], *, changing: bool) -> list[s
 def config(action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What READ tells of stored parameters: upstream's keys, and ours."""
     found = {key: value for key, value in parameters.items() if key not in WHEN}
-    found["payload"] = parameters["trigger_payload"]
+    found["payload"] = parameters.get("trigger_payload", {})
     found["strict"] = parameters.get("strict", False)
-    if action == INTERVAL:
+    if action == INTERVAL and "seconds" in parameters:
         if parameters["seconds"] % 60 == 0:
             found["minutes"] = parameters["seconds"] // 60
         if "start" in parameters:
