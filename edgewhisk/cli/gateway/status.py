@@ -7,55 +7,38 @@ edgewhisk status --json | jq .buffer
 from __future__ import annotations
 
 import argparse
-import base64
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from edgewhisk import jsontext
 from edgewhisk.cli import NOT_RUNNING
-from edgewhisk.cli.gateway.auth import guest_key
-from edgewhisk.cli.gateway.wskprops import api_url
+from edgewhisk.cli.client import NOBODY, ApiClient, ApiError
+from edgewhisk.cli.client import options as client_options
+from edgewhisk.cli.endpoint import this_gateway
 from edgewhisk.cli.output import complain
-from edgewhisk.config.loader import load
-from edgewhisk.config.schema import Config
 
 _PATIENCE = 5.0  # seconds
-# http_proxy of the system does not lead to this machine.
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _LOSSES = ("evicted", "expired", "rejected", "refused")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """`--json`."""
-    parser.add_argument("--json", action="store_true", help="print the whole document")
+    """Which gateway, `--json`."""
+    client_options(parser)
 
 
 def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Ask the gateway."""
-    config = load(given.config, environment)
-    document = fetch(config)
-    if document is None:
-        complain(f"no gateway answers at {api_url(config)}", "start it with: edgewhisk run")
+    """Ask the gateway of this machine, whatever `.wskprops` says, or the one of `--apihost`."""
+    gateway = this_gateway(given, environment, given.apihost, given.auth)
+    try:
+        document = ApiClient(gateway, verbose=given.verbose, patience=_PATIENCE).get("/edgewhisk/status")
+    except ApiError as error:
+        if error.code or error.hint != NOBODY:
+            raise
+        complain(f"no gateway answers at {gateway.url}", "start it with: edgewhisk run")
         return NOT_RUNNING
     print(jsontext.dumps(document, indent=True).decode() if given.json else "\n".join(_lines(document)))
     return 0
-
-
-def fetch(config: Config) -> dict[str, Any] | None:
-    """The gateway's own account, or None if it does not answer."""
-    token = base64.b64encode(guest_key(config).encode()).decode()
-    request = urllib.request.Request(  # noqa: S310 - http to our own address
-        f"{api_url(config)}/edgewhisk/status", headers={"Authorization": f"Basic {token}"}
-    )
-    try:
-        with _DIRECT.open(request, timeout=_PATIENCE) as answer:
-            document: dict[str, Any] = jsontext.loads(answer.read())
-            return document
-    except (urllib.error.URLError, OSError, ValueError):
-        return None
 
 
 def _lines(document: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,7 @@
-"""Print a .wskprops file for this gateway.
+"""Print a .wskprops file for this gateway, for `edgewhisk`, `wsk` and other clients.
+
+`edgewhisk` trusts the certificate that it names; `wsk` has no such setting and needs `-i`, or
+SSL_CERT_FILE with the path in its environment.
 
 edgewhisk wskprops > ~/.wskprops
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
+from edgewhisk.cli.endpoint import CA
 from edgewhisk.cli.gateway.auth import guest_key
 from edgewhisk.config.loader import load
 from edgewhisk.config.schema import Config
@@ -21,6 +25,8 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Print the file."""
     config = load(given.config, environment)
     print(f"APIHOST={api_url(config)}\nAUTH={guest_key(config)}\nNAMESPACE=_")
+    if config.api.tls_cert:
+        print(f"{CA}={config.api.tls_cert.resolve()}")
     return 0
 
 
@@ -30,4 +36,4 @@ def api_url(config: Config) -> str:
     if known.exists() and (said := known.read_text(encoding="ascii").strip()):
         return said
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.api.host, config.api.host)  # noqa: S104
-    return f"http://{host}:{config.api.port}"
+    return f"{'https' if config.api.tls_cert else 'http'}://{host}:{config.api.port}"
