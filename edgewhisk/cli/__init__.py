@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edgewhisk import __version__
 from edgewhisk.cli.output import complain
+from edgewhisk.cli.parser import CommandParser
 from edgewhisk.errors import ConfigError, EdgeWhiskError
 
 VERBS = {
@@ -27,7 +28,7 @@ VERBS = {
     "trigger": "create, update, get, delete, fire, list",
     "rule": "create, update, get, delete, enable, disable, status, list",
     "package": "create, update, bind, get, delete, list",
-    "activation": "list, get, logs, result, poll",
+    "activation": "list, get, logs, result, poll: what ran",
     "namespace": "list, get",
     "device": "list, show, scan, try, record, replay, token",
     "queue": "messages and commands that could not go on: show, retry, drop",
@@ -65,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what `wsk` exits with, its status modulo 256.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    given = _parser(words[0] if words else "").parse_args(words)
     try:
+        given = _parser(words[0] if words else "").parse_args(words)
         return int(given.perform(given, os.environ))
     except ConfigError as error:
         for fault in error.faults:
@@ -82,9 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def full_parser() -> argparse.ArgumentParser:
-    """The parser of all verbs: only completion needs it."""
-    return _parser(*VERBS)
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """The parser that knows all verbs by name, and the options of one."""
+    return _parser(verb)
 
 
 def _folder_of(verb: str) -> str:
@@ -93,11 +94,8 @@ def _folder_of(verb: str) -> str:
 
 def _parser(*wanted: str) -> argparse.ArgumentParser:
     """A parser that knows all verbs, and the options of those `wanted`."""
-    parser = argparse.ArgumentParser(
-        prog="edgewhisk",
-        description="OpenWhisk for a gateway, in one process.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandParser(
+        prog="edgewhisk", description="OpenWhisk for a gateway, in one process.", epilog=_EXAMPLES
     )
     parser.add_argument("--version", action="version", version=f"edgewhisk {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -106,9 +104,7 @@ def _parser(*wanted: str) -> argparse.ArgumentParser:
             verbs.add_parser(verb, help=what)
             continue
         module = import_module(f"edgewhisk.cli.{_folder_of(verb)}.{verb}")
-        own = verbs.add_parser(
-            verb, help=what, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        own = verbs.add_parser(verb, help=what, description=module.__doc__)
         text = "configuration (default: $EDGEWHISK_CONFIG, /etc/edgewhisk/edgewhisk.toml, built-in defaults)"
         own.add_argument("--config", type=Path, metavar="FILE", help=text)
         own.set_defaults(perform=module.perform)

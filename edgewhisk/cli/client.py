@@ -14,11 +14,13 @@ from typing import Any, Final
 
 from edgewhisk.cli.endpoint import Endpoint, options, target
 from edgewhisk.cli.output import note
+from edgewhisk.cli.waiting import told
 from edgewhisk.errors import EdgeWhiskError
 
 NOBODY: Final = "is the gateway running? edgewhisk status tells; --apihost names another"
 _PATIENCE: Final = 75.0  # seconds; a blocking invoke may take 60
 __all__ = ["NOBODY", "ApiClient", "ApiError", "client", "options"]
+_IMPATIENCE: Final = 3.0  # seconds to ask why something else takes long
 _PIECE: Final = 64 << 10  # bytes sent between two looks at the progress
 _SHOWN: Final = 256 << 10  # bytes from which on an upload shows its progress
 _UNSAFE: Final = "/@&"  # that quote() is to leave alone in names
@@ -27,11 +29,18 @@ _UNSAFE: Final = "/@&"  # that quote() is to leave alone in names
 class ApiError(EdgeWhiskError):
     """The API refused, or could not be reached. `exit_code` is what `wsk` would exit with."""
 
-    def __init__(self, message: str, *, status: int = 0, body: Any = None, hint: str = "") -> None:
-        """`status` 0: no answer at all."""
+    def __init__(
+        self, message: str, *, status: int = 0, body: Any = None, hint: str = "", where: str = ""
+    ) -> None:
+        """`status` 0: no answer at all; `where`: the path that was asked for."""
         super().__init__(message, hint=hint)
         self.code = status
         self.body = body
+        self.where = where
+
+    def saying(self, message: str) -> ApiError:
+        """The same error in other words."""
+        return ApiError(message, status=self.code, body=self.body, hint=self.hint, where=self.where)
 
     @property
     def exit_code(self) -> int:
@@ -53,6 +62,12 @@ class ApiClient:
         self._verbose = verbose
         self._patience = patience
         self._connection: Any = None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
     def get(self, path: str, **query: object) -> Any:
         """GET; see `call`."""
@@ -102,7 +117,7 @@ class ApiClient:
         except ValueError:
             found = raw.decode(errors="replace")
         if status >= 400:
-            raise _refusal(status, reason, found)
+            raise _refusal(status, reason, found, path)
         return status, found
 
     def _send(self, method: str, where: str, data: bytes | None) -> tuple[int, str, bytes]:
@@ -120,11 +135,22 @@ class ApiClient:
             if self._connection is None:
                 self._connection = self.target.connection(self._patience)
             self._connection.request(method, where, _pieces(data) if data else None, headers)
-            answer = self._connection.getresponse()
+            with told(self._status):
+                answer = self._connection.getresponse()
             return answer.status, answer.reason, answer.read()
         except (OSError, HTTPException) as error:
             self._connection = None
             raise ApiError(f"no answer from {self.target.url}: {error}", hint=_advice(error)) from error
+
+    def _status(self) -> Any:
+        """The gateway's own account, over another connection; None from what is no EdgeWhisk."""
+        asking = ApiClient(self.target, patience=_IMPATIENCE)
+        try:
+            return asking.get("/edgewhisk/status")
+        except EdgeWhiskError:
+            return None
+        finally:
+            asking.close()
 
 
 def _pieces(data: bytes) -> bytes | Iterator[bytes]:
@@ -159,12 +185,10 @@ def _advice(error: Exception) -> str:
     return NOBODY
 
 
-def _refusal(status: int, reason: str, body: Any) -> ApiError:
-    if isinstance(body, dict) and "error" in body and "code" in body:
-        return ApiError(
-            f"{body['error']} (code {body['code']})", status=status, body=body, hint=_hint(status)
-        )
-    return ApiError(f"{status} {reason}", status=status, body=body, hint=_hint(status))
+def _refusal(status: int, reason: str, body: Any, where: str) -> ApiError:
+    told = isinstance(body, dict) and "error" in body and "code" in body
+    text = f"{body['error']} (code {body['code']})" if told else f"{status} {reason}"
+    return ApiError(text, status=status, body=body, hint=_hint(status), where=where)
 
 
 def _hint(status: int) -> str:

@@ -62,6 +62,18 @@ def table(title: str, rows: Iterable[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(most) for cell, most in zip(row, widths, strict=True)).rstrip())
 
 
+def fitted(lines: Iterable[str]) -> list[str]:
+    """Lines as they are, folded at spaces where a terminal is narrower."""
+    columns, made = width(), list[str]()
+    for line in lines:
+        begin = line[: len(line) - len(line.lstrip())]
+        fits = not columns or len(line) <= columns
+        made += (
+            [line] if fits else wrapped([begin + line.split(maxsplit=1)[0], *line.split()[1:]], columns, " ")
+        )
+    return made
+
+
 def wrapped(words: Iterable[str], columns: int, between: str = "  ", indent: str = "    ") -> list[str]:
     """Lines of at most so many columns, of words that stay whole; all but the first are indented."""
     lines: list[str] = []

@@ -1,8 +1,16 @@
 """Actions: create, update, get, delete, invoke, list.
 
 edgewhisk action create hello hello.js -p place here --web true
-edgewhisk action invoke hello --result -p name Ann
 edgewhisk action create chain --sequence hello,tools/mail
+edgewhisk action create copy --copy hello
+edgewhisk action create shop shop/ --kind nodejs:default -t 5000   a folder, as an archive
+edgewhisk action update hello hello.js -a description 'Greets'
+edgewhisk action get hello --url
+edgewhisk action get hello --save
+edgewhisk action delete hello
+edgewhisk action invoke hello --result -p name Ann
+edgewhisk action invoke hello --result -P names.json
+edgewhisk action list /whisk.system
 """
 
 from __future__ import annotations
@@ -15,7 +23,7 @@ from typing import Any, Final
 from edgewhisk.cli.arguments import executable, keyed, mapping, parameter_options, path_of, qualified, valued
 from edgewhisk.cli.client import ApiClient, ApiError
 from edgewhisk.cli.entity.entity import EntityCommands, listing, named, perform, shown, tabled, told
-from edgewhisk.cli.output import document, done
+from edgewhisk.cli.output import document, done, note
 from edgewhisk.errors import BadRequest
 
 _EXTENSIONS: Final = {"nodejs": ".js", "python": ".py", "wasm": ".wasm"}
@@ -210,6 +218,8 @@ def _invoke(given: argparse.Namespace, api: ApiClient) -> int:
         done(f"invoked /_/{given.name.lstrip('/')} with id {found['activationId']}", quiet=given.json)
     if blocking or given.json:
         document(found)
+    if blocking and status == 202:
+        note(f"it still runs; when it is done: edgewhisk activation get {found['activationId']}")
     return 202 if blocking and status == 202 else 0  # as wsk: the result is not there yet
 
 

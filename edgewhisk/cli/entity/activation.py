@@ -2,6 +2,9 @@
 
 edgewhisk activation list hot --limit 5
 edgewhisk activation get --last
+edgewhisk activation get 44794bd6aab74415b4e42a308d880e5b response
+edgewhisk activation logs --last --strip
+edgewhisk activation result --last
 edgewhisk activation poll                       what comes in, what runs, what comes of it
 edgewhisk activation poll --trigger boiler --failed --full
 """

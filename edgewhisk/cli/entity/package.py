@@ -1,7 +1,12 @@
-"""Packages: create, update, bind, get, delete, list.
+"""Packages: create, update, bind, get, delete, list, refresh.
 
 edgewhisk package create tools -p host 192.168.1.5 --shared yes
+edgewhisk package update tools -p host 192.168.1.6
 edgewhisk package bind /whisk.system/mqtt mine -p qos 1
+edgewhisk package get tools --summary
+edgewhisk package delete tools --recursive
+edgewhisk package list
+edgewhisk package list /whisk.system
 """
 
 from __future__ import annotations

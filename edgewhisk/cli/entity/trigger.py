@@ -1,7 +1,12 @@
 """Triggers: create, update, get, delete, fire, list; and the feeds that fire them.
 
 edgewhisk trigger create boiler --feed /whisk.system/mqtt/message -p topic 'boiler/+/temperature'
+edgewhisk trigger create hourly --feed /whisk.system/alarms/alarm -p cron '0 * * * *'
+edgewhisk trigger update hourly -p cron '30 * * * *'
+edgewhisk trigger get boiler
+edgewhisk trigger delete boiler
 edgewhisk trigger fire boiler -p celsius 41
+edgewhisk trigger list
 """
 
 from __future__ import annotations
@@ -44,9 +49,7 @@ def lifecycle(api: ApiClient, feed: str, trigger: str, event: str, parameters: M
         return api.post(path_of(feed, "actions"), body, blocking=True, result=True)
     except ApiError as error:
         told = error.body.get("error") if isinstance(error.body, dict) else None
-        raise ApiError(
-            f"feed {feed}: {told or error}", status=error.code, body=error.body, hint=error.hint
-        ) from error
+        raise error.saying(f"feed {feed}: {told or error}") from error
 
 
 def feed_of(found: Mapping[str, Any]) -> str | None:

@@ -1,5 +1,6 @@
 """Print `uuid:key` of the default subject, guest, as clients send it.
 
+edgewhisk auth
 wsk property set --auth "$(edgewhisk auth)"
 """
 

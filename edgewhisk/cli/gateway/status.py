@@ -16,7 +16,8 @@ from edgewhisk.cli import NOT_RUNNING
 from edgewhisk.cli.client import NOBODY, ApiClient, ApiError
 from edgewhisk.cli.client import options as client_options
 from edgewhisk.cli.endpoint import this_gateway
-from edgewhisk.cli.output import complain
+from edgewhisk.cli.output import complain, fitted
+from edgewhisk.cli.waiting import compiling
 
 _PATIENCE = 5.0  # seconds
 _LOSSES = ("evicted", "expired", "rejected", "refused")
@@ -37,7 +38,9 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
             raise
         complain(f"no gateway answers at {gateway.url}", "start it with: edgewhisk run")
         return NOT_RUNNING
-    print(jsontext.dumps(document, indent=True).decode() if given.json else "\n".join(_lines(document)))
+    print(
+        jsontext.dumps(document, indent=True).decode() if given.json else "\n".join(fitted(_lines(document)))
+    )
     return 0
 
 
@@ -52,7 +55,7 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         f"cloud     {cloud['state']}{_because(cloud)}{_last_sync(cloud)}",
     ]
     sandboxes = {kind: found for kind, found in document["sandboxes"].items() if isinstance(found, dict)}
-    lines.append("sandboxes " + ", ".join(f"{kind} {found['state']}" for kind, found in sandboxes.items()))
+    lines.append("sandboxes " + ", ".join(f"{kind} {_state(found)}" for kind, found in sandboxes.items()))
     lines += map(_feed, document["feeds"])
     if more := document.get("feeds_left_out"):
         lines.append(f"feeds     {more} more, none of them in trouble unless all above are")
@@ -87,6 +90,10 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         lines.append(f"trouble   {invoker['unrecorded']} runs not recorded: {invoker['last_refusal']}")
     lines += [f"trouble   {line}" for line in document["incidents"]]
     return lines
+
+
+def _state(sandbox: Mapping[str, Any]) -> str:
+    return compiling(sandbox) if sandbox["state"] == "compiling" else str(sandbox["state"])
 
 
 def _feed(feed: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgewhisk.cli.output import document, done
+from edgewhisk.cli.parser import add_verb
 from edgewhisk.clock.offset import KNOWN
 from edgewhisk.config.loader import load
 from edgewhisk.errors import BadRequest, StorageError
@@ -37,7 +38,7 @@ _IPV6: Final = "/proc/net/if_inet6"
 def options(parser: argparse.ArgumentParser) -> None:
     """The verb `self-signed`."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    own = verbs.add_parser("self-signed", help="make a certificate", description="Make a certificate.")
+    own = add_verb(verbs, parser, "self-signed", "make a certificate")
     own.add_argument("--config", type=Path, metavar="FILE", help="configuration of the gateway")
     own.add_argument(
         "--host", action="append", default=[], help="another name or address, besides this machine's own"

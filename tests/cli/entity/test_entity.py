@@ -233,19 +233,3 @@ def test_wrong_words_say_what_is_wrong(run: Run, tmp_path: Path, words: str, pro
     (tmp_path / "list.json").write_text("[1]")
     (tmp_path / "broken.json").write_text("{")
     assert problem in run(*words.split(), code=1).stderr
-
-
-def test_completion(run: Run) -> None:
-    for shell in ("bash", "zsh"):
-        script = run("completion", shell).stdout
-        assert "complete -o default -F _edgewhisk edgewhisk" in script
-    script = run("completion", "bash").stdout
-    check = f'{script}\nCOMP_WORDS=(edgewhisk action inv); COMP_CWORD=2; _edgewhisk; echo "${{COMPREPLY[@]}}"'
-    done = subprocess.run(["bash", "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "invoke"
-    check = check.replace(
-        "(edgewhisk action inv); COMP_CWORD=2", "(edgewhisk action invoke x --res); COMP_CWORD=4"
-    )
-    done = subprocess.run(["bash", "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "--result"
-    assert "-a 'create update get delete invoke list'" in run("completion", "fish").stdout
