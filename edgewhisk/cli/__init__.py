@@ -27,7 +27,7 @@ VERBS = {
     "action": "create, update, get, delete, invoke, list",
     "trigger": "create, update, get, delete, fire, list",
     "rule": "create, update, get, delete, enable, disable, status, list",
-    "package": "create, update, bind, get, delete, list",
+    "package": "create, update, bind, get, delete, list, refresh",
     "activation": "list, get, logs, result, poll: what ran",
     "namespace": "list, get",
     "device": "list, show, scan, try, record, replay, token",
@@ -38,8 +38,10 @@ VERBS = {
     "subject": "who may log in: add, list, get, remove",
     "auth": "print the key of the default subject, guest",
     "wskprops": "print a ready .wskprops for wsk and other clients",
+    "property": "what .wskprops says: get, set, unset",
     "tls": "make a certificate for the API",
     "completion": "completion for bash, zsh and fish",
+    "sdk": "refused: there are no SDKs here",
 }
 _FOLDERS = {
     "entity": {"list", "action", "trigger", "rule", "package", "activation", "namespace"},
@@ -56,6 +58,10 @@ _EXAMPLES = """examples:
   edgewhisk deploy -m manifest.yaml --dry-run
   edgewhisk check --config edgewhisk.toml     is this configuration right?
 """
+_EARLY = {  # option of every client -> words that it takes
+    **dict.fromkeys(("-i", "--insecure", "-v", "--verbose", "-d", "--debug"), 1),
+    **dict.fromkeys(("--apihost", "-u", "--auth", "--cacert", "--cert", "--key", "--apiversion"), 2),
+}
 OK, FAILED, USAGE, NOT_RUNNING = 0, 1, 2, 3
 
 
@@ -67,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        words = _verbs_first(words)
         given = _parser(words[0] if words else "").parse_args(words)
         return int(given.perform(given, os.environ))
     except ConfigError as error:
@@ -81,6 +88,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def _verbs_first(words: list[str]) -> list[str]:
+    """`wsk` takes the options of its client before the verbs, too, and `help` as one.
+
+    Here each verb has its own options.
+    """
+    if words[:1] == ["help"]:
+        return [*words[1:], "--help"]
+    early: list[str] = []
+    at = verbs = 0
+    while at < len(words) and verbs < 2:
+        taken = _EARLY.get(words[at].partition("=")[0], 0)
+        if taken == 2 and "=" in words[at]:
+            taken = 1
+        early += words[at : at + taken]
+        del words[at : at + taken]
+        if not taken:
+            at, verbs = at + 1, verbs + 1
+    return words + early
 
 
 def parser_of(verb: str) -> argparse.ArgumentParser:

@@ -27,6 +27,7 @@ class Endpoint:
     auth: str  # uuid:key
     insecure: bool = False
     ca: Path | None = None  # PEM file with the server's own certificate, or with authorities to trust
+    identity: tuple[Path, Path | None] | None = None  # PEM files with the client's certificate and its key
 
     def __repr__(self) -> str:
         """Without the key."""
@@ -51,6 +52,7 @@ class Endpoint:
             plain.connect()
             return plain
         for context, is_known in self._ways():
+            self._show_identity(context)
             made = HTTPSConnection(host, port, timeout=patience, context=context)
             made.connect()
             if is_known is None or made.sock.getpeercert(binary_form=True) in is_known:
@@ -83,6 +85,15 @@ class Endpoint:
             ) from error
         return [(blind, known), (careful, None)]
 
+    def _show_identity(self, context: ssl.SSLContext) -> None:
+        """Give the client's certificate to whoever asks for it."""
+        if self.identity is not None:
+            try:
+                context.load_cert_chain(*self.identity)
+            except OSError as error:
+                reason = error.strerror or "they are no certificate with its key"
+                raise BadRequest(f"--cert and --key cannot be used: {reason}") from error
+
 
 def _certificates(text: str) -> set[bytes]:
     """The first certificate of a PEM file, as a server shows it: those below it are authorities."""
@@ -103,7 +114,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-u", "--auth", metavar="KEY", help="uuid:key")
     group.add_argument("-i", "--insecure", action="store_true", help="do not check the TLS certificate")
     group.add_argument("--cacert", type=Path, metavar="FILE", help="trust this certificate, too")
+    group.add_argument("--cert", type=Path, metavar="FILE", help="certificate to show to the server")
+    group.add_argument("--key", type=Path, metavar="FILE", help="key of --cert")
+    group.add_argument("--apiversion", choices=("v1",), default="v1", help=argparse.SUPPRESS)
     group.add_argument("-v", "--verbose", action="store_true", help="show requests on stderr")
+    group.add_argument("--debug", action="store_true", dest="verbose", help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="print JSON only, for scripts")
 
 
@@ -120,7 +135,9 @@ def target(given: argparse.Namespace, environment: Mapping[str, str]) -> Endpoin
         with contextlib.suppress(EdgeWhiskError):  # of a configuration that may have nothing to do with it
             cert = load(given.config, environment).api.tls_cert
             ca = cert if cert and os.access(cert, os.R_OK) else None
-    return Endpoint(_url(host), auth, given.insecure, ca)
+    cert = given.cert or (Path(found["CERT"]) if found.get("CERT") else None)
+    key = given.key or (Path(found["KEY"]) if found.get("KEY") else None)
+    return Endpoint(_url(host), auth, given.insecure, ca, (cert, key) if cert else None)
 
 
 def this_gateway(
@@ -136,7 +153,9 @@ def this_gateway(
 
     config = load(given.config, environment)
     url = _url(host) if host else api_url(config)
-    return Endpoint(url, auth or guest_key(config), given.insecure, given.cacert or config.api.tls_cert)
+    identity = (given.cert, given.key) if given.cert else None
+    ca = given.cacert or config.api.tls_cert
+    return Endpoint(url, auth or guest_key(config), given.insecure, ca, identity)
 
 
 def _url(host: str) -> str:

@@ -61,6 +61,7 @@ class CommandParser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """As argparse; a word too many is told by the verb that has it, which knows its own options."""
         found, rest = super().parse_known_args(args, namespace)
+        rest = self._late(found, rest)
         if rest and self._subparsers is None:
             options = [name for action in self._actions for name in action.option_strings]
             word = rest[0].partition("=")[0].encode(errors="backslashreplace").decode()
@@ -68,6 +69,21 @@ class CommandParser(argparse.ArgumentParser):
             what = "option" if word.startswith("-") else "word"
             self.error(f"there is no {what} {word}{likely or ' here'}")
         return found, rest
+
+    def _late(self, found: argparse.Namespace, rest: list[str]) -> list[str]:
+        """Give places that may be empty the words behind an option: Python 3.11 leaves them empty."""
+        places = [one for one in self._actions if not one.option_strings and one.nargs == "?"]
+        for place in places if self._subparsers is None else []:
+            if (
+                rest
+                and rest[0]
+                and not rest[0].startswith("-")
+                and getattr(found, place.dest, None) == place.default
+            ):
+                word = rest.pop(0)
+                self._check_value(place, word)
+                setattr(found, place.dest, word)
+        return rest
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Python names all choices, and from 3.14 on suggests one: this is so with every Python."""
@@ -77,8 +93,12 @@ class CommandParser(argparse.ArgumentParser):
         listed = f" ({', '.join(known)})" if len(known) <= _MOST else ""
         name = "command" if isinstance(action, argparse._SubParsersAction) else "choice"
         raise argparse.ArgumentError(
-            None, f"{self.prog}: there is no {name} {str(value)!r}{meant(str(value), known) or listed}"
+            None, f"{self._verbs()}there is no {name} {str(value)!r}{meant(str(value), known) or listed}"
         )
+
+    def _verbs(self) -> str:
+        """The verbs that lead here, as a mistake names them: "action list: "."""
+        return "".join(f"{words}: " for words in [self.prog.partition(" ")[2]] if words)
 
     def error(self, message: str) -> Any:
         """Say what is wrong, and where help is; exit code 2."""
@@ -86,7 +106,7 @@ class CommandParser(argparse.ArgumentParser):
 
         if "the following arguments are required" in message:
             self.print_usage(sys.stderr)
-        complain(message.removeprefix("edgewhisk: "), f"{self.prog} --help")
+        complain(message, f"{self.prog} --help")
         self.exit(2)
 
 

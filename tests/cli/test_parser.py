@@ -63,6 +63,16 @@ def test_mistakes_say_what_was_meant(words: str, told: str, capsys: pytest.Captu
     assert "--help" in shown
 
 
+@pytest.mark.parametrize("words", ["help", "help action", "help action create", "action create --help"])
+def test_help_is_a_word_too(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "usage: edgewhisk" in shown
+    assert "examples:" in shown or "edgewhisk action create chain" in shown
+
+
 @pytest.mark.parametrize("word", ["", "\0", "\ud800", "x" * 100_000, "-", "--=", "é" * 99])
 def test_odd_words_are_mistakes_like_others(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([word], ["action", word], ["action", "list", word, word]):

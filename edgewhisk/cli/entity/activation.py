@@ -31,7 +31,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """All verbs of activations."""
     noun = EntityCommands(parser)
     found = noun.verb("list", _list, "list activations, newest first")
-    found.add_argument("name", nargs="?", help="of one action, [PACKAGE/]NAME, or trigger")
+    found.add_argument("name", nargs="?", help="of one action, [PACKAGE/]NAME, or trigger; or /NAMESPACE")
     found.add_argument("-f", "--full", action="store_true", help="whole records")
     found.add_argument("--since", type=int, metavar="MS", help="started at or after, ms since 1970")
     found.add_argument("--upto", type=int, metavar="MS", help="started at or before")
@@ -55,13 +55,14 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def _list(given: argparse.Namespace, api: ApiClient) -> int:
     query: dict[str, object] = {"limit": given.limit, "skip": given.skip}
+    namespace, given.name = poll.scope(given.name)
     for key in ("name", "since", "upto"):
         if getattr(given, key) is not None:
             query[key] = getattr(given, key)
     if given.full:
         query["docs"] = True
     with named("list activations"):
-        found = api.get("_/activations", **query)
+        found = api.get(f"{namespace}/activations", **query)
     if given.json or given.full:
         document(found)
     else:
@@ -107,7 +108,7 @@ def _get(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"get activation '{given.id or 'last'}'"):
         found = api.get(f"_/activations/{_id(given, api)}")
     if given.logs:
-        print("\n".join(found["logs"]))
+        print("\n".join(map(_stripped, found["logs"])))
     elif given.summary:
         print(
             f"activation result for '{found['name']}' ({found['response']['status']} at {poll.clock(found)})"
@@ -125,8 +126,13 @@ def _logs(given: argparse.Namespace, api: ApiClient) -> int:
     if given.json:
         document(lines)
     for line in [] if given.json else lines:
-        print(line[31:].partition(": ")[2] if given.strip and len(line) > 31 else line)
+        print(_stripped(line) if given.strip else line)
     return 0
+
+
+def _stripped(line: str) -> str:
+    """A line of a log without its time and stream."""
+    return line[31:].partition(": ")[2] if len(line) > 31 else line
 
 
 def _result(given: argparse.Namespace, api: ApiClient) -> int:

@@ -30,6 +30,7 @@ class EntityCommands:
         own = add_verb(self._verbs, self._noun, name, what)
         own.add_argument("--config", type=Path, metavar="FILE", help="configuration of the local gateway")
         client_options(own)
+        own.add_argument("-d", action="store_true", dest="verbose", help=argparse.SUPPRESS)
         own.set_defaults(run=run)
         return own
 
@@ -51,15 +52,15 @@ class EntityCommands:
 
 def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Run the verb that was given."""
-    api = client(given, environment)
-    try:
-        return int(given.run(given, api))
-    except ApiError as error:
-        if error.code in (403, 404) and not error.hint:
-            from edgewhisk.cli.entity.suggestion import suggestion
+    with contextlib.closing(client(given, environment)) as api:
+        try:
+            return int(given.run(given, api))
+        except ApiError as error:
+            if error.code in (403, 404) and not error.hint:
+                from edgewhisk.cli.entity.suggestion import suggestion
 
-            error.hint = suggestion(api, error)
-        raise
+                error.hint = suggestion(api, error)
+            raise
 
 
 def told(given: argparse.Namespace, found: Any, text: str) -> int:

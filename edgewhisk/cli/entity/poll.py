@@ -31,7 +31,7 @@ class Origin(NamedTuple):
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What is shown, and since when."""
-    parser.add_argument("name", nargs="?", help="of one action or trigger, [PACKAGE/]NAME")
+    parser.add_argument("name", nargs="?", help="of one action or trigger, [PACKAGE/]NAME, or of /NAMESPACE")
     parser.add_argument("--action", metavar="NAME", help="only runs of this action")
     parser.add_argument("--trigger", metavar="NAME", help="only this trigger, and what it started")
     parser.add_argument("--failed", action="store_true", help="only what failed")
@@ -59,6 +59,14 @@ def poll(given: argparse.Namespace, api: ApiClient) -> int:
         time.sleep(_PAUSE if end is None else max(0.0, min(_PAUSE, end - time.monotonic())))
 
 
+def scope(given: str | None) -> tuple[str, str | None]:
+    """Namespace and name of `[PACKAGE/]NAME`, `/NAMESPACE` or `/NAMESPACE/[PACKAGE/]NAME`."""
+    if not given or not given.startswith("/"):
+        return "_", given or None
+    namespace, _, name = given[1:].partition("/")
+    return namespace or "_", name or None
+
+
 class _Shown:
     """What was shown already, and what is known of why things ran."""
 
@@ -72,10 +80,11 @@ class _Shown:
     def look(self, api: ApiClient, since: int) -> int:
         """Show what is new; from when to look the next time. A gateway that is away is waited for."""
         query: dict[str, object] = {"docs": True, "limit": 0, "skip": 0}
-        if name := self._given.name or (not self._given.trigger and self._given.action):
-            query["name"] = name.lstrip("/").removeprefix("_/")
+        namespace, name = scope(self._given.name or (None if self._given.trigger else self._given.action))
+        if name:
+            query["name"] = name
         try:
-            found = api.get("_/activations", since=since, **query)
+            found = api.get(f"{namespace}/activations", since=since, **query)
         except ApiError as error:
             if error.code or (not self._seen and not self._lost and not self._given.exit):
                 raise

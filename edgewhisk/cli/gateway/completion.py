@@ -144,7 +144,9 @@ def _named(kind: str, environment: Mapping[str, str]) -> Iterator[str]:
     from edgewhisk.cli.entity.suggestion import names, system_names
     from edgewhisk.config.loader import load
 
-    nothing = argparse.Namespace(config=None, apihost=None, auth=None, insecure=False, cacert=None)
+    nothing = argparse.Namespace(
+        config=None, apihost=None, auth=None, insecure=False, cacert=None, cert=None, key=None
+    )
     if kind in ("profiles", "subjects"):
         from edgewhisk.controller.auth.subjects import subjects_of
         from edgewhisk.device import library
