@@ -12,6 +12,8 @@ from typing import Final
 
 import pytest
 
+from edgewhisk.config.schema import CLOUD_KINDS
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 ROOMS: Final = (
     "actuator",
@@ -83,6 +85,9 @@ ELSEWHERE: Final = {
     "store/log/committer": STORE, "store/log/identity": STORE,
     "store/log/repair": "store/log/test_frames.py", "store/log/witness": STORE,
     "sync/batch": "sync/test_sync.py", "sync/client": "sync/test_hostile.py",
+    **{f"sync/dialects/{kind}": "sync/test_dialects.py" for kind in (*CLOUD_KINDS, "dialect")},
+    "sync/receivers/sqlite_asgi": "sync/test_receivers.py",
+    "controller/catalog/catalog": "controller/test_catalog.py",
     "sync/doubt": "sync/test_refused.py", "sync/ingest": "contract/test_cloud.py",
     "sync/uplink": "sync/test_sync.py",
     "transport/http_body": "sync/test_hostile.py", "transport/modbus/buses": MODBUS,

@@ -33,6 +33,7 @@ VERBS = {
     "device": "list, show, scan, try, record, replay, token",
     "queue": "messages and commands that could not go on: show, retry, drop",
     "buffer": "activations on disk: export",
+    "cloud": "what activations are synced to: test, status",
     "deploy": "make what a manifest describes",
     "undeploy": "delete what a manifest describes",
     "subject": "who may log in: add, list, get, remove",

@@ -52,16 +52,25 @@ class MqttConfig:
     status_topic: str = ""
 
 
+CLOUD_KINDS: Final = ("openwhisk", "openserverless", "adobe", "digitalocean", "https")
+
+
 @dataclass(frozen=True, slots=True)
 class CloudConfig:
     """`[cloud]`: where activations are synced to."""
 
-    url: str = ""  # OpenWhisk controller that activations are synced to; empty: no cloud
+    url: str = ""  # what activations are synced to; empty: no cloud
+    kind: str = ""  # openwhisk, openserverless, adobe, digitalocean or https; empty: what the URL tells
     namespace: str = "_"  # the namespace of `ingest`, where that names none
-    auth_file: Path | None = None  # file with uuid:key; read again after the cloud refused the key
+    # File with a key a line: name:secret, bearer TOKEN or hmac SECRET; read again when the cloud refused all.
+    auth_file: Path | None = None
     ingest: str = "/whisk.system/edge/ingest"  # the action that takes batches; every EdgeWhisk has this one
     interval: float = 2.0  # seconds between two batches at least; OpenWhisk allows 60 calls a minute
+    rate: int = 0  # batches a minute at most; 0: as `interval` says
     longest_pause: float = 300.0  # seconds between two tries, at most, while the cloud is away
+    ca_file: Path | None = None  # PEM: certificates that are trusted besides the system's
+    client_cert: Path | None = None  # PEM: certificate and key that this gateway shows to the cloud
+    proxy: str = ""  # http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ if it asks; empty: none
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from edgewhisk.base.mqtt_topics import check_filter, closes
 from edgewhisk.config.schema import (
+    CLOUD_KINDS,
     EMBEDDED,
     EVICT_OLDEST,
     REJECT,
@@ -36,6 +37,7 @@ _MIN_BUFFER: Final = 8 << 20
 _MIN_LANE: Final = 4 << 20
 _MAX_WINDOW: Final = 1  # second
 _MAX_INTERVAL: Final = 3600  # seconds
+_MAX_CALLS: Final = 100_000  # a minute
 
 
 def check(config: Config, where: str) -> list[Fault]:
@@ -204,12 +206,20 @@ def _cloud(cloud: CloudConfig) -> Iterator[Requirement]:
     yield Requirement(
         odd, "cloud.longest_pause", f"must be 1 to {_MAX_INTERVAL} seconds", "longest_pause = 300.0"
     )
+    odd = not 0 <= cloud.rate <= _MAX_CALLS
+    yield Requirement(odd, "cloud.rate", f"must be 1 to {_MAX_CALLS} a minute, or 0", "rate = 600")
+    kinds = ", ".join(CLOUD_KINDS)
+    odd = cloud.kind not in ("", *CLOUD_KINDS)
+    yield Requirement(odd, "cloud.kind", f"must be one of {kinds}", 'kind = "openwhisk"')
     if not cloud.url:
         return
     address = "must be http(s)://HOST[:PORT]"
     yield Requirement(not is_http(cloud.url), "cloud.url", address, 'url = "https://ow.example.com"')
     keyless, key = cloud.auth_file is None, 'auth_file = "/etc/edgewhisk/cloud.key"'
-    yield Requirement(keyless, "cloud.auth_file", "is needed with cloud.url; it holds uuid:key", key)
+    yield Requirement(keyless, "cloud.auth_file", "is needed with cloud.url; it holds a key", key)
+    odd = bool(cloud.proxy) and not leads(cloud.proxy, ("http", "https", "socks5"))
+    problem = "must be http(s):// or socks5://[USER:PASSWORD@]HOST:PORT"
+    yield Requirement(odd, "cloud.proxy", problem, 'proxy = "socks5://127.0.0.1:1080"')
 
 
 def _limits(limits: Limits) -> Iterator[Requirement]:

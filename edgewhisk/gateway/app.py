@@ -31,7 +31,6 @@ from edgewhisk.capability.host import HostCapabilities
 from edgewhisk.capability.state import ActionState
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import Config
-from edgewhisk.controller import system
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
 from edgewhisk.controller.auth.entitlement import check_granted, is_granted
@@ -61,7 +60,7 @@ from edgewhisk.gateway.incidents import Incidents
 from edgewhisk.gateway.loop_lag import LoopLag
 from edgewhisk.gateway.supervision import Run, supervised
 from edgewhisk.gateway.wiring.capabilities import GatewayAdapter
-from edgewhisk.gateway.wiring.system_actions import system_actions
+from edgewhisk.gateway.wiring.system_actions import provide, system_actions
 from edgewhisk.gateway.wiring.uplink import uplink
 from edgewhisk.invoker.composition import Composition
 from edgewhisk.invoker.execution.executor import Executor
@@ -141,7 +140,9 @@ class Gateway:
             sources = await self._sources(stack)
             self._feeds = Feeds(entities, sources, self._shaped, config.grants)
             self._open_doors(sources, stack, listener.getsockname()[1])
-            self._provide(entities)
+            offered = system_actions(self._feeds, self._outbox, Ingest(self._log), config.grants)
+            self._controller.system.update((action.fqn, action) for action in offered)
+            self.incidents += await provide(entities, offered, config)
             threading.Thread(
                 target=self._sandboxes.prepare_rest, args=[self._progress], name="compile", daemon=True
             ).start()
@@ -368,12 +369,6 @@ class Gateway:
         ]
         for name, session in self._brokers.sessions.items():
             session.connected = partial(self._outbox.wake, f"mqtt:{name}")
-
-    def _provide(self, entities: Entities) -> None:
-        """List the gateway's own actions."""
-        offered = system_actions(self._feeds, self._outbox, Ingest(self._log), self._config.grants)
-        entities.provide(list(system.entities(offered, self._config.limits)))
-        self._controller.system.update((action.fqn, action) for action in offered)
 
 
 async def run(

@@ -170,6 +170,7 @@ class Invoker:
             "held": self._queue.held,
             "parked": self._queue.parked - self._queue.held + self._parking.messages,
             "held_back": len(self._backpressure),
+            "running": self._completion.under_way - len(self._parking.batches),
             "namespaces": self._queue.describe(),
             "workers": len(self._dispatcher.pool),
             **self._failures.describe(),

@@ -1,4 +1,4 @@
-"""The cloud OpenWhisk controller over HTTP: the only door to httpx.
+"""The cloud over HTTP, in the dialect of its kind: the only door to httpx.
 
 It may be broken, or not the cloud at all: whatever it answers is bounded in size and time, and ends in a
 number or in a `CloudError` that says what was wrong.
@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import gzip
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from edgewhisk import jsontext
-from edgewhisk.entity.identity import AuthKey
-from edgewhisk.entity.names import parse_name
 from edgewhisk.errors import CloudError, StorageError
 from edgewhisk.spi import SyncBatch
 from edgewhisk.sync import batch as batches
+from edgewhisk.sync.credential import Credential
+from edgewhisk.sync.dialects import Dialect
 from edgewhisk.transport.http_body import BadBody, Body
 from edgewhisk.transport.tls_errors import reason
 
 _CONNECT: Final = 10.0  # seconds
-ANSWER: Final = 70.0  # seconds: a blocking invoke answers after at most 60
+ANSWER: Final = 10.0  # seconds behind the time after which a blocking call is answered anyhow
 _SLOWEST: Final = 1000  # bytes a second that a batch is sent with at least
 POLLS: Final = 20  # times, one second apart, that a late result is asked for
 _LARGEST: Final = 64 << 10  # bytes of an answer: the ingest action's has about 100
@@ -30,7 +33,8 @@ _SHOWN: Final = 200  # characters of an answer that are told
 LONGEST: Final = 3600.0  # seconds that the cloud may have us wait
 _UNFIT: Final = (500, 502)  # an action that raises, or ends with an error, answers 502
 _PASSING: Final = (408, 425)
-_NO_KEY: Final = "it must hold uuid:key; it is read again every minute"
+_WORTH: Final = 1 << 10  # bytes of a body that are worth compressing
+_REFUSED: Final = (401, 403)
 _UNFIT_HINT: Final = "the ingest action does not take these records; see its log"
 
 
@@ -80,57 +84,132 @@ class CloudAnswer(NamedTuple):
         return " ".join(str(found)[:_SHOWN].split())
 
 
-class OpenWhiskCloud:
-    """`spi.Cloud`: an ingest action of an OpenWhisk controller, or of another EdgeWhisk."""
+@dataclass(frozen=True, slots=True)
+class CloudRoute:
+    """How the cloud is reached."""
 
-    def __init__(self, url: str, namespace: str, key: Callable[[], AuthKey], ingest: str) -> None:
-        """`ingest`: "/whisk.system/edge/ingest", or "edge/ingest" in `namespace`.
+    ca_file: Path | None = None  # certificates that are trusted besides the system's
+    client_cert: Path | None = None  # certificate and key of this gateway, PEM
+    proxy: str = ""  # URL of an HTTP or SOCKS5 proxy; empty: none
 
-        `key` reads the key, and raises `StorageError`: it is asked again after it failed or was refused.
+
+class CloudClient:
+    """`spi.Cloud`: what takes batches, at whatever kind of cloud."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        url: str,
+        credentials: Callable[[], Sequence[Credential]],
+        *,
+        namespace: str = "",
+        ingest: str = "/whisk.system/edge/ingest",
+        route: CloudRoute | None = None,
+    ) -> None:
+        """`ingest`: "/whisk.system/edge/ingest", or "edge/ingest" in `namespace`, where the kind has actions.
+
+        `credentials` reads them, and raises `StorageError`: it is asked again after it failed, or all were
+        refused.
         """
-        name = parse_name(ingest if ingest.startswith("/") else f"/{namespace}/{ingest}", namespace)
-        self._base = f"{url.rstrip('/')}/api/v1/namespaces"
-        self._action = f"{self._base}/{name.namespace}/actions/{name.local}"
-        self._activations = f"{self._base}/{namespace}/activations"
-        self._name = str(name)
-        self._key = key
+        self._dialect = dialect
+        self._endpoints = dialect.endpoints(url, namespace or dialect.namespace, ingest)
+        self._action = self._endpoints.ingest
+        self._patience = dialect.blocking_seconds + ANSWER  # seconds
+        self._read = credentials
+        self._credentials: Sequence[Credential] = ()
+        self._works = 0  # which of them the cloud took last
+        self._route = route or CloudRoute()
         self._client: Any = None
+
+    @property
+    def credential(self) -> Credential | None:
+        """The one that is in use, once it was read."""
+        return self._credentials[self._works] if self._credentials else None
 
     async def send(self, device: str, epoch: str, batch: SyncBatch) -> int:
         """See `spi.Cloud`."""
-        if self._client is None:
-            self._client = await self._open()
-        content = batches.body(device, epoch, batch)
+        content = await self._encoded(batches.body(device, epoch, batch))
         with self._told():
+            if self._client is None:
+                self._client = await self._open()
+            said = await self._offer(content)
+            if said.status == 202 and self._endpoints.activations:
+                return await self._late(said)
+            return self._have(said)
+
+    async def look(self) -> CloudAnswer:
+        """Whatever the cloud says of itself, without a key. Raises `CloudError`."""
+        with self._told():
+            if self._client is None:
+                self._client = await self._open()
+            return await self._ask("GET", self._endpoints.info or self._action, _CONNECT)
+
+    async def _encoded(self, body: bytes) -> bytes:
+        if not self._dialect.compressed or len(body) < _WORTH:
+            return body
+        return await asyncio.to_thread(gzip.compress, body, 6, mtime=0)  # the same bytes each time
+
+    async def _offer(self, content: bytes) -> CloudAnswer:
+        """Post a body, with the credential that worked last; then with the others, if that is refused."""
+        count = len(self._credentials)
+        for number in range(self._works, self._works + count):
+            self._works = number % count
             said = await self._ask(
                 "POST",
                 self._action,
-                ANSWER + len(content) / _SLOWEST,
-                params={"blocking": "true", "result": "true"},
+                self._patience + len(content) / _SLOWEST,
+                params=self._endpoints.query,
                 content=content,
-                headers={"Content-Type": "application/json"},
+                headers={
+                    "Content-Type": "application/json",
+                    **({"Content-Encoding": "gzip"} if content[:2] == b"\x1f\x8b" else {}),
+                    **self._credentials[self._works].headers(content),
+                },
             )
-            if said.status in (401, 403):
-                await self.close()  # the key may be another one next time
-            return await self._late(said) if said.status == 202 else self._have(said)
+            if said.status not in _REFUSED:
+                return said
+        await self.close()  # there may be others in the file next time
+        return said
 
     async def _open(self) -> Any:
-        """What connects to the cloud; raises `CloudRefusal` without a key that can be read."""
+        """What connects to the cloud; raises `CloudRefusal` without a key or certificate to read."""
         from http.cookiejar import CookieJar, DefaultCookiePolicy
 
         import httpx  # heavy: a gateway without a cloud never loads it
 
         try:
-            auth = await asyncio.to_thread(self._key)
+            self._credentials = await asyncio.to_thread(self._read)
         except StorageError as error:
-            raise CloudRefusal(f"[cloud] auth_file: {error}", hint=error.hint or _NO_KEY) from error
+            hint = error.hint or f"it must hold {self._dialect.key}; it is read again every minute"
+            raise CloudRefusal(f"[cloud] auth_file: {error}", hint=hint) from error
+        self._works = min(self._works, len(self._credentials) - 1)
         return httpx.AsyncClient(
-            auth=(auth.uuid, auth.key),
-            timeout=httpx.Timeout(ANSWER, connect=_CONNECT),
+            timeout=httpx.Timeout(self._patience, connect=_CONNECT),
+            verify=await asyncio.to_thread(self._trust),
+            proxy=self._route.proxy or None,
             trust_env=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none, however many it sets
             headers={"Accept-Encoding": "identity"},
         )
+
+    def _trust(self) -> Any:
+        """Whose certificates are good, and what this gateway shows of its own."""
+        import httpx
+
+        context = httpx.create_ssl_context(trust_env=False)
+        for name, file in (("ca_file", self._route.ca_file), ("client_cert", self._route.client_cert)):
+            if file is None:
+                continue
+            try:
+                if name == "ca_file":
+                    context.load_verify_locations(file)
+                else:
+                    context.load_cert_chain(file)
+            except OSError as error:  # ssl.SSLError is one
+                raise CloudRefusal(
+                    f"[cloud] {name}: {file} cannot be used: {error}", hint="it must be a PEM file"
+                ) from error
+        return context
 
     async def close(self) -> None:
         """Close the connections."""
@@ -167,9 +246,10 @@ class OpenWhiskCloud:
         found = known.get("activationId") if isinstance(known, dict) else None
         if not isinstance(found, str) or not (found.isascii() and found.isalnum()):
             raise CloudError(f"{self._action} answered 202 without an activation id")
-        for _ in range(POLLS):
+        for _ in range(POLLS if self._dialect.late_results else 0):
             await asyncio.sleep(1)
-            late = await self._ask("GET", f"{self._activations}/{found[:64]}/result", _CONNECT)
+            url = f"{self._endpoints.activations}/{found[:64]}/result"
+            late = await self._ask("GET", url, _CONNECT, headers=self._credentials[self._works].headers(b""))
             if late.status == 200:
                 result = late.value
                 return _taken(result.get("result") if isinstance(result, dict) else None, self._action)
@@ -191,7 +271,7 @@ class OpenWhiskCloud:
     def _refusal(self, said: CloudAnswer, text: str) -> CloudError:
         """What an answer means that is neither a number nor a request to wait."""
         status = said.status
-        if status in (401, 403):
+        if status in _REFUSED:
             return CloudRefusal(text, hint="check [cloud] auth_file and namespace")
         if 300 <= status < 400:
             where = said.headers.get("Location", "elsewhere")[:_SHOWN]
@@ -199,7 +279,10 @@ class OpenWhiskCloud:
                 f"{text}moved to {where}", hint="name that in [cloud] url, if it is the cloud"
             )
         if status == 404:
-            hint = f"the cloud has no action {self._name}: deploy one and name it in [cloud] ingest"
+            name = self._endpoints.name
+            hint = f"the cloud has no action {name}: deploy one and name it in [cloud] ingest"
+            if not self._endpoints.info:
+                hint = "nothing takes batches at [cloud] url"
             return CloudRefusal(text, hint=hint)
         if status == 204:
             return CloudRefusal(f"{text}nothing", hint="[cloud] ingest must name an action that answers")

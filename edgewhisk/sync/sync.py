@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, Final
 
 from edgewhisk import jsontext
@@ -40,11 +41,14 @@ class Sync:
         interval: float,
         longest_pause: float = PAUSE[1],
         settled: Callable[[], Awaitable[None]] = _at_once,
+        key_ends: Callable[[], datetime | None] = lambda: None,
     ) -> None:
         """`interval`: seconds between two batches at least, for the cloud's rate limit.
 
         `settled` is waited for whenever the cloud is there again, before anything is sent: the clock.
+        `key_ends`: when the key that is in use does, if that is known.
         """
+        self._key_ends = key_ends
         self._store = store
         self._cloud = cloud
         self._clock = clock
@@ -85,6 +89,7 @@ class Sync:
             "records": self.records,
             "last_refused": self.last_refused,
             "in_doubt": [_id_of(one) for one in self._doubt.passed],
+            **({"key_ends": int(ends.timestamp() * 1000)} if (ends := self._key_ends()) else {}),
         }
 
     async def run(self) -> None:

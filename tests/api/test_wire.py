@@ -288,3 +288,11 @@ def test_web_requests_and_answers(made: Gateway) -> None:
     told = made.call("POST", f"{url}.http", asked)
     assert (told.status, told.body, told.headers["x-a"]) == (200, "ä", "1")
     assert told.headers["content-type"] == "text/plain; charset=UTF-8"
+
+
+def test_the_info_document_tells_the_limits_of_a_namespace_without_its_own(made: Gateway) -> None:
+    """OpenWhisk's `default_min_*` and `default_max_*` (RestAPIs.scala); clients read one or the other."""
+    limits = made.call("GET", "/").body["limits"]
+    for edge in ("min", "max"):
+        for what in ("duration", "memory", "logs"):
+            assert limits[f"default_{edge}_action_{what}"] == limits[f"{edge}_action_{what}"]

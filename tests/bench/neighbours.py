@@ -262,6 +262,8 @@ class Neighbours:
     def rest(self) -> None:
         """Return when the gateway has nothing left to do."""
         end = time.monotonic() + PATIENCE
-        while (told := self._gateway.status()["invoker"])["queued"] > told["held"] + told["parked"]:
+        while (told := self._gateway.status()["invoker"])["running"] or (
+            told["queued"] > told["held"] + told["parked"]
+        ):
             assert time.monotonic() < end, f"the gateway does not come to rest: {told}"
             time.sleep(0.2)

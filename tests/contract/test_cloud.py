@@ -11,7 +11,7 @@ import pytest
 from edgewhisk.errors import CloudError
 from edgewhisk.spi import Cloud, Query, SyncBatch
 from edgewhisk.store.activations.activations import ActivationLog
-from edgewhisk.sync.client import OpenWhiskCloud
+from edgewhisk.sync.client import CloudClient
 from tests.contract.suites import Suite, named, play
 from tests.fakes.cloud import AnswerLost, FaultyCloud, in_turn
 from tests.store.activations.test_activations import open_store, record
@@ -35,7 +35,7 @@ async def fake(store: ActivationLog, faults: Sequence[str]) -> AsyncIterator[Clo
     yield FaultyCloud(store, in_turn([errors[fault] for fault in faults]))
 
 
-SUITE = Suite(Cloud, {OpenWhiskCloud: http, FaultyCloud: fake})
+SUITE = Suite(Cloud, {CloudClient: http, FaultyCloud: fake})
 Make = Callable[[ActivationLog, Sequence[str]], AbstractAsyncContextManager[Cloud]]
 
 

@@ -25,7 +25,6 @@ from edgewhisk.clock.history import ClockHistory
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import FileConfig, SerialConfig
 from edgewhisk.device.profile import Line
-from edgewhisk.entity.identity import AuthKey
 from edgewhisk.entity.names import parse_name
 from edgewhisk.feed.changes.couchdb import CouchFeed
 from edgewhisk.feed.changes.file import FileFeed
@@ -34,7 +33,6 @@ from edgewhisk.feed.mqtt.feed import MqttFeed
 from edgewhisk.feed.serial.feed import SerialFeed
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
-from edgewhisk.sync.client import OpenWhiskCloud
 from edgewhisk.sync.sync import Sync
 from edgewhisk.transport.modbus.buses import ModbusBuses
 from edgewhisk.transport.mqtt.brokers import MqttBrokers
@@ -46,6 +44,7 @@ from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
 from tests.path.gateway import free_port
 from tests.store.activations.test_activations import commit, open_store, record
+from tests.sync.cloud import openwhisk
 
 T = parse_name("/guest/t", "_")
 SPAN: Final = 1.2  # seconds
@@ -360,7 +359,6 @@ def test_a_server_that_takes_no_command(say: Say, tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-KEY = AuthKey("23bc46b1-71f6-4ed5-8c54-816aa4f8c502", "k" * 64)
 HAVE = _status(200, b'{"have": 0}')
 
 
@@ -379,7 +377,7 @@ def test_a_cloud_that_fails(say: Say, tmp_path: Path) -> None:
         store = open_store(tmp_path)
         commit(store, record(1))
         async with _server(say) as (number, seen):
-            cloud = OpenWhiskCloud(f"http://127.0.0.1:{number}", "guest", lambda: KEY, "edge/ingest")
+            cloud = openwhisk(f"http://127.0.0.1:{number}", "edge/ingest")
             sync = Sync(store, cloud, SystemClock(), interval=0)
             task = asyncio.create_task(sync.run())
             assert await _tries(lambda: len(seen)) <= 2 * FEW  # a question, then a batch

@@ -228,12 +228,13 @@ def test_who_floods_is_held_back_and_nobody_else(tmp_path: Path) -> None:
         made.controller.on_room(lambda: others.append(1), [OTHER])
         await until(lambda: bool(others))
         assert not resumed
-        assert made.invoker.describe()["held_back"] == 1
+        assert made.invoker.describe()["held_back"] == made.invoker.describe()["running"] == 1
         await until(lambda: bool(resumed))
         assert len(resumed) == 1
         assert resumed[0] <= 34  # (100 - n) / 2
         await until(lambda: len(made.recorded()) == count, 60)
         assert made.numbers() == list(range(count))
+        await until(lambda: made.invoker.describe()["running"] == 0)
 
     play(tmp_path, course, Limits(max_queue=100))
 

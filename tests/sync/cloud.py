@@ -12,7 +12,9 @@ import orjson
 
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.spi import ActivationStore
-from edgewhisk.sync.client import OpenWhiskCloud
+from edgewhisk.sync.client import CloudClient, CloudRoute
+from edgewhisk.sync.credential import Credential, Scheme
+from edgewhisk.sync.dialects import dialect
 from edgewhisk.sync.ingest import Ingest
 
 KEY: Final = AuthKey(str(uuid.uuid4()), "k" * 64)
@@ -25,6 +27,15 @@ def whole(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
     """A reply that says how long it is."""
     lines = b"".join(header + b"\r\n" for header in headers)
     return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n%b" % (status, lines, len(body), body)
+
+
+def openwhisk(
+    url: str, ingest: str = "/whisk.system/edge/ingest", route: CloudRoute | None = None
+) -> CloudClient:
+    """What speaks to an OpenWhisk controller, with `KEY`."""
+    keys = [Credential(Scheme.BASIC, KEY.compact)]
+    spoken = dialect("openwhisk", url)
+    return CloudClient(spoken, url, lambda: keys, namespace="guest", ingest=ingest, route=route)
 
 
 class HttpCloud:
@@ -52,10 +63,10 @@ class HttpCloud:
             await asyncio.gather(*self._talks, return_exceptions=True)
 
     @contextlib.asynccontextmanager
-    async def door(self) -> AsyncIterator[OpenWhiskCloud]:
+    async def door(self) -> AsyncIterator[CloudClient]:
         """What the sync sends through, while it is served."""
         async with self.serving() as url:
-            door = OpenWhiskCloud(url, "guest", lambda: KEY, "/whisk.system/edge/ingest")
+            door = openwhisk(url)
             try:
                 yield door
             finally:

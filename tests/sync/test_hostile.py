@@ -15,19 +15,20 @@ from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 
-import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewhisk.clock.system import SystemClock
-from edgewhisk.controller.auth.subjects import read_key
 from edgewhisk.entity.identity import AuthKey
 from edgewhisk.spi import Query
 from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.sync import client as client_module
+from edgewhisk.sync import credential
 from edgewhisk.sync import sync as module
-from edgewhisk.sync.client import OpenWhiskCloud, retry_after
+from edgewhisk.sync.client import CloudClient, retry_after
+from edgewhisk.sync.credential import Credential, Scheme
+from edgewhisk.sync.dialects import dialect
 from edgewhisk.sync.sync import Sync
 from edgewhisk.sync.uplink import UplinkState
 from tests.store.activations.test_activations import commit, open_store, record
@@ -75,7 +76,7 @@ def _quick() -> Iterator[None]:
         patch.setattr(module, "PAUSE_LONG", 0.01)
         patch.setattr(module, "MINUTE", 20)
         patch.setattr(random, "uniform", lambda *_: 0.0)
-        patch.setattr(client_module, "ANSWER", 0.5)
+        patch.setattr(client_module, "ANSWER", 0.5 - 60)  # behind the minute of a blocking call
         patch.setattr(client_module, "LONGEST", 0.02)
         yield
 
@@ -207,11 +208,12 @@ def test_a_damaged_key_keeps_the_cloud_away_until_it_is_put_right(tmp_path: Path
     async def play() -> None:
         replies = list[bytes]()
         async with lying(far, replies).serving() as url:
-            door = OpenWhiskCloud(url, "guest", partial(read_key, path), "i/i")
+            spoken = dialect("openwhisk", url)
+            door = CloudClient(spoken, url, partial(credential.read, path, spoken.schemes), ingest="i/i")
             sync = Sync(edge, door, SystemClock(), interval=0)
             task = asyncio.create_task(sync.run())
             async with asyncio.timeout(30):
-                for damage in (None, b"", b"\xff", b"a:b", b"[" * 5000):
+                for damage in (None, b"", b"\xff", b"a b", b"[" * 5000):
                     path.unlink(missing_ok=True) if damage is None else path.write_bytes(damage)
                     sync.last_error = ""
                     while "[cloud] auth_file" not in sync.last_error:  # noqa: ASYNC110 - a real loop
@@ -223,7 +225,7 @@ def test_a_damaged_key_keeps_the_cloud_away_until_it_is_put_right(tmp_path: Path
                 path.write_text(KEY.compact)
                 while edge.stats().unsynced:  # noqa: ASYNC110 - a real loop
                     await asyncio.sleep(0.002)
-            assert door._client._auth._auth_header == httpx.BasicAuth(KEY.uuid, KEY.key)._auth_header
+            assert door.credential == Credential(Scheme.BASIC, KEY.compact)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await door.close()

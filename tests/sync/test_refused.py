@@ -201,14 +201,13 @@ import asyncio, sys
 from pathlib import Path
 from edgewhisk.clock.system import SystemClock
 from edgewhisk.sync import doubt, sync as module
-from edgewhisk.sync.client import OpenWhiskCloud
 from tests.store.activations.test_activations import open_store
-from tests.sync.cloud import KEY
+from tests.sync.cloud import openwhisk
 module.PAUSE, module.PAUSE_LONG, doubt.LONG = (0.01, 0.01), 0.0, 0.02
 
 async def main():
     edge = open_store(Path(sys.argv[1]))
-    door = OpenWhiskCloud(sys.argv[2], "guest", lambda: KEY, "i/i")
+    door = openwhisk(sys.argv[2], "i/i")
     await module.Sync(edge, door, SystemClock(), interval=0).run()
 asyncio.run(main())
 """

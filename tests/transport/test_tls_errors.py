@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,13 +13,13 @@ import pytest
 
 from edgewhisk.actuator.request import Command
 from edgewhisk.actuator.targets.http import HttpTarget
-from edgewhisk.entity.identity import AuthKey
 from edgewhisk.errors import CloudError, Undelivered
 from edgewhisk.spi import SyncBatch
-from edgewhisk.sync.client import OpenWhiskCloud
+from edgewhisk.sync.client import CloudRoute
 from edgewhisk.transport.mqtt.connection import MqttLink
 from edgewhisk.transport.tls_errors import reason
 from tests.feed.mqtt.test_feed import unconnected
+from tests.sync.cloud import openwhisk
 from tests.transport.certificates import Authority
 
 DAY = 86_400.0
@@ -58,10 +57,7 @@ def test_the_cloud_and_requests_say_that_it_is_the_clock(authority: Authority) -
     async def scene() -> None:
         async with server(authority, DAY) as port:
             url = f"https://127.0.0.1:{port}"
-            cloud = OpenWhiskCloud(
-                url, "guest", lambda: AuthKey(str(uuid.uuid4()), "k" * 64), "/whisk.system/edge/ingest"
-            )
-            cloud._client = httpx.AsyncClient(verify=trusting(authority))
+            cloud = openwhisk(url, route=CloudRoute(ca_file=authority.file))
             with pytest.raises(
                 CloudError, match=r"the clock of this gateway says .* is not valid yet: set the"
             ):

@@ -12,6 +12,7 @@ from edgewhisk.entity.limits import Limits
 from edgewhisk.errors import BadRequest
 
 _MB = 1 << 20
+_EDGES = {edge: edge for edge in ("min", "max", "default")} | {"default_min": "min", "default_max": "max"}
 VERSION: Final = {  # what `wsk property get` shows
     "description": "OpenWhisk API",
     "api_version": "1.0.0",
@@ -99,8 +100,11 @@ def _info_limits(held: Limits) -> dict[str, Any]:
         "concurrent_actions": held.concurrent_invocations,
         "sequence_length": held.sequence_length,
     }
-    for edge in ("min", "max", "default"):
-        document[f"{edge}_action_duration"] = getattr(held, f"{edge}_action_duration")
-        document[f"{edge}_action_memory"] = getattr(held, f"{edge}_action_memory") * _MB
-        document[f"{edge}_action_logs"] = getattr(held, f"{edge}_action_logs") * _MB
+    for (
+        shown,
+        edge,
+    ) in _EDGES.items():  # `default_min` and `default_max` hold where a namespace has none of its own
+        document[f"{shown}_action_duration"] = getattr(held, f"{edge}_action_duration")
+        document[f"{shown}_action_memory"] = getattr(held, f"{edge}_action_memory") * _MB
+        document[f"{shown}_action_logs"] = getattr(held, f"{edge}_action_logs") * _MB
     return document

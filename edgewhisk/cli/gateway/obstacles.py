@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from edgewhisk.config.loader import ENVIRONMENT_PREFIX, NAMED, SECTIONS
-from edgewhisk.config.schema import EMBEDDED, Config, MqttConfig
+from edgewhisk.config.schema import EMBEDDED, CloudConfig, Config, MqttConfig
 from edgewhisk.config.validate import broker_at
 from edgewhisk.errors import EdgeWhiskError, Fault, shown
 
@@ -55,16 +55,15 @@ def _state(config: Config) -> Iterator[Fault]:
 
 def _files(config: Config, where: str) -> Iterator[Fault]:
     """Files that must be there and readable, and what must be in some of them."""
-    named: dict[str, Path | None] = {
-        "api.tls_cert": config.api.tls_cert,
-        "api.tls_key": config.api.tls_key,
-        "cloud.auth_file": config.cloud.auth_file,
-        **{f"files.{name}.path": section.path for name, section in config.files.items()},
+    parts = {name: getattr(config, name) for name in SECTIONS}
+    parts |= {f"{kind}.{name}": one for kind in NAMED for name, one in getattr(config, kind).items()}
+    named = {
+        f"{section}.{entry.name}": value
+        for section, part in parts.items()
+        for entry in fields(part)
+        if isinstance(value := getattr(part, entry.name), Path)
     }
-    for section, broker in _brokers(config).items():
-        for key in ("password_file", "ca_file", "cert_file", "key_file"):
-            named[f"{section}.{key}"] = getattr(broker, key)
-    bad = {key: problem for key, path in named.items() if path and (problem := _unreadable(path))}
+    bad = {key: problem for key, path in named.items() if (problem := _unreadable(path))}
     yield from (Fault(where, key, problem) for key, problem in bad.items())
     if not bad.keys() & {"api.tls_cert", "api.tls_key"}:
         yield from _pair(where, "api.tls_cert", config.api.tls_cert, config.api.tls_key)
@@ -72,7 +71,7 @@ def _files(config: Config, where: str) -> Iterator[Fault]:
         if not bad.keys() & {f"{section}.cert_file", f"{section}.key_file"}:
             yield from _pair(where, f"{section}.cert_file", broker.cert_file, broker.key_file)
     if config.cloud.auth_file and "cloud.auth_file" not in bad:
-        yield from _key(where, config.cloud.auth_file)
+        yield from _key(where, config.cloud, config.cloud.auth_file)
 
 
 def _unreadable(path: Path) -> str:
@@ -97,14 +96,15 @@ def _pair(where: str, name: str, cert: Path | None, key: Path | None) -> Iterato
         yield Fault(where, name, f"{cert} and {key} are no certificate with its key: {error}")
 
 
-def _key(where: str, path: Path) -> Iterator[Fault]:
-    """A file that is no `uuid:key`."""
-    from edgewhisk.controller.auth.subjects import read_key
+def _key(where: str, cloud: CloudConfig, path: Path) -> Iterator[Fault]:
+    """A file without a key that the cloud could take."""
+    from edgewhisk.sync import credential
+    from edgewhisk.sync.dialects import dialect
 
     try:
-        read_key(path)
+        credential.read(path, dialect(cloud.kind, cloud.url).schemes)
     except EdgeWhiskError as error:
-        yield Fault(where, "cloud.auth_file", str(error))
+        yield Fault(where, "cloud.auth_file", error.advice)
 
 
 def _brokers(config: Config) -> dict[str, MqttConfig]:
@@ -152,7 +152,7 @@ def _logins(config: Config, where: str) -> Iterator[Fault]:
         if parts.username is not None or parts.password is not None:
             instead = "auth_file" if key == "cloud.url" else "username and password_file"
             yield Fault(where, key, f"has a login, which is ignored: give {instead}")
-        if parts.query or parts.fragment or (key != "cloud.url" and parts.path.strip("/")):
+        if key != "cloud.url" and (parts.query or parts.fragment or parts.path.strip("/")):
             yield Fault(where, key, f"has more than host and port, which is ignored: {_safe(url)}")
         if parts.port == 0:
             yield Fault(where, key, "has port 0, where nobody answers")

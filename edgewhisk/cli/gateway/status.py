@@ -7,6 +7,7 @@ edgewhisk status --json | jq .buffer
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -15,11 +16,13 @@ from edgewhisk import jsontext
 from edgewhisk.cli import NOT_RUNNING
 from edgewhisk.cli.client import NOBODY, ApiClient, ApiError
 from edgewhisk.cli.client import options as client_options
-from edgewhisk.cli.endpoint import this_gateway
+from edgewhisk.cli.endpoint import properties, target, this_gateway
 from edgewhisk.cli.output import complain, fitted
 from edgewhisk.cli.waiting import compiling
+from edgewhisk.errors import StorageError
 
 _PATIENCE = 5.0  # seconds
+_WEEK = 7 * 86_400  # seconds
 _LOSSES = ("evicted", "expired", "rejected", "refused")
 
 
@@ -29,19 +32,38 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Ask the gateway of this machine, whatever `.wskprops` says, or the one of `--apihost`."""
-    gateway = this_gateway(given, environment, given.apihost, given.auth)
-    try:
-        document = ApiClient(gateway, verbose=given.verbose, patience=_PATIENCE).get("/edgewhisk/status")
-    except ApiError as error:
-        if error.code or error.hint != NOBODY:
-            raise
-        complain(f"no gateway answers at {gateway.url}", "start it with: edgewhisk run")
+    """Print it."""
+    document = account(given, environment)
+    if document is None:
         return NOT_RUNNING
     print(
         jsontext.dumps(document, indent=True).decode() if given.json else "\n".join(fitted(_lines(document)))
     )
     return 0
+
+
+def account(given: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """What the gateway of this machine says of itself, or that of `--apihost`; None if nobody answers.
+
+    Where no gateway was ever started, the one of `.wskprops` is asked. Raises `EdgeWhiskError`.
+    """
+    try:
+        gateway = this_gateway(given, environment, given.apihost, given.auth)
+    except StorageError:
+        if given.config is not None or not {"APIHOST", "AUTH"} <= properties(environment).keys():
+            raise
+        gateway = target(given, environment)
+    api = ApiClient(gateway, verbose=given.verbose, patience=_PATIENCE)
+    try:
+        found: dict[str, Any] = api.get("/edgewhisk/status")
+    except ApiError as error:
+        if error.code or error.hint != NOBODY:
+            raise
+        complain(f"no gateway answers at {gateway.url}", "start it with: edgewhisk run")
+        return None
+    finally:
+        api.close()
+    return found
 
 
 def _lines(document: Mapping[str, Any]) -> list[str]:
@@ -72,6 +94,8 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
     ]
     if doubt := cloud.get("in_doubt"):
         lines.append(f"trouble   the cloud refuses {len(doubt)} activations, each alone: {doubt[0]} first")
+    if (ends := cloud.get("key_ends")) and ends / 1000 - time.time() < _WEEK:
+        lines.append(f"trouble   the key for the cloud ends at {_when(ends)}: add the next one to auth_file")
     dead = document["dead_letters"]
     gone = dead["unlisted"] + dead["evicted"] + dead["refused"]
     if dead["kept"] or gone:

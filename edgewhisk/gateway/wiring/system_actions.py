@@ -1,15 +1,20 @@
-"""The actions that the gateway itself performs: feeds, actuators, and taking other gateways' activations."""
+"""All of `/whisk.system`: what the gateway performs itself, and the catalog."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgewhisk.actuator.outbox import Outbox
-from edgewhisk.config.schema import GrantsConfig
+from edgewhisk.config.schema import Config, GrantsConfig
+from edgewhisk.controller import system
+from edgewhisk.controller.catalog import catalog
+from edgewhisk.controller.entities import Entities
 from edgewhisk.controller.feeds import Feeds
 from edgewhisk.controller.system import SystemAction, each
 from edgewhisk.entity.identity import Identity
+from edgewhisk.entity.package import Package
 from edgewhisk.gateway.wiring.actuators import actuators
 from edgewhisk.sync.ingest import Ingest
 
@@ -17,11 +22,22 @@ from edgewhisk.sync.ingest import Ingest
 def system_actions(
     feeds: Feeds, outbox: Outbox, ingest: Ingest, grants: Mapping[str, GrantsConfig]
 ) -> list[SystemAction]:
-    """All of `/whisk.system`."""
+    """What the gateway performs itself."""
     offered = [
         SystemAction.of_feed(action, each(feeds.performer(name))) for name, (_, action) in feeds.feeds.items()
     ]
     return [*offered, *actuators(outbox, grants), _ingest(ingest)]
+
+
+async def provide(entities: Entities, offered: Sequence[SystemAction], config: Config) -> list[str]:
+    """List those and the catalog's, an operator's too; says what of these is left out, a line each."""
+    own, faults = await asyncio.to_thread(catalog.packages, catalog.OWN, config.limits)
+    listed = [*system.entities(offered, config.limits), *own]
+    taken = {one.name.name for one in listed if isinstance(one, Package)}
+    folder = config.state_dir / "catalog"
+    theirs, wrong = await asyncio.to_thread(catalog.packages, folder, config.limits, taken)
+    entities.provide([*listed, *theirs])
+    return [*faults, *wrong]
 
 
 def _ingest(ingest: Ingest) -> SystemAction:

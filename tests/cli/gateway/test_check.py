@@ -67,11 +67,11 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ('[serial.m]\nport = "/dev/x"\nprofile = "zz"', "serial.m.profile", "edgewhisk device list"),
         (
-            '[brokers.p]\nurl = "mqtt://joe:secret@x"',
+            '[brokers.p]\nurl = "mqtt://joe:hush@x"',
             "brokers.p.url",
             "has a login, which is ignored: give user",
         ),
-        ('[cloud]\nurl = "https://a:secret@x"\nauth_file = "{}/key"', "cloud.url", "give auth_file"),
+        ('[cloud]\nurl = "https://a:hush@x"\nauth_file = "{}/key"', "cloud.url", "give auth_file"),
         ('[brokers.p]\nurl = "mqtt://x/path"', "brokers.p.url", "which is ignored: 'mqtt://x/path'"),
         ('[brokers.p]\nurl = "mqtt://x:0"', "brokers.p.url", "port 0"),
         ('[grants.b]\nfiles = ["nope"]', "grants.b.files", "there is no [files.nope]"),
@@ -86,7 +86,7 @@ def test_what_a_start_would_meet(
         "problems"
     ]
     assert (found["key"], problem in found["problem"]) == (key, True), found
-    assert "secret" not in str(found)
+    assert "hush" not in str(found)
 
 
 def test_ports_that_cannot_be_had(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

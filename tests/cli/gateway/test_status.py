@@ -52,3 +52,16 @@ def test_a_proxy_of_the_system_does_not_lead_to_this_machine(
     monkeypatch.setenv(name, NOWHERE)
     assert main(["status", "--json", "--config", str(gateway)]) == 0
     assert '"/edgewhisk/status"' in capsys.readouterr().out
+
+
+def test_where_no_gateway_was_started_the_one_of_wskprops_is_asked(
+    gateway: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "none.toml").write_text(f'state_dir = "{tmp_path}/none"\n')
+    monkeypatch.setenv("EDGEWHISK_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("WSK_CONFIG_FILE", str(tmp_path / "props"))
+    assert main(["status"]) == 1
+    assert "there is no key in" in capsys.readouterr().err
+    (tmp_path / "props").write_text(f"APIHOST={(tmp_path / 'url').read_text()}AUTH=a:b\n")
+    assert main(["status", "--json"]) == 0
+    assert '"/edgewhisk/status"' in capsys.readouterr().out

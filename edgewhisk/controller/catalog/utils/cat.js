@@ -1,0 +1,3 @@
+function main({ lines = [] }) {
+  return { lines, payload: lines.join('\n') };
+}

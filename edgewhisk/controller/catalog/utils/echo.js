@@ -1,0 +1,3 @@
+function main(parameters) {
+  return parameters;
+}

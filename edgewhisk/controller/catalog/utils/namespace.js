@@ -1,0 +1,3 @@
+function main() {
+  return { namespace: process.env.__OW_NAMESPACE };
+}

@@ -1,0 +1,3 @@
+function main({ lines = [] }) {
+  return { lines: [...lines].sort(), length: lines.length };
+}

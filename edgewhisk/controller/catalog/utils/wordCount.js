@@ -1,0 +1,3 @@
+function main({ payload = '' }) {
+  return { count: String(payload).split(/\s+/).filter(Boolean).length };
+}

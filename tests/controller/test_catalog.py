@@ -1,0 +1,135 @@
+"""OpenWhisk's catalog: each action gives what its sample says, here and bound by another subject."""
+
+from __future__ import annotations
+
+import base64
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgewhisk.controller.catalog.catalog import OWN, packages
+from edgewhisk.entity.limits import Limits
+from tests.path.gateway import Gateway, until
+
+TABLES = {file.stem: tomllib.loads(file.read_text()) for file in sorted(OWN.glob("*.toml"))}
+ACTIONS = [(package, name) for package, table in TABLES.items() for name in table["actions"]]
+OPERATORS = """description = "Of the plant"
+[actions.double]
+description = "Doubles"
+sampleInput = { n = 2 }
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("catalog")
+    gateway = Gateway(folder)
+    own = folder / "state" / "catalog"
+    (own / "plant").mkdir(parents=True)
+    (own / "plant.toml").write_text(OPERATORS)
+    (own / "plant" / "double.js").write_text("function main({ n }) { return { n: 2 * n } }")
+    (own / "utils.toml").write_text(OPERATORS)
+    (own / "broken.toml").write_text("[[[")
+    try:
+        yield gateway.start()
+    finally:
+        gateway.stop()
+
+
+def invoked(made: Gateway, name: str, parameters: Any) -> Any:
+    return made.call("POST", f"/api/v1/namespaces/{name}?blocking=true&result=true", parameters).body
+
+
+@pytest.mark.parametrize(("package", "name"), ACTIONS)
+def test_an_action_gives_what_its_sample_says(made: Gateway, package: str, name: str) -> None:
+    about = TABLES[package]["actions"][name]
+    found = invoked(made, f"whisk.system/actions/{package}/{name}", about["sampleInput"])
+    if about.get("varies"):
+        assert found.keys() == about["sampleOutput"].keys()
+    else:
+        assert found == about["sampleOutput"]
+    told = made.ok("GET", f"whisk.system/actions/{package}/{name}")
+    assert {one["key"] for one in told["annotations"]} >= {"description", "parameters", "sampleInput"}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("utils/smash", {}, {"error": "Expected an argument '$fieldName' of type 'string'."}),
+        ("utils/split", {"payload": "a\r\nb\nc"}, {"lines": ["a", "b", "c"], "payload": "a\r\nb\nc"}),
+        ("utils/split", {}, {"error": "Expected an argument 'payload'."}),
+        ("utils/head", {"lines": ["a", "b"]}, {"lines": ["a"], "num": 1}),
+        ("utils/cat", {}, {"lines": [], "payload": ""}),
+        ("utils/hosturl", {"web": True, "trigger": True},
+         {"error": "triggers are not allowed for web actions."}),
+        ("utils/hosturl", {"trigger": True, "path": "a/b"},
+         {"error": "triggers are not allowed in packages."}),
+        ("combinators/retry", {"$actionName": "x", "$attempts": 0},
+         {"error": "Expected an integer argument '$attempts' of 1 or more."}),
+        ("combinators/trycatch",
+         {"$tryName": "/whisk.system/utils/smash", "$catchName": "/whisk.system/utils/echo"},
+         {"error": "Expected an argument '$fieldName' of type 'string'."}),
+    ],
+)  # fmt: skip
+def test_other_arguments(made: Gateway, name: str, given: Any, expected: Any) -> None:
+    assert invoked(made, f"whisk.system/actions/{name}", given) == expected
+
+
+def test_an_action_that_is_not_there(made: Gateway) -> None:
+    found = invoked(made, "whisk.system/actions/combinators/apply", {"$actionName": "nobody"})
+    assert found["error"].startswith(
+        "There was a problem invoking nobody: POST /namespaces/_/actions/nobody "
+    )
+
+
+def test_a_binding_and_the_callers_own_actions(made: Gateway) -> None:
+    made.ok("PUT", "_/packages/mine", {"binding": {"namespace": "whisk.system", "name": "combinators"}})
+    code = "function main(p) { if (p.fail) throw new Error('it failed'); return { got: p } }"
+    made.ok("PUT", "_/actions/own", {"exec": {"kind": "nodejs:20", "code": code}})
+    given = {"$actionName": "/_/own", "$attempts": 3, "x": 1}
+    assert invoked(made, "_/actions/mine/retry", given) == {"got": {"x": 1}}
+    failing = {"$tryName": "own", "$catchName": "own", "fail": True}
+    assert invoked(made, "_/actions/mine/trycatch", failing)["got"] == {
+        "error": "An error has occurred: Error: it failed"
+    }
+
+
+def test_what_others_keep_is_not_reached(made: Gateway) -> None:
+    """A combinator acts for whoever invokes it, and for nobody else."""
+    key = base64.b64encode(made.subject("plant").encode()).decode()
+    code = {"exec": {"kind": "nodejs:20", "code": "function main() { return { secret: 1 } }"}}
+    until(lambda: made.call("PUT", "_/actions/own", code, Authorization=f"Basic {key}").status == 200)
+    found = invoked(made, "whisk.system/actions/combinators/apply", {"$actionName": "/plant/own"})
+    assert ("error" in found, "secret" in str(found)) == (True, False)
+
+
+def test_an_operator_adds_a_package_and_is_told_of_broken_ones(made: Gateway) -> None:
+    assert invoked(made, "whisk.system/actions/plant/double", {"n": 4}) == {"n": 8}
+    assert invoked(made, "whisk.system/actions/utils/echo", {"n": 4}) == {"n": 4}  # not theirs
+    told = made.status()["incidents"]
+    assert any("broken.toml: the package is not offered" in line for line in told)
+    assert any(
+        "utils.toml: the package is not offered: /whisk.system/utils is there already" in line
+        for line in told
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "x = 1", "description = 1", 'description = "d"\nactions = 1',
+        'description = "d"\n[actions]\nx = 1',
+        'description = "d"\n[actions."a/b"]\n', 'description = "d"\n[actions.absent]\n', "[" * 5000,
+        'description = "d"\n[actions.here]\nedge-capabilities = 1\n', '\ufeffdescription = "d"',
+        'description = "d"\n[actions.here]\nat = 2026-01-01\nx = inf\n',
+    ],
+)  # fmt: skip
+def test_any_text_is_a_package_or_a_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "here.js").write_text("function main() {}")
+    (tmp_path / "odd.toml").write_text(text)
+    found, wrong = packages(tmp_path, Limits())
+    assert bool(found) != bool(wrong)
