@@ -89,6 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except PermissionError as error:
+        complain(f"{error.filename}: {error.strerror}", "run it as root or as the gateway's user")
+        return FAILED
 
 
 def _verbs_first(words: list[str]) -> list[str]:

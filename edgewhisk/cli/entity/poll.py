@@ -75,7 +75,7 @@ class _Shown:
         self._seen: dict[str, None] = {}
         self._origins: dict[str, Origin] = {}
         self._rules: dict[tuple[str, str], str] | None = None
-        self._lost = False
+        self._answered = self._lost = False
 
     def look(self, api: ApiClient, since: int) -> int:
         """Show what is new; from when to look the next time. A gateway that is away is waited for."""
@@ -86,7 +86,7 @@ class _Shown:
         try:
             found = api.get(f"{namespace}/activations", since=since, **query)
         except ApiError as error:
-            if error.code or (not self._seen and not self._lost and not self._given.exit):
+            if error.code or not self._answered:
                 raise
             if not self._lost:
                 note(f"{error}; waiting for it")
@@ -94,7 +94,7 @@ class _Shown:
             return since
         if self._lost:
             note("it answers again")
-            self._lost = False
+        self._answered, self._lost = True, False
         fresh = [item for item in reversed(found) if item["activationId"] not in self._seen]
         if len(fresh) >= _PAGE and self._seen:
             note(f"more than {_PAGE} activations came at once: the oldest of them are not shown")

@@ -9,6 +9,7 @@ edgewhisk wskprops > ~/.wskprops
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Mapping
 
 from edgewhisk.cli.endpoint import CA
@@ -32,8 +33,8 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 def api_url(config: Config) -> str:
     """Where this machine reaches the gateway: where it says it is, else where it should be."""
-    known = config.state_dir / "url"
-    if known.exists() and (said := known.read_text(encoding="ascii").strip()):
-        return said
+    with contextlib.suppress(OSError):  # it never ran, or is not ours to look at
+        if said := (config.state_dir / "url").read_text(encoding="ascii").strip():
+            return said
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.api.host, config.api.host)  # noqa: S104
     return f"{'https' if config.api.tls_cert else 'http'}://{host}:{config.api.port}"
