@@ -23,7 +23,16 @@ def own(state_dir: Path) -> None:
 
 
 def _roots() -> tuple[Path, ...]:
-    return (_ETC, _own, *_SHIPPED) if _own is not None else (_ETC, *_SHIPPED)
+    return tuple(root for root in (_ETC, _own, *_SHIPPED) if root is not None and _is_open(root))
+
+
+def _is_open(root: Path) -> bool:
+    """Whether this user may look into a folder: a gateway's own are closed to others, who have the rest."""
+    try:
+        (root / "devices").exists()
+    except PermissionError:
+        return False
+    return True
 
 
 def find(kind: str, name: str) -> Path:

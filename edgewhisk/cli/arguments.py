@@ -16,6 +16,15 @@ KINDS: Final = {".js": "nodejs:default", ".mjs": "nodejs:default", ".cjs": "node
 _BINARY: Final = (".zip", ".wasm", ".gz", ".jar")
 
 
+class UsageError(BadRequest):
+    """Words that make no sense together; ends with the exit code that `wsk` has for it."""
+
+    def __init__(self, message: str, *, hint: str = "", exit_code: int = 2) -> None:
+        """See `EdgeWhiskError`."""
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+
+
 def path_of(name: str, collection: str) -> str:
     """The path of an entity: `x`, `pkg/x`, `/ns/x` or `/ns/pkg/x`; `_` is one's own namespace."""
     parts = name.split("/")
@@ -43,23 +52,42 @@ def value(text: str) -> Any:
 
 def parameter_options(parser: argparse.ArgumentParser, *, annotations: bool = True) -> None:
     """`-p`, `-P`, `-a`, `-A`."""
-    pair: dict[str, Any] = {"nargs": 2, "action": "append", "default": [], "metavar": ("KEY", "VALUE")}
-    parser.add_argument("-p", "--param", help="parameter; VALUE is JSON or text", **pair)
-    parser.add_argument("-P", "--param-file", metavar="FILE", help="JSON object with parameters")
+    pairs_option(parser, "-p", "--param", "parameter; VALUE is JSON or text")
+    _file_option(parser, "-P", "--param-file", "param", "JSON object with parameters")
     if annotations:
-        parser.add_argument("-a", "--annotation", help="annotation; VALUE is JSON or text", **pair)
-        parser.add_argument("-A", "--annotation-file", metavar="FILE", help="JSON object with annotations")
+        pairs_option(parser, "-a", "--annotation", "annotation; VALUE is JSON or text")
+        _file_option(parser, "-A", "--annotation-file", "annotation", "JSON object with annotations")
 
 
-def mapping(pairs: Sequence[Sequence[str]], file: str | None) -> dict[str, Any]:
-    """What `-p` and `-P` give together; the file wins, as with `wsk`."""
-    found = {key: value(text) for key, text in pairs}
-    if file is not None:
-        content = _json_file(Path(file))
-        if not isinstance(content, dict):
-            raise BadRequest(f"{file} must hold a JSON object")
-        found.update(content)
+def pairs_option(parser: argparse.ArgumentParser, short: str, name: str, what: str) -> None:
+    """An option with a key and a value, as often as wanted."""
+    parser.add_argument(
+        short, name, nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help=what
+    )
+
+
+def _file_option(parser: argparse.ArgumentParser, short: str, name: str, dest: str, what: str) -> None:
+    """A file with such pairs, in its place among them."""
+    parser.add_argument(
+        short, name, nargs=1, action="append", dest=dest, default=[], metavar="FILE", help=what
+    )
+
+
+def mapping(given: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """What pairs and files give together; the last word on a key wins, as with `wsk`."""
+    found: dict[str, Any] = {}
+    for one in given:
+        if len(one) == 1:
+            found.update(_object(one[0], _json_file(Path(one[0]))))
+        else:
+            found[one[0]] = value(one[1])
     return found
+
+
+def _object(where: str, content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise BadRequest(f"{where} must hold a JSON object")
+    return content
 
 
 def _json_file(path: Path) -> Any:
@@ -88,7 +116,7 @@ def executable(
     if kind is None:
         kind = KINDS.get(path.suffix)
         if kind is None:
-            raise BadRequest(
+            raise UsageError(
                 f"the kind of {path} is not clear from its name",
                 hint="add --kind nodejs:default, for example",
             )
@@ -100,9 +128,9 @@ def executable(
         else:
             code = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise BadRequest(f"{path}: {error.strerror}") from error
+        raise UsageError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BadRequest(f"{path} is no text: {error}") from error
+        raise UsageError(f"{path} is no text: {error}") from error
     return {"kind": kind, "code": code, **({"main": main} if main else {})}
 
 

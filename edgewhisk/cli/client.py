@@ -10,14 +10,17 @@ import argparse
 import sys
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
+from edgewhisk.cli.endpoint import Endpoint, options, target
 from edgewhisk.cli.output import note
+from edgewhisk.cli.waiting import told
 from edgewhisk.errors import EdgeWhiskError
 
+NOBODY: Final = "is the gateway running? edgewhisk status tells; --apihost names another"
 _PATIENCE: Final = 75.0  # seconds; a blocking invoke may take 60
+__all__ = ["NOBODY", "ApiClient", "ApiError", "client", "options"]
+_IMPATIENCE: Final = 3.0  # seconds to ask why something else takes long
 _PIECE: Final = 64 << 10  # bytes sent between two looks at the progress
 _SHOWN: Final = 256 << 10  # bytes from which on an upload shows its progress
 _UNSAFE: Final = "/@&"  # that quote() is to leave alone in names
@@ -26,11 +29,18 @@ _UNSAFE: Final = "/@&"  # that quote() is to leave alone in names
 class ApiError(EdgeWhiskError):
     """The API refused, or could not be reached. `exit_code` is what `wsk` would exit with."""
 
-    def __init__(self, message: str, *, status: int = 0, body: Any = None, hint: str = "") -> None:
-        """`status` 0: no answer at all."""
+    def __init__(
+        self, message: str, *, status: int = 0, body: Any = None, hint: str = "", where: str = ""
+    ) -> None:
+        """`status` 0: no answer at all; `where`: the path that was asked for."""
         super().__init__(message, hint=hint)
         self.code = status
         self.body = body
+        self.where = where
+
+    def saying(self, message: str, hint: str = "") -> ApiError:
+        """The same error in other words, perhaps with another hint."""
+        return ApiError(message, status=self.code, body=self.body, hint=hint or self.hint, where=self.where)
 
     @property
     def exit_code(self) -> int:
@@ -38,73 +48,26 @@ class ApiError(EdgeWhiskError):
         return (self.code - 256) % 256 if self.code else 3
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Which OpenWhisk to talk to."""
-
-    url: str  # http(s)://host[:port]
-    auth: str  # uuid:key
-    insecure: bool = False
-    ca: Path | None = None  # a certificate to trust besides the system's
-
-    def __repr__(self) -> str:
-        """Without the key."""
-        return f"Endpoint({self.url})"
-
-
-def options(parser: argparse.ArgumentParser) -> None:
-    """The options that all verbs with a client have, named as `wsk` names them."""
-    group = parser.add_argument_group("which OpenWhisk")
-    group.add_argument(
-        "--apihost", metavar="HOST", help="URL or host (default: .wskprops, else this gateway)"
-    )
-    group.add_argument("-u", "--auth", metavar="KEY", help="uuid:key")
-    group.add_argument("-i", "--insecure", action="store_true", help="do not check the TLS certificate")
-    group.add_argument("-v", "--verbose", action="store_true", help="show requests on stderr")
-    parser.add_argument("--json", action="store_true", help="print JSON only, for scripts")
-
-
 def client(given: argparse.Namespace, environment: Mapping[str, str]) -> ApiClient:
     """The client that the options, `.wskprops` or the local gateway's files describe."""
-    return ApiClient(_target(given, environment), verbose=given.verbose)
-
-
-def _target(given: argparse.Namespace, environment: Mapping[str, str]) -> Endpoint:
-    """Options first, then `.wskprops`, then the gateway on this machine."""
-    properties = _wskprops(environment) if given.config is None else {}
-    host, auth = given.apihost or properties.get("APIHOST"), given.auth or properties.get("AUTH")
-    ca: Path | None = None
-    if not (host and auth):
-        from edgewhisk.cli.gateway.auth import guest_key
-        from edgewhisk.cli.gateway.wskprops import api_url
-        from edgewhisk.config.loader import load
-
-        config = load(given.config, environment)
-        ca = config.api.tls_cert if not host else None
-        host = host or api_url(config)
-        auth = auth or guest_key(config)
-    url = host if "://" in host else f"https://{host}"
-    return Endpoint(url.rstrip("/"), auth, given.insecure, ca)
-
-
-def _wskprops(environment: Mapping[str, str]) -> dict[str, str]:
-    path = Path(environment.get("WSK_CONFIG_FILE") or Path(environment.get("HOME", "/")) / ".wskprops")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
-    return {key.strip(): value.strip() for key, _, value in pairs}
+    return ApiClient(target(given, environment), verbose=given.verbose)
 
 
 class ApiClient:
     """Sends requests over one kept connection."""
 
-    def __init__(self, target: Endpoint, *, verbose: bool = False) -> None:
-        """To `target`."""
+    def __init__(self, target: Endpoint, *, verbose: bool = False, patience: float = _PATIENCE) -> None:
+        """To `target`; gives up after `patience` seconds."""
         self.target = target
         self._verbose = verbose
+        self._patience = patience
         self._connection: Any = None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
     def get(self, path: str, **query: object) -> Any:
         """GET; see `call`."""
@@ -154,7 +117,7 @@ class ApiClient:
         except ValueError:
             found = raw.decode(errors="replace")
         if status >= 400:
-            raise _refusal(status, reason, found)
+            raise _refusal(status, reason, found, path)
         return status, found
 
     def _send(self, method: str, where: str, data: bytes | None) -> tuple[int, str, bytes]:
@@ -170,34 +133,24 @@ class ApiClient:
             note(f"{method} {self.target.url}{where}")
         try:
             if self._connection is None:
-                self._connection = self._connect()
+                self._connection = self.target.connection(self._patience)
             self._connection.request(method, where, _pieces(data) if data else None, headers)
-            answer = self._connection.getresponse()
+            with told(self._status):
+                answer = self._connection.getresponse()
             return answer.status, answer.reason, answer.read()
         except (OSError, HTTPException) as error:
             self._connection = None
-            hint = "is the gateway running? edgewhisk status tells; --apihost names another"
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                hint = "the certificate is not trusted: check --apihost, or use --insecure"
-            raise ApiError(f"no answer from {self.target.url}: {error}", hint=hint) from error
+            raise ApiError(f"no answer from {self.target.url}: {error}", hint=_advice(error)) from error
 
-    def _connect(self) -> Any:
-        from http.client import HTTPConnection
-        from urllib.parse import urlsplit
-
-        parts = urlsplit(self.target.url)
-        if parts.scheme == "http":
-            return HTTPConnection(parts.hostname or "", parts.port, timeout=_PATIENCE)
-        import ssl
-        from http.client import HTTPSConnection
-
-        context = ssl.create_default_context()
-        if self.target.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        elif self.target.ca is not None:
-            context.load_verify_locations(self.target.ca)
-        return HTTPSConnection(parts.hostname or "", parts.port, timeout=_PATIENCE, context=context)
+    def _status(self) -> Any:
+        """The gateway's own account, over another connection; None from what is no EdgeWhisk."""
+        asking = ApiClient(self.target, patience=_IMPATIENCE)
+        try:
+            return asking.get("/edgewhisk/status")
+        except EdgeWhiskError:
+            return None
+        finally:
+            asking.close()
 
 
 def _pieces(data: bytes) -> bytes | Iterator[bytes]:
@@ -219,12 +172,23 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _refusal(status: int, reason: str, body: Any) -> ApiError:
-    if isinstance(body, dict) and "error" in body and "code" in body:
-        return ApiError(
-            f"{body['error']} (code {body['code']})", status=status, body=body, hint=_hint(status)
-        )
-    return ApiError(f"{status} {reason}", status=status, body=body, hint=_hint(status))
+def _advice(error: Exception) -> str:
+    """What to do where nothing was answered."""
+    from http.client import RemoteDisconnected
+
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "the certificate is not trusted: check --apihost, name it with --cacert, or use --insecure"
+    if "WRONG_VERSION_NUMBER" in str(error):
+        return "it speaks HTTP without TLS: --apihost http://HOST[:PORT]"
+    if isinstance(error, RemoteDisconnected):
+        return "if it speaks TLS: --apihost https://HOST[:PORT]"
+    return NOBODY
+
+
+def _refusal(status: int, reason: str, body: Any, where: str) -> ApiError:
+    told = isinstance(body, dict) and "error" in body and "code" in body
+    text = f"{body['error']} (code {body['code']})" if told else f"{status} {reason}"
+    return ApiError(text, status=status, body=body, hint=_hint(status), where=where)
 
 
 def _hint(status: int) -> str:

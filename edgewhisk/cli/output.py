@@ -40,10 +40,46 @@ def paint(text: str, colour: str, stream: Any = None) -> str:
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if terminal else text
 
 
+def width() -> int:
+    """Columns of the terminal that results are shown on; 0 if they go elsewhere, where nothing is cut."""
+    if not sys.stdout.isatty():
+        return 0
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
 def table(title: str, rows: Iterable[Sequence[str]]) -> None:
-    """A list as `wsk` prints it: a title, then aligned columns."""
+    """A list as `wsk` prints it: a title, then aligned columns; each row by itself where they do not fit."""
     print(paint(title, "bold"))
     cells = [list(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)] if cells else []
+    if width() and sum(widths) + 2 * len(widths) - 2 > width():
+        for row in cells:
+            print("\n".join(wrapped(row, width())))
+        return
     for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(cell.ljust(most) for cell, most in zip(row, widths, strict=True)).rstrip())
+
+
+def fitted(lines: Iterable[str]) -> list[str]:
+    """Lines as they are, folded at spaces where a terminal is narrower."""
+    columns, made = width(), list[str]()
+    for line in lines:
+        begin = line[: len(line) - len(line.lstrip())]
+        fits = not columns or len(line) <= columns
+        made += (
+            [line] if fits else wrapped([begin + line.split(maxsplit=1)[0], *line.split()[1:]], columns, " ")
+        )
+    return made
+
+
+def wrapped(words: Iterable[str], columns: int, between: str = "  ", indent: str = "    ") -> list[str]:
+    """Lines of at most so many columns, of words that stay whole; all but the first are indented."""
+    lines: list[str] = []
+    for word in filter(None, words):
+        if lines and len(lines[-1]) + len(between) + len(word) <= columns:
+            lines[-1] += between + word
+        else:
+            lines.append(indent * bool(lines) + word)
+    return lines

@@ -74,7 +74,10 @@ def config_file(given: Path | None, environment: Mapping[str, str]) -> Path | No
         return given
     if named := environment.get("EDGEWHISK_CONFIG"):
         return Path(named)
-    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+    try:
+        return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+    except PermissionError:  # reading it says so
+        return DEFAULT_FILE
 
 
 def load(given: Path | None, environment: Mapping[str, str]) -> Config:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from edgewhisk.device.rejected import sample
+
 QUIET: Final = 60.0  # seconds between log lines of one burst
-_SAMPLE: Final = 80  # characters
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class RejectCounter:
         """Count one; the line to log, if it is time for one. `now`: monotonic seconds."""
         self.count += 1
         self._unlogged += 1
-        self.reason, self.sample = reason, repr(data[:_SAMPLE])[1:]
+        self.reason, self.sample = reason, sample(data)
         if self._logged is not None and now - self._logged < QUIET:
             return None
         self._logged = now

@@ -69,6 +69,7 @@ class Sandboxes:
         self.kinds: Mapping[str, str] = kinds(list(self.runtimes.values()))
         self.hosts: dict[str, Host] = {}
         self.states: dict[str, str] = dict.fromkeys(self.runtimes, "waiting")
+        self._compiling: dict[str, float] = {}  # kind -> when that began, monotonic seconds
         self._lock = threading.Lock()
         self._closing = False
         self.on_ready: Callable[[], None] = lambda: None
@@ -122,6 +123,8 @@ class Sandboxes:
             kind: {"state": state, **(self.hosts[kind].describe() if kind in self.hosts else {})}
             for kind, state in self.states.items()
         }
+        for kind, begun in list(self._compiling.items()):
+            runtimes[kind]["compiling_seconds"] = round(self._clock.monotonic() - begun, 1)
         return {**runtimes, **self.budget.describe()}
 
     def families(self) -> dict[str, list[dict[str, Any]]]:
@@ -185,8 +188,15 @@ class Sandboxes:
         return [Outcome(Status.WHISK_ERROR, jsontext.dumps({"error": text}), (), now, now)] * count
 
     def _prepare(self, runtime: Runtime, progress: Callable[[str], None]) -> None:
+        self._compiling[runtime.kind] = self._clock.monotonic()
+        self.states[runtime.kind] = "compiling"
+        try:
+            self._load(runtime, progress)
+        finally:
+            del self._compiling[runtime.kind]
+
+    def _load(self, runtime: Runtime, progress: Callable[[str], None]) -> None:
         kind, engine = runtime.kind, self.engine_of_guests
-        self.states[kind] = "compiling"
         if runtime.form == "module":
             host: Host = Modules(self._cache, self._clock, self._capabilities, self.budget, self.epochs)
         elif runtime.form == "component":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,3 +161,24 @@ def works_after(cache: Path) -> bool:
     made = sandboxes(cache)
     made.prepare_first(print)
     return works(made)
+
+
+def test_how_long_a_runtime_has_been_compiled_is_told(tmp_path: Path) -> None:
+    """The first Python action waits for that, and whoever waits is told."""
+    made, found = Sandboxes(tmp_path, SystemClock(), NoCapabilities(), slots=1), list[Any]()
+
+    def progress(_: str) -> None:
+        found.append(made.describe())
+        raise SandboxError("enough")
+
+    with contextlib.suppress(SandboxError):
+        made.prepare_first(progress)
+    made.close()
+    (told,) = found
+    (seconds,) = [
+        one["compiling_seconds"] for one in told.values() if isinstance(one, dict) and len(one) == 2
+    ]
+    assert 0 <= seconds < 600
+    assert [
+        one for one in made.describe().values() if isinstance(one, dict) and "compiling_seconds" in one
+    ] == []

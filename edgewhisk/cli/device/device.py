@@ -1,6 +1,8 @@
 """Devices: which are known, what is plugged in, what it says; and tokens for devices that POST.
 
 edgewhisk device list                                  every profile there is
+edgewhisk device show nova/sds011                       what a profile says
+edgewhisk device test nova/sds011                       does the profile read what was recorded?
 edgewhisk device scan                                  ports of this machine, with guesses
 edgewhisk device try nova/sds011 --port /dev/ttyUSB0   what does it say?
 edgewhisk device try eastron/sdm120 --port /dev/ttyUSB1 --unit 3
@@ -11,6 +13,8 @@ edgewhisk device record --topic 'zigbee2mqtt/#' fault.capture
 edgewhisk device replay fault.capture --speed 10
 edgewhisk device replay nova/sds011 --loop             a simulated one, to try things with
 edgewhisk device token --trigger post --device greenhouse-1
+edgewhisk device tokens
+edgewhisk device untoken 3f9a
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgewhisk.cli.output import complain, document, done, note, table
+from edgewhisk.cli.parser import add_verb
 
 if TYPE_CHECKING:
     from edgewhisk.device.profile import Profile
@@ -33,7 +38,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
     def verb(name: str, run: object, what: str) -> argparse.ArgumentParser:
-        own = verbs.add_parser(name, help=what, description=what)
+        own = add_verb(verbs, parser, name, what)
         own.add_argument("--config", type=Path, metavar="FILE", help="configuration of the gateway")
         own.add_argument("--json", action="store_true", help="print JSON only, for scripts")
         own.set_defaults(run=run)
@@ -42,6 +47,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     verb("list", _list, "list the profiles of known devices")
     verb("show", _show, "show one profile").add_argument("profile")
     verb("scan", _scan, "list serial ports with their lasting names, and guess what is there")
+    test = verb("test", _live("device_test", "examine"), "run a profile against its golden file")
+    test.add_argument("profile", nargs="+")
+    test.add_argument("--golden", type=Path, metavar="FILE", help="another capture with what must come of it")
     trying = verb(
         "try", _live("device_try", "attempt"), "print the readings of a device as they come; Ctrl-C ends"
     )

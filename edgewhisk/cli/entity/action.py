@@ -1,8 +1,16 @@
 """Actions: create, update, get, delete, invoke, list.
 
 edgewhisk action create hello hello.js -p place here --web true
-edgewhisk action invoke hello --result -p name Ann
 edgewhisk action create chain --sequence hello,tools/mail
+edgewhisk action create copy --copy hello
+edgewhisk action create shop shop/ --kind nodejs:default -t 5000   a folder, as an archive
+edgewhisk action update hello hello.js -a description 'Greets'
+edgewhisk action get hello --url
+edgewhisk action get hello --save
+edgewhisk action delete hello
+edgewhisk action invoke hello --result -p name Ann
+edgewhisk action invoke hello --result -P names.json
+edgewhisk action list /whisk.system
 """
 
 from __future__ import annotations
@@ -12,13 +20,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from edgewhisk.cli.arguments import executable, keyed, mapping, parameter_options, path_of, qualified, valued
+from edgewhisk.cli.arguments import (
+    UsageError,
+    executable,
+    keyed,
+    mapping,
+    parameter_options,
+    path_of,
+    qualified,
+    valued,
+)
 from edgewhisk.cli.client import ApiClient, ApiError
 from edgewhisk.cli.entity.entity import EntityCommands, listing, named, perform, shown, tabled, told
-from edgewhisk.cli.output import document, done
+from edgewhisk.cli.output import document, done, note
 from edgewhisk.errors import BadRequest
 
 _EXTENSIONS: Final = {"nodejs": ".js", "python": ".py", "wasm": ".wasm"}
+_NATIVE: Final = "openwhisk/dockerskeleton"  # what `wsk` asks for
 _LIMITS: Final = {"timeout": "timeout", "memory": "memory", "logsize": "logs", "concurrency": "concurrency"}
 
 __all__ = ["options", "perform"]
@@ -33,11 +51,11 @@ def options(parser: argparse.ArgumentParser) -> None:
         own.add_argument("file", nargs="?", help=".js, .py, .wasm, .zip or a folder")
         own.add_argument("--kind", help="nodejs:default, python:default, wasm:default")
         own.add_argument("--main", help="name of the entry function")
-        own.add_argument(
-            "--sequence", nargs="?", const="", metavar="A,B", help="run actions one after the other"
-        )
-        own.add_argument("--copy", nargs="?", const="", metavar="ACTION", help="copy another action")
+        part: dict[str, Any] = {"nargs": "?", "action": _Part, "const": ""}
+        own.add_argument("--sequence", metavar="A,B", help="run actions one after the other", **part)
+        own.add_argument("--copy", metavar="ACTION", help="copy another action", **part)
         own.add_argument("--docker", metavar="IMAGE", help="refused here: there are no containers")
+        own.add_argument("--native", action="store_true", help="refused here, as --docker")
         own.add_argument("--web", help="true, false or raw: call it over the web")
         own.add_argument(
             "--web-secure", metavar="SECRET", help="true, false or a secret for X-Require-Whisk-Auth"
@@ -61,16 +79,33 @@ def options(parser: argparse.ArgumentParser) -> None:
     noun.list(_list, "list actions", "/NAMESPACE or PACKAGE")
 
 
+class _Part(argparse.Action):
+    """`--sequence` and `--copy`: for `wsk` the name comes first wherever they stand, then what they take."""
+
+    def __call__(self, _parser: Any, given: argparse.Namespace, values: Any, _option: Any = None) -> None:
+        if values and given.name is None:
+            given.first, values = values, ""
+        setattr(given, self.dest, values)
+
+
+def _in_order(given: argparse.Namespace) -> None:
+    """Put name and file right where `--sequence NAME A,B` was given."""
+    if first := getattr(given, "first", None):
+        given.name, given.file = first, given.name
+
+
 def _create(given: argparse.Namespace, api: ApiClient) -> int:
+    _in_order(given)
     with named(f"create action '{given.name}'"):
         body = _body(given, api, {})
         if "exec" not in body:
-            raise BadRequest("code is missing", hint="edgewhisk action create NAME FILE")
+            raise UsageError("code is missing", hint="edgewhisk action create NAME FILE")
         found = api.put(path_of(given.name, "actions"), body, overwrite=False)
     return told(given, found, f"created action {given.name}")
 
 
 def _update(given: argparse.Namespace, api: ApiClient) -> int:
+    _in_order(given)
     with named(f"update action '{given.name}'"):
         path = path_of(given.name, "actions")
         old = api.find(path, code=False) or {}
@@ -80,9 +115,9 @@ def _update(given: argparse.Namespace, api: ApiClient) -> int:
 
 def _body(given: argparse.Namespace, api: ApiClient, old: Mapping[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {}
-    annotations = mapping(given.annotation, given.annotation_file)
-    if given.docker:
-        body["exec"] = {"kind": "blackbox", "image": given.docker}
+    annotations = mapping(given.annotation)
+    if given.docker or given.native:
+        body["exec"] = {"kind": "blackbox", "image": given.docker or _NATIVE}
     elif given.sequence is not None:
         parts = given.sequence or given.file or ""
         body["exec"] = {
@@ -98,7 +133,7 @@ def _body(given: argparse.Namespace, api: ApiClient, old: Mapping[str, Any]) -> 
     annotations |= _web(given.web, given.web_secure, old)
     if annotations:
         body["annotations"] = keyed(annotations)
-    parameters = mapping(given.param, given.param_file)
+    parameters = mapping(given.param)
     if parameters:
         body["parameters"] = keyed(parameters)
     limits = {
@@ -106,8 +141,11 @@ def _body(given: argparse.Namespace, api: ApiClient, old: Mapping[str, Any]) -> 
     }
     if limits:
         body["limits"] = limits
-    if given.del_annotation:
-        body["delAnnotations"] = given.del_annotation
+    gone = list(given.del_annotation)
+    if str(given.web_secure).lower() == "false" and old:
+        gone.append("require-whisk-auth")
+    if gone:
+        body["delAnnotations"] = gone
     return body
 
 
@@ -118,19 +156,19 @@ def _web(web: str | None, secure: str | None, old: Mapping[str, Any]) -> dict[st
         flags = {"true": (True, False), "yes": (True, False), "raw": (True, True), "false": (False, False),
                  "no": (False, False)}  # fmt: skip
         if web.lower() not in flags:
-            raise BadRequest(f"--web must be true, false or raw, not {web!r}")
+            raise UsageError(f"--web must be true, false or raw, not {web!r}")
         exported, raw = flags[web.lower()]
         found = {"web-export": exported, "raw-http": raw, "final": exported}
     if secure is not None:
         known = valued(old.get("annotations", []))
         if not (found.get("web-export") or (web is None and known.get("web-export"))):
-            raise BadRequest("--web-secure needs --web true or raw")
+            raise UsageError("--web-secure needs --web true or raw")
         if secure.lower() == "true":
             import secrets
 
             found["require-whisk-auth"] = known.get("require-whisk-auth") or secrets.randbelow(1 << 53)
-        else:
-            found["require-whisk-auth"] = False if secure.lower() == "false" else secure
+        elif secure.lower() != "false":
+            found["require-whisk-auth"] = secure
     return found
 
 
@@ -170,7 +208,7 @@ def _save(given: argparse.Namespace, found: Mapping[str, Any]) -> int:
     suffix = ".zip" if binary and not kind.startswith("wasm") else _EXTENSIONS.get(kind.partition(":")[0], "")
     path = Path(given.save_as or f"{found['name']}{suffix}")
     if path.exists() and given.save:
-        raise BadRequest(f"{path} exists already", hint="use --save-as")
+        raise UsageError(f"{path} exists already", hint="use --save-as")
     path.write_bytes(base64.b64decode(executable_["code"]) if binary else executable_["code"].encode())
     done(f"saved action code to {path.resolve()}", quiet=given.json)
     return 0
@@ -192,7 +230,7 @@ def _delete(given: argparse.Namespace, api: ApiClient) -> int:
 
 
 def _invoke(given: argparse.Namespace, api: ApiClient) -> int:
-    payload = mapping(given.param, given.param_file)
+    payload = mapping(given.param)
     blocking = given.blocking or given.result
     try:
         with named(f"invoke action '{given.name}'"):
@@ -210,6 +248,8 @@ def _invoke(given: argparse.Namespace, api: ApiClient) -> int:
         done(f"invoked /_/{given.name.lstrip('/')} with id {found['activationId']}", quiet=given.json)
     if blocking or given.json:
         document(found)
+    if blocking and status == 202:
+        note(f"it still runs; when it is done: edgewhisk activation get {found['activationId']}")
     return 202 if blocking and status == 202 else 0  # as wsk: the result is not there yet
 
 

@@ -2,26 +2,27 @@
 
 edgewhisk activation list hot --limit 5
 edgewhisk activation get --last
-edgewhisk activation poll
+edgewhisk activation get 44794bd6aab74415b4e42a308d880e5b response
+edgewhisk activation logs --last --strip
+edgewhisk activation result --last
+edgewhisk activation poll                       what comes in, what runs, what comes of it
+edgewhisk activation poll --trigger boiler --failed --full
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from edgewhisk.cli.arguments import field_of, page_options, valued
 from edgewhisk.cli.client import ApiClient
+from edgewhisk.cli.entity import poll
 from edgewhisk.cli.entity.entity import EntityCommands, named, perform
-from edgewhisk.cli.output import document, done, note, paint, table
+from edgewhisk.cli.output import document, done, table
 from edgewhisk.errors import BadRequest
 
 _STATUS: Final = ("success", "application error", "developer error", "internal error")
-_PAUSE: Final = 1.0  # seconds between two looks while polling
-_SINCE: Final = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
-_REMEMBERED: Final = 2000  # ids of shown activations
 
 __all__ = ["options", "perform"]
 
@@ -30,7 +31,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """All verbs of activations."""
     noun = EntityCommands(parser)
     found = noun.verb("list", _list, "list activations, newest first")
-    found.add_argument("name", nargs="?", help="of one action, [PACKAGE/]NAME, or trigger")
+    found.add_argument("name", nargs="?", help="of one action, [PACKAGE/]NAME, or trigger; or /NAMESPACE")
     found.add_argument("-f", "--full", action="store_true", help="whole records")
     found.add_argument("--since", type=int, metavar="MS", help="started at or after, ms since 1970")
     found.add_argument("--upto", type=int, metavar="MS", help="started at or before")
@@ -49,46 +50,45 @@ def options(parser: argparse.ArgumentParser) -> None:
             own.add_argument("-g", "--logs", action="store_true", help="only what it printed")
         if verb == "logs":
             own.add_argument("-r", "--strip", action="store_true", help="without time and stream")
-    poll = noun.verb("poll", _poll, "show activations as they come, until Ctrl-C")
-    poll.add_argument("name", nargs="?", help="of one action, [PACKAGE/]NAME")
-    poll.add_argument("-e", "--exit", type=float, default=0, metavar="SECONDS", help="stop after a time")
-    for unit in _SINCE:
-        poll.add_argument(f"--since-{unit}", type=int, default=0, metavar="N", help=f"begin N {unit} ago")
+    poll.options(noun.verb("poll", poll.poll, "show what comes in and what comes of it, until Ctrl-C"))
 
 
 def _list(given: argparse.Namespace, api: ApiClient) -> int:
     query: dict[str, object] = {"limit": given.limit, "skip": given.skip}
+    namespace, given.name = poll.scope(given.name)
     for key in ("name", "since", "upto"):
         if getattr(given, key) is not None:
             query[key] = getattr(given, key)
     if given.full:
         query["docs"] = True
     with named("list activations"):
-        found = api.get("_/activations", **query)
+        found = api.get(f"{namespace}/activations", **query)
     if given.json or given.full:
         document(found)
     else:
-        table("activations", _rows(found))
+        of_rules = any("edge-trigger" in valued(item["annotations"]) for item in found)
+        table("activations", _rows(found, poll.rules_of(api) if of_rules else {}))
     return 0
 
 
-def _rows(found: Iterable[Mapping[str, Any]]) -> list[list[str]]:
-    rows = [["time", "activation id", "kind", "start", "duration", "status", "entity"]]
+def _rows(found: Iterable[Mapping[str, Any]], rules: Mapping[tuple[str, str], str]) -> Iterator[list[str]]:
+    yield ["time", "activation id", "kind", "start", "duration", "status", "entity", "trigger", "rule"]
     for item in found:
         notes = valued(item["annotations"])
+        trigger = str(notes.get("edge-trigger", ""))
+        rule = "" if "causedBy" in notes else rules.get((trigger, str(notes.get("path", ""))), "")
         status = item.get("statusCode")
-        rows.append(
-            [
-                time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item["start"] / 1000)),
-                item["activationId"],
-                str(notes.get("kind", "trigger")),
-                "cold" if "initTime" in notes else "warm",
-                f"{item['duration']}ms" if "duration" in item else "",
-                "fired" if status is None else _STATUS[status],
-                f"{item['namespace']}/{item['name']}:{item['version']}",
-            ]
-        )
-    return rows
+        yield [
+            poll.clock(item),
+            item["activationId"],
+            str(notes.get("kind", "trigger")),
+            "cold" if "initTime" in notes else "warm",
+            f"{item['duration']}ms" if "duration" in item else "",
+            "fired" if status is None or "kind" not in notes else _STATUS[status],
+            f"{item['namespace']}/{item['name']}:{item['version']}",
+            trigger.rpartition("/")[2],
+            rule,
+        ]
 
 
 def _id(given: argparse.Namespace, api: ApiClient) -> str:
@@ -108,9 +108,11 @@ def _get(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"get activation '{given.id or 'last'}'"):
         found = api.get(f"_/activations/{_id(given, api)}")
     if given.logs:
-        print("\n".join(found["logs"]))
+        print("\n".join(map(_stripped, found["logs"])))
     elif given.summary:
-        print(f"activation result for '{found['name']}' ({found['response']['status']} at {_clock(found)})")
+        print(
+            f"activation result for '{found['name']}' ({found['response']['status']} at {poll.clock(found)})"
+        )
         document(found["response"]["result"])
     else:
         done(f"got activation {found['activationId']}", quiet=given.json or given.field is not None)
@@ -124,8 +126,13 @@ def _logs(given: argparse.Namespace, api: ApiClient) -> int:
     if given.json:
         document(lines)
     for line in [] if given.json else lines:
-        print(line[31:].partition(": ")[2] if given.strip and len(line) > 31 else line)
+        print(_stripped(line) if given.strip else line)
     return 0
+
+
+def _stripped(line: str) -> str:
+    """A line of a log without its time and stream."""
+    return line[31:].partition(": ")[2] if len(line) > 31 else line
 
 
 def _result(given: argparse.Namespace, api: ApiClient) -> int:
@@ -133,51 +140,3 @@ def _result(given: argparse.Namespace, api: ApiClient) -> int:
         found = api.get(f"_/activations/{_id(given, api)}/result")
     document(found["result"])
     return 0
-
-
-def _poll(given: argparse.Namespace, api: ApiClient) -> int:
-    ago = sum(getattr(given, f"since_{unit}") * seconds for unit, seconds in _SINCE.items())
-    since = int((time.time() - ago) * 1000)
-    if not ago:  # the gateway's clock may differ from ours: begin after what it has
-        newest = api.get("_/activations", limit=1, skip=0)
-        since = newest[0]["start"] + 1 if newest else 0
-    end = time.monotonic() + given.exit if given.exit else None
-    if not given.json:
-        note("polling for activations; Ctrl-C ends it")
-    query: dict[str, object] = {"docs": True, "limit": 0, "skip": 0}
-    if given.name:
-        query["name"] = given.name
-    seen: dict[str, None] = {}
-    while True:
-        found = api.get("_/activations", since=since, **query)
-        for item in reversed(found):
-            if item["activationId"] not in seen:
-                seen[item["activationId"]] = None
-                _show(item, as_json=given.json)
-        if found:  # records of the same millisecond may still come, and long runs that began before
-            since = max(since, found[0]["start"] - 60_000)
-        while len(seen) > _REMEMBERED:
-            seen.pop(next(iter(seen)))
-        if end is not None and time.monotonic() >= end:
-            return 0
-        time.sleep(_PAUSE if end is None else max(0.0, min(_PAUSE, end - time.monotonic())))
-
-
-def _show(item: Mapping[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        from edgewhisk import jsontext
-
-        print(jsontext.dumps(item).decode(), flush=True)
-        return
-    status = item["response"].get("status", "success")
-    colour = "green" if status == "success" else "yellow" if status == "application error" else "red"
-    took = f" in {item['duration']} ms" if "duration" in item else ""
-    print(
-        f"{_clock(item)} {paint(item['name'], 'bold')} {paint(status, colour)}{took} ({item['activationId']})"
-    )
-    for line in item["logs"]:
-        print(f"  {line}", flush=True)
-
-
-def _clock(item: Mapping[str, Any]) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item["start"] / 1000))

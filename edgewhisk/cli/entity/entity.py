@@ -12,6 +12,7 @@ from edgewhisk.cli.arguments import field_of, page_options
 from edgewhisk.cli.client import ApiClient, ApiError, client
 from edgewhisk.cli.client import options as client_options
 from edgewhisk.cli.output import document, done, table
+from edgewhisk.cli.parser import add_verb
 
 Run = Callable[[argparse.Namespace, ApiClient], int]
 
@@ -21,13 +22,15 @@ class EntityCommands:
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         """The verb is required."""
+        self._noun = parser
         self._verbs = parser.add_subparsers(metavar="VERB", required=True)
 
     def verb(self, name: str, run: Run, what: str) -> argparse.ArgumentParser:
         """A parser for one verb, with the options of every client."""
-        own = self._verbs.add_parser(name, help=what, description=what)
+        own = add_verb(self._verbs, self._noun, name, what)
         own.add_argument("--config", type=Path, metavar="FILE", help="configuration of the local gateway")
         client_options(own)
+        own.add_argument("-d", action="store_true", dest="verbose", help=argparse.SUPPRESS)
         own.set_defaults(run=run)
         return own
 
@@ -49,7 +52,15 @@ class EntityCommands:
 
 def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Run the verb that was given."""
-    return int(given.run(given, client(given, environment)))
+    with contextlib.closing(client(given, environment)) as api:
+        try:
+            return int(given.run(given, api))
+        except ApiError as error:
+            if error.code in (403, 404) and not error.hint:
+                from edgewhisk.cli.entity.suggestion import suggestion
+
+                error.hint = suggestion(api, error)
+            raise
 
 
 def told(given: argparse.Namespace, found: Any, text: str) -> int:
@@ -82,9 +93,7 @@ def named(what: str) -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        raise ApiError(
-            f"unable to {what}: {error}", status=error.code, body=error.body, hint=error.hint
-        ) from error
+        raise error.saying(f"unable to {what}: {error}") from error
 
 
 def listing(api: ApiClient, given: argparse.Namespace, collection: str, where: str) -> list[dict[str, Any]]:

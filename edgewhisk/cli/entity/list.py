@@ -7,6 +7,7 @@ edgewhisk list /whisk.system
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Mapping
 
 from edgewhisk.cli.client import ApiClient, ApiError, client
@@ -25,7 +26,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """List."""
-    return show(given, client(given, environment))
+    with contextlib.closing(client(given, environment)) as api:
+        return show(given, api)
 
 
 def show(given: argparse.Namespace, api: ApiClient) -> int:

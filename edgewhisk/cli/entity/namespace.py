@@ -1,6 +1,8 @@
 """Namespaces: list, get.
 
+edgewhisk namespace list
 edgewhisk namespace get
+edgewhisk namespace get /whisk.system
 """
 
 from __future__ import annotations

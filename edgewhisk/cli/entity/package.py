@@ -1,7 +1,13 @@
-"""Packages: create, update, bind, get, delete, list.
+"""Packages: create, update, bind, get, delete, list, refresh.
 
 edgewhisk package create tools -p host 192.168.1.5 --shared yes
+edgewhisk package update tools -p host 192.168.1.6
 edgewhisk package bind /whisk.system/mqtt mine -p qos 1
+edgewhisk package get tools --summary
+edgewhisk package delete tools --recursive
+edgewhisk package list
+edgewhisk package list /whisk.system
+edgewhisk package refresh
 """
 
 from __future__ import annotations
@@ -28,19 +34,22 @@ def options(parser: argparse.ArgumentParser) -> None:
     bind = noun.verb("bind", _bind, "give a package of somebody else a name and parameters of one's own")
     bind.add_argument("package")
     bind.add_argument("name")
+    bind.add_argument("-o", "--overwrite", action="store_true", help="change a binding that is there")
     parameter_options(bind)
     noun.get(_get, "show a package with its actions")
     delete = noun.verb("delete", _delete, "delete a package")
     delete.add_argument("name")
     delete.add_argument("-r", "--recursive", action="store_true", help="with all actions in it")
     noun.list(_list, "list packages")
+    refresh = noun.verb("refresh", _refresh, "have a server that offers it make bindings anew")
+    refresh.add_argument("where", nargs="?", default="", metavar="/NAMESPACE")
 
 
 def _body(given: argparse.Namespace) -> dict[str, Any]:
     body: dict[str, Any] = {}
-    if parameters := mapping(given.param, given.param_file):
+    if parameters := mapping(given.param):
         body["parameters"] = keyed(parameters)
-    if annotations := mapping(given.annotation, given.annotation_file):
+    if annotations := mapping(given.annotation):
         body["annotations"] = keyed(annotations)
     return body
 
@@ -59,8 +68,16 @@ def _bind(given: argparse.Namespace, api: ApiClient) -> int:
     namespace, _, package = qualified(given.package).lstrip("/").partition("/")
     body = {**_body(given), "binding": {"namespace": namespace, "name": package}}
     with named(f"bind package '{given.package}'"):
-        found = api.put(path_of(given.name, "packages"), body, overwrite=False)
+        found = api.put(path_of(given.name, "packages"), body, overwrite=given.overwrite)
     return told(given, found, f"created binding {given.name}")
+
+
+def _refresh(given: argparse.Namespace, api: ApiClient) -> int:
+    """Bindings are made by hand here, as in OpenWhisk: its controller has no such route, too."""
+    namespace = given.where.strip("/") or "_"
+    with named(f"refresh packages of '{namespace}'"):
+        found = api.post(f"{namespace}/packages/refresh", {})
+    return told(given, found, f"refreshed packages of {namespace}")
 
 
 def _get(given: argparse.Namespace, api: ApiClient) -> int:

@@ -1,6 +1,13 @@
 """Rules: create, update, get, delete, enable, disable, status, list.
 
-edgewhisk rule create hot-boiler boiler alarm
+edgewhisk rule create hot-boiler boiler alarm   when boiler fires, alarm runs
+edgewhisk rule update hot-boiler boiler other
+edgewhisk rule get hot-boiler
+edgewhisk rule delete hot-boiler
+edgewhisk rule enable hot-boiler
+edgewhisk rule disable hot-boiler
+edgewhisk rule status hot-boiler
+edgewhisk rule list
 """
 
 from __future__ import annotations

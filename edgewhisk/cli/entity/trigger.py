@@ -1,7 +1,12 @@
 """Triggers: create, update, get, delete, fire, list; and the feeds that fire them.
 
 edgewhisk trigger create boiler --feed /whisk.system/mqtt/message -p topic 'boiler/+/temperature'
+edgewhisk trigger create hourly --feed /whisk.system/alarms/alarm -p cron '0 * * * *'
+edgewhisk trigger update hourly -p cron '30 * * * *'
+edgewhisk trigger get boiler
+edgewhisk trigger delete boiler
 edgewhisk trigger fire boiler -p celsius 41
+edgewhisk trigger list
 """
 
 from __future__ import annotations
@@ -10,7 +15,16 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from edgewhisk.cli.arguments import keyed, mapping, parameter_options, path_of, qualified, valued
+from edgewhisk.cli.arguments import (
+    UsageError,
+    keyed,
+    mapping,
+    pairs_option,
+    parameter_options,
+    path_of,
+    qualified,
+    valued,
+)
 from edgewhisk.cli.client import ApiClient, ApiError
 from edgewhisk.cli.entity.entity import EntityCommands, listing, named, perform, shown, tabled, told
 from edgewhisk.cli.output import document, done, note
@@ -25,15 +39,38 @@ def options(parser: argparse.ArgumentParser) -> None:
     create.add_argument("name")
     create.add_argument("-f", "--feed", help="what fires it: /whisk.system/mqtt/message")
     parameter_options(create)
+    _apart(create)
     update = noun.verb("update", _update, "change a trigger, or the parameters of its feed")
     update.add_argument("name")
     parameter_options(update)
+    _apart(update)
     noun.get(_get, "show a trigger, and the state of its feed")
     noun.verb("delete", _delete, "delete a trigger and its feed").add_argument("name")
     fire = noun.verb("fire", _fire, "fire a trigger")
     fire.add_argument("name")
     parameter_options(fire, annotations=False)
     noun.list(_list, "list triggers")
+
+
+def _apart(parser: argparse.ArgumentParser) -> None:
+    """`-F` and `-T`: parameters of the feed and of the trigger, each for itself."""
+    pairs_option(parser, "-F", "--feed-param", "parameter of the feed")
+    pairs_option(parser, "-T", "--trigger-param", "parameter of the trigger")
+
+
+def _split(given: argparse.Namespace, *, has_feed: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters of the feed, and of the trigger: `-p` is for the feed where there is one."""
+    for_feed, own = mapping(given.feed_param), mapping(given.trigger_param)
+    if not for_feed and not own:
+        given_ = mapping(given.param)
+        return (given_, {}) if has_feed else ({}, given_)
+    if given.param:
+        raise UsageError("-F and -T cannot be combined with -p and -P", exit_code=149)
+    if for_feed and not has_feed:
+        raise UsageError(
+            "a trigger without a feed has no parameters of a feed", hint="--feed, or -T", exit_code=149
+        )
+    return for_feed, own
 
 
 def lifecycle(api: ApiClient, feed: str, trigger: str, event: str, parameters: Mapping[str, Any]) -> Any:
@@ -44,7 +81,7 @@ def lifecycle(api: ApiClient, feed: str, trigger: str, event: str, parameters: M
         found = api.post(path_of(feed, "actions"), body, blocking=True, result=True)
     except ApiError as error:
         told, hint = _refusal(error)
-        raise ApiError(f"feed {feed}: {told}", status=error.code, body=error.body, hint=hint) from error
+        raise error.saying(f"feed {feed}: {told}", hint) from error
     warnings = found.get("warnings") if isinstance(found, dict) else None
     for line in warnings if isinstance(warnings, list) else ():
         note(f"feed {feed}: {line}")
@@ -66,10 +103,10 @@ def feed_of(found: Mapping[str, Any]) -> str | None:
 
 
 def _create(given: argparse.Namespace, api: ApiClient) -> int:
-    annotations = mapping(given.annotation, given.annotation_file)
-    parameters = mapping(given.param, given.param_file)
+    annotations = mapping(given.annotation)
+    parameters, own = _split(given, has_feed=bool(given.feed))
     path = path_of(given.name, "triggers")
-    body: dict[str, Any] = {} if given.feed or not parameters else {"parameters": keyed(parameters)}
+    body: dict[str, Any] = {"parameters": keyed(own)} if own else {}
     if given.feed:
         annotations["feed"] = qualified(given.feed)
     if annotations:
@@ -87,19 +124,18 @@ def _create(given: argparse.Namespace, api: ApiClient) -> int:
 
 def _update(given: argparse.Namespace, api: ApiClient) -> int:
     path = path_of(given.name, "triggers")
-    parameters = mapping(given.param, given.param_file)
-    annotations = mapping(given.annotation, given.annotation_file)
+    annotations = mapping(given.annotation)
     with named(f"update trigger '{given.name}'"):
         found = api.find(path)
         feed = feed_of(found) if found else None
+        parameters, own = _split(given, has_feed=bool(feed))
         if feed and parameters:
             lifecycle(api, feed, given.name, "UPDATE", parameters)
-        body: dict[str, Any] = {} if feed or not parameters else {"parameters": keyed(parameters)}
+        body: dict[str, Any] = {"parameters": keyed(own)} if own else {}
         if annotations:
             kept = {"feed": feed} if feed else {}
             body["annotations"] = keyed({**kept, **annotations})
-        if body or not feed:
-            found = api.put(path, body, overwrite=True)
+        found = api.put(path, body, overwrite=True)
     return told(given, found, f"updated trigger {given.name}")
 
 
@@ -131,7 +167,7 @@ def _delete(given: argparse.Namespace, api: ApiClient) -> int:
 
 def _fire(given: argparse.Namespace, api: ApiClient) -> int:
     with named(f"fire trigger '{given.name}'"):
-        found = api.post(path_of(given.name, "triggers"), mapping(given.param, given.param_file))
+        found = api.post(path_of(given.name, "triggers"), mapping(given.param))
     if given.json:
         document(found)
     elif found:

@@ -1,5 +1,6 @@
 """Print `uuid:key` of the default subject, guest, as clients send it.
 
+edgewhisk auth
 wsk property set --auth "$(edgewhisk auth)"
 """
 
@@ -27,8 +28,14 @@ def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
 def guest_key(config: Config) -> str:
     """The key as text; raises `StorageError` before the first start."""
     path = key_file(config.state_dir)
-    if not path.parent.exists():
-        raise StorageError(
-            f"there is no key in {config.state_dir}", hint="edgewhisk run makes it at its first start"
+    try:
+        path.parent.stat()
+    except PermissionError:
+        problem = f"the key of this machine's gateway, {path}, may be read by the gateway's user only"
+        raise StorageError(problem, hint="sudo edgewhisk wskprops > ~/.wskprops") from None
+    except OSError:
+        hint = (
+            "edgewhisk run makes it at its first start; --config names the configuration of another gateway"
         )
+        raise StorageError(f"there is no key in {config.state_dir}", hint=hint) from None
     return read_key(path).compact

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgewhisk.cli.output import complain, document, done
+from edgewhisk.cli.parser import add_verb
 from edgewhisk.config.loader import load
 from edgewhisk.errors import BadRequest, StorageError
 
@@ -28,7 +29,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """The verb `export`."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     what = "copy all activations into a file of JSON lines"
-    own = verbs.add_parser("export", help=what, description=what.capitalize() + ".")
+    own = add_verb(verbs, parser, "export", what)
     own.add_argument("file", metavar="FILE", help="to write to; - is the standard output")
     own.add_argument("--config", type=Path, metavar="FILE", help="configuration of the gateway")
     own.add_argument(

@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgewhisk.cli import NOT_RUNNING
+from edgewhisk.cli.client import options as client_options
 from edgewhisk.cli.gateway import status
 from edgewhisk.cli.output import complain, document, paint
+from edgewhisk.cli.parser import add_verb
 from edgewhisk.config.loader import load
 from edgewhisk.config.schema import CloudConfig
 from edgewhisk.sync.probe import ProbeStep
@@ -31,25 +33,27 @@ def options(parser: argparse.ArgumentParser) -> None:
         ("test", "ask the cloud step by step: name, connection, clock, key, ingest"),
         ("status", "how the sync of the running gateway is"),
     ):
-        own = verbs.add_parser(name, help=what, description=what.capitalize() + ".")
+        own = add_verb(verbs, parser, name, what)
         own.add_argument("--config", type=Path, metavar="FILE", help="configuration of the gateway")
-        own.add_argument("--json", action="store_true", help="print JSON only, for scripts")
+        if name == "status":
+            client_options(own)
+        else:
+            own.add_argument("--json", action="store_true", help="print JSON only, for scripts")
         own.set_defaults(verb=name)
 
 
 def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Show it; 1 if a step fails."""
-    config = load(given.config, environment)
     if given.verb == "status":
-        found = status.fetch(config)
+        found = status.account(given, environment)
         if found is None:
-            complain("no gateway answers", "start it with: edgewhisk run")
             return NOT_RUNNING
         if given.json:
             document(found["cloud"])
         else:
             print("\n".join(f"{key:<14}{value}" for key, value in found["cloud"].items()))
         return 0
+    config = load(given.config, environment)
     if not config.cloud.url:
         complain(_NONE, _HINT)
         return 1

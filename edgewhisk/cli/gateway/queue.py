@@ -2,6 +2,7 @@
 
 edgewhisk queue show
 edgewhisk queue retry 17 18
+edgewhisk queue retry --all
 edgewhisk queue drop --all
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 from edgewhisk.cli.client import ApiClient, ApiError
 from edgewhisk.cli.entity.entity import EntityCommands, named, perform
 from edgewhisk.cli.output import complain, document, done, table
+from edgewhisk.device.rejected import sample
 from edgewhisk.errors import BadRequest
 
 __all__ = ["options", "perform"]
@@ -57,7 +59,7 @@ def rows(found: list[dict[str, Any]]) -> list[list[str]]:
             one["trigger"] or "-",
             one["topic"],
             one["reason"],
-            repr(base64.b64decode(one["payload"])[:40])[1:],
+            sample(base64.b64decode(one["payload"])),
         ]
         for one in found
     ]

@@ -7,57 +7,63 @@ edgewhisk status --json | jq .buffer
 from __future__ import annotations
 
 import argparse
-import base64
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from edgewhisk import jsontext
 from edgewhisk.cli import NOT_RUNNING
-from edgewhisk.cli.gateway.auth import guest_key
-from edgewhisk.cli.gateway.wskprops import api_url
-from edgewhisk.cli.output import complain
-from edgewhisk.config.loader import load
-from edgewhisk.config.schema import Config
+from edgewhisk.cli.client import NOBODY, ApiClient, ApiError
+from edgewhisk.cli.client import options as client_options
+from edgewhisk.cli.endpoint import properties, target, this_gateway
+from edgewhisk.cli.output import complain, fitted
+from edgewhisk.cli.waiting import compiling
+from edgewhisk.errors import StorageError
 
 _PATIENCE = 5.0  # seconds
 _WEEK = 7 * 86_400  # seconds
-# http_proxy of the system does not lead to this machine.
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _LOSSES = ("evicted", "expired", "rejected", "refused")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """`--json`."""
-    parser.add_argument("--json", action="store_true", help="print the whole document")
+    """Which gateway, `--json`."""
+    client_options(parser)
 
 
 def perform(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Ask the gateway."""
-    config = load(given.config, environment)
-    document = fetch(config)
+    """Print it."""
+    document = account(given, environment)
     if document is None:
-        complain(f"no gateway answers at {api_url(config)}", "start it with: edgewhisk run")
         return NOT_RUNNING
-    print(jsontext.dumps(document, indent=True).decode() if given.json else "\n".join(_lines(document)))
+    print(
+        jsontext.dumps(document, indent=True).decode() if given.json else "\n".join(fitted(_lines(document)))
+    )
     return 0
 
 
-def fetch(config: Config) -> dict[str, Any] | None:
-    """The gateway's own account, or None if it does not answer."""
-    token = base64.b64encode(guest_key(config).encode()).decode()
-    request = urllib.request.Request(  # noqa: S310 - http to our own address
-        f"{api_url(config)}/edgewhisk/status", headers={"Authorization": f"Basic {token}"}
-    )
+def account(given: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """What the gateway of this machine says of itself, or that of `--apihost`; None if nobody answers.
+
+    Where no gateway was ever started, the one of `.wskprops` is asked. Raises `EdgeWhiskError`.
+    """
     try:
-        with _DIRECT.open(request, timeout=_PATIENCE) as answer:
-            document: dict[str, Any] = jsontext.loads(answer.read())
-            return document
-    except (urllib.error.URLError, OSError, ValueError):
+        gateway = this_gateway(given, environment, given.apihost, given.auth)
+    except StorageError:
+        if given.config is not None or not {"APIHOST", "AUTH"} <= properties(environment).keys():
+            raise
+        gateway = target(given, environment)
+    api = ApiClient(gateway, verbose=given.verbose, patience=_PATIENCE)
+    try:
+        found: dict[str, Any] = api.get("/edgewhisk/status")
+    except ApiError as error:
+        if error.code or error.hint != NOBODY:
+            raise
+        complain(f"no gateway answers at {gateway.url}", "start it with: edgewhisk run")
         return None
+    finally:
+        api.close()
+    return found
 
 
 def _lines(document: Mapping[str, Any]) -> list[str]:
@@ -71,7 +77,7 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         f"cloud     {cloud['state']}{_because(cloud)}{_last_sync(cloud)}",
     ]
     sandboxes = {kind: found for kind, found in document["sandboxes"].items() if isinstance(found, dict)}
-    lines.append("sandboxes " + ", ".join(f"{kind} {found['state']}" for kind, found in sandboxes.items()))
+    lines.append("sandboxes " + ", ".join(f"{kind} {_state(found)}" for kind, found in sandboxes.items()))
     lines += map(_feed, document["feeds"])
     if more := document.get("feeds_left_out"):
         lines.append(f"feeds     {more} more, none of them in trouble unless all above are")
@@ -108,6 +114,10 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         lines.append(f"trouble   {invoker['unrecorded']} runs not recorded: {invoker['last_refusal']}")
     lines += [f"trouble   {line}" for line in document["incidents"]]
     return lines
+
+
+def _state(sandbox: Mapping[str, Any]) -> str:
+    return compiling(sandbox) if sandbox["state"] == "compiling" else str(sandbox["state"])
 
 
 def _feed(feed: Mapping[str, Any]) -> str:

@@ -3,7 +3,9 @@
 The running gateway follows. Keys are kept in files that only the service can read.
 
 edgewhisk subject add plant-b
+edgewhisk subject list
 edgewhisk subject get plant-b
+edgewhisk subject remove plant-b
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from edgewhisk.cli.output import document, done
+from edgewhisk.cli.parser import add_verb
 from edgewhisk.config.loader import load
 from edgewhisk.config.schema import Config
 from edgewhisk.controller.auth.subjects import (
@@ -42,7 +45,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         ("get", _get, "print the key of a subject"),
         ("remove", _remove, "let a subject log in no more, and take away all that it had"),
     ):
-        own = verbs.add_parser(name, help=what, description=what)
+        own = add_verb(verbs, parser, name, what)
         own.add_argument("--config", type=Path, metavar="FILE", help="configuration of the gateway")
         own.add_argument("--json", action="store_true", help="print JSON only, for scripts")
         if name != "list":
