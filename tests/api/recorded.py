@@ -2,9 +2,8 @@
 
 `answers.jsonl.gz` has a case a line, recorded from Apache OpenWhisk (August 2026): its requests, each with
 method `m`, path `p`, body `b` (JSON) or `raw`, headers `h`, `auth`, and `see` where the record is compared,
-too; and the answers, without ids, times and `code`. What is particular to JavaScript or Python is not among
-them. `decided.json` has what is meant to differ: prefix of the case's name, step or -1, kind of difference,
-a regular expression on it, and why.
+too; and the answers, without ids, times and `code`. `decided.json` has what is meant to differ: prefix of the
+case's name, step or -1, kind of difference, a regular expression on it, and why.
 """
 
 from __future__ import annotations
