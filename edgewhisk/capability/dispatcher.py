@@ -12,6 +12,7 @@ from edgewhisk.base.recent import Recent
 from edgewhisk.base.unforeseen import UNFORESEEN
 from edgewhisk.entity.action import Action
 from edgewhisk.entity.annotations.grants import ANNOTATION, Grants
+from edgewhisk.entity.identity import SYSTEM_NAMESPACE
 from edgewhisk.errors import CapabilityError, EdgeWhiskError, MalformedContent, NotGranted
 from edgewhisk.spi import LARGEST_REQUEST, Answer, Asker
 
@@ -66,9 +67,11 @@ class CapabilityRequest(NamedTuple):
         """Raises `NotGranted` unless the action's owner may reach what `spi.Resource` names.
 
         The owner's, not the caller's grants: whoever wrote the action says what it does, and a caller who
-        is granted more must not lend that to it.
+        is granted more must not lend that to it. Actions of `whisk.system` are the gateway's or its
+        operator's, and may reach what whoever invokes them may.
         """
-        self.entitled(self.asker.action.name.namespace, kind, name)
+        owner = self.asker.action.name.namespace
+        self.entitled(self.asker.namespace if owner == SYSTEM_NAMESPACE else owner, kind, name)
 
 
 def ungranted(what: str, **wanted: Any) -> NotGranted:

@@ -60,6 +60,7 @@ def test_the_npm_client(made: Gateway, tmp_path: Path) -> None:
             "mqtt",
             "samples",
             "serial",
+            "slack",
             "utils",
         ],
         "feed": "0 0 1 1 *",

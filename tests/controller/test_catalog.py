@@ -16,6 +16,7 @@ from tests.path.gateway import Gateway, until
 
 TABLES = {file.stem: tomllib.loads(file.read_text()) for file in sorted(OWN.glob("*.toml"))}
 ACTIONS = [(package, name) for package, table in TABLES.items() for name in table["actions"]]
+LOOK = 'description = "d"\n[actions.look]\ndescription = "d"\nsampleInput = {}\n'
 OPERATORS = """description = "Of the plant"
 [actions.double]
 description = "Doubles"
@@ -32,6 +33,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     (own / "plant.toml").write_text(OPERATORS)
     (own / "plant" / "double.js").write_text("function main({ n }) { return { n: 2 * n } }")
     (own / "utils.toml").write_text(OPERATORS)
+    (own / "far").mkdir()
+    (own / "far.toml").write_text(LOOK + 'edge-capabilities = { http = ["127.0.0.1:1"] }')
+    code = "const main = () => fetch('http://127.0.0.1:1/').then(() => ({}), (e) => ({ told: e.message }))"
+    (own / "far" / "look.js").write_text(code)
     (own / "broken.toml").write_text("[[[")
     try:
         yield gateway.start()
@@ -104,6 +109,18 @@ def test_what_others_keep_is_not_reached(made: Gateway) -> None:
     until(lambda: made.call("PUT", "_/actions/own", code, Authorization=f"Basic {key}").status == 200)
     found = invoked(made, "whisk.system/actions/combinators/apply", {"$actionName": "/plant/own"})
     assert ("error" in found, "secret" in str(found)) == (True, False)
+
+
+def test_it_reaches_what_whoever_invokes_it_may(made: Gateway) -> None:
+    """guest may reach everything, another subject without [grants] nothing."""
+    path = "/api/v1/namespaces/whisk.system/actions/far/look?blocking=true&result=true"
+    key = base64.b64encode(made.subject("bare").encode()).decode()
+    until(lambda: made.call("GET", "_/actions", Authorization=f"Basic {key}").status == 200)
+    told = made.call("POST", path, {}, Authorization=f"Basic {key}").body["told"]
+    assert (
+        "http 127.0.0.1:1 is not granted to bare" in told or "http 127.0.0.1 is not granted to bare" in told
+    )
+    assert "granted" not in made.call("POST", path, {}).body["told"]
 
 
 def test_an_operator_adds_a_package_and_is_told_of_broken_ones(made: Gateway) -> None:
