@@ -48,8 +48,17 @@ FIRE: Final = "fire"
 WEB: Final = "web"
 
 
+# Seconds that a run counts which nobody waits for, at most: one that waits for an engine, or for an action
+# that always fails, must not keep others out for good.
+_IN_FLIGHT: Final = 600.0
+
+
 class Running(Protocol):
     """The invoker, as the controller sees it. All methods are called on the event loop."""
+
+    def watch(self, activation_id: str, over: Callable[[], None], seconds: float) -> None:
+        """See `Invoker.watch`."""
+        ...
 
     def submit(self, messages: Sequence[ActivationMessage], *, urgent: bool) -> asyncio.Future[None]:
         """Run `messages`; the future is done when the durable ones are on disk."""
@@ -220,16 +229,25 @@ class Controller:
         )
         system = bound.action.name in self.system  # needs neither room nor a disk that takes records
         self._flying[kind].start(identity.namespace)
+        landed: Callable[[], None] = partial(self._flying[kind].end, identity.namespace)
         try:
             if system:
                 return InvokeAnswer(message.activation_id, await self._invoker.run(message))
             self._check_room(identity.namespace)
             if wait is None:
+                answer = InvokeAnswer(message.activation_id, None)
+                landed = self._flies_on(message, landed)
                 await self._invoker.submit([message], urgent=True)
-                return InvokeAnswer(message.activation_id, None)
-            return await self._wait(message, wait, composed=bound.composed)
+            elif (answer := await self._wait(message, wait, composed=bound.composed)).record is None:
+                landed = self._flies_on(message, landed)
+            return answer
         finally:
-            self._flying[kind].end(identity.namespace)
+            landed()
+
+    def _flies_on(self, message: ActivationMessage, landed: Callable[[], None]) -> Callable[[], None]:
+        """Count a run until it is on record, though its caller does not wait; what is left to do now."""
+        self._invoker.watch(message.activation_id, landed, _IN_FLIGHT)
+        return _nothing
 
     def _check_start(self, message: ActivationMessage) -> None:
         """Raise `BadRequest` where an invocation with these arguments would be refused."""
@@ -342,6 +360,10 @@ def _with(found: Mapping[int, dict[str, Any] | EdgeWhiskError], uniform: Uniform
 def _seen(done: asyncio.Future[None]) -> None:
     if not done.cancelled():
         done.exception()
+
+
+def _nothing() -> None:
+    """Nothing is left to do."""
 
 
 def _expire(running: asyncio.Future[Record]) -> None:

@@ -135,6 +135,10 @@ class Invoker:
             self._dispatcher.call([call])
         return call.waiter
 
+    def watch(self, activation_id: str, over: Callable[[], None], seconds: float) -> None:
+        """Call `over` once: when a run that nobody waits for is on record, at the latest after `seconds`."""
+        self._completion.watch(activation_id, over, seconds)
+
     def record(self, record: Record) -> asyncio.Future[None]:
         """Store the record of what was not run here; done when it is on disk, fails with `StorageError`."""
         return self._completion.writer.stored([record])

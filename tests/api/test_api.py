@@ -206,6 +206,27 @@ def test_rates_are_limited(tmp_path: Path) -> None:
         made.stop()
 
 
+def test_runs_that_nobody_waits_for_are_in_flight_until_they_are_over(tmp_path: Path) -> None:
+    made = Gateway(tmp_path, 'concurrent_invocations = 3\n[mqtt]\nurl = "mqtt://127.0.0.1:1"\n').start()
+    try:
+        code = "function main(p) { return new Promise(done => setTimeout(() => done({}), p.ms)) }"
+        made.action("f", code, limits={"timeout": 300_000})
+        for words in ("", "", "?blocking=true&timeout=100"):  # the last one's caller is sent away
+            assert made.call("POST", f"_/actions/f{words}", {"ms": 4000}).status == 202
+        refused = made.call("POST", "_/actions/f", {"ms": 0})
+        assert (refused.status, refused.body["error"]) == (
+            429,
+            "Too many concurrent requests in flight (count: 3, allowed: 3).",
+        )
+        until(lambda: made.count("f") == 3)
+        for _ in range(5):  # and each time it is over when it is on record
+            assert made.call("POST", "_/actions/f?blocking=true", {"ms": 0}).status == 200
+            assert made.call("POST", "_/actions/f", {"ms": 0}).status == 202
+            until(lambda: made.status()["invoker"]["running"] == 0)
+    finally:
+        made.stop()
+
+
 def test_random_bytes_on_the_port_harm_nobody(made: Gateway) -> None:
     import os
     import socket

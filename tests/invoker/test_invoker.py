@@ -209,6 +209,23 @@ def test_the_queue_may_be_looked_at_while_workers_are_at_it(tmp_path: Path) -> N
     play(tmp_path, course)
 
 
+def test_a_run_that_is_watched_is_told_once_and_one_that_never_ends_after_its_time(tmp_path: Path) -> None:
+    async def course(made: Stages) -> None:
+        await made.make(ECHO)
+        told: list[str] = []
+        name = parse_name("/guest/a", "_")
+        one = ActivationMessage("1" * 32, name, "guest", "guest", b"{}", 1, durable=True)
+        made.invoker.watch(one.activation_id, lambda: told.append("ran"), 60)
+        made.invoker.watch("2" * 32, lambda: told.append("late"), 0.01)
+        await made.invoker.submit([one], urgent=True)
+        await until(lambda: len(told) == 2)
+        await made.invoker.submit([one._replace(activation_id="3" * 32)], urgent=True)
+        await until(lambda: len(made.recorded()) == 2)
+        assert sorted(told) == ["late", "ran"]
+
+    play(tmp_path, course)
+
+
 SLEEPY = "async function main(p) { await new Promise(r => setTimeout(r, 20)); return {n: p.n} }"
 
 

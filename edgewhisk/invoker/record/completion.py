@@ -45,6 +45,8 @@ class Completion:
         self._keeps = keeps
         self.writer = RecordWriter(records, store, clock, window, enough, self._wrote)
         self.durability = Durability(store, self.writer.flush, dispatch)
+        # activation id -> what is called when it is over, and what does so if that takes long
+        self._watched: dict[str, tuple[Callable[[], None], asyncio.TimerHandle]] = {}
         self._changed = asyncio.Event()  # set whenever a batch has ended, or is on disk
         self.under_way = 0  # batches that were begun and are not on disk
         self.unrecorded = 0  # runs whose record the disk refused
@@ -93,6 +95,17 @@ class Completion:
             self._finish(batch, records, error)
         self._backpressure.make_room()
 
+    def watch(self, activation_id: str, over: Callable[[], None], seconds: float) -> None:
+        """Call `over` once: when a run is on record, or refused, at the latest after `seconds`."""
+        timer = asyncio.get_running_loop().call_later(seconds, self._over, activation_id)
+        self._watched[activation_id] = over, timer
+
+    def _over(self, activation_id: str) -> None:
+        if found := self._watched.pop(activation_id, None):
+            over, timer = found
+            timer.cancel()
+            over()
+
     def _finish(self, batch: Batch, records: Sequence[Record], error: StorageError | None) -> None:
         if batch.inline:
             self._backpressure.under_way.add(batch.stream.trigger, -batch.places)
@@ -101,5 +114,8 @@ class Completion:
                 self._calls.wrote()
             # What the gateway itself did is done, whether it is recorded or not.
             deliver(batch.waiters, records[-len(batch.messages) :], None if batch.native else error)
+        if self._watched:
+            for message in batch.messages:
+                self._over(message.activation_id)
         self.under_way -= 1
         self._changed.set()
