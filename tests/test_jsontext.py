@@ -23,6 +23,7 @@ PACKAGE = Path(jsontext.__file__).parent
 OWN_WAYS = {
     "jsontext.py": "is the contract",
     "cli/output.py": "prints what is valid already, with four spaces as wsk does",
+    "sync/receivers/sqlite_asgi.py": "is copied to where EdgeWhisk is not",
     "device/capture.py": "reads a JSON string that more text follows, from a file of one's own",
 }
 

@@ -29,9 +29,14 @@ def done(text: str, *, quiet: bool = False) -> None:
 
 def document(value: Any) -> None:
     """Print JSON."""
+    print(shown_json(value, indent=4))
+
+
+def shown_json(value: Any, indent: int | None = None) -> str:
+    """JSON as people read it: with blanks, and with lines where `indent` is given."""
     import json
 
-    print(json.dumps(value, indent=4, ensure_ascii=False))
+    return json.dumps(value, indent=indent, ensure_ascii=False)
 
 
 def paint(text: str, colour: str, stream: Any = None) -> str:

@@ -1,4 +1,4 @@
-"""What a gateway proves itself with to its cloud: lines of a file. Pure, but for `read`.
+"""What a gateway proves itself with to its cloud: lines of a file. Pure.
 
     name:secret                      HTTP Basic: OpenWhisk's uuid:key, DigitalOcean's access key
     bearer TOKEN                     a token; of a JSON Web Token the end is known
@@ -19,16 +19,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from enum import Enum
-from pathlib import Path
 from typing import Final
 
 from edgewhisk import jsontext
-from edgewhisk.base import checked
-from edgewhisk.errors import BadRequest, StorageError
+from edgewhisk.errors import BadRequest
 
 SIGNATURE: Final = "X-EdgeWhisk-Signature"
 _MOST: Final = 8  # lines with a credential
-_LARGEST: Final = 64 << 10  # bytes of a file
 _UNTIL: Final = " until "
 
 
@@ -113,18 +110,3 @@ def _end_of_token(scheme: Scheme, secret: str) -> datetime | None:
         return datetime.fromtimestamp(claims["exp"], UTC)
     except (binascii.Error, jsontext.NotJson, KeyError, TypeError, ValueError, OverflowError, OSError):
         return None
-
-
-def read(path: Path, schemes: Collection[Scheme]) -> tuple[Credential, ...]:
-    """The credentials in a file (blocking); raises `StorageError`."""
-    try:
-        data, _ = checked.read(path)
-        if len(data) > _LARGEST:
-            raise StorageError(f"{path} has {len(data)} bytes: it is no file of keys")
-        return parse(data.decode("ascii"), schemes)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error}") from error
-    except BadRequest as error:
-        raise StorageError(f"{path}: {error}") from error
-    except ValueError as error:
-        raise StorageError(f"{path} is damaged: it is no text in ASCII") from error

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewhisk.errors import BadRequest, StorageError
-from edgewhisk.sync.credential import SIGNATURE, Credential, Scheme, parse, read
+from edgewhisk.sync.credential import SIGNATURE, Credential, Scheme, parse
+from edgewhisk.sync.key_file import read
 
 ALL = tuple(Scheme)
 

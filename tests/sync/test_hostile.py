@@ -24,7 +24,7 @@ from edgewhisk.entity.identity import AuthKey
 from edgewhisk.spi import Query
 from edgewhisk.store.activations.activations import ActivationLog
 from edgewhisk.sync import client as client_module
-from edgewhisk.sync import credential
+from edgewhisk.sync import key_file
 from edgewhisk.sync import sync as module
 from edgewhisk.sync.client import CloudClient, retry_after
 from edgewhisk.sync.credential import Credential, Scheme
@@ -209,7 +209,7 @@ def test_a_damaged_key_keeps_the_cloud_away_until_it_is_put_right(tmp_path: Path
         replies = list[bytes]()
         async with lying(far, replies).serving() as url:
             spoken = dialect("openwhisk", url)
-            door = CloudClient(spoken, url, partial(credential.read, path, spoken.schemes), ingest="i/i")
+            door = CloudClient(spoken, url, partial(key_file.read, path, spoken.schemes), ingest="i/i")
             sync = Sync(edge, door, SystemClock(), interval=0)
             task = asyncio.create_task(sync.run())
             async with asyncio.timeout(30):

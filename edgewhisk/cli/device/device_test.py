@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 
 from edgewhisk.base import resources
 from edgewhisk.cli import FAILED, OK
-from edgewhisk.cli.output import document, done, paint
+from edgewhisk.cli.output import document, done, paint, shown_json
 from edgewhisk.config.loader import load
 from edgewhisk.device import capture, library
 from edgewhisk.device.capture import CapturedBytes, Expected
@@ -95,7 +94,7 @@ def _wanted(expected: Expected | None) -> str:
 
 
 def _shown(values: dict[str, Any] | None, reason: str) -> str:
-    return f"refused: {reason}" if values is None else json.dumps(values, ensure_ascii=False)
+    return f"refused: {reason}" if values is None else shown_json(values)
 
 
 def _plain(step: GoldenStep) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from edgewhisk import jsontext
 from edgewhisk.cli.arguments import qualified, valued
 from edgewhisk.cli.client import ApiClient, ApiError
-from edgewhisk.cli.output import note, paint, width
+from edgewhisk.cli.output import note, paint, shown_json, width
 
 _PAUSE: Final = 1.0  # seconds between two looks
 _PAGE: Final = 200  # the most that the API gives at once
@@ -110,7 +110,7 @@ class _Shown:
             if not wanted(self._given, item, origin):
                 continue
             if self._given.json:
-                print(json.dumps(item, ensure_ascii=False, separators=(",", ":")), flush=True)
+                print(jsontext.dumps(item).decode(), flush=True)
             else:
                 print("\n".join(told(item, origin, full=self._given.full)), flush=True)
         for known in (self._seen, self._origins):
@@ -166,8 +166,8 @@ def _fired(item: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for line in item["logs"]:
         try:
-            one = json.loads(line)
-        except (ValueError, RecursionError):
+            one = jsontext.loads(line.encode())
+        except jsontext.NotJson:
             continue
         if isinstance(one, dict):
             found.append(one)
@@ -245,11 +245,11 @@ def _value(name: str, value: Any, *, full: bool, colour: str = "") -> Iterator[s
     if value is None or value == {}:
         return
     if full and not isinstance(value, str):
-        first, *more = json.dumps(value, indent=4, ensure_ascii=False).splitlines()
+        first, *more = shown_json(value, indent=4).splitlines()
         yield f"  {name:<4}{first}"
         yield from (f"      {line}" for line in more)
         return
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else shown_json(value)
     text = text if full else " ".join(text.split())
     room = max(width() - 6, _LEAST) if width() and not full else len(text)
     text = text if len(text) <= room else f"{text[: room - 1]}…"

@@ -98,11 +98,11 @@ def _pair(where: str, name: str, cert: Path | None, key: Path | None) -> Iterato
 
 def _key(where: str, cloud: CloudConfig, path: Path) -> Iterator[Fault]:
     """A file without a key that the cloud could take."""
-    from edgewhisk.sync import credential
+    from edgewhisk.sync import key_file
     from edgewhisk.sync.dialects import dialect
 
     try:
-        credential.read(path, dialect(cloud.kind, cloud.url).schemes)
+        key_file.read(path, dialect(cloud.kind, cloud.url).schemes)
     except EdgeWhiskError as error:
         yield Fault(where, "cloud.auth_file", error.advice)
 

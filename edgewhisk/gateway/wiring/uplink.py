@@ -11,7 +11,7 @@ from edgewhisk.clock.system import SystemClock
 from edgewhisk.config.schema import CloudConfig
 from edgewhisk.gateway.clock_watcher import ClockWatcher
 from edgewhisk.store.activations.activations import ActivationLog
-from edgewhisk.sync import credential
+from edgewhisk.sync import key_file
 from edgewhisk.sync.client import CloudClient, CloudRoute
 from edgewhisk.sync.dialects import dialect
 from edgewhisk.sync.sync import Sync
@@ -20,7 +20,7 @@ from edgewhisk.sync.sync import Sync
 def client(settings: CloudConfig) -> CloudClient:
     """What speaks to the configured cloud."""
     spoken = dialect(settings.kind, settings.url)
-    read = partial(credential.read, settings.auth_file or Path(), spoken.schemes)
+    read = partial(key_file.read, settings.auth_file or Path(), spoken.schemes)
     return CloudClient(
         spoken,
         settings.url,
