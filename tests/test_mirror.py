@@ -15,6 +15,7 @@ import pytest
 ROOT: Final = Path(__file__).resolve().parent.parent
 ROOMS: Final = (
     "actuator",
+    "broker",
     "capability",
     "clock",
     "controller",
@@ -33,6 +34,8 @@ NOUNS: Final = "entity/test_entities.py"  # one table of requests and documents 
 POOL: Final = "sandbox/test_pool.py"  # the door of all sandboxes, in real WebAssembly
 PYTHON: Final = "sandbox/component/test_components.py"  # the component that Python is
 MODULES: Final = "sandbox/module/test_modules.py"  # modules of any language as actions
+# clients and a disk as they are, and the core by what those hear
+BROKER: Final = "broker/test_broker.py"
 MQTT: Final = "feed/mqtt/test_feed.py"  # a real broker
 BROKERS: Final = "feed/mqtt/test_session.py"  # brokers that misbehave, as a script says
 MODBUS: Final = "feed/modbus/test_feed.py"  # servers and a pty
@@ -42,6 +45,10 @@ ELSEWHERE: Final = {
     "actuator/lost": "actuator/test_outbox.py", "actuator/target": "actuator/test_outbox.py",
     "actuator/targets/modbus": "actuator/test_writes.py",
     "actuator/targets/serial": "actuator/test_writes.py",
+    "broker/link": BROKER, "broker/message": BROKER,
+    "broker/properties": "broker/test_packets.py", "broker/reason": "broker/test_packets.py",
+    "broker/requests": BROKER, "broker/retained": "broker/test_topics.py", "broker/session": BROKER,
+    "broker/writes": BROKER,
     "capability/dispatcher": "capability/test_capabilities.py",
     "capability/host": "capability/test_capabilities.py", "capability/patience": "capability/test_fetch.py",
     "capability/rest": "capability/test_openwhisk.py",

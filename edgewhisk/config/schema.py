@@ -53,6 +53,27 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddedConfig:
+    """`[embedded]`: what the embedded broker takes and keeps at most."""
+
+    connections: int = 1000  # clients at once; fewer where the system allows few open files
+    connections_per_address: int = 1000  # of them from one address
+    connect_timeout: float = 10.0  # seconds for a client to say CONNECT
+    # Seconds between two packets of a client at most; one of MQTT 5 that says more, or none, is told so.
+    keep_alive: int = 3600
+    packet_bytes: int = 4 << 20  # bytes of a packet; a longer one ends the connection before it is read
+    receive_maximum: int = 100  # QoS 1 and 2 messages that are sent ahead, in each direction
+    queued_messages: int = 10_000  # messages that wait for one client; beyond, new ones are dropped for it
+    queued_bytes: int = 16 << 20  # bytes of them
+    all_queued_bytes: int = 64 << 20  # bytes of all messages that wait for clients
+    retained_topics: int = 10_000  # topics whose last message is kept; beyond, none of a new topic is
+    retained_bytes: int = 16 << 20  # bytes of them
+    subscriptions: int = 10_000  # of one client
+    sessions: int = 2000  # clients that are known, connected or not
+    session_expiry: int = 7 * 86_400  # seconds that the session of a client is kept at most after it left
+
+
+@dataclass(frozen=True, slots=True)
 class CloudConfig:
     """`[cloud]`: where activations are synced to."""
 
@@ -138,6 +159,7 @@ class Config:
     log_level: str = "info"  # debug, info, warning or error
     api: ApiConfig = ApiConfig()
     mqtt: MqttConfig = MqttConfig()
+    embedded: EmbeddedConfig = EmbeddedConfig()
     cloud: CloudConfig = CloudConfig()
     buffer: BufferConfig = BufferConfig()
     limits: Limits = field(default_factory=Limits)

@@ -16,6 +16,7 @@ from edgewhisk.config.schema import (
     BufferConfig,
     CloudConfig,
     Config,
+    EmbeddedConfig,
     LaneConfig,
     MqttConfig,
     SerialConfig,
@@ -28,6 +29,7 @@ from edgewhisk.errors import Fault, FeedError
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _MAX_PORT: Final = 65535
 _MAX_TEXT: Final = 65535  # bytes of a text in MQTT
+_MAX_PACKET: Final = 268_435_460  # bytes of a packet of MQTT
 _PORTS: Final = {EMBEDDED: 1883, "mqtt": 1883, "mqtts": 8883}
 _MAX_BAUD: Final = 4_000_000
 PARITIES: Final = ("none", "even", "odd", "mark", "space")
@@ -43,6 +45,7 @@ def check(config: Config, where: str) -> list[Fault]:
     rules = [*_general(config), *_cloud(config.cloud), *_limits(config.limits)]
     for name, port in config.serial.items():
         rules += _serial(f"serial.{name}", port)
+    rules += _embedded(config.embedded)
     rules += _broker("mqtt", config.mqtt)
     for name, broker in config.brokers.items():
         rules += _broker(f"brokers.{name}", broker)
@@ -111,6 +114,16 @@ def _serial(section: str, port: SerialConfig) -> Iterator[Requirement]:
             wrong, f"{section}.{key}", f"must be one of {', '.join(choices)}", f'{key} = "none"'
         )
     yield Requirement(port.rate < 1, f"{section}.rate", "must be at least 1", "rate = 1000")
+
+
+def _embedded(bounds: EmbeddedConfig) -> Iterator[Requirement]:
+    for entry in fields(EmbeddedConfig):
+        least, most = (1, _MAX_PORT) if entry.name in ("keep_alive", "receive_maximum") else (1, 1 << 32)
+        if entry.name == "packet_bytes":
+            most = _MAX_PACKET
+        wrong = not least <= getattr(bounds, entry.name) <= most
+        problem, example = f"must be {least} to {most}", f"{entry.name} = {entry.default}"
+        yield Requirement(wrong, f"embedded.{entry.name}", problem, example)
 
 
 def _broker(section: str, broker: MqttConfig) -> Iterator[Requirement]:
