@@ -95,7 +95,6 @@ ELSEWHERE: Final = {
     "transport/http_body": "sync/test_hostile.py", "transport/modbus/buses": MODBUS,
     "transport/modbus/rtu": "transport/modbus/test_bus.py",
     "transport/mqtt/brokers": BROKERS, "transport/mqtt/session": BROKERS,
-    "transport/mqtt/broker_bounds": "transport/mqtt/test_broker.py",
     "transport/mqtt/config": "feed/mqtt/test_session.py", "transport/mqtt/connection": BROKERS,
     "transport/mqtt/disconnects": BROKERS, "transport/mqtt/gmqtt_adapter": BROKERS,
     "transport/mqtt/limits": BROKERS, "transport/serial/opener": "transport/serial/test_ports.py",

@@ -129,7 +129,9 @@ class Broker:
         for link in list(self.links.values()):
             silent = now - (link.since if link.session is None else link.heard)
             most = self.bounds.connect_timeout if link.session is None else link.keep_alive
-            if most and silent > most and not link.ended:
+            if self.burdened(link.number):
+                link.heard = now  # it is not read
+            elif most and silent > most and not link.ended:
                 self.refused["keep_alive" if link.session else "connect_timeout"] += 1
                 self._leave(link, Reason.KEEP_ALIVE, now)
         for session in list(self._sessions.values()):
@@ -174,6 +176,10 @@ class Broker:
                 close.append(number)
         self.delivery.touched.clear()
         return BrokerActions(send, close, self.writes.take(now))
+
+    def knows(self, number: int) -> bool:
+        """Whether a client has said CONNECT."""
+        return (link := self.links.get(number)) is not None and link.session is not None
 
     def burdened(self, number: int) -> bool:
         """Whether a client should not be read for now: too much of it waits to be safe."""

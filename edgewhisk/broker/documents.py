@@ -13,6 +13,7 @@ from typing import Any, Final
 from edgewhisk.broker.message import Copy, PublishedMessage
 from edgewhisk.broker.packets import Wish
 from edgewhisk.broker.session import ClientSession
+from edgewhisk.spi import Check
 
 SESSIONS: Final = "sessions"  # by client id
 SUBSCRIPTIONS: Final = "subscriptions"  # by client id and filter
@@ -134,3 +135,14 @@ def received_of(key: str) -> tuple[int, str]:
     """Packet identifier and client id of a QoS 2 message that was received; raises one of `UNREADABLE`."""
     number, _, client = key.partition(" ")
     return int(number), client
+
+
+# By collection, what raises one of `UNREADABLE` for a document that is none.
+CHECKS: Final[Mapping[str, Check]] = {
+    SESSIONS: lambda client, document: session_of(client, document, 0),
+    SUBSCRIPTIONS: subscription_of,
+    MESSAGES: lambda number, document: (int(number), message_of(document, 0)),
+    COPIES: lambda key, document: copy_of(key, document, PublishedMessage("", b"")),
+    RETAINED: lambda _topic, document: message_of(document, 0),
+    RECEIVED: lambda key, _document: received_of(key),
+}

@@ -60,6 +60,7 @@ from edgewhisk.gateway.clock_watcher import ClockWatcher
 from edgewhisk.gateway.incidents import Incidents
 from edgewhisk.gateway.loop_lag import LoopLag
 from edgewhisk.gateway.supervision import Run, supervised
+from edgewhisk.gateway.wiring.broker import reach_brokers
 from edgewhisk.gateway.wiring.capabilities import GatewayAdapter
 from edgewhisk.gateway.wiring.system_actions import system_actions
 from edgewhisk.gateway.wiring.uplink import uplink
@@ -79,7 +80,6 @@ from edgewhisk.store.log.disk import RealDisk
 from edgewhisk.sync.ingest import Ingest
 from edgewhisk.transport.modbus.buses import ModbusBuses
 from edgewhisk.transport.mqtt.brokers import MqttBrokers
-from edgewhisk.transport.mqtt.config import mqtt_links
 from edgewhisk.transport.serial.ports import SerialPorts
 
 _log = logging.getLogger(__name__)
@@ -215,6 +215,7 @@ class Gateway:
             "clock": self._clock_watcher.describe(),
             "dead_letters": self._dead.describe(),
             **await self._feeds.survey(),
+            "broker": self._embedded.describe() if self._embedded else {},
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
             "incidents": self._told.lines(),
             "process": process(),
@@ -329,12 +330,11 @@ class Gateway:
         )
 
     async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:
-        config = self._config
-        links, troubles = await mqtt_links(config, stack)
+        config, clock = self._config, self._clock
+        links, self._embedded, troubles = await reach_brokers(config, clock, stack)
         self.incidents += troubles
         origins = await asyncio.to_thread(self._log.origins)
-        self._shaped = ShapingStage(self._controller, self._clock, self._documents)
-        fire, clock = self._shaped, self._clock
+        fire = self._shaped = ShapingStage(self._controller, clock, self._documents)
         self._brokers = MqttBrokers(links, clock)
         self._ports, self._buses = SerialPorts(config.serial, clock), ModbusBuses(config.serial, clock)
 

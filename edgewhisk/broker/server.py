@@ -1,0 +1,209 @@
+"""The broker's sockets, timer and store: carries out on the event loop what the core decides.
+
+A reading that comes is on disk, or with who subscribed, before the device hears that it was taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import secrets
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, cast
+
+from edgewhisk.broker import documents
+from edgewhisk.broker.broker import SILENT, Broker
+from edgewhisk.broker.packets import split
+from edgewhisk.broker.reason import BadPacket, Reason
+from edgewhisk.config.schema import EmbeddedConfig
+from edgewhisk.errors import InstanceError, StorageError
+from edgewhisk.spi import Clock, DocumentStore
+
+MOST_PARTIAL: Final = 64 << 20  # bytes of packets that are not here in full, of all connections
+_OTHERS: Final = 64  # descriptors that are neither the API's nor the broker's
+_TICK: Final = 0.5  # seconds
+_LEAVING: Final = 5.0  # seconds that a client which was told to go has to read that
+_BACKLOG: Final = 256
+_EVER: Final = float("inf")
+
+
+class BrokerServer:
+    """The broker on the gateway's event loop."""
+
+    def __init__(self, bounds: EmbeddedConfig, store: DocumentStore, clock: Clock) -> None:
+        """Go on with the sessions, the retained values and what waits in `store`."""
+        spare = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - SILENT - _OTHERS  # the API has half
+        self.bounds = replace(bounds, connections=max(1, min(bounds.connections, spare)))
+        self.store = store
+        self.partial = 0  # bytes
+        self.core = Broker(self.bounds, _name, clock.monotonic(), clock.now() / 1000)
+        self.core.restore(_stored(store), clock.monotonic())
+        self.now = clock.monotonic
+        self._connections: dict[int, _Connection] = {}
+        self._held: set[int] = set()  # connections that are not read for now
+        self._last = 0
+        self._servers: list[asyncio.Server] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Future[None] | None = None
+
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Begin to serve; the port, a free one for 0. Raises `InstanceError` when that cannot be."""
+        loop = asyncio.get_running_loop()
+        try:
+            server = await loop.create_server(
+                partial(_Connection, self), host, port, ssl=tls, backlog=_BACKLOG
+            )
+        except OSError as error:
+            hint = f'a broker may run there: set [mqtt] url = "mqtt://{host}:{port}"'
+            reason = error.strerror or str(error)
+            raise InstanceError(
+                f"the embedded broker cannot listen on {host}:{port}: {reason}", hint=hint
+            ) from error
+        self._servers.append(server)
+        if self._timer is None:
+            self._timer = loop.call_later(_TICK, self._tick)
+        found: int = server.sockets[0].getsockname()[1]
+        return found
+
+    async def stop(self) -> None:
+        """Tell the clients, close every connection, and have all on disk that waits for it."""
+        for server in self._servers:
+            server.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.core.stop(self.now())
+        self.act()
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        if changes := self.core.take(_EVER).write:
+            await asyncio.wait([self.store.write(changes)])
+        for connection in self._connections.values():
+            connection.transport.abort()
+
+    def describe(self) -> dict[str, Any]:
+        """What status shows."""
+        return {**self.core.describe(), "partial_bytes": self.partial, "held": len(self._held)}
+
+    def act(self) -> None:
+        """Carry out what the core decided."""
+        actions = self.core.take(self.now())
+        for number, data in actions.send.items():
+            if (connection := self._connections.get(number)) is not None:
+                connection.transport.write(data)
+        for number in actions.close:
+            if (connection := self._connections.get(number)) is not None:
+                connection.leave()
+        if actions.write:
+            self._writing = self.store.write(actions.write)
+            self._writing.add_done_callback(self._written)
+        for number in [held for held in self._held if not self.core.burdened(held)]:
+            self._held.discard(number)
+            if not self._connections[number].transport.is_closing():
+                self._connections[number].transport.resume_reading()
+
+    def _written(self, done: asyncio.Future[None]) -> None:
+        self._writing = None
+        error = done.exception()
+        if error is not None and not isinstance(error, StorageError):
+            raise error
+        self.core.written(str(error) if error else "", self.now())
+        self.act()
+
+    def _tick(self) -> None:
+        self.core.tick(self.now())
+        self.act()
+        self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
+
+    # -- what connections tell -------------------------------------------------------------------
+
+    def opened(self, connection: _Connection, address: str) -> int:
+        """A connection is there; its number."""
+        self._last += 1
+        self._connections[self._last] = connection
+        self.core.opened(self._last, address, self.now())
+        self.act()
+        return self._last
+
+    def heard(self, number: int, buffer: bytearray) -> None:
+        """More of a connection's bytes came; what is whole is taken out of `buffer`."""
+        before, now = len(buffer), self.now()
+        try:
+            if buffer[:1] != b"\x10" and not self.core.knows(number):
+                raise BadPacket("the first packet is no CONNECT", Reason.PROTOCOL_ERROR)
+            for first, body in split(buffer, self.bounds.packet_bytes):
+                self.core.received(number, first, body, now)
+            if self.partial > MOST_PARTIAL:
+                raise BadPacket("too much is not here in full", Reason.QUOTA)
+        except BadPacket as error:
+            self.core.broke(number, error, now)
+        self.partial -= before - len(buffer)
+        if self.core.burdened(number):
+            self._held.add(number)
+            self._connections[number].transport.pause_reading()
+        self.act()
+
+    def lost(self, number: int) -> None:
+        """A connection is gone."""
+        self._connections.pop(number, None)
+        self._held.discard(number)
+        self.core.lost(number, self.now())
+        self.act()
+
+
+class _Connection(asyncio.Protocol):
+    """The bytes of one client."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, server: BrokerServer) -> None:
+        self._server = server
+        self._buffer = bytearray()
+        self._number = 0
+        self._ends: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is of no such class
+        plain = transport.get_extra_info("socket")
+        if plain is not None:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # who has no keep-alive may be gone
+        peer = transport.get_extra_info("peername")
+        self._number = self._server.opened(self, peer[0] if peer else "")
+
+    def data_received(self, data: bytes) -> None:
+        if self._ends is None:
+            self._buffer += data
+            self._server.partial += len(data)
+            self._server.heard(self._number, self._buffer)
+
+    def pause_writing(self) -> None:
+        self._server.core.paused(self._number, self._server.now(), on=True)
+
+    def resume_writing(self) -> None:
+        self._server.core.paused(self._number, self._server.now(), on=False)
+        self._server.act()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._ends is not None:
+            self._ends.cancel()
+        self._server.partial -= len(self._buffer)
+        self._buffer.clear()
+        self._server.lost(self._number)
+
+    def leave(self) -> None:
+        """Close when all is sent, or when that takes too long."""
+        if self._ends is None:
+            self.transport.close()
+            self._ends = asyncio.get_running_loop().call_later(_LEAVING, self.transport.abort)
+
+
+def _name() -> str:
+    return f"auto-{secrets.token_hex(8)}"
+
+
+def _stored(store: DocumentStore) -> Mapping[str, Mapping[str, dict[str, Any]]]:
+    """All that can be read; the store tells of the rest, and leaves it where it is."""
+    return {name: store.read(name, check) for name, check in documents.CHECKS.items()}
