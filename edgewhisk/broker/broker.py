@@ -7,7 +7,7 @@ returns. Times are seconds of a clock that never goes back.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from edgewhisk.broker import documents, packets
@@ -55,15 +55,15 @@ class Broker:
 
     # -- events ----------------------------------------------------------------------------------
 
-    def opened(self, number: int, address: str, now: float) -> None:
+    def opened(self, link: Link, now: float) -> None:
         """A client connected; it has not said CONNECT yet."""
         self.delivery.now = now
-        self.links[number] = Link(number, address, now)
+        self.links[link.number] = link
         if len(self.links) - self.connected > SILENT:
-            for link in self.links.values():
-                if link.session is None and not link.ended:
+            for one in self.links.values():
+                if one.session is None and not one.ended:
                     self.refused["silent"] += 1
-                    self._leave(link, Reason.BUSY, now)
+                    self._leave(one, Reason.BUSY, now)
                     break
 
     def received(self, number: int, first: int, body: bytes, now: float) -> None:
@@ -157,12 +157,18 @@ class Broker:
         self._leave(session.link, Reason.ENDED, now)
         return True
 
-    def publish(self, message: PublishedMessage, now: float) -> Promise:
-        """Publish a message of the gateway itself; the promise is kept when nothing of it can be lost."""
+    def publish(self, message: PublishedMessage, promise: Promise, now: float) -> Reason:
+        """Publish a message of the gateway itself; `promise` is kept when nothing of it can be lost."""
         self.delivery.now = now
-        promise = Promise()
-        self.delivery.publish(message, promise)
-        return promise
+        return self.delivery.publish(message, promise)
+
+    def acknowledged(self, link: Link, first: int, packet_ids: Collection[bytes], now: float) -> None:
+        """The gateway itself acknowledges messages, by PUBACK or PUBREC."""
+        self.delivery.now = now
+        if link.session is not None and link.session.link is link:
+            for one in packet_ids:
+                number = int.from_bytes(one, "big")
+                self.delivery.acknowledged(link.session, link, first, number, Reason.SUCCESS)
 
     def take(self, now: float) -> BrokerActions:
         """What is to be done."""

@@ -101,23 +101,29 @@ class Link:
                 raise BadPacket("a PUBLISH without a topic", Reason.PROTOCOL_ERROR)
         return topic
 
+    def properties(self, copy: Copy, now: float) -> bytes:
+        """The properties with which a message goes to an MQTT 5 client, but its alias (3.3.2.3)."""
+        found, expires = copy.message.properties, copy.message.expires
+        for one in copy.identifiers:
+            found += prop(Property.SUBSCRIPTION, one)
+        if expires is not None:
+            found += prop(Property.EXPIRY, max(0, int(expires - now)))
+        return found
+
     def publish(self, copy: Copy, now: float) -> bool:
         """Send a message; false if it is larger than what the client takes (3.1.2.11.4)."""
         message = copy.message
-        first = packets.PUBLISH | copy.qos << 1 | copy.retain | (_DUPLICATE if copy.sent and copy.qos else 0)
         name, properties, fresh = message.topic.encode(), b"", False
         if self.version >= 5:
-            properties = message.properties
-            if copy.identifiers:
-                properties += b"".join(prop(Property.SUBSCRIPTION, one) for one in copy.identifiers)
-            if message.expires is not None:
-                properties += prop(Property.EXPIRY, max(0, int(message.expires - now)))
+            properties = self.properties(copy, now)
             if self._alias_room:
                 alias, fresh = self._alias(message.topic)
                 if alias:
                     properties += prop(Property.ALIAS, alias)
                     name = name if fresh else b""
-        data = packets.publish(self.version, first, name, copy.packet_id, properties, message.payload)
+        data = packets.publish(
+            self.version, first_byte(copy), name, copy.packet_id, properties, message.payload
+        )
         if self.largest and len(data) > self.largest:
             if fresh:
                 del self._aliases[message.topic]
@@ -132,3 +138,9 @@ class Link:
             return known, False
         self._aliases[topic] = len(self._aliases) + 1
         return self._aliases[topic], True
+
+
+def first_byte(copy: Copy) -> int:
+    """Of the PUBLISH with which a message goes out (3.3.1)."""
+    again = _DUPLICATE if copy.sent and copy.qos else 0
+    return packets.PUBLISH | copy.qos << 1 | copy.retain | again

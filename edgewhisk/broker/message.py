@@ -33,6 +33,11 @@ class Promise:
         self._waits = 0
         self._then: list[Callable[[], None]] = []
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something is not safe yet."""
+        return self._waits > 0
+
     def wait(self) -> None:
         """One thing more must be safe."""
         self._waits += 1

@@ -249,7 +249,7 @@ def connack(version: int, reason: Reason, *, present: bool = False, properties: 
     """A CONNACK (3.2; of MQTT 3.1.1 3.2.2.3)."""
     if version < 5:
         return bytes((CONNACK, 2, present and version > 3, _OLD_CODES.get(reason, 5)))
-    return packet(CONNACK, bytes((present, reason)), head(0, len(properties))[1:], properties)
+    return packet(CONNACK, bytes((present, reason)), _sized(properties))
 
 
 def disconnect(reason: Reason) -> bytes:
@@ -257,13 +257,44 @@ def disconnect(reason: Reason) -> bytes:
     return bytes((DISCONNECT, 1, reason))
 
 
+def connect(version: int, client_id: str, clean: bool, properties: bytes, will: WillMessage | None) -> bytes:
+    """A CONNECT (3.1) without keep-alive and password."""
+    five = version >= 5
+    parts = [b"\0\4MQTT", bytes((version, clean << 1)), b"\0\0", _sized(properties) if five else b""]
+    parts.append(_octets(client_id.encode()))
+    if will is not None:
+        parts[1] = bytes((version, clean << 1 | 4 | will.qos << 3 | will.retain << 5))
+        parts += b"\0" if five else b"", _octets(will.topic.encode()), _octets(will.payload)
+    return packet(CONNECT, *parts)
+
+
+def subscribe(version: int, packet_id: int, text: str, qos: int) -> bytes:
+    """A SUBSCRIBE (3.8) of one filter."""
+    properties = b"\0" if version >= 5 else b""
+    return packet(SUBSCRIBE, packet_id.to_bytes(2, "big"), properties, _octets(text.encode()), bytes((qos,)))
+
+
+def unsubscribe(version: int, packet_id: int, text: str) -> bytes:
+    """An UNSUBSCRIBE (3.10) of one filter."""
+    properties = b"\0" if version >= 5 else b""
+    return packet(UNSUBSCRIBE, packet_id.to_bytes(2, "big"), properties, _octets(text.encode()))
+
+
+def _octets(data: bytes) -> bytes:
+    return len(data).to_bytes(2, "big") + data
+
+
+def _sized(properties: bytes) -> bytes:
+    return head(0, len(properties))[1:] + properties
+
+
 def publish(
     version: int, first: int, topic: bytes, packet_id: int, properties: bytes, payload: bytes
 ) -> bytes:
     """A PUBLISH (3.3); at QoS 0 `packet_id` is unused."""
-    before = len(topic).to_bytes(2, "big") + topic
+    before = _octets(topic)
     if first & 6:
         before += packet_id.to_bytes(2, "big")
     if version >= 5:
-        before += head(0, len(properties))[1:] + properties
+        before += _sized(properties)
     return head(first, len(before) + len(payload)) + before + payload

@@ -10,13 +10,14 @@ import resource
 import secrets
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
-from edgewhisk.broker import documents
+from edgewhisk.broker import documents, packets
 from edgewhisk.broker.broker import SILENT, Broker
+from edgewhisk.broker.link import Link
 from edgewhisk.broker.packets import split
 from edgewhisk.broker.reason import BadPacket, Reason
 from edgewhisk.config.schema import EmbeddedConfig
@@ -31,6 +32,34 @@ _BACKLOG: Final = 256
 _EVER: Final = float("inf")
 
 
+class BrokerPeer(Protocol):
+    """Who is at the other end of a link."""
+
+    def send(self, data: bytes) -> None:
+        """Send whole packets."""
+        ...
+
+    def leave(self) -> None:
+        """Close when all is sent."""
+        ...
+
+    def abort(self) -> None:
+        """Close now."""
+        ...
+
+    def hold(self, *, on: bool) -> None:
+        """Read no more, or read on."""
+        ...
+
+
+class LocalPeer(Protocol):
+    """The gateway itself, which has messages as they are."""
+
+    def wake(self) -> None:
+        """Some may have come."""
+        ...
+
+
 class BrokerServer:
     """The broker on the gateway's event loop."""
 
@@ -43,7 +72,8 @@ class BrokerServer:
         self.core = Broker(self.bounds, _name, clock.monotonic(), clock.now() / 1000)
         self.core.restore(_stored(store), clock.monotonic())
         self.now = clock.monotonic
-        self._connections: dict[int, _Connection] = {}
+        self._connections: dict[int, BrokerPeer] = {}
+        self._locals: dict[int, LocalPeer] = {}
         self._held: set[int] = set()  # connections that are not read for now
         self._last = 0
         self._servers: list[asyncio.Server] = []
@@ -81,8 +111,8 @@ class BrokerServer:
             await asyncio.wait([self._writing])
         if changes := self.core.take(_EVER).write:
             await asyncio.wait([self.store.write(changes)])
-        for connection in self._connections.values():
-            connection.transport.abort()
+        for connection in list(self._connections.values()):
+            connection.abort()
 
     def describe(self) -> dict[str, Any]:
         """What status shows."""
@@ -93,7 +123,7 @@ class BrokerServer:
         actions = self.core.take(self.now())
         for number, data in actions.send.items():
             if (connection := self._connections.get(number)) is not None:
-                connection.transport.write(data)
+                connection.send(data)
         for number in actions.close:
             if (connection := self._connections.get(number)) is not None:
                 connection.leave()
@@ -102,8 +132,9 @@ class BrokerServer:
             self._writing.add_done_callback(self._written)
         for number in [held for held in self._held if not self.core.burdened(held)]:
             self._held.discard(number)
-            if not self._connections[number].transport.is_closing():
-                self._connections[number].transport.resume_reading()
+            self._connections[number].hold(on=False)
+        for local in list(self._locals.values()):
+            local.wake()
 
     def _written(self, done: asyncio.Future[None]) -> None:
         self._writing = None
@@ -120,17 +151,22 @@ class BrokerServer:
 
     # -- what connections tell -------------------------------------------------------------------
 
-    def opened(self, connection: _Connection, address: str) -> int:
-        """A connection is there; its number."""
+    def next_number(self) -> int:
+        """A number for a link."""
         self._last += 1
-        self._connections[self._last] = connection
-        self.core.opened(self._last, address, self.now())
-        self.act()
         return self._last
+
+    def enter(self, connection: BrokerPeer, link: Link, local: LocalPeer | None = None) -> None:
+        """A connection is there."""
+        self._connections[link.number] = connection
+        if local is not None:
+            self._locals[link.number] = local
+        self.core.opened(link, self.now())
+        self.act()
 
     def heard(self, number: int, buffer: bytearray) -> None:
         """More of a connection's bytes came; what is whole is taken out of `buffer`."""
-        before, now = len(buffer), self.now()
+        now = self.now()
         try:
             if buffer[:1] != b"\x10" and not self.core.knows(number):
                 raise BadPacket("the first packet is no CONNECT", Reason.PROTOCOL_ERROR)
@@ -140,15 +176,23 @@ class BrokerServer:
                 raise BadPacket("too much is not here in full", Reason.QUOTA)
         except BadPacket as error:
             self.core.broke(number, error, now)
-        self.partial -= before - len(buffer)
         if self.core.burdened(number):
             self._held.add(number)
-            self._connections[number].transport.pause_reading()
+            self._connections[number].hold(on=True)
+        self.act()
+
+    def acknowledged(self, link: Link, packet_ids: Collection[bytes], exact: Collection[bytes]) -> None:
+        """The gateway itself has taken messages, the `exact` ones of them at QoS 2."""
+        now = self.now()
+        plain = [one for one in packet_ids if one not in exact] if exact else packet_ids
+        self.core.acknowledged(link, packets.PUBACK, plain, now)
+        self.core.acknowledged(link, packets.PUBREC, exact, now)
         self.act()
 
     def lost(self, number: int) -> None:
         """A connection is gone."""
         self._connections.pop(number, None)
+        self._locals.pop(number, None)
         self._held.discard(number)
         self.core.lost(number, self.now())
         self.act()
@@ -171,13 +215,18 @@ class _Connection(asyncio.Protocol):
         if plain is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # who has no keep-alive may be gone
         peer = transport.get_extra_info("peername")
-        self._number = self._server.opened(self, peer[0] if peer else "")
+        link = Link(self._server.next_number(), peer[0] if peer else "", self._server.now())
+        self._number = link.number
+        self._server.enter(self, link)
 
     def data_received(self, data: bytes) -> None:
         if self._ends is None:
-            self._buffer += data
-            self._server.partial += len(data)
-            self._server.heard(self._number, self._buffer)
+            server, buffer = self._server, self._buffer
+            before = len(buffer)
+            buffer += data
+            server.partial += len(data)
+            server.heard(self._number, buffer)
+            server.partial -= before + len(data) - len(buffer)
 
     def pause_writing(self) -> None:
         self._server.core.paused(self._number, self._server.now(), on=True)
@@ -192,6 +241,20 @@ class _Connection(asyncio.Protocol):
         self._server.partial -= len(self._buffer)
         self._buffer.clear()
         self._server.lost(self._number)
+
+    def send(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def hold(self, *, on: bool) -> None:
+        if self.transport.is_closing():
+            return
+        if on:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
 
     def leave(self) -> None:
         """Close when all is sent, or when that takes too long."""

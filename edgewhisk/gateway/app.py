@@ -79,7 +79,6 @@ from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.log.disk import RealDisk
 from edgewhisk.sync.ingest import Ingest
 from edgewhisk.transport.modbus.buses import ModbusBuses
-from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.serial.ports import SerialPorts
 
 _log = logging.getLogger(__name__)
@@ -331,11 +330,10 @@ class Gateway:
 
     async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:
         config, clock = self._config, self._clock
-        links, self._embedded, troubles = await reach_brokers(config, clock, stack)
+        self._brokers, self._embedded, troubles = await reach_brokers(config, clock, stack)
         self.incidents += troubles
         origins = await asyncio.to_thread(self._log.origins)
         fire = self._shaped = ShapingStage(self._controller, clock, self._documents)
-        self._brokers = MqttBrokers(links, clock)
         self._ports, self._buses = SerialPorts(config.serial, clock), ModbusBuses(config.serial, clock)
 
         def may_read(subject: str, topic: str) -> bool:

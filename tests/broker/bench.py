@@ -8,6 +8,7 @@ from typing import Any
 
 from edgewhisk.broker import packets
 from edgewhisk.broker.broker import Broker
+from edgewhisk.broker.link import Link
 from edgewhisk.broker.properties import OF_MESSAGE, Cursor
 from edgewhisk.config.schema import EmbeddedConfig
 
@@ -89,7 +90,7 @@ class Bench:
     def peer(self, address: str = "10.0.0.1") -> Peer:
         number = len(self.peers) + 1
         made = self.peers[number] = Peer(self, number)
-        self.broker.opened(number, address, self.now)
+        self.broker.opened(Link(number, address, self.now), self.now)
         self.act()
         return made
 

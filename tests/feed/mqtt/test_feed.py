@@ -31,7 +31,7 @@ from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.codec import Delivery, Message
 from edgewhisk.transport.mqtt.config import mqtt_link
-from edgewhisk.transport.mqtt.connection import MqttLink
+from edgewhisk.transport.mqtt.connection import MqttConnection, MqttLink
 from tests.broker.serving import serving
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
@@ -289,8 +289,9 @@ def test_the_will_is_told_when_a_gateway_dies(tmp_path: Path) -> None:
             feed(port, RecordingFire(), status_topic="gateways/two") as made,
         ):
             await watching.count(1)
-            assert made.session.broker._connection is not None
-            made.session.broker._connection._client._connection._transport.abort()  # no good-bye
+            connection = made.session.broker._connection
+            assert isinstance(connection, MqttConnection)
+            connection._client._connection._transport.abort()  # no good-bye
             await watching.count(3)
             assert [found["payload"] for found in told(watching)] == ["online", "offline", "online"]
 
