@@ -25,6 +25,7 @@ from edgewhisk.config.schema import EmbeddedConfig
 from edgewhisk.spi import Change
 
 _REFUSALS: Final = (Reason.BUSY, Reason.QUOTA, Reason.BAD_CLIENT_ID, Reason.BAD_AUTHENTICATION_METHOD)
+_VERSIONS: Final = {3: "3.1", 4: "3.1.1", 5: "5"}
 SILENT: Final = 64  # connections that did not say CONNECT yet; beyond, the oldest of them goes
 _LONGEST_ID: Final = 512  # characters of a client id
 
@@ -60,11 +61,10 @@ class Broker:
         self.delivery.now = now
         self.links[link.number] = link
         if len(self.links) - self.connected > SILENT:
-            for one in self.links.values():
-                if one.session is None and not one.ended:
-                    self.refused["silent"] += 1
-                    self._leave(one, Reason.BUSY, now)
-                    break
+            silent = [one for one in self.links.values() if one.session is None and not one.ended]
+            if len(silent) > SILENT:
+                self.refused["silent"] += 1
+                self._leave(silent[0], Reason.BUSY, now)
 
     def received(self, number: int, first: int, body: bytes, now: float) -> None:
         """A packet came."""
@@ -344,6 +344,24 @@ class Broker:
             client, copy = documents.copy_of(key, document, messages[number])
             if (session := self._sessions.get(client)) is not None:
                 self.delivery.restore(session, copy)
+
+    def clients(self) -> list[dict[str, Any]]:
+        """All clients that are known, connected ones first."""
+        found = sorted(self._sessions.values(), key=lambda session: session.link is None)
+        return [
+            {
+                "client": session.client,
+                "address": session.link.address if session.link is not None else "",
+                "connected": session.link is not None,
+                "version": _VERSIONS[session.link.version] if session.link is not None else "",
+                "subscriptions": list(session.subscriptions),
+                "queued": len(session.queue) + session.window_used,
+                "queued_bytes": session.size,
+                "dropped": session.dropped,
+                "expires_in": None if session.until is None else round(session.until - self.delivery.now),
+            }
+            for session in found
+        ]
 
     def describe(self) -> dict[str, Any]:
         """What status shows."""

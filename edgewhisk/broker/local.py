@@ -34,6 +34,7 @@ class LocalLink(Link):
         """Before CONNECT."""
         super().__init__(number, "", now)
         self.deliveries: list[Delivery] = []
+        self.held = False  # the feed has no room
 
     def publish(self, copy: Copy, now: float) -> bool:
         """See `Link`."""
@@ -43,7 +44,7 @@ class LocalLink(Link):
         self.deliveries.append(
             Delivery(message.topic.encode(), message.payload, packet_id, first, properties)
         )
-        self.paused = len(self.deliveries) >= _MOST
+        self.paused = self.held and len(self.deliveries) >= _MOST
         return True
 
 
@@ -66,7 +67,7 @@ class LocalConnection:
         self._asked: dict[int, tuple[str, int]] = {}
         self._lost = asyncio.Event()
         self._error: BaseException | None = None
-        self._held = self._woken = False
+        self._woken = False
         self._exact: set[bytes] = set()
         self._last = 0
         self._code = -1  # of CONNACK
@@ -137,11 +138,9 @@ class LocalConnection:
     def _deliver(self) -> None:
         """Hand over what has come, unless the feed has no room."""
         self._woken, local = False, self._local
-        if not local.deliveries or self._held or self._lost.is_set():
+        if not local.deliveries or local.held or self._lost.is_set():
             return
         taken, local.deliveries = local.deliveries, []
-        if local.paused:
-            self._server.core.paused(local.number, self._server.now(), on=False)
         try:
             self._take(self, taken)
         except Exception as error:  # noqa: BLE001 - a fault of ours must reach the supervisor
@@ -198,12 +197,13 @@ class LocalConnection:
 
     def pause(self) -> None:
         """Take no more; the broker holds what comes."""
-        self._held = True
+        self._local.held = True
 
     def resume(self) -> None:
         """Take what came meanwhile, and go on."""
-        self._held = False
-        self.wake()
+        self._local.held = False
+        self._server.core.paused(self._local.number, self._server.now(), on=False)
+        self._server.act()
 
     def publish(self, messages: Sequence[Message]) -> asyncio.Future[Failed]:
         """See `MqttConnection.publish`: done when nothing of it can be lost any more."""

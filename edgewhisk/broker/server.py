@@ -18,10 +18,11 @@ from typing import Any, Final, Protocol, cast
 from edgewhisk.broker import documents, packets
 from edgewhisk.broker.broker import SILENT, Broker
 from edgewhisk.broker.link import Link
+from edgewhisk.broker.message import PublishedMessage
 from edgewhisk.broker.packets import split
 from edgewhisk.broker.reason import BadPacket, Reason
 from edgewhisk.config.schema import EmbeddedConfig
-from edgewhisk.errors import InstanceError, StorageError
+from edgewhisk.errors import InstanceError
 from edgewhisk.spi import Clock, DocumentStore
 
 MOST_PARTIAL: Final = 64 << 20  # bytes of packets that are not here in full, of all connections
@@ -29,6 +30,7 @@ _OTHERS: Final = 64  # descriptors that are neither the API's nor the broker's
 _TICK: Final = 0.5  # seconds
 _LEAVING: Final = 5.0  # seconds that a client which was told to go has to read that
 _BACKLOG: Final = 256
+_UNSENT: Final = 256 << 10  # bytes that a client has not taken; beyond, it gets no QoS 0 and the rest waits
 _EVER: Final = float("inf")
 
 
@@ -79,6 +81,7 @@ class BrokerServer:
         self._servers: list[asyncio.Server] = []
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[None] | None = None
+        self._stopped = False
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Begin to serve; the port, a free one for 0. Raises `InstanceError` when that cannot be."""
@@ -107,8 +110,9 @@ class BrokerServer:
             self._timer.cancel()
         self.core.stop(self.now())
         self.act()
-        if self._writing is not None:
+        while self._writing is not None:
             await asyncio.wait([self._writing])
+        self._stopped = True
         if changes := self.core.take(_EVER).write:
             await asyncio.wait([self.store.write(changes)])
         for connection in list(self._connections.values()):
@@ -117,6 +121,16 @@ class BrokerServer:
     def describe(self) -> dict[str, Any]:
         """What status shows."""
         return {**self.core.describe(), "partial_bytes": self.partial, "held": len(self._held)}
+
+    def kick(self, client: str) -> bool:
+        """End a client's connection; false if it has none."""
+        done = self.core.kick(client, self.now())
+        self.act()
+        return done
+
+    def retained(self, text: str) -> list[PublishedMessage]:
+        """The retained messages whose topics a filter matches."""
+        return self.core.delivery.retained.matching(text, self.now())
 
     def act(self) -> None:
         """Carry out what the core decided."""
@@ -127,7 +141,7 @@ class BrokerServer:
         for number in actions.close:
             if (connection := self._connections.get(number)) is not None:
                 connection.leave()
-        if actions.write:
+        if actions.write and not self._stopped:
             self._writing = self.store.write(actions.write)
             self._writing.add_done_callback(self._written)
         for number in [held for held in self._held if not self.core.burdened(held)]:
@@ -139,9 +153,7 @@ class BrokerServer:
     def _written(self, done: asyncio.Future[None]) -> None:
         self._writing = None
         error = done.exception()
-        if error is not None and not isinstance(error, StorageError):
-            raise error
-        self.core.written(str(error) if error else "", self.now())
+        self.core.written("" if error is None else str(error) or repr(error), self.now())
         self.act()
 
     def _tick(self) -> None:
@@ -211,6 +223,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is of no such class
+        self.transport.set_write_buffer_limits(_UNSENT)
         plain = transport.get_extra_info("socket")
         if plain is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # who has no keep-alive may be gone

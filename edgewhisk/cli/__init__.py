@@ -32,6 +32,7 @@ VERBS = {
     "device": "list, show, scan, try, record, replay, token",
     "queue": "messages and commands that could not go on: show, retry, drop",
     "buffer": "activations on disk: export",
+    "broker": "the embedded broker: show, kick, retained; publish, subscribe",
     "deploy": "make what a manifest describes",
     "undeploy": "delete what a manifest describes",
     "subject": "who may log in: add, list, get, remove",

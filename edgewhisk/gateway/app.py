@@ -180,6 +180,7 @@ class Gateway:
                 _one(sources, MqttFeed),
                 self._dead,
                 self._outbox,
+                self._embedded,
                 config.limits,
                 self._sandboxes.families(),
                 lambda: self._clock.activation_ids(1)[0],

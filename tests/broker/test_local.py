@@ -139,6 +139,18 @@ def test_a_feed_without_room_leaves_what_comes_to_the_broker(tmp_path: Path) -> 
     asyncio.run(run())
 
 
+def test_a_burst_at_qos_0_is_whole_while_there_is_room(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path) as (port, server), gateway(server) as (_, reader):
+            one = await device(port)
+            one.writer.write(b"".join(publish("t", b"%d" % number) for number in range(5000)))
+            await true(lambda: len(reader.payloads) == 5000)
+            assert server.describe()["dropped"] == 0
+            one.writer.close()
+
+    asyncio.run(run())
+
+
 def test_what_the_gateway_publishes_reaches_devices(tmp_path: Path) -> None:
     async def run() -> None:
         async with (
