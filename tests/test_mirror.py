@@ -47,6 +47,7 @@ ELSEWHERE: Final = {
     "actuator/targets/serial": "actuator/test_writes.py",
     "broker/link": BROKER, "broker/message": BROKER,
     "broker/properties": "broker/test_packets.py", "broker/reason": "broker/test_packets.py",
+    "broker/recovery": "broker/test_deliveries.py",
     "broker/requests": BROKER, "broker/retained": "broker/test_topics.py", "broker/session": BROKER,
     "broker/writes": BROKER,
     "capability/dispatcher": "capability/test_capabilities.py",

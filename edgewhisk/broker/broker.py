@@ -18,13 +18,21 @@ from edgewhisk.broker.packets import ConnectPacket
 from edgewhisk.broker.properties import Property, prop
 from edgewhisk.broker.reason import BadPacket, Reason
 from edgewhisk.broker.requests import Requests, message_of_will
+from edgewhisk.broker.rights import Admit, everybody, rights_of
 from edgewhisk.broker.session import NEVER, ClientSession
-from edgewhisk.broker.topics import subscription
 from edgewhisk.broker.writes import PendingWrites
 from edgewhisk.config.schema import EmbeddedConfig
+from edgewhisk.config.validate import is_loopback
 from edgewhisk.spi import Change
 
-_REFUSALS: Final = (Reason.BUSY, Reason.QUOTA, Reason.BAD_CLIENT_ID, Reason.BAD_AUTHENTICATION_METHOD)
+_REFUSALS: Final = (
+    Reason.BUSY,
+    Reason.QUOTA,
+    Reason.BAD_CLIENT_ID,
+    Reason.BAD_AUTHENTICATION_METHOD,
+    Reason.BAD_USER,
+    Reason.NOT_AUTHORIZED,
+)
 _VERSIONS: Final = {3: "3.1", 4: "3.1.1", 5: "5"}
 SILENT: Final = 64  # connections that did not say CONNECT yet; beyond, the oldest of them goes
 _LONGEST_ID: Final = 512  # characters of a client id
@@ -41,8 +49,16 @@ class BrokerActions(NamedTuple):
 class Broker:
     """All sessions, and the links that some of them have."""
 
-    def __init__(self, bounds: EmbeddedConfig, name: Callable[[], str], now: float, wall: float) -> None:
+    def __init__(
+        self,
+        bounds: EmbeddedConfig,
+        name: Callable[[], str],
+        now: float,
+        wall: float,
+        admit: Admit = everybody,
+    ) -> None:
         """`name` makes client ids for those who have none; `wall`: what the machine's clock says now."""
+        self._whose = admit
         self.bounds = bounds
         self.writes = PendingWrites()
         self.delivery = Deliveries(bounds, self.writes, now, wall)
@@ -201,6 +217,9 @@ class Broker:
         self._admit(link, connect)
         client, expiry = connect.client_id or self._name(), self._expiry(connect)
         session = self._sessions.get(client)
+        user = self._allow(link, connect, client)
+        if session is not None and session.user != user:
+            raise BadPacket("the client id is of somebody else", Reason.NOT_AUTHORIZED)
         if session is not None and session.link is not None:  # 3.1.4-3
             self._leave(session.link, Reason.TAKEN_OVER, self.delivery.now)
             session = self._sessions.get(client)
@@ -212,6 +231,7 @@ class Broker:
             if len(self._sessions) >= self.bounds.sessions:
                 raise BadPacket(f"{self.bounds.sessions} sessions are kept", Reason.QUOTA)
             session = self._sessions[client] = ClientSession(client)
+            session.user = user
         session.link, session.until, session.will_due = link, None, None
         session.expiry, session.will = expiry, connect.will
         link.agree(connect, session, self.bounds.receive_maximum)
@@ -237,6 +257,19 @@ class Broker:
         )
         if self.connected >= self.bounds.connections or of_address >= self.bounds.connections_per_address:
             raise BadPacket(f"{self.connected} clients are connected", Reason.BUSY)
+
+    def _allow(self, link: Link, connect: ConnectPacket, client: str) -> str:
+        """Who it is, and what it may do from now on; raises `BadPacket`."""
+        if link.trusted:
+            return ""
+        user = self._whose(link.address, connect.username, connect.password)
+        if user is None:
+            raise BadPacket("no such user and password", Reason.BAD_USER)
+        if user or not is_loopback(link.address):
+            link.rights = rights_of(user, client, self.bounds.publish, self.bounds.subscribe)
+            if connect.will is not None and not link.rights.may_publish(connect.will.topic):
+                raise BadPacket("a will on a topic that it may not publish to", Reason.NOT_AUTHORIZED)
+        return user
 
     def _expiry(self, connect: ConnectPacket) -> int:
         """Seconds that the session outlives the connection (3.1.2.11.2; 3.1.2.4 of MQTT 3.1.1)."""
@@ -308,42 +341,7 @@ class Broker:
         if session.stored:
             self.writes.remove(documents.SESSIONS, session.client, self.delivery.now)
 
-    # -- what was kept ---------------------------------------------------------------------------
-
-    def restore(self, stored: Mapping[str, Mapping[str, dict[str, Any]]], now: float) -> None:
-        """Go on with what is on disk: documents by collection and key, of which each can be read."""
-        delivery, offset = self.delivery, self.delivery.offset
-        delivery.now = now
-        for client, document in stored.get(documents.SESSIONS, {}).items():
-            session = self._sessions[client] = documents.session_of(client, document, offset)
-            session.stored = True
-            if session.until is None and session.expiry != NEVER:
-                session.until = now + session.expiry  # it was connected when the gateway ended
-        for key, document in stored.get(documents.SUBSCRIPTIONS, {}).items():
-            client, wish, identifier = documents.subscription_of(key, document)
-            if (owner := self._sessions.get(client)) is not None:
-                owner.subscriptions[wish.filter] = wish, identifier
-                delivery.tree.add(client, wish.filter, subscription(wish, identifier))
-        for key in stored.get(documents.RECEIVED, {}):
-            packet_id, client = documents.received_of(key)
-            if (owner := self._sessions.get(client)) is not None:
-                owner.received[packet_id] = Promise()
-        for document in stored.get(documents.RETAINED, {}).values():
-            delivery.retained.put(documents.message_of(document, offset))
-        self._restore_copies(stored)
-
-    def _restore_copies(self, stored: Mapping[str, Mapping[str, dict[str, Any]]]) -> None:
-        """Raises nothing: a copy whose message or session cannot be read is left where it is."""
-        found = stored.get(documents.MESSAGES, {})
-        offset = self.delivery.offset
-        messages = {int(number): documents.message_of(one, offset) for number, one in found.items()}
-        for key, document in sorted(stored.get(documents.COPIES, {}).items()):
-            number = documents.number_of(key)
-            if number not in messages:
-                continue
-            client, copy = documents.copy_of(key, document, messages[number])
-            if (session := self._sessions.get(client)) is not None:
-                self.delivery.restore(session, copy)
+    # -- what is told ----------------------------------------------------------------------------
 
     def clients(self) -> list[dict[str, Any]]:
         """All clients that are known, connected ones first."""
@@ -353,6 +351,7 @@ class Broker:
                 "client": session.client,
                 "address": session.link.address if session.link is not None else "",
                 "connected": session.link is not None,
+                "user": session.user,
                 "version": _VERSIONS[session.link.version] if session.link is not None else "",
                 "subscriptions": list(session.subscriptions),
                 "queued": len(session.queue) + session.window_used,
@@ -378,6 +377,7 @@ class Broker:
             "received": delivery.received,
             "sent": delivery.sent,
             "dropped": delivery.dropped,
+            "denied": delivery.denied,
             "expired": delivery.expired,
             "retained_refused": delivery.retained.refused,
             "refused": dict(self.refused),

@@ -39,6 +39,7 @@ class Deliveries:
         self.received = 0  # messages
         self.sent = 0  # copies
         self.dropped = 0  # messages that found no room, or were too large for who should get them
+        self.denied = 0  # publishes and subscriptions without a right
         self.expired = 0  # messages that were too old
         self._last = 0  # number of the newest message
         self._users: dict[int, int] = {}  # number of a message in the store -> copies that need it

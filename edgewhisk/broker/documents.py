@@ -58,13 +58,14 @@ def message_of(document: Mapping[str, Any], offset: float) -> PublishedMessage:
 def session_document(session: ClientSession, offset: float) -> dict[str, Any]:
     """What is kept of a session beside its subscriptions and messages."""
     until = None if session.until is None else session.until + offset
-    return {"expiry": session.expiry, "until": until}
+    return {"expiry": session.expiry, "until": until, "user": session.user}
 
 
 def session_of(client: str, document: Mapping[str, Any], offset: float) -> ClientSession:
     """The session; raises one of `UNREADABLE`."""
     session = ClientSession(client)
     session.expiry = int(document["expiry"])
+    session.user = str(document.get("user", ""))
     until = document["until"]
     session.until = None if until is None else float(until) - offset
     return session

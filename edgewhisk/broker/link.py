@@ -10,6 +10,7 @@ from edgewhisk.broker.message import Copy
 from edgewhisk.broker.packets import ConnectPacket
 from edgewhisk.broker.properties import Properties, Property, prop
 from edgewhisk.broker.reason import BadPacket, Reason
+from edgewhisk.broker.rights import ClientRights
 
 if TYPE_CHECKING:
     from edgewhisk.broker.session import ClientSession
@@ -41,6 +42,8 @@ class Link:
         self.version = 4
         self.session: ClientSession | None = None
         self.keep_alive = 0.0  # seconds without a packet after which the client is lost; 0: for ever
+        self.trusted = False  # it is the gateway itself
+        self.rights: ClientRights | None = None  # None: all
         self.window = 1  # messages that the client takes ahead
         self.largest = 0  # bytes of a packet that it takes; 0: any
         self.ahead = 0  # messages that it sent and that are not acknowledged to the end

@@ -35,6 +35,7 @@ class LocalLink(Link):
         super().__init__(number, "", now)
         self.deliveries: list[Delivery] = []
         self.held = False  # the feed has no room
+        self.trusted = True
 
     def publish(self, copy: Copy, now: float) -> bool:
         """See `Link`."""

@@ -241,8 +241,8 @@ def acknowledged(first: int, packet_id: int, reasons: Collection[int], version: 
     return packet(first, packet_id.to_bytes(2, "big"), b"\0" if version >= 5 else b"", told)
 
 
-_OLD_CODES: Final = {Reason.SUCCESS: 0, Reason.OTHER_VERSION: 1, Reason.BAD_CLIENT_ID: 2, Reason.BUSY: 3,
-                     Reason.QUOTA: 3}  # fmt: skip
+_OLD_CODES: Final = {Reason.SUCCESS: 0, Reason.OTHER_VERSION: 1, Reason.BAD_CLIENT_ID: 2,
+                     Reason.BAD_USER: 4, Reason.BUSY: 3, Reason.QUOTA: 3}  # fmt: skip
 
 
 def connack(version: int, reason: Reason, *, present: bool = False, properties: bytes = b"") -> bytes:

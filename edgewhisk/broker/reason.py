@@ -15,6 +15,7 @@ class Reason(IntEnum):
     PROTOCOL_ERROR = 0x82
     OTHER_VERSION = 0x84
     BAD_CLIENT_ID = 0x85
+    BAD_USER = 0x86
     NOT_AUTHORIZED = 0x87
     BUSY = 0x89
     SHUTTING_DOWN = 0x8B

@@ -57,8 +57,7 @@ class Requests:
             topic, found.payload, qos, bool(first & 1), properties.passed_on, expires, session.client
         )
         if not qos:
-            if not topic.startswith(_OWN):
-                self._delivery.publish(message, Promise())
+            self._take(link, message, Promise())
             return
         link.ahead += 1
         if link.version >= 5 and link.ahead > self._delivery.bounds.receive_maximum:
@@ -68,12 +67,14 @@ class Requests:
             self._publish_once(link, session, packet_id, message)
             return
         promise, place = Promise(), link.promise(ends=True)
-        reason = self._take(message, promise)
+        reason = self._take(link, message, promise)
         told = packets.answer(packets.PUBACK, packet_id, reason, link.version)
         promise.then(partial(self._acknowledge, link, place, told))
 
-    def _take(self, message: PublishedMessage, promise: Promise) -> Reason:
-        if message.topic.startswith(_OWN):
+    def _take(self, link: Link, message: PublishedMessage, promise: Promise) -> Reason:
+        """Publish it, if the client may; MQTT 3.1.1 has no word for that it may not (3.3.5-2)."""
+        if message.topic.startswith(_OWN) or (link.rights and not link.rights.may_publish(message.topic)):
+            self._delivery.denied += 1
             return Reason.NOT_AUTHORIZED
         return self._delivery.publish(message, promise)
 
@@ -84,7 +85,7 @@ class Requests:
         promise, reason = session.received.get(packet_id), Reason.SUCCESS
         if promise is None:
             promise = Promise()
-            reason = self._take(message, promise)
+            reason = self._take(link, message, promise)
             if link.version < 5 or reason < 0x80:
                 session.received[packet_id] = promise
                 if session.lasting:
@@ -117,7 +118,7 @@ class Requests:
         packet_id, identifier, wishes = packets.read_subscribe(body, link.version)
         promise, retained, reasons = Promise(), list[Wish](), list[int]()
         for wish in wishes:
-            reason, fresh = self._add(session, wish, identifier, promise)
+            reason, fresh = self._add(link, session, wish, identifier, promise)
             reasons.append(reason)
             if reason < 0x80 and (wish.retain_handling == 0 or (wish.retain_handling == 1 and fresh)):
                 retained.append(wish)
@@ -131,12 +132,17 @@ class Requests:
 
         promise.then(answer)
 
-    def _add(self, session: ClientSession, wish: Wish, identifier: int, promise: Promise) -> tuple[int, bool]:
+    def _add(
+        self, link: Link, session: ClientSession, wish: Wish, identifier: int, promise: Promise
+    ) -> tuple[int, bool]:
         """The reason code for a wish, and whether it is a new one."""
         if not is_filter(wish.filter):
             return Reason.BAD_FILTER, False
         if wish.no_local and wish.filter.startswith(SHARED):
             raise BadPacket("a shared subscription without what is local", Reason.PROTOCOL_ERROR)
+        if link.rights and not link.rights.may_subscribe(wish.filter):
+            self._delivery.denied += 1
+            return Reason.NOT_AUTHORIZED, False
         former = session.subscriptions.get(wish.filter)
         if former is None and len(session.subscriptions) >= self._delivery.bounds.subscriptions:
             return Reason.QUOTA, False

@@ -21,6 +21,8 @@ from edgewhisk.broker.link import Link
 from edgewhisk.broker.message import PublishedMessage
 from edgewhisk.broker.packets import split
 from edgewhisk.broker.reason import BadPacket, Reason
+from edgewhisk.broker.recovery import restore
+from edgewhisk.broker.rights import Admit, everybody
 from edgewhisk.config.schema import EmbeddedConfig
 from edgewhisk.errors import InstanceError
 from edgewhisk.spi import Clock, DocumentStore
@@ -65,14 +67,16 @@ class LocalPeer(Protocol):
 class BrokerServer:
     """The broker on the gateway's event loop."""
 
-    def __init__(self, bounds: EmbeddedConfig, store: DocumentStore, clock: Clock) -> None:
+    def __init__(
+        self, bounds: EmbeddedConfig, store: DocumentStore, clock: Clock, admit: Admit = everybody
+    ) -> None:
         """Go on with the sessions, the retained values and what waits in `store`."""
         spare = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - SILENT - _OTHERS  # the API has half
         self.bounds = replace(bounds, connections=max(1, min(bounds.connections, spare)))
         self.store = store
         self.partial = 0  # bytes
-        self.core = Broker(self.bounds, _name, clock.monotonic(), clock.now() / 1000)
-        self.core.restore(_stored(store), clock.monotonic())
+        self.core = Broker(self.bounds, _name, clock.monotonic(), clock.now() / 1000, admit)
+        restore(self.core.delivery, _stored(store))
         self.now = clock.monotonic
         self._connections: dict[int, BrokerPeer] = {}
         self._locals: dict[int, LocalPeer] = {}

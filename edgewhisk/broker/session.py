@@ -19,11 +19,12 @@ class ClientSession:
     """What the broker keeps of a client."""
 
     __slots__ = ("client", "dropped", "expiry", "flying", "link", "next_id", "queue", "received", "size",
-                 "stored", "subscriptions", "until", "will", "will_due", "window_used")  # fmt: skip
+                 "stored", "subscriptions", "until", "user", "will", "will_due", "window_used")  # fmt: skip
 
     def __init__(self, client: str) -> None:
         """Begin with nothing."""
         self.client = client
+        self.user = ""  # who may go on with it
         self.expiry = 0  # seconds that it outlives its connection; `NEVER`: for ever
         self.until: float | None = None  # when it ends; None while connected, or kept for ever
         self.link: Link | None = None

@@ -54,8 +54,18 @@ class MqttConfig:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedConfig:
-    """`[embedded]`: what the embedded broker takes and keeps at most."""
+    """`[embedded]`: whom the embedded broker serves, and what it takes and keeps at most."""
 
+    # Whether clients connect with TLS; the certificate is that of [api].
+    tls: bool = False
+    plain_mqtt: bool = False  # serves other machines without TLS: in a trusted network
+    # Whether other machines need no token. With one, the user name is the device's, the password the token
+    # of `edgewhisk device token`. From this machine nobody needs one.
+    anonymous: bool = False
+    # Filters of topics that clients with a token, and those of other machines, may publish to. %u is the
+    # user name, %c the client id.
+    publish: tuple[str, ...] = ("#",)
+    subscribe: tuple[str, ...] = ("#",)  # the same of topics that they may subscribe to
     connections: int = 1000  # clients at once; fewer where the system allows few open files
     connections_per_address: int = 1000  # of them from one address
     connect_timeout: float = 10.0  # seconds for a client to say CONNECT

@@ -45,7 +45,7 @@ def check(config: Config, where: str) -> list[Fault]:
     rules = [*_general(config), *_cloud(config.cloud), *_limits(config.limits)]
     for name, port in config.serial.items():
         rules += _serial(f"serial.{name}", port)
-    rules += _embedded(config.embedded)
+    rules += _embedded(config)
     rules += _broker("mqtt", config.mqtt)
     for name, broker in config.brokers.items():
         rules += _broker(f"brokers.{name}", broker)
@@ -116,8 +116,24 @@ def _serial(section: str, port: SerialConfig) -> Iterator[Requirement]:
     yield Requirement(port.rate < 1, f"{section}.rate", "must be at least 1", "rate = 1000")
 
 
-def _embedded(bounds: EmbeddedConfig) -> Iterator[Requirement]:
+def _embedded(config: Config) -> Iterator[Requirement]:
+    bounds = config.embedded
+    embedded = config.mqtt.url.startswith(EMBEDDED) and _is_broker(config.mqtt.url)
+    host = broker_at(config.mqtt.url)[0] if embedded else "127.0.0.1"
+    bare = not is_loopback(host) and not bounds.tls and not bounds.plain_mqtt
+    problem = (
+        f"{host} can be reached by others, and tokens would cross the network in clear: set embedded.tls, or "
+        "embedded.plain_mqtt = true"
+    )
+    yield Requirement(bare, "mqtt.url", problem, 'url = "embedded"')
+    uncertain = bounds.tls and config.api.tls_cert is None
+    needed = "needs api.tls_cert and api.tls_key: edgewhisk tls self-signed makes them"
+    yield Requirement(uncertain, "embedded.tls", needed, "tls = false")
+    yield from _filters("embedded.publish", bounds.publish)
+    yield from _filters("embedded.subscribe", bounds.subscribe)
     for entry in fields(EmbeddedConfig):
+        if not isinstance(entry.default, int | float) or isinstance(entry.default, bool):
+            continue
         least, most = (1, _MAX_PORT) if entry.name in ("keep_alive", "receive_maximum") else (1, 1 << 32)
         if entry.name == "packet_bytes":
             most = _MAX_PACKET

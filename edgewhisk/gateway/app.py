@@ -331,7 +331,8 @@ class Gateway:
 
     async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:
         config, clock = self._config, self._clock
-        self._brokers, self._embedded, troubles = await reach_brokers(config, clock, stack)
+        reaching = reach_brokers(config, clock, self._tokens, self._certificate, stack)
+        self._brokers, self._embedded, troubles = await reaching
         self.incidents += troubles
         origins = await asyncio.to_thread(self._log.origins)
         fire = self._shaped = ShapingStage(self._controller, clock, self._documents)

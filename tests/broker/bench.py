@@ -10,6 +10,8 @@ from edgewhisk.broker import packets
 from edgewhisk.broker.broker import Broker
 from edgewhisk.broker.link import Link
 from edgewhisk.broker.properties import OF_MESSAGE, Cursor
+from edgewhisk.broker.recovery import restore
+from edgewhisk.broker.rights import Admit, everybody
 from edgewhisk.config.schema import EmbeddedConfig
 
 ALL = OF_MESSAGE | {0x0B, 0x23, 0x11, 0x12, 0x13, 0x21, 0x22, 0x27}
@@ -29,9 +31,11 @@ def connect(
     properties: bytes = b"",
     will: tuple[str, bytes, int, bool] | None = None,
     will_properties: bytes = b"",
+    user: str = "",
+    password: str = "",
 ) -> bytes:
     name = text("MQIsdp" if version == 3 else "MQTT")
-    flags = 2 * clean
+    flags = 2 * clean | (0xC0 if user else 0)
     if will is not None:
         flags |= 4 | will[2] << 3 | will[3] << 5
     five = version >= 5
@@ -41,6 +45,8 @@ def connect(
     if will is not None:
         body += bytes((len(will_properties),)) + will_properties if five else b""
         body += text(will[0]) + text(will[1])
+    if user:
+        body += text(user) + text(password)
     return packets.packet(packets.CONNECT, body)
 
 
@@ -76,14 +82,19 @@ class Disk:
 class Bench:
     """One broker."""
 
-    def __init__(self, bounds: EmbeddedConfig | None = None, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        bounds: EmbeddedConfig | None = None,
+        disk: Disk | None = None,
+        admit: Admit = everybody,
+    ) -> None:
         self.disk = disk or Disk()
         self.now = 1000.0
         numbers = count(1)
         self.slow = False  # whether a write takes until `write` is called
         self.bounds = bounds or EmbeddedConfig()
-        self.broker = Broker(self.bounds, lambda: f"auto-{next(numbers)}", self.now, self.now)
-        self.broker.restore(self.disk.documents, self.now)
+        self.broker = Broker(self.bounds, lambda: f"auto-{next(numbers)}", self.now, self.now, admit)
+        restore(self.broker.delivery, self.disk.documents)
         self.peers: dict[int, Peer] = {}
         self._group: list[Any] = []
 

@@ -21,9 +21,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from edgewhisk.controller.auth.tokens import add_token
+from edgewhisk.entity.names import parse_name
 from tests.broker.bench import connect, publish
 from tests.broker.serving import serving
 from tests.path.gateway import Gateway, free_port, until
+from tests.transport.certificates import Authority
 
 PUB, SUB = shutil.which("mosquitto_pub") or "", shutil.which("mosquitto_sub") or ""
 needs_tools = pytest.mark.skipif(not (PUB and SUB), reason="apt install mosquitto-clients")
@@ -191,6 +194,32 @@ def test_aiomqtt(tmp_path: Path) -> None:
             assert seen == [("home/lamp", b"on", True), ("home/fan", b"off", False)]
 
     asyncio.run(run())
+
+
+@needs_tools
+def test_a_device_with_its_token_over_tls(tmp_path: Path) -> None:
+    certificate, key = (authority := Authority(tmp_path)).issue("gateway")
+    port, state = free_port(), tmp_path / "g" / "state"
+    made = Gateway(tmp_path / "g", f'[mqtt]\nurl = "embedded://127.0.0.1:{port}"\n')
+    text = made.config.read_text()
+    text = text.replace("[api]\n", f'[api]\ntls_cert = "{certificate}"\ntls_key = "{key}"\n')
+    rights = 'publish = ["tele/%u/#"]\nsubscribe = ["cmd/%u/#"]\n'
+    made.config.write_text(f"{text}[embedded]\ntls = true\n{rights}")
+    token = add_token(state, parse_name("/guest/t", "_"), "plug")  # before it starts: it looks once a second
+    made.start()
+    trust = ["--cafile", str(authority.file)]
+    login = [*trust, "-u", "plug", "-P", token]
+    away = ["-i", "d", "-c", "-q", "1"]
+    run(tool(SUB, port, "311", *login, *away, "-t", "cmd/plug/#", "-E"))
+    run(tool(PUB, port, "311", *trust, "-q", "1", "-t", "cmd/plug/a", "-m", "on"))  # of this machine
+    run(tool(PUB, port, "311", *login, "-q", "1", "-t", "cmd/plug/a", "-m", "not its own"))
+    run(tool(PUB, port, "311", *trust, "-q", "1", "-t", "cmd/plug/a", "-m", "off"))
+    assert (
+        run(tool(SUB, port, "311", *login, *away, "-t", "cmd/plug/#", "-C", "2", "-W", "20")) == "on\noff\n"
+    )
+    refused = tool(PUB, port, "5", *trust, "-i", "d", "-t", "x", "-m", "y")  # the session is the device's
+    assert subprocess.run(refused, capture_output=True, timeout=30, check=False).returncode != 0
+    assert made.stop() == 0
 
 
 @needs_tools

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import io
+import json
 import sys
 import textwrap
 import tokenize
@@ -62,8 +63,8 @@ def example(entry: Field[Any]) -> str:
     """Returns the default of a field as TOML; `...` where it has none."""
     if entry.default is MISSING or entry.default is None:
         return "..."
-    if entry.default == ():
-        return "[]"
+    if isinstance(entry.default, tuple):
+        return json.dumps(entry.default)
     if isinstance(entry.default, str):
         return f'"{entry.default}"'
     return str(entry.default).lower()

@@ -7,10 +7,12 @@ import contextlib
 from dataclasses import replace
 from functools import partial
 
+from edgewhisk.api.server import Certificate
 from edgewhisk.broker.local import LocalConnection
 from edgewhisk.broker.server import BrokerServer
-from edgewhisk.config.schema import EMBEDDED, Config
+from edgewhisk.config.schema import EMBEDDED, Config, EmbeddedConfig
 from edgewhisk.config.validate import is_loopback
+from edgewhisk.controller.auth.tokens import DeviceTokens
 from edgewhisk.errors import InstanceError
 from edgewhisk.spi import Clock
 from edgewhisk.store.documents.document_store import LogDocumentStore
@@ -19,7 +21,11 @@ from edgewhisk.transport.mqtt.config import mqtt_links
 
 
 async def reach_brokers(
-    config: Config, clock: Clock, stack: contextlib.AsyncExitStack
+    config: Config,
+    clock: Clock,
+    tokens: DeviceTokens,
+    certificate: Certificate | None,
+    stack: contextlib.AsyncExitStack,
 ) -> tuple[MqttBrokers, BrokerServer | None, list[str]]:
     """The brokers of the configuration; the embedded one; and what is odd.
 
@@ -30,13 +36,11 @@ async def reach_brokers(
         return MqttBrokers(links, clock), None, troubles
     host, port = links[""].host, links[""].port
     try:
-        if not is_loopback(host):
-            hint = "run mosquitto with passwords for that, and name it in [mqtt] url"
-            raise InstanceError(f"the embedded broker listens on loopback only, not on {host}", hint=hint)
         store = await asyncio.to_thread(LogDocumentStore.open, config.state_dir / "broker")
         stack.push_async_callback(store.close)
-        server = BrokerServer(config.embedded, store, clock)
-        port = await server.listen(host, port)
+        server = BrokerServer(config.embedded, store, clock, partial(admitted, tokens, config.embedded))
+        tls = certificate.context if certificate is not None and config.embedded.tls else None
+        port = await server.listen(host, port, tls)
     except InstanceError as error:
         return (
             MqttBrokers(links, clock),
@@ -48,3 +52,13 @@ async def reach_brokers(
     brokers = MqttBrokers(links, clock)
     brokers.sessions[""].connect = partial(LocalConnection, server)
     return brokers, server, troubles + store.incidents
+
+
+def admitted(
+    tokens: DeviceTokens, settings: EmbeddedConfig, address: str, username: str | None, password: bytes | None
+) -> str | None:
+    """Whose connection it is: a device's, with its name and token; "" for nobody's; None for a stranger's."""
+    device = tokens.device_of(password.decode(errors="replace")) if password else ""
+    if device and device == username:
+        return device
+    return "" if settings.anonymous or is_loopback(address) else None
