@@ -13,7 +13,7 @@ from edgewhisk.broker.server import BrokerServer
 from edgewhisk.config.schema import EMBEDDED, Config, EmbeddedConfig
 from edgewhisk.config.validate import is_loopback
 from edgewhisk.controller.auth.tokens import DeviceTokens
-from edgewhisk.errors import InstanceError
+from edgewhisk.errors import InstanceError, StorageError
 from edgewhisk.spi import Clock
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.mqtt.brokers import MqttBrokers
@@ -41,6 +41,8 @@ async def reach_brokers(
         server = BrokerServer(config.embedded, store, clock, partial(admitted, tokens, config.embedded))
         tls = certificate.context if certificate is not None and config.embedded.tls else None
         port = await server.listen(host, port, tls)
+    except StorageError as error:  # its first start on a disk that is full: the rest of the gateway runs
+        return MqttBrokers(links, clock), None, [*troubles, f"there is no embedded broker: {error.advice}"]
     except InstanceError as error:
         return (
             MqttBrokers(links, clock),
