@@ -21,9 +21,10 @@ from edgewhisk.broker.reason import Reason
 from edgewhisk.broker.server import BrokerServer
 from edgewhisk.transport.mqtt.codec import Delivery, Message, Publication
 from edgewhisk.transport.mqtt.connection import Grant, MqttLink
-from edgewhisk.transport.mqtt.limits import Refused, reason, refusal
+from edgewhisk.transport.mqtt.limits import AHEAD, Refused, reason, refusal
 from edgewhisk.transport.mqtt.outbound import ACK_TIMEOUT, LOST, Failed, Told, in_runs
 
+_WINDOW: Final = 1000  # messages that the feed may have to acknowledge: those of many devices
 _MOST: Final = 1000  # QoS 0 messages that wait while the feed has no room; beyond, they are dropped
 
 
@@ -60,7 +61,8 @@ class LocalConnection:
         grants: dict[str, Grant],
     ) -> None:
         """`take` gets what one turn brought, `grants` what is odd about a filter."""
-        self.ahead = server.bounds.receive_maximum
+        # What ends the flow is how much the devices send ahead, which most clients have as mosquitto has it.
+        self.ahead = AHEAD
         self._server = server
         self._link = link
         self._take = take
@@ -85,7 +87,7 @@ class LocalConnection:
         self._say(packets.connect(version, link.client_id, not link.lasting, lasting, will))
         if self._code:
             raise Refused(self._code, refusal(self._code, link.client_id))
-        self._local.keep_alive = 0.0
+        self._local.keep_alive, self._local.window = 0.0, _WINDOW
         if link.status_topic:
             self.publish([Message(link.status_topic, b"online", 1, retain=True)])
 
