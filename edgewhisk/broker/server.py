@@ -23,6 +23,7 @@ from edgewhisk.broker.packets import split
 from edgewhisk.broker.reason import BadPacket, Reason
 from edgewhisk.broker.recovery import restore
 from edgewhisk.broker.rights import Admit, everybody
+from edgewhisk.broker.websocket import WebSocket, WebSocketError, frame, good_bye
 from edgewhisk.config.schema import EmbeddedConfig
 from edgewhisk.errors import InstanceError
 from edgewhisk.spi import Clock, DocumentStore
@@ -87,12 +88,17 @@ class BrokerServer:
         self._writing: asyncio.Future[None] | None = None
         self._stopped = False
 
-    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Begin to serve; the port, a free one for 0. Raises `InstanceError` when that cannot be."""
+    async def listen(
+        self, host: str, port: int, tls: ssl.SSLContext | None = None, *, web: bool = False
+    ) -> int:
+        """Begin to serve, with `web` over WebSocket; the port, a free one for 0.
+
+        Raises `InstanceError` when that cannot be.
+        """
         loop = asyncio.get_running_loop()
         try:
             server = await loop.create_server(
-                partial(_Connection, self), host, port, ssl=tls, backlog=_BACKLOG
+                partial(_WebConnection if web else _Connection, self), host, port, ssl=tls, backlog=_BACKLOG
             )
         except OSError as error:
             hint = f'a broker may run there: set [mqtt] url = "mqtt://{host}:{port}"'
@@ -278,6 +284,40 @@ class _Connection(asyncio.Protocol):
         if self._ends is None:
             self.transport.close()
             self._ends = asyncio.get_running_loop().call_later(_LEAVING, self.transport.abort)
+
+
+class _WebConnection(_Connection):
+    """The same over WebSocket."""
+
+    def __init__(self, server: BrokerServer) -> None:
+        super().__init__(server)
+        self._web = WebSocket(server.bounds.origins)
+        self._closed = False
+
+    def data_received(self, data: bytes) -> None:
+        if self._closed:
+            return
+        try:
+            said, answer = self._web.receive(data)
+        except WebSocketError as error:
+            self._closed = True
+            self.transport.write(error.answer)
+            self.leave()
+            return
+        if answer:
+            self.transport.write(answer)
+        if said:
+            super().data_received(said)
+
+    def send(self, data: bytes) -> None:
+        self.transport.write(frame(data))
+
+    def leave(self) -> None:
+        if not self._closed:
+            self._closed = True
+            if self._web.open:
+                self.transport.write(good_bye())
+        super().leave()
 
 
 def _name() -> str:

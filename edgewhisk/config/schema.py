@@ -66,6 +66,10 @@ class EmbeddedConfig:
     # user name, %c the client id.
     publish: tuple[str, ...] = ("#",)
     subscribe: tuple[str, ...] = ("#",)  # the same of topics that they may subscribe to
+    websocket_port: int = 0  # of the same host, for clients over WebSocket; 0: none
+    # Pages that may connect over WebSocket, for example https://panel.example.com. Programs, which name no
+    # origin, may; a page of anybody's in a browser on this machine must not.
+    origins: tuple[str, ...] = ()
     connections: int = 1000  # clients at once; fewer where the system allows few open files
     connections_per_address: int = 1000  # of them from one address
     connect_timeout: float = 10.0  # seconds for a client to say CONNECT

@@ -134,6 +134,11 @@ def _embedded(config: Config) -> Iterator[Requirement]:
     for entry in fields(EmbeddedConfig):
         if not isinstance(entry.default, int | float) or isinstance(entry.default, bool):
             continue
+        if entry.name == "websocket_port":
+            wrong = not 0 <= bounds.websocket_port <= _MAX_PORT
+            problem = f"must be 0 to {_MAX_PORT}"
+            yield Requirement(wrong, "embedded.websocket_port", problem, "websocket_port = 9001")
+            continue
         least, most = (1, _MAX_PORT) if entry.name in ("keep_alive", "receive_maximum") else (1, 1 << 32)
         if entry.name == "packet_bytes":
             most = _MAX_PACKET

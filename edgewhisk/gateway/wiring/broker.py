@@ -40,6 +40,7 @@ async def reach_brokers(
         stack.push_async_callback(store.close)
         server = BrokerServer(config.embedded, store, clock, partial(admitted, tokens, config.embedded))
         tls = certificate.context if certificate is not None and config.embedded.tls else None
+        stack.push_async_callback(server.stop)
         port = await server.listen(host, port, tls)
     except StorageError as error:  # its first start on a disk that is full: the rest of the gateway runs
         return MqttBrokers(links, clock), None, [*troubles, f"there is no embedded broker: {error.advice}"]
@@ -49,7 +50,11 @@ async def reach_brokers(
             None,
             [*troubles, f"using the broker that runs there: {error.advice}"],
         )
-    stack.push_async_callback(server.stop)
+    if config.embedded.websocket_port:
+        try:
+            await server.listen(host, config.embedded.websocket_port, tls, web=True)
+        except InstanceError as error:
+            troubles.append(f"nobody can connect over WebSocket: {error.advice}")
     links[""] = replace(links[""], port=port)
     brokers = MqttBrokers(links, clock)
     brokers.sessions[""].connect = partial(LocalConnection, server)
