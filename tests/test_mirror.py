@@ -49,7 +49,7 @@ ELSEWHERE: Final = {
     "broker/properties": "broker/test_packets.py", "broker/reason": "broker/test_packets.py",
     "broker/recovery": "broker/test_deliveries.py",
     "broker/requests": BROKER, "broker/retained": "broker/test_topics.py", "broker/session": BROKER,
-    "broker/writes": BROKER,
+    "broker/sys_topics": BROKER, "broker/writes": BROKER,
     "capability/dispatcher": "capability/test_capabilities.py",
     "capability/host": "capability/test_capabilities.py", "capability/patience": "capability/test_fetch.py",
     "capability/rest": "capability/test_openwhisk.py",

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from edgewhisk import __version__
 from edgewhisk.broker import documents, packets
 from edgewhisk.broker.deliveries import Deliveries
 from edgewhisk.broker.link import ALIASES, Link
@@ -20,6 +21,7 @@ from edgewhisk.broker.reason import BadPacket, Reason
 from edgewhisk.broker.requests import Requests, message_of_will
 from edgewhisk.broker.rights import Admit, everybody, rights_of
 from edgewhisk.broker.session import NEVER, ClientSession
+from edgewhisk.broker.sys_topics import sys_messages
 from edgewhisk.broker.writes import PendingWrites
 from edgewhisk.config.schema import EmbeddedConfig
 from edgewhisk.config.validate import is_loopback
@@ -34,6 +36,7 @@ _REFUSALS: Final = (
     Reason.NOT_AUTHORIZED,
 )
 _VERSIONS: Final = {3: "3.1", 4: "3.1.1", 5: "5"}
+_TELLING: Final = 10.0  # seconds between two looks at what `$SYS` says
 SILENT: Final = 64  # connections that did not say CONNECT yet; beyond, the oldest of them goes
 _LONGEST_ID: Final = 512  # characters of a client id
 
@@ -68,7 +71,7 @@ class Broker:
         self._requests = Requests(self.delivery)
         self._sessions = self.delivery.sessions
         self._name = name
-        self._looked = now
+        self._looked = self._tells = self._began = now
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -142,6 +145,21 @@ class Broker:
         if now - self._looked < 1:
             return
         self._looked = now
+        self._look_at_links(now)
+        for session in list(self._sessions.values()):
+            if session.will_due is not None and session.will_due <= now:
+                self._publish_will(session)
+            if session.until is not None and session.until <= now:
+                self._discard(session)
+        for topic in self.delivery.retained.expired(now):
+            self.writes.remove(documents.RETAINED, topic, now)
+        if now >= self._tells:
+            self._tells = now + _TELLING
+            for message in sys_messages(self.describe(), now - self._began, __version__):
+                self.delivery.tell(message)
+
+    def _look_at_links(self, now: float) -> None:
+        """End the connections that have been silent for too long (3.1.2.10)."""
         for link in list(self.links.values()):
             silent = now - (link.since if link.session is None else link.heard)
             most = self.bounds.connect_timeout if link.session is None else link.keep_alive
@@ -150,13 +168,6 @@ class Broker:
             elif most and silent > most and not link.ended:
                 self.refused["keep_alive" if link.session else "connect_timeout"] += 1
                 self._leave(link, Reason.KEEP_ALIVE, now)
-        for session in list(self._sessions.values()):
-            if session.will_due is not None and session.will_due <= now:
-                self._publish_will(session)
-            if session.until is not None and session.until <= now:
-                self._discard(session)
-        for topic in self.delivery.retained.expired(now):
-            self.writes.remove(documents.RETAINED, topic, now)
 
     def stop(self, now: float) -> None:
         """The gateway ends: clients are told, wills are not published."""

@@ -32,6 +32,7 @@ class Deliveries:
         self.sessions: dict[str, ClientSession] = {}
         self.tree = SubscriptionTree()
         self.retained = RetainedMessages(bounds.retained_topics, bounds.retained_bytes)
+        self.own = RetainedMessages(100, 1 << 20)  # below `$SYS`: of this life, in memory
         self.now = now
         self.offset = wall - now
         self.touched: dict[int, Link] = {}  # links with something to send, or to be closed
@@ -54,7 +55,20 @@ class Deliveries:
         reason = Reason.SUCCESS
         if message.retain:
             reason = self._retain(message, promise)
-        number, served = 0, False
+        served, full = self._give_all(message, promise)
+        reason = full or reason
+        return reason if reason or served else Reason.NO_SUBSCRIBERS
+
+    def tell(self, message: PublishedMessage) -> None:
+        """Keep a message of the broker itself in memory, and give it to who subscribes, if it is news."""
+        former = self.own.matching(message.topic, self.now)
+        if not former or former[0].payload != message.payload:
+            self.own.put(message)
+            self._give_all(message._replace(retain=False), Promise())
+
+    def _give_all(self, message: PublishedMessage, promise: Promise) -> tuple[bool, Reason]:
+        """Whether somebody subscribes, and whether there was room for all who do."""
+        number, served, reason = 0, False, Reason.SUCCESS
         matches = self.tree.match(message.topic)
         chosen = [group.choose(self._connected) for group in matches.groups]
         for client, wanted in (*matches.clients.items(), *chosen):
@@ -67,7 +81,7 @@ class Deliveries:
             retain = message.retain and wanted.as_published
             if not self.give(session, message, wanted, promise, number=number, retain=retain):
                 reason = Reason.QUOTA
-        return reason if reason or served else Reason.NO_SUBSCRIBERS
+        return served, reason
 
     def _connected(self, client: str) -> bool:
         return (session := self.sessions.get(client)) is not None and session.link is not None
@@ -91,7 +105,8 @@ class Deliveries:
         """What a new subscription gets at once (3.3.1.3); a shared one gets nothing (4.8.2)."""
         if text.startswith(SHARED):
             return
-        for message in self.retained.matching(text, self.now):
+        kept = self.retained.matching(text, self.now)
+        for message in kept + self.own.matching(text, self.now):
             self._last += 1
             self.give(session, message, wanted, Promise(), number=self._last, retain=True)
 

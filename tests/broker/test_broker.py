@@ -322,3 +322,97 @@ def test_filters_that_cannot_be_are_refused() -> None:
     assert peer.say(subscribe(1, ("a/#/b", 0), ("a+", 0), ("/" * 300, 0), ("$share/g", 0), ("ok", 0))) == [
         (packets.SUBACK, b"\0\1\x80\x80\x80\x80\0")
     ]
+
+
+def test_what_the_broker_tells_of_itself() -> None:
+    bench = Bench()
+    reader = bench.peer("127.0.0.1")
+    reader.say(connect("reader"))
+    reader.say(subscribe(1, ("$SYS/broker/clients/+", 0), ("#", 0)))
+    bench.wait(2)
+    assert {(one.topic, one.payload) for one in got(reader.take())} == {
+        ("$SYS/broker/clients/connected", b"1"),
+        ("$SYS/broker/clients/total", b"1"),
+    }
+    bench.wait(20)
+    assert reader.take() == []  # no news
+    late = bench.peer("127.0.0.1")
+    late.say(connect("late"))
+    ((_, _), *answers) = late.say(subscribe(2, ("$SYS/broker/version", 0)))
+    assert [one.retain for one in got(answers)] == [True]
+    assert late.say(publish("$SYS/broker/version", b"x", 0)) == []
+    assert bench.broker.describe()["denied"] == 1
+    assert bench.broker.describe()["retained"] == 0
+
+
+def test_options_of_a_subscription() -> None:
+    bench = Bench()
+    sender = bench.peer()
+    sender.say(connect("s", 5))
+    sender.say(publish("t/kept", b"1", retain=True, version=5))
+    reader = bench.peer()
+    reader.say(connect("r", 5))
+    never, if_new, as_published, no_local = 2 << 4, 1 << 4, 8, 4
+    assert got(reader.say(subscribe(1, ("t/#", never), version=5)), 5) == []
+    assert got(reader.say(subscribe(1, ("t/#", if_new), version=5)), 5) == []
+    assert [one.retain for one in got(reader.say(subscribe(1, ("t/+", if_new), version=5)), 5)] == [True]
+    sender.say(publish("t/kept", b"2", retain=True, version=5))
+    assert [one.retain for one in got(reader.take(), 5)] == [False]
+    reader.say(subscribe(1, ("t/#", never | as_published), version=5))
+    sender.say(publish("t/kept", b"3", retain=True, version=5))
+    assert [one.retain for one in got(reader.take(), 5)] == [True]
+    reader.say(subscribe(1, ("own", no_local), version=5))
+    assert reader.say(publish("own", b"", version=5)) == []
+    sender.say(publish("own", b"", version=5))
+    assert len(got(reader.take(), 5)) == 1
+    peer = bench.peer()
+    peer.say(connect("p", 5))
+    assert peer.say(subscribe(1, ("$share/g/t", no_local), version=5)) == [(packets.DISCONNECT, b"\x82")]
+
+
+def test_an_unsubscription_holds_over_a_crash() -> None:
+    bench = Bench()
+    reader = joined(bench, "r", ("a", 1), ("b", 1), clean=False)
+    gone = packets.packet(packets.UNSUBSCRIBE, b"\0\2", text("a"), text("x"))
+    assert reader.say(gone) == [(packets.UNSUBACK, b"\0\2")]
+    sender = joined(bench, "s")
+    sender.say(publish("a", b"", 1, 1))
+    assert reader.take() == []
+    later = Bench(disk=bench.disk)
+    reader = later.peer()
+    reader.say(connect("r", 5, clean=False, properties=prop(Property.SESSION_EXPIRY, 100)))
+    assert reader.say(publish("a", b"", 0, version=5) + publish("b", b"", 0, version=5)) != []
+    told = packets.packet(packets.UNSUBSCRIBE, b"\0\3\0", text("a"), text("b"))
+    assert reader.say(told) == [(packets.UNSUBACK, b"\0\3\0\x11\0")]
+
+
+def test_a_clean_start_forgets_what_was() -> None:
+    bench = Bench()
+    joined(bench, "r", ("a", 1), clean=False).cut()
+    joined(bench, "s").say(publish("a", b"", 1, 1))
+    assert bench.broker.describe()["queued"] == 1
+    fresh = bench.peer()
+    assert fresh.say(connect("r", clean=True)) == ACCEPTED
+    bench.wait(2)
+    assert bench.broker.describe()["queued"] == bench.broker.describe()["subscriptions"] == 0
+    kept = {name: found for name, found in bench.disk.documents.items() if found}
+    assert kept == {}
+
+
+def test_a_publish_to_nobody_is_told_so() -> None:
+    peer = (bench := Bench()).peer()
+    peer.say(connect("a", 5))
+    assert peer.say(publish("t", b"", 1, 1, version=5)) == [(packets.PUBACK, b"\0\1\x10")]
+    assert bench.broker.describe()["received"] == 1
+
+
+def test_a_message_larger_than_the_client_takes_is_left_out() -> None:
+    bench = Bench()
+    small = bench.peer()
+    small.say(connect("small", 5, properties=prop(Property.MAXIMUM_PACKET, 50)))
+    small.say(subscribe(1, ("t", 1), version=5))
+    sender = joined(bench, "s")
+    for number, size in enumerate((10, 100, 20), 1):
+        assert sender.say(publish("t", bytes(size), 1, number)) == [(packets.PUBACK, bytes((0, number)))]
+    assert [len(one.payload) for one in got(small.take(), 5)] == [10, 20]
+    assert bench.broker.describe()["dropped"] == 1
