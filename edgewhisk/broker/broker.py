@@ -35,7 +35,6 @@ _REFUSALS: Final = (
     Reason.BAD_USER,
     Reason.NOT_AUTHORIZED,
 )
-_VERSIONS: Final = {3: "3.1", 4: "3.1.1", 5: "5"}
 _TELLING: Final = 10.0  # seconds between two looks at what `$SYS` says
 SILENT: Final = 64  # connections that did not say CONNECT yet; beyond, the oldest of them goes
 _LONGEST_ID: Final = 512  # characters of a client id
@@ -69,7 +68,7 @@ class Broker:
         self.refused: Counter[str] = Counter()  # connections, by the name of the reason
         self.connected = 0  # links with a session
         self._requests = Requests(self.delivery)
-        self._sessions = self.delivery.sessions
+        self.sessions = self.delivery.sessions
         self._name = name
         self._looked = self._tells = self._began = now
 
@@ -146,7 +145,7 @@ class Broker:
             return
         self._looked = now
         self._look_at_links(now)
-        for session in list(self._sessions.values()):
+        for session in list(self.sessions.values()):
             if session.will_due is not None and session.will_due <= now:
                 self._publish_will(session)
             if session.until is not None and session.until <= now:
@@ -163,7 +162,7 @@ class Broker:
         for link in list(self.links.values()):
             silent = now - (link.since if link.session is None else link.heard)
             most = self.bounds.connect_timeout if link.session is None else link.keep_alive
-            if self.burdened(link.number):
+            if self._waits(link):
                 link.heard = now  # it is not read
             elif most and silent > most and not link.ended:
                 self.refused["keep_alive" if link.session else "connect_timeout"] += 1
@@ -178,7 +177,7 @@ class Broker:
 
     def kick(self, client: str, now: float) -> bool:
         """End a client's connection; false if it has none."""
-        session = self._sessions.get(client)
+        session = self.sessions.get(client)
         if session is None or session.link is None:
             return False
         self._leave(session.link, Reason.ENDED, now)
@@ -205,6 +204,7 @@ class Broker:
             if link.out:
                 send[number] = b"".join(link.out)
                 link.out.clear()
+                link.unsent = 0
             if link.ended:
                 close.append(number)
         self.delivery.touched.clear()
@@ -215,9 +215,12 @@ class Broker:
         return (link := self.links.get(number)) is not None and link.session is not None
 
     def burdened(self, number: int) -> bool:
-        """Whether a client should not be read for now: too much of it waits to be safe."""
+        """Whether a client is not to be read for now: it does not read, or too much of it is not safe yet."""
         link = self.links.get(number)
-        return link is not None and len(link.acknowledgements) > 2 * self.bounds.receive_maximum
+        return link is not None and (link.paused or self._waits(link))
+
+    def _waits(self, link: Link) -> bool:
+        return len(link.acknowledgements) > 2 * self.bounds.receive_maximum
 
     # -- connections -----------------------------------------------------------------------------
 
@@ -227,21 +230,21 @@ class Broker:
         link.version = connect.version
         self._admit(link, connect)
         client, expiry = connect.client_id or self._name(), self._expiry(connect)
-        session = self._sessions.get(client)
+        session = self.sessions.get(client)
         user = self._allow(link, connect, client)
         if session is not None and session.user != user:
             raise BadPacket("the client id is of somebody else", Reason.NOT_AUTHORIZED)
         if session is not None and session.link is not None:  # 3.1.4-3
             self._leave(session.link, Reason.TAKEN_OVER, self.delivery.now)
-            session = self._sessions.get(client)
+            session = self.sessions.get(client)
         if session is not None and (connect.clean or not session.lasting):
             self._discard(session)
             session = None
         present = session is not None
         if session is None:
-            if len(self._sessions) >= self.bounds.sessions:
+            if len(self.sessions) >= self.bounds.sessions:
                 raise BadPacket(f"{self.bounds.sessions} sessions are kept", Reason.QUOTA)
-            session = self._sessions[client] = ClientSession(client)
+            session = self.sessions[client] = ClientSession(client)
             session.user = user
         session.link, session.until, session.will_due = link, None, None
         session.expiry, session.will = expiry, connect.will
@@ -261,7 +264,7 @@ class Broker:
         nameless = must and not connect.client_id
         if nameless or len(connect.client_id) > _LONGEST_ID:
             raise BadPacket("a client id that cannot be", Reason.BAD_CLIENT_ID)
-        if (former := self._sessions.get(connect.client_id)) is not None and former.link is not None:
+        if (former := self.sessions.get(connect.client_id)) is not None and former.link is not None:
             return  # it takes the place of its own former connection
         of_address = sum(
             one.session is not None and one.address == link.address for one in self.links.values()
@@ -348,30 +351,11 @@ class Broker:
         if session.will_due is not None:
             self._publish_will(session)
         self.delivery.discard(session)
-        self._sessions.pop(session.client, None)
+        self.sessions.pop(session.client, None)
         if session.stored:
             self.writes.remove(documents.SESSIONS, session.client, self.delivery.now)
 
     # -- what is told ----------------------------------------------------------------------------
-
-    def clients(self) -> list[dict[str, Any]]:
-        """All clients that are known, connected ones first."""
-        found = sorted(self._sessions.values(), key=lambda session: session.link is None)
-        return [
-            {
-                "client": session.client,
-                "address": session.link.address if session.link is not None else "",
-                "connected": session.link is not None,
-                "user": session.user,
-                "version": _VERSIONS[session.link.version] if session.link is not None else "",
-                "subscriptions": list(session.subscriptions),
-                "queued": len(session.queue) + session.window_used,
-                "queued_bytes": session.size,
-                "dropped": session.dropped,
-                "expires_in": None if session.until is None else round(session.until - self.delivery.now),
-            }
-            for session in found
-        ]
 
     def describe(self) -> dict[str, Any]:
         """What status shows."""
@@ -379,9 +363,9 @@ class Broker:
         return {
             "clients": self.connected,
             "connections": len(self.links),
-            "sessions": len(self._sessions),
-            "subscriptions": sum(len(session.subscriptions) for session in self._sessions.values()),
-            "queued": sum(len(session.queue) + len(session.flying) for session in self._sessions.values()),
+            "sessions": len(self.sessions),
+            "subscriptions": sum(len(session.subscriptions) for session in self.sessions.values()),
+            "queued": sum(len(session.queue) + len(session.flying) for session in self.sessions.values()),
             "queued_bytes": delivery.queued,
             "retained": len(delivery.retained),
             "retained_bytes": delivery.retained.size,

@@ -67,21 +67,23 @@ class Deliveries:
             self._give_all(message._replace(retain=False), Promise())
 
     def _give_all(self, message: PublishedMessage, promise: Promise) -> tuple[bool, Reason]:
-        """Whether somebody subscribes, and whether there was room for all who do."""
-        number, served, reason = 0, False, Reason.SUCCESS
+        """Whether somebody subscribes, and `QUOTA` if none of those had room."""
+        number, full, taken = 0, False, False
         matches = self.tree.match(message.topic)
         chosen = [group.choose(self._connected) for group in matches.groups]
         for client, wanted in (*matches.clients.items(), *chosen):
             session = self.sessions.get(client)
             if session is None or (wanted.no_local and client == message.publisher):
                 continue
-            served = True
             if not number:
                 number = self._last = self._last + 1
             retain = message.retain and wanted.as_published
-            if not self.give(session, message, wanted, promise, number=number, retain=retain):
-                reason = Reason.QUOTA
-        return served, reason
+            if self.give(session, message, wanted, promise, number=number, retain=retain):
+                taken = True
+            else:
+                full = True
+        # One who is away for good and has its queue full must not keep the others' devices from being told.
+        return taken or full, Reason.QUOTA if full and not taken else Reason.SUCCESS
 
     def _connected(self, client: str) -> bool:
         return (session := self.sessions.get(client)) is not None and session.link is not None
@@ -124,7 +126,7 @@ class Deliveries:
         copy = Copy(message, number, min(wanted.qos, message.qos), retain, wanted.identifiers)
         link = session.link
         if not copy.qos:
-            if link is None or link.paused:
+            if link is None or link.paused or link.unsent > self.bounds.retained_bytes:
                 session.dropped += link is not None
                 self.dropped += link is not None
             else:

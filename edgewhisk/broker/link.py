@@ -49,6 +49,7 @@ class Link:
         self.ahead = 0  # messages that it sent and that are not acknowledged to the end
         self.paused = False  # its network takes no more for now
         self.out: list[bytes] = []
+        self.unsent = 0  # bytes of it
         self.ended = False
         self.acknowledgements: deque[Acknowledgement] = deque()  # in the order of the PUBLISHes (4.6)
         self._topics: dict[int, str] = {}  # by alias, as the client set them
@@ -69,6 +70,7 @@ class Link:
         """Send a packet, unless the connection is to end."""
         if not self.ended:
             self.out.append(data)
+            self.unsent += len(data)
 
     def end(self, reason: Reason) -> None:
         """Close it, and say why where there is a word for it (4.13)."""

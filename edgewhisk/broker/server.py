@@ -132,6 +132,11 @@ class BrokerServer:
         """What status shows."""
         return {**self.core.describe(), "partial_bytes": self.partial, "held": len(self._held)}
 
+    def clients(self) -> list[dict[str, Any]]:
+        """All clients that are known, connected ones first."""
+        found = sorted(self.core.sessions.values(), key=lambda session: session.link is None)
+        return [session.describe(self.now()) for session in found]
+
     def kick(self, client: str) -> bool:
         """End a client's connection; false if it has none."""
         done = self.core.kick(client, self.now())
@@ -199,9 +204,13 @@ class BrokerServer:
         except BadPacket as error:
             self.core.broke(number, error, now)
         if self.core.burdened(number):
-            self._held.add(number)
-            self._connections[number].hold(on=True)
+            self.hold(number)
         self.act()
+
+    def hold(self, number: int) -> None:
+        """Read no more from a connection, until the core has no burden of it."""
+        self._held.add(number)
+        self._connections[number].hold(on=True)
 
     def acknowledged(self, link: Link, packet_ids: Collection[bytes], exact: Collection[bytes]) -> None:
         """The gateway itself has taken messages, the `exact` ones of them at QoS 2."""
@@ -253,6 +262,7 @@ class _Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._server.core.paused(self._number, self._server.now(), on=True)
+        self._server.hold(self._number)
 
     def resume_writing(self) -> None:
         self._server.core.paused(self._number, self._server.now(), on=False)

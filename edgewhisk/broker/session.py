@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 from edgewhisk.broker.message import Copy, Promise
 from edgewhisk.broker.packets import WillMessage, Wish
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from edgewhisk.broker.link import Link
 
 NEVER: Final = 0xFFFF_FFFF  # session expiry interval of a session that is kept for ever (3.1.2.11.2)
+_VERSIONS: Final = {3: "3.1", 4: "3.1.1", 5: "5"}
+_SHOWN: Final = 100  # filters that are listed
 _IDENTIFIERS: Final = 65_535
 
 
@@ -59,3 +62,20 @@ class ClientSession:
             copy.aloft = False
         self.queue.extendleft(reversed(again))
         self.window_used = 0
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """What a person sees of it."""
+        link = self.link
+        return {
+            "client": self.client,
+            "user": self.user,
+            "address": link.address if link is not None else "",
+            "connected": link is not None,
+            "version": _VERSIONS[link.version] if link is not None else "",
+            "filters": len(self.subscriptions),
+            "subscriptions": list(islice(self.subscriptions, _SHOWN)),
+            "queued": len(self.queue) + self.window_used,
+            "queued_bytes": self.size,
+            "dropped": self.dropped,
+            "expires_in": None if self.until is None else round(self.until - now),
+        }

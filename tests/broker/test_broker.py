@@ -416,3 +416,24 @@ def test_a_message_larger_than_the_client_takes_is_left_out() -> None:
         assert sender.say(publish("t", bytes(size), 1, number)) == [(packets.PUBACK, bytes((0, number)))]
     assert [len(one.payload) for one in got(small.take(), 5)] == [10, 20]
     assert bench.broker.describe()["dropped"] == 1
+
+
+def test_a_full_queue_of_one_does_not_trouble_the_publisher_of_others() -> None:
+    bench = Bench(replace(BOUNDS, queued_messages=1))
+    joined(bench, "gone", ("t", 1), clean=False).cut()
+    joined(bench, "here", ("t", 0))
+    sender = bench.peer()
+    sender.say(connect("s", 5))
+    answers = [sender.say(publish("t", b"", 1, number, version=5)) for number in (1, 2, 3)]
+    assert answers == [[(packets.PUBACK, bytes((0, number)))] for number in (1, 2, 3)]
+    assert bench.broker.describe()["dropped"] == 2
+
+
+def test_what_is_asked_for_again_and_again_has_a_bound() -> None:
+    bench = Bench(replace(BOUNDS, retained_bytes=100_000))
+    joined(bench, "s").say(publish("r", bytes(90_000), retain=True))
+    peer = bench.peer()
+    peer.say(connect("r"))
+    answers = peer.say(b"".join(subscribe(1, ("#", 0)) for _ in range(100)))
+    assert len(answers) < 110
+    assert sum(len(body) for _, body in answers) < 300_000

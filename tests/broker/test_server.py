@@ -203,6 +203,29 @@ def test_a_subscriber_that_reads_nothing_keeps_nobody_else_waiting(tmp_path: Pat
     play(tmp_path, scene)
 
 
+def test_a_client_that_asks_and_does_not_read_is_not_read_either(tmp_path: Path) -> None:
+    async def scene(client: Connect, broker: BrokerServer) -> None:
+        kept, stuck = await client(), await client()
+        assert await kept.say(connect("kept")) == ACCEPTED
+        assert await kept.say(publish("r", bytes(300_000), 1, 1, retain=True)) == PUBACK
+        assert await stuck.say(connect("stuck")) == ACCEPTED
+        asking = asyncio.create_task(flood(stuck.writer, subscribe(1, ("r", 0)) + b"\xc0\0" * 500))
+        await true(lambda: broker.describe()["held"] == 1)
+        assert await kept.say(b"\xc0\0", 2) == b"\xd0\0"
+        reading = asyncio.create_task(stuck.reader.read(-1))  # it reads at last
+        await true(lambda: asking.done() and broker.describe()["held"] == 0)
+        reading.cancel()
+        asking.result()
+
+    play(tmp_path, scene)
+
+
+async def flood(writer: asyncio.StreamWriter, data: bytes) -> None:
+    for _ in range(500):
+        writer.write(data)
+        await writer.drain()
+
+
 def test_a_full_disk_acknowledges_nothing_until_there_is_room(tmp_path: Path) -> None:
     disk = FaultyDisk()
 

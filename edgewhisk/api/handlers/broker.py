@@ -15,7 +15,7 @@ _MOST: Final = 1000  # retained messages of an answer
 
 async def clients(verbs: Services) -> list[dict[str, Any]]:
     """All clients that the broker knows, connected ones first."""
-    return _broker(verbs).core.clients()
+    return _broker(verbs).clients()
 
 
 async def kick(verbs: Services, key: str) -> dict[str, str]:

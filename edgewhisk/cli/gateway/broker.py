@@ -67,7 +67,7 @@ def _clients(found: list[dict[str, Any]]) -> list[list[str]]:
         [
             one["client"],
             f"MQTT {one['version']} from {one['address'] or 'the gateway'}" if one["connected"] else "away",
-            f"{len(one['subscriptions'])} filters",
+            f"{one['filters']} filters",
             f"{one['queued']} wait",
             f"{one['dropped']} dropped",
         ]
