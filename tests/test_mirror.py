@@ -17,6 +17,7 @@ from edgewhisk.config.schema import CLOUD_KINDS
 ROOT: Final = Path(__file__).resolve().parent.parent
 ROOMS: Final = (
     "actuator",
+    "broker",
     "capability",
     "clock",
     "controller",
@@ -35,6 +36,8 @@ NOUNS: Final = "entity/test_entities.py"  # one table of requests and documents 
 POOL: Final = "sandbox/test_pool.py"  # the door of all sandboxes, in real WebAssembly
 PYTHON: Final = "sandbox/component/test_components.py"  # the component that Python is
 MODULES: Final = "sandbox/module/test_modules.py"  # modules of any language as actions
+# clients and a disk as they are, and the core by what those hear
+BROKER: Final = "broker/test_broker.py"
 MQTT: Final = "feed/mqtt/test_feed.py"  # a real broker
 BROKERS: Final = "feed/mqtt/test_session.py"  # brokers that misbehave, as a script says
 MODBUS: Final = "feed/modbus/test_feed.py"  # servers and a pty
@@ -44,6 +47,11 @@ ELSEWHERE: Final = {
     "actuator/lost": "actuator/test_outbox.py", "actuator/target": "actuator/test_outbox.py",
     "actuator/targets/modbus": "actuator/test_writes.py",
     "actuator/targets/serial": "actuator/test_writes.py",
+    "broker/link": BROKER, "broker/message": BROKER,
+    "broker/properties": "broker/test_packets.py", "broker/reason": "broker/test_packets.py",
+    "broker/recovery": "broker/test_deliveries.py",
+    "broker/requests": BROKER, "broker/retained": "broker/test_topics.py", "broker/session": BROKER,
+    "broker/sys_topics": BROKER, "broker/writes": BROKER,
     "capability/dispatcher": "capability/test_capabilities.py",
     "capability/host": "capability/test_capabilities.py", "capability/patience": "capability/test_fetch.py",
     "capability/rest": "capability/test_openwhisk.py",
@@ -95,7 +103,6 @@ ELSEWHERE: Final = {
     "transport/http_body": "sync/test_hostile.py", "transport/modbus/buses": MODBUS,
     "transport/modbus/rtu": "transport/modbus/test_bus.py",
     "transport/mqtt/brokers": BROKERS, "transport/mqtt/session": BROKERS,
-    "transport/mqtt/broker_bounds": "transport/mqtt/test_broker.py",
     "transport/mqtt/config": "feed/mqtt/test_session.py", "transport/mqtt/connection": BROKERS,
     "transport/mqtt/disconnects": BROKERS, "transport/mqtt/gmqtt_adapter": BROKERS,
     "transport/mqtt/limits": BROKERS, "transport/serial/opener": "transport/serial/test_ports.py",

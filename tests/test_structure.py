@@ -33,7 +33,6 @@ def test_each_library_has_one_door() -> None:
             "transport/mqtt/connection.py",
             "demo/sensors.py",
         },  # the demo's sensor is a device, not the gateway
-        "amqtt": {"transport/mqtt/broker_bounds.py"},
         "serial": {
             "transport/serial/discovery.py",
             "transport/serial/opener.py",
@@ -109,7 +108,7 @@ def test_a_start_loads_nothing_that_few_gateways_use() -> None:
     code = (
         "import sys, edgewhisk.gateway.app\n"
         "rare = {'quart', 'werkzeug', 'httpx', 'prometheus_client', 'cryptography', 'yaml', 'rich',\n"
-        "        'google.protobuf', 'pymodbus', 'apscheduler', 'sqlite3', 'cbor2', 'amqtt', 'click',\n"
+        "        'google.protobuf', 'pymodbus', 'apscheduler', 'sqlite3', 'cbor2', 'click',\n"
         "        'multiprocessing', 'http.cookiejar', 'urllib.request', 'zipfile', 'difflib',\n"
         "        'importlib.resources', 'logging.config', 'logging.handlers', 'socketserver'}\n"
         "assert not rare & set(sys.modules), rare & set(sys.modules)"

@@ -170,6 +170,36 @@ def _of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         if isinstance(found, dict):
             ready.add_metric([kind], float(found["state"] == "ready"))
     yield ready
+    yield from _broker(status["broker"])
+
+
+def _broker(told: Mapping[str, Any]) -> Iterator[Metric]:
+    """Of the embedded broker; nothing without one."""
+    if not told:
+        return
+    for key, name, meaning in (
+        ("clients", "clients", "Clients that are connected."),
+        ("sessions", "sessions", "Clients that are known."),
+        ("queued", "queued_messages", "Messages that wait for clients."),
+        ("queued_bytes", "queued_bytes", "Bytes of them."),
+        ("retained", "retained_topics", "Topics whose last message is kept."),
+        ("retained_bytes", "retained_bytes", "Bytes of them."),
+    ):
+        yield GaugeMetricFamily(f"edgewhisk_broker_{name}", meaning, float(told[key]))
+    for key, name, meaning in (
+        ("received", "received_messages", "Messages from clients."),
+        ("sent", "sent_messages", "Messages to clients."),
+        ("dropped", "dropped_messages", "Messages for which a client had no room."),
+        ("expired", "expired_messages", "Messages that were too old."),
+        ("retained_refused", "retained_refused_messages", "Messages for which there was no room."),
+    ):
+        yield CounterMetricFamily(f"edgewhisk_broker_{name}", meaning, float(told[key]))
+    refused = CounterMetricFamily(
+        "edgewhisk_broker_refused_connections", "Ended for a reason of the broker's.", labels=["reason"]
+    )
+    for reason, count in told["refused"].items():
+        refused.add_metric([reason], float(count))
+    yield refused
 
 
 def _queue(invoker: Mapping[str, Any]) -> Iterator[Metric]:

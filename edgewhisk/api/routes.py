@@ -10,7 +10,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from edgewhisk.api.handlers import apis, entities, health, info
+from edgewhisk.api.handlers import apis, broker, entities, health, info
 from edgewhisk.api.handlers import undelivered as kept
 from edgewhisk.api.handlers.activations import get_activation, list_activations
 from edgewhisk.api.handlers.devices import post_readings
@@ -40,6 +40,8 @@ _RECORDS: Final = f"{_SPACE}/activations"
 _RECORD: Final = f"{_RECORDS}/<activation_id>"
 _LETTERS: Final = "/edgewhisk/dead-letters"
 _COMMANDS: Final = "/edgewhisk/commands"
+_BROKER: Final = "/edgewhisk/broker"
+_broker: Final = partial(kept.owned, what=_BROKER[1:])
 _letters: Final = partial(kept.owned, what=_LETTERS[1:])
 _commands: Final = partial(kept.owned, what=_COMMANDS[1:])
 _docs: Final = partial(info.constant, value=info.DOCS)
@@ -115,6 +117,9 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     ApiRoute("GET", _LETTERS, partial(_letters, verb=kept.list_letters)),
     ApiRoute("POST", f"{_LETTERS}/<key>/retry", partial(_letters, verb=kept.retry_letter)),
     ApiRoute("DELETE", f"{_LETTERS}/<key>", partial(_letters, verb=kept.drop_letter)),
+    ApiRoute("GET", f"{_BROKER}/clients", partial(_broker, verb=broker.clients)),
+    ApiRoute("DELETE", f"{_BROKER}/clients/<path:key>", partial(_broker, verb=broker.kick)),
+    ApiRoute("GET", f"{_BROKER}/retained/<path:key>", partial(_broker, verb=broker.retained)),
     ApiRoute("GET", _COMMANDS, partial(_commands, verb=kept.list_commands)),
     ApiRoute("POST", f"{_COMMANDS}/<key>/retry", partial(_commands, verb=kept.retry_command)),
     ApiRoute("DELETE", f"{_COMMANDS}/<key>", partial(_commands, verb=kept.drop_command)),

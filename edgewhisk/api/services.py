@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from edgewhisk.actuator.outbox import Outbox
 from edgewhisk.api.http import HttpRequest
 from edgewhisk.base.histogram import Histogram
+from edgewhisk.broker.server import BrokerServer
 from edgewhisk.controller.actions import Actions
 from edgewhisk.controller.activations import Activations
 from edgewhisk.controller.apis import Apis
@@ -56,6 +57,7 @@ class Services:
     mqtt: MqttFeed
     letters: DeadLetters
     outbox: Outbox
+    broker: BrokerServer | None  # the embedded one, if it runs
     limits: Limits
     runtimes: dict[str, Any]  # family -> list of kinds, for the info document
     new_id: Callable[[], str]  # for requests without one of their own

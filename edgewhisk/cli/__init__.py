@@ -34,6 +34,7 @@ VERBS = {
     "queue": "messages and commands that could not go on: show, retry, drop",
     "buffer": "activations on disk: export",
     "cloud": "what activations are synced to: test, status",
+    "broker": "the embedded broker: show, kick, retained; publish, subscribe",
     "deploy": "make what a manifest describes",
     "undeploy": "delete what a manifest describes",
     "subject": "who may log in: add, list, get, remove",

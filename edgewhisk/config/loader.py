@@ -23,6 +23,7 @@ from edgewhisk.config.schema import (
     BufferConfig,
     CloudConfig,
     Config,
+    EmbeddedConfig,
     FileConfig,
     GrantsConfig,
     LaneConfig,
@@ -41,11 +42,13 @@ ENVIRONMENT_PREFIX: Final = "EDGEWHISK_"
 SECTIONS: Final[Mapping[str, type]] = {
     "api": ApiConfig,
     "mqtt": MqttConfig,
+    "embedded": EmbeddedConfig,
     "cloud": CloudConfig,
     "buffer": BufferConfig,
     "limits": Limits,
 }
 _SECTION_LIKE: Final = {"api": "port = 3233", "mqtt": 'url = "mqtt://127.0.0.1:1883"',
+                        "embedded": "connections = 1000",
                         "cloud": 'url = "https://openwhisk.example.com"', "buffer":
                         "max_bytes = 268435456", "limits": "fires_per_minute = 600"}  # fmt: skip
 NAMED: Final[Mapping[str, tuple[type, str]]] = {

@@ -56,6 +56,41 @@ CLOUD_KINDS: Final = ("openwhisk", "openserverless", "adobe", "digitalocean", "h
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddedConfig:
+    """`[embedded]`: whom the embedded broker serves, and what it takes and keeps at most."""
+
+    # Whether clients connect with TLS; the certificate is that of [api].
+    tls: bool = False
+    plain_mqtt: bool = False  # serves other machines without TLS: in a trusted network
+    # Whether other machines need no token. With one, the user name is the device's, the password the token
+    # of `edgewhisk device token`. From this machine nobody needs one.
+    anonymous: bool = False
+    # Filters of topics that clients with a token, and those of other machines, may publish to. %u is the
+    # user name, %c the client id.
+    publish: tuple[str, ...] = ("#",)
+    subscribe: tuple[str, ...] = ("#",)  # the same of topics that they may subscribe to
+    websocket_port: int = 0  # of the same host, for clients over WebSocket; 0: none
+    # Pages that may connect over WebSocket, for example https://panel.example.com. Programs, which name no
+    # origin, may; a page of anybody's in a browser on this machine must not.
+    origins: tuple[str, ...] = ()
+    connections: int = 1000  # clients at once; fewer where the system allows few open files
+    connections_per_address: int = 1000  # of them from one address
+    connect_timeout: float = 10.0  # seconds for a client to say CONNECT
+    # Seconds between two packets of a client at most; one of MQTT 5 that says more, or none, is told so.
+    keep_alive: int = 3600
+    packet_bytes: int = 4 << 20  # bytes of a packet; a longer one ends the connection before it is read
+    receive_maximum: int = 100  # QoS 1 and 2 messages that are sent ahead, in each direction
+    queued_messages: int = 10_000  # messages that wait for one client; beyond, new ones are dropped for it
+    queued_bytes: int = 16 << 20  # bytes of them
+    all_queued_bytes: int = 64 << 20  # bytes of all messages that wait for clients
+    retained_topics: int = 10_000  # topics whose last message is kept; beyond, none of a new topic is
+    retained_bytes: int = 16 << 20  # bytes of them
+    subscriptions: int = 10_000  # of one client
+    sessions: int = 2000  # clients that are known, connected or not
+    session_expiry: int = 7 * 86_400  # seconds that the session of a client is kept at most after it left
+
+
+@dataclass(frozen=True, slots=True)
 class CloudConfig:
     """`[cloud]`: where activations are synced to."""
 
@@ -151,6 +186,7 @@ class Config:
     log_level: str = "info"  # debug, info, warning or error
     api: ApiConfig = ApiConfig()
     mqtt: MqttConfig = MqttConfig()
+    embedded: EmbeddedConfig = EmbeddedConfig()
     cloud: CloudConfig = CloudConfig()
     buffer: BufferConfig = BufferConfig()
     limits: Limits = field(default_factory=Limits)

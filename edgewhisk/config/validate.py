@@ -17,6 +17,7 @@ from edgewhisk.config.schema import (
     BufferConfig,
     CloudConfig,
     Config,
+    EmbeddedConfig,
     LaneConfig,
     MqttConfig,
     SerialConfig,
@@ -29,6 +30,7 @@ from edgewhisk.errors import Fault, FeedError
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _MAX_PORT: Final = 65535
 _MAX_TEXT: Final = 65535  # bytes of a text in MQTT
+_MAX_PACKET: Final = 268_435_460  # bytes of a packet of MQTT
 _PORTS: Final = {EMBEDDED: 1883, "mqtt": 1883, "mqtts": 8883}
 _MAX_BAUD: Final = 4_000_000
 PARITIES: Final = ("none", "even", "odd", "mark", "space")
@@ -46,6 +48,7 @@ def check(config: Config, where: str) -> list[Fault]:
     rules = [*_general(config), *_cloud(config.cloud), *_limits(config.limits)]
     for name, port in config.serial.items():
         rules += _serial(f"serial.{name}", port)
+    rules += _embedded(config)
     rules += _broker("mqtt", config.mqtt)
     for name, broker in config.brokers.items():
         rules += _broker(f"brokers.{name}", broker)
@@ -117,6 +120,37 @@ def _serial(section: str, port: SerialConfig) -> Iterator[Requirement]:
             wrong, f"{section}.{key}", f"must be one of {', '.join(choices)}", f'{key} = "none"'
         )
     yield Requirement(port.rate < 1, f"{section}.rate", "must be at least 1", "rate = 1000")
+
+
+def _embedded(config: Config) -> Iterator[Requirement]:
+    bounds = config.embedded
+    embedded = config.mqtt.url.startswith(EMBEDDED) and _is_broker(config.mqtt.url)
+    host = broker_at(config.mqtt.url)[0] if embedded else "127.0.0.1"
+    bare = not is_loopback(host) and not bounds.tls and not bounds.plain_mqtt
+    problem = (
+        f"{host} can be reached by others, and tokens would cross the network in clear: set embedded.tls, or "
+        "embedded.plain_mqtt = true"
+    )
+    yield Requirement(bare, "mqtt.url", problem, 'url = "embedded"')
+    uncertain = bounds.tls and config.api.tls_cert is None
+    needed = "needs api.tls_cert and api.tls_key: edgewhisk tls self-signed makes them"
+    yield Requirement(uncertain, "embedded.tls", needed, "tls = false")
+    yield from _filters("embedded.publish", bounds.publish)
+    yield from _filters("embedded.subscribe", bounds.subscribe)
+    for entry in fields(EmbeddedConfig):
+        if not isinstance(entry.default, int | float) or isinstance(entry.default, bool):
+            continue
+        if entry.name == "websocket_port":
+            wrong = not 0 <= bounds.websocket_port <= _MAX_PORT
+            problem = f"must be 0 to {_MAX_PORT}"
+            yield Requirement(wrong, "embedded.websocket_port", problem, "websocket_port = 9001")
+            continue
+        least, most = (1, _MAX_PORT) if entry.name in ("keep_alive", "receive_maximum") else (1, 1 << 32)
+        if entry.name == "packet_bytes":
+            most = _MAX_PACKET
+        wrong = not least <= getattr(bounds, entry.name) <= most
+        problem, example = f"must be {least} to {most}", f"{entry.name} = {entry.default}"
+        yield Requirement(wrong, f"embedded.{entry.name}", problem, example)
 
 
 def _broker(section: str, broker: MqttConfig) -> Iterator[Requirement]:

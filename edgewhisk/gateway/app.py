@@ -59,6 +59,7 @@ from edgewhisk.gateway.clock_watcher import ClockWatcher
 from edgewhisk.gateway.incidents import Incidents
 from edgewhisk.gateway.loop_lag import LoopLag
 from edgewhisk.gateway.supervision import Run, supervised
+from edgewhisk.gateway.wiring.broker import reach_brokers
 from edgewhisk.gateway.wiring.capabilities import GatewayAdapter
 from edgewhisk.gateway.wiring.system_actions import provide, system_actions
 from edgewhisk.gateway.wiring.uplink import uplink
@@ -76,8 +77,6 @@ from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.store.documents.entity_store import EntityStore
 from edgewhisk.store.log.disk import RealDisk
 from edgewhisk.transport.modbus.buses import ModbusBuses
-from edgewhisk.transport.mqtt.brokers import MqttBrokers
-from edgewhisk.transport.mqtt.config import mqtt_links
 from edgewhisk.transport.serial.ports import SerialPorts
 
 Source = TypeVar("Source")
@@ -179,6 +178,7 @@ class Gateway:
                 _one(sources, MqttFeed),
                 self._dead,
                 self._outbox,
+                self._embedded,
                 config.limits,
                 self._sandboxes.families(),
                 lambda: self._clock.activation_ids(1)[0],
@@ -213,6 +213,7 @@ class Gateway:
             "clock": self._clock_watcher.describe(),
             "dead_letters": self._dead.describe(),
             **await self._feeds.survey(),
+            "broker": self._embedded.describe() if self._embedded else {},
             "cloud": self._sync.describe() if self._sync else {"state": "none"},
             "incidents": self._told.lines(),
             "process": process(),
@@ -326,13 +327,12 @@ class Gateway:
         )
 
     async def _sources(self, stack: contextlib.AsyncExitStack) -> list[Feed]:
-        config = self._config
-        links, troubles = await mqtt_links(config, stack)
+        config, clock = self._config, self._clock
+        reaching = reach_brokers(config, clock, self._tokens, self._certificate, stack)
+        self._brokers, self._embedded, troubles = await reaching
         self.incidents += troubles
         origins = await asyncio.to_thread(self._log.origins)
-        self._shaped = ShapingStage(self._controller, self._clock, self._documents)
-        fire, clock = self._shaped, self._clock
-        self._brokers = MqttBrokers(links, clock)
+        fire = self._shaped = ShapingStage(self._controller, clock, self._documents)
         self._ports, self._buses = SerialPorts(config.serial, clock), ModbusBuses(config.serial, clock)
 
         def may_read(subject: str, topic: str) -> bool:

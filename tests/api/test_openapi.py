@@ -30,7 +30,8 @@ OWN = {"/api/v1/namespaces/<namespace>/limits/<path:inner>",  # always an error
        "/edgewhisk/status", "/api-docs", "/docs", "/api/v1/docs", "/invokers", "/invokers/healthy/count",
        "/invokers/ready", "/api/v1/devices/<namespace>/<trigger>", "/edgewhisk/dead-letters",
        "/edgewhisk/dead-letters/<key>", "/edgewhisk/dead-letters/<key>/retry", "/edgewhisk/commands",
-       "/edgewhisk/commands/<key>", "/edgewhisk/commands/<key>/retry"}  # fmt: skip
+       "/edgewhisk/commands/<key>", "/edgewhisk/commands/<key>/retry", "/edgewhisk/broker/clients",
+       "/edgewhisk/broker/clients/<path:key>", "/edgewhisk/broker/retained/<path:key>"}  # fmt: skip
 schema = schemathesis.openapi.from_dict(openapi())
 
 

@@ -136,7 +136,7 @@ async def _subscribe(topics: Sequence[str], link: MqttLink, tape: _Tape) -> None
         for one in deliveries:
             tape.add(one.payload, topic=one.topic.decode(errors="replace"))
 
-    connection = await _opened(link, take)
+    connection = await opened(link, take)
     tape.begin(f"{', '.join(topics)} at {link.host}:{link.port}")
     for topic in topics:
         connection.subscribe(pattern(topic).filter, 0)
@@ -151,7 +151,8 @@ async def _subscribe(topics: Sequence[str], link: MqttLink, tape: _Tape) -> None
         await connection.close()
 
 
-async def _opened(link: MqttLink, take: Take) -> MqttConnection:
+async def opened(link: MqttLink, take: Take) -> MqttConnection:
+    """A connection to a broker; raises `FeedError`."""
     connection = MqttConnection(link, take)
     try:
         async with asyncio.timeout(10):
@@ -218,7 +219,7 @@ def _pause(one: CapturedBytes, speed: float) -> float:
 
 
 async def _publish(said: Sequence[CapturedBytes], given: argparse.Namespace, link: MqttLink) -> None:
-    connection = await _opened(link, lambda *_: None)
+    connection = await opened(link, lambda *_: None)
     note(f"publishing to {link.host}:{link.port}; Ctrl-C ends")
     try:
         while True:

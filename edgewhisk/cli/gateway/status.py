@@ -81,6 +81,7 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
     lines += map(_feed, document["feeds"])
     if more := document.get("feeds_left_out"):
         lines.append(f"feeds     {more} more, none of them in trouble unless all above are")
+    lines += _broker(document.get("broker", {}))
     lines += _outbox(document["outbox"])
     lines += [
         f"trouble   {kind} gets a new instance for each call, which is slow: {found['problem']}"
@@ -128,6 +129,19 @@ def _feed(feed: Mapping[str, Any]) -> str:
         quiet = f"{feed['silent_seconds']:.0f} s"
         more += f", last event {quiet} ago" if feed.get("last_event") else f", no event for {quiet}"
     return f"feed      {feed['trigger']} from {feed['feed']}: {feed.get('state')}{_because(feed)}{more}"
+
+
+def _broker(broker: Mapping[str, Any]) -> Iterator[str]:
+    """The embedded broker, if it runs."""
+    if broker:
+        waiting = (
+            f"{broker['queued']} messages wait for them" if broker["queued"] else "nothing waits for them"
+        )
+        yield f"broker    {broker['clients']} clients, {broker['sessions']} known, {waiting}"
+        if broker["dropped"]:
+            yield f"trouble   {broker['dropped']} messages found no room at a client: edgewhisk broker show"
+        if broker["problem"]:
+            yield f"trouble   the broker acknowledges nothing: {broker['problem']}"
 
 
 def _outbox(outbox: Mapping[str, Any]) -> list[str]:

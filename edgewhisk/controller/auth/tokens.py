@@ -127,6 +127,12 @@ class DeviceTokens:
             raise Forbidden(trigger.key)
         return found.device
 
+    def device_of(self, token: str) -> str:
+        """The device whose token it is, "" if it is none's."""
+        self._look()
+        found = self._known.get(_hash(token))
+        return found.device if found is not None else ""
+
     def problems(self) -> list[str]:
         """For `status`: what is wrong with files of tokens."""
         self._look()

@@ -23,9 +23,8 @@ from edgewhisk.feed.payload import MalformedPayload
 from edgewhisk.spi import Clock, Fire
 from edgewhisk.store.dead_letters import DeadLetters, Letter
 from edgewhisk.transport.mqtt.codec import EXACT, Delivery
-from edgewhisk.transport.mqtt.connection import MqttConnection
 from edgewhisk.transport.mqtt.redelivery import AcceptedMessages, Fresh, checksum
-from edgewhisk.transport.mqtt.session import BrokerSession
+from edgewhisk.transport.mqtt.session import BrokerConnection, BrokerSession
 
 # Messages that are acknowledged together. A chunk may bring 600, whose results leave long before the last one
 # is on disk; a source that sends one more for each result would fill the broker's queue, which drops what is
@@ -142,7 +141,7 @@ class Session:
 
     # -- what arrives ----------------------------------------------------------------------------
 
-    def take(self, connection: MqttConnection, deliveries: Sequence[Delivery]) -> None:
+    def take(self, connection: BrokerConnection, deliveries: Sequence[Delivery]) -> None:
         """See `SessionReader`. So many are fired at a time as are acknowledged together."""
         full: set[FullyQualifiedName] = set()
         for first in range(0, len(deliveries), ACK_BATCH):
@@ -154,7 +153,7 @@ class Session:
             connection.pause()
             self._fire.on_room(connection.resume, full)
 
-    def _take_some(self, connection: MqttConnection, deliveries: Sequence[Delivery]) -> list[TriggerEvent]:
+    def _take_some(self, connection: BrokerConnection, deliveries: Sequence[Delivery]) -> list[TriggerEvent]:
         """Fire what so many messages bring; the events."""
         self.counts["received"] += len(deliveries)
         moment = this_moment(self._clock)
@@ -188,7 +187,7 @@ class Session:
             accepted.add_done_callback(partial(self._settled, connection, fresh))
         return events
 
-    def _acknowledge_again(self, connection: MqttConnection, packet_id: bytes, check: int) -> None:
+    def _acknowledge_again(self, connection: BrokerConnection, packet_id: bytes, check: int) -> None:
         """What is delivered again is acknowledged when its event is on disk."""
         self.counts["duplicates"] += 1
         pending = self._accepted.pending(packet_id, check)
@@ -197,7 +196,7 @@ class Session:
         else:
             pending.add_done_callback(partial(self._settled, connection, {packet_id: check}))
 
-    def _settled(self, connection: MqttConnection, fresh: Fresh, done: asyncio.Future[None]) -> None:
+    def _settled(self, connection: BrokerConnection, fresh: Fresh, done: asyncio.Future[None]) -> None:
         """The events are on disk, or could not be: then the broker must deliver them again."""
         if done.cancelled():
             return

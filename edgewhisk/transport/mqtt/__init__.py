@@ -1,1 +1,1 @@
-"""MQTT: the packet codec, the sessions at brokers, and the embedded broker."""
+"""MQTT: the packet codec and the sessions at brokers."""

@@ -95,7 +95,7 @@ def read(data: bytes, version: int) -> tuple[Packets, int]:
     while at + 2 <= end:
         first, size, start = data[at], data[at + 1], at + 2
         if size >= 0x80:
-            length = _length(data, at + 1)
+            length = length_at(data, at + 1)
             if length is None:
                 break
             size, start = length
@@ -104,7 +104,7 @@ def read(data: bytes, version: int) -> tuple[Packets, int]:
             break
         at = stop
         if first in _PUBLISH:
-            deliveries.append(_publish(first, data, start, stop, version))
+            deliveries.append(delivery_of(first, data, start, stop, version))
         elif first == PUBACK and size == 2:
             acknowledged.append(data[start:stop])
         else:
@@ -114,11 +114,11 @@ def read(data: bytes, version: int) -> tuple[Packets, int]:
 
 def begins_whole(data: bytes | bytearray) -> bool:
     """Whether the first packet in `data` is whole. Raises `ValueError` as `read` does."""
-    length = _length(data, 1)
+    length = length_at(data, 1)
     return length is not None and sum(length) <= len(data)
 
 
-def _publish(first: int, data: bytes, start: int, stop: int, version: int) -> Delivery:
+def delivery_of(first: int, data: bytes, start: int, stop: int, version: int) -> Delivery:
     """The PUBLISH whose body is data[start:stop]."""
     if stop - start < 2:
         raise ValueError("a PUBLISH without a topic")
@@ -127,7 +127,7 @@ def _publish(first: int, data: bytes, start: int, stop: int, version: int) -> De
     if first & _QOS:
         packet_id, at = data[at : at + 2], at + 2
     if version >= 5:
-        size, at = (0, at + 1) if data[at : at + 1] == b"\0" else _varint(data, at)
+        size, at = (0, at + 1) if data[at : at + 1] == b"\0" else varint_at(data, at)
         properties, at = data[at : at + size], at + size
     if at > stop:
         raise ValueError("a PUBLISH is cut off")
@@ -200,7 +200,7 @@ def properties(data: bytes) -> dict[str, Any]:
     while at < len(data):
         kind, at = data[at], at + 1
         if kind == 0x0B:
-            found["subscription"], at = _varint(data, at)
+            found["subscription"], at = varint_at(data, at)
         elif kind in _SIZES:
             size = _SIZES[kind]
             found[_NAMES[kind]], at = int.from_bytes(data[at : at + size], "big"), at + size
@@ -240,15 +240,15 @@ def _octets(data: bytes, at: int) -> tuple[bytes, int]:
     return data[at + 2 : end], end
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def varint_at(data: bytes, at: int) -> tuple[int, int]:
     """A variable byte integer and where it ends. Raises `ValueError` if it has no end."""
-    found = _length(data, at)
+    found = length_at(data, at)
     if found is None:
         raise ValueError("no variable byte integer")
     return found
 
 
-def _length(data: bytes | bytearray, at: int) -> tuple[int, int] | None:
+def length_at(data: bytes | bytearray, at: int) -> tuple[int, int] | None:
     """A variable byte integer (MQTT 5, 1.5.5) and where it ends; None if more has to come first.
 
     Raises `ValueError` for more than four bytes.

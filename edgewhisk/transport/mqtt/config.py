@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import ssl
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 from zlib import crc32
 
 from edgewhisk.base.process import lasting_name
-from edgewhisk.config.schema import EMBEDDED, Config, MqttConfig
+from edgewhisk.config.schema import Config, MqttConfig
 from edgewhisk.config.validate import broker_at, twins
-from edgewhisk.errors import ConfigError, Fault, InstanceError, StorageError
-from edgewhisk.transport.mqtt.broker import EmbeddedBroker
+from edgewhisk.errors import ConfigError, Fault, StorageError
 from edgewhisk.transport.mqtt.connection import MqttLink, Secrets
 
 _LONGEST: Final = 23  # characters of a client id that every broker takes: MQTT 3.1.1, 3.1.3.1
 
 
-async def mqtt_links(
-    config: Config, stack: contextlib.AsyncExitStack
-) -> tuple[dict[str, MqttLink], list[str]]:
-    """How to reach each broker, the one of `[mqtt]` under "", and what is odd about that.
-
-    Starts the embedded one; `stack` stops it.
-    """
+def mqtt_links(config: Config) -> tuple[dict[str, MqttLink], list[str]]:
+    """How to reach each broker, the one of `[mqtt]` under "", and what is odd about that."""
     client_id, trouble = lasting_name(config.state_dir / "client_id")
     troubles = [trouble] if trouble else []
     links = {"": mqtt_link("mqtt", config.mqtt, client_id)}
     for name, settings in config.brokers.items():
         links[name] = mqtt_link(f"brokers.{name}", settings, own_id(client_id, name))
     _check(links, config)
-    if not config.mqtt.url.startswith(EMBEDDED):
-        return links, troubles
-    broker = EmbeddedBroker(links[""].host, links[""].port)
-    try:
-        links[""] = replace(links[""], port=await broker.start())
-        stack.push_async_callback(broker.stop)
-    except InstanceError as error:
-        troubles.append(f"using the broker that runs there: {error.advice}")
     return links, troubles
 
 

@@ -12,8 +12,6 @@ import asyncio
 import ssl
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import gmqtt
@@ -26,7 +24,7 @@ from edgewhisk.transport.mqtt.coalescing import Coalescing
 from edgewhisk.transport.mqtt.codec import NONE, PUBACK, Delivery, Message, Packets, Publication
 from edgewhisk.transport.mqtt.gmqtt_adapter import FreeIds, GmqttClient
 from edgewhisk.transport.mqtt.limits import AHEAD, BrokerLimits, Refused, reason, refusal
-from edgewhisk.transport.mqtt.outbound import LOST, WINDOW, Failed, Outbound, Told
+from edgewhisk.transport.mqtt.outbound import LOST, WINDOW, Failed, Outbound, Told, in_runs
 
 _KEEP_ALIVE: Final = 60  # seconds
 _IDENTIFIERS: Final = 65_536  # of packets, from 1 on
@@ -152,28 +150,7 @@ class MqttConnection:
         At QoS 0 that is when they are written. The result says which failed, with an `OSError`: the
         connection was lost, the broker refused it or does not answer.
         """
-        runs = [
-            (what, [message.payload for message in run])
-            for what, run in groupby(messages, key=lambda message: message.publication)
-        ]
-        sent: asyncio.Future[Failed] = self._loop.create_future()
-        failed: dict[int, Exception] = {}
-        left = len(runs)
-
-        def told(first: int, found: Failed) -> None:
-            nonlocal left
-            left -= 1
-            failed.update((first + at, error) for at, error in found.items())
-            if not left and not sent.done():
-                sent.set_result(failed)
-
-        first = 0
-        for what, payloads in runs:
-            self.publish_alike(what, payloads, partial(told, first))
-            first += len(payloads)
-        if not runs:
-            sent.set_result(failed)
-        return sent
+        return in_runs(messages, self.publish_alike)
 
     def publish_alike(self, what: Publication, payloads: Sequence[bytes], told: Told) -> None:
         """The same for messages that differ in their payload only; see `Outbound.publish`."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import repeat
+from functools import partial
+from itertools import groupby, repeat
 from typing import Final, Protocol
 
 from edgewhisk.transport.mqtt import codec as packets
-from edgewhisk.transport.mqtt.codec import Publication
+from edgewhisk.transport.mqtt.codec import Message, Publication
 from edgewhisk.transport.mqtt.limits import reason
 
 WINDOW: Final = 1000  # QoS 1 messages under way at once, if the broker does not say
@@ -21,6 +22,35 @@ ACK_TIMEOUT: Final = 20.0  # seconds for the broker to acknowledge
 LOST: Final = "the connection to the broker was lost"
 Failed = Mapping[int, Exception]  # by position in what was published
 Told = Callable[[Failed], None]
+
+
+PublishAlike = Callable[[Publication, Sequence[bytes], Told], None]
+
+
+def in_runs(messages: Sequence[Message], publish: PublishAlike) -> asyncio.Future[Failed]:
+    """Publish messages in order, those that are alike together; done with what failed, by position."""
+    runs = [
+        (what, [message.payload for message in run])
+        for what, run in groupby(messages, key=lambda message: message.publication)
+    ]
+    sent: asyncio.Future[Failed] = asyncio.get_running_loop().create_future()
+    failed: dict[int, Exception] = {}
+    left = len(runs)
+
+    def told(first: int, found: Failed) -> None:
+        nonlocal left
+        left -= 1
+        failed.update((first + at, error) for at, error in found.items())
+        if not left and not sent.done():
+            sent.set_result(failed)
+
+    first = 0
+    for what, payloads in runs:
+        publish(what, payloads, partial(told, first))
+        first += len(payloads)
+    if not runs:
+        sent.set_result(failed)
+    return sent
 
 
 class PacketIds(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from edgewhisk.base.backoff import Backoff
@@ -27,6 +27,45 @@ _log = logging.getLogger(__name__)
 _PATIENCE: Final = 10.0  # seconds for the broker to answer a connect
 
 
+class BrokerConnection(Protocol):
+    """A connection to a broker; `MqttConnection` says what the methods do."""
+
+    ahead: int
+
+    @property
+    def unanswered(self) -> str: ...  # noqa: D102
+
+    async def open(self) -> None: ...  # noqa: D102
+
+    async def lost(self) -> None: ...  # noqa: D102
+
+    async def close(self) -> None: ...  # noqa: D102
+
+    def publish(self, messages: Sequence[Message]) -> asyncio.Future[Failed]: ...  # noqa: D102
+
+    def publish_alike(  # noqa: D102
+        self, what: Publication, payloads: Sequence[bytes], told: Told
+    ) -> None: ...
+
+    def subscribe(self, pattern: str, qos: int) -> None: ...  # noqa: D102
+
+    def unsubscribe(self, pattern: str) -> None: ...  # noqa: D102
+
+    def expect_release(self, packet_id: bytes) -> None: ...  # noqa: D102
+
+    def acknowledge(self, packet_ids: Collection[bytes]) -> None: ...  # noqa: D102
+
+    def give_up(self, error: BaseException) -> None: ...  # noqa: D102
+
+    def pause(self) -> None: ...  # noqa: D102
+
+    def resume(self) -> None: ...  # noqa: D102
+
+
+Take = Callable[[BrokerConnection, Sequence[Delivery]], None]
+Connect = Callable[[MqttLink, Take, dict[str, Grant]], BrokerConnection]
+
+
 class SessionReader(Protocol):
     """Who takes what a broker sends; called on the event loop."""
 
@@ -34,7 +73,7 @@ class SessionReader(Protocol):
         """There is a connection: subscribe on it."""
         ...
 
-    def take(self, connection: MqttConnection, deliveries: Sequence[Delivery]) -> None:
+    def take(self, connection: BrokerConnection, deliveries: Sequence[Delivery]) -> None:
         """Take all that one chunk brought, in order."""
         ...
 
@@ -46,13 +85,14 @@ class BrokerSession:
         """Nothing is connected until `run`."""
         self.link = link
         self._clock = clock
-        self._connection: MqttConnection | None = None
+        self._connection: BrokerConnection | None = None
         self._backoff = Backoff()
         self._disconnects = Disconnects(link)
         self._told = asyncio.Event()  # try again now
         self.reader: SessionReader | None = None
         self.grants: dict[str, Grant] = {}  # filters about which something is odd
         self.connected: Callable[[], None] = lambda: None  # called after each connect
+        self.connect: Connect = MqttConnection
         self.state = "connecting"
         self.last_error = ""
         self.connects = 0
@@ -132,7 +172,7 @@ class BrokerSession:
         self._disconnects.begin(self._clock.monotonic())
         link = self._disconnects.link(await asyncio.to_thread(self.link.opened))
         take = self.reader.take if self.reader is not None else _nobody
-        connection = MqttConnection(link, take, self.grants)
+        connection = self.connect(link, take, self.grants)
         try:
             async with asyncio.timeout(_PATIENCE):
                 await connection.open()
@@ -152,5 +192,5 @@ class BrokerSession:
             await connection.close()
 
 
-def _nobody(connection: MqttConnection, deliveries: Sequence[Delivery]) -> None:
+def _nobody(connection: BrokerConnection, deliveries: Sequence[Delivery]) -> None:
     """Nothing was asked for."""

@@ -34,7 +34,7 @@ from edgewhisk.gateway.wiring.actuators import actuators
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
 from edgewhisk.transport.mqtt.brokers import MqttBrokers
-from edgewhisk.transport.mqtt.connection import MqttLink
+from edgewhisk.transport.mqtt.connection import MqttConnection, MqttLink
 from tests.fakes.disk import MemoryDisk
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
@@ -241,7 +241,7 @@ def test_batches_of_all_kinds_keep_their_order_behind_a_full_window(tmp_path: Pa
         async with published(tmp_path / "e", port) as made:
             await made.connects()
             connection = made.feed.sessions[""].broker._connection
-            assert connection is not None
+            assert isinstance(connection, MqttConnection)
             connection._outgoing.window = 7
             told: list[Awaitable[Any]] = []
             for batch in range(12):
@@ -304,7 +304,7 @@ def test_what_was_under_way_when_the_broker_went_silent_is_kept(
         async with published(tmp_path / "e", port) as made:
             await made.connects()
             connection = made.feed.sessions[""].broker._connection
-            assert connection is not None
+            assert isinstance(connection, MqttConnection)
             connection.pause()  # its answers are not read
             told = (made.read if way == "read" else made.alike)(parameters, results)
             assert told is not None

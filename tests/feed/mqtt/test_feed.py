@@ -28,11 +28,11 @@ from edgewhisk.feed.mqtt.session import ACK_BATCH, Session
 from edgewhisk.feed.mqtt.sparkplug_rebirth import REBIRTH_INTERVAL, Rebirths
 from edgewhisk.store.dead_letters import DeadLetters
 from edgewhisk.store.documents.document_store import LogDocumentStore
-from edgewhisk.transport.mqtt.broker import EmbeddedBroker
 from edgewhisk.transport.mqtt.brokers import MqttBrokers
 from edgewhisk.transport.mqtt.codec import Delivery, Message
 from edgewhisk.transport.mqtt.config import mqtt_link
-from edgewhisk.transport.mqtt.connection import MqttLink
+from edgewhisk.transport.mqtt.connection import MqttConnection, MqttLink
+from tests.broker.serving import serving
 from tests.fakes.fire import RecordingFire
 from tests.feed.running import running
 from tests.path.gateway import MOSQUITTO, mosquitto
@@ -289,8 +289,9 @@ def test_the_will_is_told_when_a_gateway_dies(tmp_path: Path) -> None:
             feed(port, RecordingFire(), status_topic="gateways/two") as made,
         ):
             await watching.count(1)
-            assert made.session.broker._connection is not None
-            made.session.broker._connection._client._connection._transport.abort()  # no good-bye
+            connection = made.session.broker._connection
+            assert isinstance(connection, MqttConnection)
+            connection._client._connection._transport.abort()  # no good-bye
             await watching.count(3)
             assert [found["payload"] for found in told(watching)] == ["online", "offline", "online"]
 
@@ -334,22 +335,17 @@ def test_a_full_queue_holds_the_broker_back_and_loses_nothing(tmp_path: Path) ->
     with_mosquitto(tmp_path, play)
 
 
-def test_overlapping_filters_fire_each_trigger_once_on_the_embedded_broker() -> None:
+def test_overlapping_filters_fire_each_trigger_once_on_the_embedded_broker(tmp_path: Path) -> None:
     async def play() -> None:
-        broker = EmbeddedBroker("127.0.0.1", 0)
-        port = await broker.start()
         fire = RecordingFire()
-        try:
-            async with feed(port, fire) as made:
-                await publish(port, "t/a", 20, 0)
-                await fire.count(20)
-                await made.feed.add(OTHER, "mqtt/message", {"topic": "t/a", "qos": 1, "format": "base64"})
-                await made.feed.remove(TRIGGER)
-                await publish(port, "t/a", 20, 0)
-                await fire.wait_for(lambda seen: sum(one.trigger == OTHER for one in seen.events) >= 20)
-                assert sum(one.trigger == TRIGGER for one in fire.events) == 20
-        finally:
-            await broker.stop()
+        async with serving(tmp_path) as (port, _), feed(port, fire) as made:
+            await publish(port, "t/a", 20, 0)
+            await fire.count(20)
+            await made.feed.add(OTHER, "mqtt/message", {"topic": "t/a", "qos": 1, "format": "base64"})
+            await made.feed.remove(TRIGGER)
+            await publish(port, "t/a", 20, 0)
+            await fire.wait_for(lambda seen: sum(one.trigger == OTHER for one in seen.events) >= 20)
+            assert sum(one.trigger == TRIGGER for one in fire.events) == 20
 
     asyncio.run(play())
 
@@ -392,27 +388,22 @@ def test_announced_topics_are_read_only_where_they_are_granted(tmp_path: Path) -
 
 def test_garbage_is_counted_and_does_not_come_round(tmp_path: Path) -> None:
     async def play() -> None:
-        broker = EmbeddedBroker("127.0.0.1", 0)
-        port = await broker.start()
         fire = RecordingFire()
-        try:
-            async with feed(port, fire) as made:
-                import gmqtt
-                from gmqtt.mqtt.constants import MQTTv311
+        async with serving(tmp_path) as (port, _), feed(port, fire) as made:
+            import gmqtt
+            from gmqtt.mqtt.constants import MQTTv311
 
-                client = gmqtt.Client("noise")
-                await client.connect("127.0.0.1", port, version=MQTTv311)
-                for data in (b"\xff\xfe", b"{", b'{"ok":1}'):
-                    client.publish("t/x", data, qos=1)
-                await fire.count(1)
-                await client.disconnect()
-                told = made.feed.describe(TRIGGER)
-                assert (told["garbage"], told["delivered"], told["state"]) == (2, 1, "running")
-                letters = made.feed.dead.list()
-                assert [letter["topic"] for letter in letters] == ["t/x", "t/x"]
-                assert "not JSON" in letters[0]["reason"]
-        finally:
-            await broker.stop()
+            client = gmqtt.Client("noise")
+            await client.connect("127.0.0.1", port, version=MQTTv311)
+            for data in (b"\xff\xfe", b"{", b'{"ok":1}'):
+                client.publish("t/x", data, qos=1)
+            await fire.count(1)
+            await client.disconnect()
+            told = made.feed.describe(TRIGGER)
+            assert (told["garbage"], told["delivered"], told["state"]) == (2, 1, "running")
+            letters = made.feed.dead.list()
+            assert [letter["topic"] for letter in letters] == ["t/x", "t/x"]
+            assert "not JSON" in letters[0]["reason"]
 
     asyncio.run(play())
 

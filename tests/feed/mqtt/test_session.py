@@ -123,8 +123,7 @@ def test_two_sections_of_one_broker_do_not_throw_each_other_out(tmp_path: Path) 
         sections = (
             f'[mqtt]\nurl = "mqtt://127.0.0.1:{port}"\n[brokers.other]\nurl = "mqtt://localhost:{port}"\n'
         )
-        async with contextlib.AsyncExitStack() as stack:
-            links, _ = await mqtt_links(config(tmp_path, sections), stack)
+        links, _ = mqtt_links(config(tmp_path, sections))
         assert links[""].client_id == (tmp_path / "state" / "client_id").read_text()  # as it always was
         fire = RecordingFire()
         async with gateway(tmp_path, fire, links, main="b/1", other="b/2") as made:
@@ -178,15 +177,11 @@ def test_what_is_wanted_again_is_not_unsubscribed_when_the_connection_begins_ane
 
 
 def test_a_configured_client_id_that_is_the_gateways_own_is_refused(tmp_path: Path) -> None:
-    async def playing() -> None:
-        (tmp_path / "state").mkdir()
-        (tmp_path / "state" / "client_id").write_text("edgewhisk-abc")
-        sections = '[mqtt]\nurl = "mqtt://127.0.0.1:1"\n[brokers.b]\nurl = "mqtt://127.0.0.1:1"\n'
-        async with contextlib.AsyncExitStack() as stack:
-            with pytest.raises(ConfigError, match="edgewhisk-abc"):
-                await mqtt_links(config(tmp_path, f'{sections}client_id = "edgewhisk-abc"\n'), stack)
-
-    asyncio.run(playing())
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "client_id").write_text("edgewhisk-abc")
+    sections = '[mqtt]\nurl = "mqtt://127.0.0.1:1"\n[brokers.b]\nurl = "mqtt://127.0.0.1:1"\n'
+    with pytest.raises(ConfigError, match="edgewhisk-abc"):
+        mqtt_links(config(tmp_path, f'{sections}client_id = "edgewhisk-abc"\n'))
 
 
 def test_a_session_that_another_client_takes_over_is_told_by_name_without_a_storm(tmp_path: Path) -> None:
