@@ -55,6 +55,7 @@ def test_the_npm_client(made: Gateway, tmp_path: Path) -> None:
             "changes",
             "combinators",
             "edge",
+            "github",
             "http",
             "modbus",
             "mqtt",

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+import http.server
+import json
+import re
+import threading
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -121,6 +126,100 @@ def test_it_reaches_what_whoever_invokes_it_may(made: Gateway) -> None:
         "http 127.0.0.1:1 is not granted to bare" in told or "http 127.0.0.1 is not granted to bare" in told
     )
     assert "granted" not in made.call("POST", path, {}).body["told"]
+
+
+class Far(http.server.BaseHTTPRequestHandler):
+    """Slack and GitHub, as far as they are asked."""
+
+    asked: ClassVar[list[tuple[str, str, str, bytes]]] = []
+    hooks: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.asked.append((self.command, self.path, self.headers.get("Authorization", ""), body))
+        if self.path == "/refuses":
+            return self._answer(403, b"invalid_token")
+        if self.path.endswith("/hooks") and self.command == "POST":
+            hook = json.loads(body)
+            hook["config"]["url"] = re.sub(r"//[^/@]*@", "//", hook["config"]["url"])  # shown without the key
+            self.hooks.append({"id": 7, **hook})
+            return self._answer(201, json.dumps(self.hooks[-1]).encode())
+        if self.command == "DELETE":
+            self.hooks.clear()
+            return self._answer(204, b"")
+        return self._answer(200, json.dumps(self.hooks).encode() if self.command == "GET" else b"ok")
+
+    do_GET = do_DELETE = do_POST
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture
+def far(made: Gateway) -> Iterator[str]:
+    """The two packages with another host: the code is the same. The URL of that host."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Far) as server:
+        threading.Thread(target=server.serve_forever).start()
+        port = server.server_address[1]
+        for package, name in (("slack", "post"), ("github", "webhook")):
+            code = (OWN / package / f"{name}.js").read_text()
+            notes = {"edge-capabilities": {"http": [f"127.0.0.1:{port}"]}, "provide-api-key": True}
+            made.action(
+                name, code, annotations=[{"key": key, "value": value} for key, value in notes.items()]
+            )
+        Far.asked.clear()
+        Far.hooks.clear()
+        yield f"http://127.0.0.1:{port}"
+        server.shutdown()
+
+
+def test_what_slack_is_sent(made: Gateway, far: str) -> None:
+    given = {"url": f"{far}/hook", "channel": "plant", "text": "it is cold", "attachments": [{"a": 1}]}
+    assert invoked(made, "_/actions/post", given) == {}
+    fields = parse_qs(Far.asked[-1][3].decode())
+    assert json.loads(fields["payload"][0]) == {
+        "channel": "plant", "username": "Simple Message Bot", "text": "it is cold", "attachments": [{"a": 1}],
+    }  # fmt: skip
+    assert invoked(made, "_/actions/post", {**given, "token": "t", "as_user": True}) == {}
+    fields = parse_qs(Far.asked[-1][3].decode())
+    assert (fields["token"], fields["attachments"], fields["as_user"]) == (["t"], ['[{"a":1}]'], ["true"])
+    refused = invoked(made, "_/actions/post", {**given, "url": f"{far}/refuses"})
+    assert refused == {"error": "Slack answered 403: invalid_token"}
+
+
+def test_a_webhook_of_github_fires_its_trigger(made: Gateway, far: str) -> None:
+    made.ok("PUT", "_/triggers/pushed", {})
+    made.action("seen", "function main(p) { return { seen: p.ref } }")
+    made.ok("PUT", "_/rules/onpush", {"trigger": "/_/pushed", "action": "/_/seen"})
+    given = {
+        "triggerName": "/guest/pushed", "username": "ann", "repository": "plant", "accessToken": "secret",
+        "events": "push, issues", "baseUrl": far, "callback": f"http://127.0.0.1:{made.port}",
+    }  # fmt: skip
+    assert invoked(made, "_/actions/webhook", {**given, "lifecycleEvent": "CREATE"}) == {"id": 7}
+    method, path, key, body = Far.asked[-1]
+    assert (method, path, key) == ("POST", "/repos/ann/plant/hooks", "Basic YW5uOnNlY3JldA==")
+    hook = json.loads(body)
+    assert hook["events"] == ["push", "issues"]
+    target = urlsplit(hook["config"]["url"])  # GitHub sends what stands before the host as credentials
+    assert f"{target.username}:{target.password}" == made.auth
+    assert made.call("POST", target.path, {"ref": "main"}).status == 202
+    until(lambda: made.count("seen") == 1)
+    assert invoked(made, "_/actions/webhook", {**given, "lifecycleEvent": "DELETE"}) == {}
+    assert [one[:2] for one in Far.asked[-2:]] == [
+        ("GET", "/repos/ann/plant/hooks"),
+        ("DELETE", "/repos/ann/plant/hooks/7"),
+    ]
+    gone = invoked(made, "_/actions/webhook", {**given, "lifecycleEvent": "DELETE"})
+    assert gone["error"].startswith("Found no existing webhooks for trigger URL http://127.0.0.1:")
+    assert (
+        "CREATE or DELETE" in invoked(made, "_/actions/webhook", {**given, "lifecycleEvent": "READ"})["error"]
+    )
 
 
 def test_an_operator_adds_a_package_and_is_told_of_broken_ones(made: Gateway) -> None:
