@@ -98,7 +98,12 @@ class BrokerServer:
         loop = asyncio.get_running_loop()
         try:
             server = await loop.create_server(
-                partial(_WebConnection if web else _Connection, self), host, port, ssl=tls, backlog=_BACKLOG
+                partial(_WebConnection if web else _Connection, self),
+                host,
+                port,
+                ssl=tls,
+                ssl_handshake_timeout=self.bounds.connect_timeout if tls is not None else None,
+                backlog=_BACKLOG,
             )
         except OSError as error:
             hint = f'a broker may run there: set [mqtt] url = "mqtt://{host}:{port}"'
