@@ -128,7 +128,7 @@ def test_a_fault_of_the_action_is_an_outcome_and_harms_no_other_call(sandbox: Sa
 
 
 def test_a_call_that_runs_out_of_time_harms_no_other_of_the_list(sandbox: Sandbox, kind: str) -> None:
-    found = run(sandbox, action(sandbox, kind, timeout=300), {"n": 1}, {"loop": True}, {"n": 3})
+    found = run(sandbox, action(sandbox, kind, timeout=3000), {"n": 1}, {"loop": True}, {"n": 3})
     assert [one.timed_out for one in found] == [False, True, False]
     assert found[1].status is Status.DEVELOPER_ERROR
     assert results(found)[2] == {"calls": 1, "n": 3}

@@ -157,7 +157,7 @@ def test_nothing_is_left_for_the_next_call(sandboxes: Sandboxes) -> None:
 def test_one_bad_call_in_a_batch_harms_no_other(sandboxes: Sandboxes) -> None:
     code = "function main(p) { if (p.i == 3) while (true); if (p.i == 5) throw 'x'; return {i: p.i} }"
     arguments = [f'{{"i": {number}}}' for number in range(8)]
-    outcomes = run(sandboxes, action(sandboxes, code, timeout=150), *arguments)
+    outcomes = run(sandboxes, action(sandboxes, code, timeout=1500), *arguments)
     assert [outcome.status.code for outcome in outcomes] == [0, 0, 0, 2, 0, 2, 0, 0]
     assert orjson.loads(outcomes[7].result) == {"i": 7}
 
